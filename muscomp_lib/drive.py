@@ -1,0 +1,153 @@
+"""Where everything lies: one root folder, on Google Drive or on any disk. Used by every notebook.
+
+The folders are declared in `drive_layout/layout.yaml`; no other module spells a folder name. Files appear whole or not
+at all: they are written under a name beside their own (`.part-...`) and renamed when complete, so that a run killed at
+any moment leaves nothing that could be taken for a finished file.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from muscomp_lib.errors import DiskFullError, MissingError, MusCompError
+
+LAYOUT_FILE = Path(__file__).parents[1] / "drive_layout" / "layout.yaml"
+COLAB_MOUNT = Path("/content/drive")
+COLAB_ROOT = COLAB_MOUNT / "MyDrive" / "muscomp_root"
+PART = ".part-"
+
+
+@cache
+def layout():
+    """The declared folders: {name in code: {"folder": name on disk, "holds": what it is for}}."""
+    return yaml.safe_load(LAYOUT_FILE.read_text())
+
+
+@dataclass(frozen=True)
+class Root:
+    """A Mus-Comp root. `root.tables`, `root.models`, ... are the declared folders as `pathlib.Path`."""
+
+    path: Path
+
+    def __getattr__(self, name):
+        if name not in layout():
+            raise AttributeError(f"a root has no folder {name!r}; it has {', '.join(layout())}")
+        return self.path / layout()[name]["folder"]
+
+    def relative(self, path):
+        """`path` as written into tables: relative to the root, with forward slashes."""
+        return Path(path).relative_to(self.path).as_posix()
+
+
+def open_root(root=None):
+    """Open the root folder and make the folders it lacks.
+
+    Parameters
+    ----------
+    root : str or Path, optional
+        The folder. Without it: `$MUSCOMP_ROOT`, else on Colab `MyDrive/muscomp_root` (mounting Drive first), else
+        `./muscomp_root`.
+
+    Returns
+    -------
+    Root
+
+    Raises
+    ------
+    MusCompError
+        When the folder cannot be made or written to.
+    """
+    path = Path(root or os.environ.get("MUSCOMP_ROOT") or _default_root()).expanduser().resolve()
+    try:
+        for entry in layout().values():
+            (path / entry["folder"]).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MusCompError(
+            f"The root folder {path} cannot be used ({error.strerror}). Give open_root() a folder you may write to."
+        ) from error
+    return Root(path)
+
+
+def _default_root():
+    if "google.colab" not in sys.modules:
+        return Path("muscomp_root")
+    from google.colab import drive
+
+    drive.mount(str(COLAB_MOUNT))
+    return COLAB_ROOT
+
+
+def required(path, made_by):
+    """`path` if it exists.
+
+    Parameters
+    ----------
+    path : Path
+    made_by : str
+        What makes it, for the message: "notebook 01".
+
+    Raises
+    ------
+    MissingError
+    """
+    if not Path(path).exists():
+        raise MissingError(f"{path} is not there. {made_by} makes it: run that first.")
+    return Path(path)
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Write a file or a folder so that it appears complete or not at all.
+
+    Yields a path beside `path` to write to (same suffix; for a folder, make it yourself). When the block ends well it
+    is renamed to `path`, replacing what was there; when it fails, it is removed.
+
+    Raises
+    ------
+    DiskFullError
+        When the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
+    try:
+        remove(part)
+        yield part
+        if part.is_dir():
+            remove(path)
+        part.replace(path)
+    except OSError as error:
+        if _disk_is_full(error):
+            raise DiskFullError(
+                f"No room left to write {path}. Free some space on that disk and run this again: "
+                "what is already done is kept."
+            ) from error
+        raise
+    finally:
+        remove(part)
+
+
+def _disk_is_full(error):
+    """Whether an error, or libsndfile's wrapped one, says that the disk or the quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remove(path):
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clean_parts(folder):
+    """Remove what killed runs left half-written directly in `folder`."""
+    for part in folder.glob(f"{PART}*"):
+        remove(part)
