@@ -22,6 +22,7 @@ from muscomp_lib.errors import AudioError, MissingError
 SAMPLE_RATE = 44100  # Hz: Slakh's, and Spleeter's
 PEAK_DB = -1.0  # Slakh's `target_peak`: no prepared file exceeds it
 INT16_SCALE = 32768  # the integer that 1.0 stands for
+ESTIMATED_LENGTH = ("MP3",)  # formats whose header only estimates the number of samples
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so nothing shorter has a loudness
 
 
@@ -57,13 +58,14 @@ def info(path):
         found = AudioInfo(file.frames, file.samplerate, file.channels)
         if found.frames == 0:
             raise AudioError(f"{path} holds no samples. Replace it by a whole copy.")
-        try:
-            file.seek(found.frames - 1)
-            last = file.read(1)
-        except soundfile.LibsndfileError as error:
-            raise _truncated(path, found.frames) from error
-        if len(last) != 1:
-            raise _truncated(path, found.frames)
+        if file.format not in ESTIMATED_LENGTH:
+            try:
+                file.seek(found.frames - 1)
+                complete = len(file.read(1)) == 1
+            except soundfile.LibsndfileError:
+                complete = False
+            if not complete:
+                raise _truncated(path, found.frames)
     return found
 
 
@@ -97,7 +99,7 @@ def read(path, start=0, frames=None, dtype="float32"):
             waveform = file.read(wanted, dtype=dtype, always_2d=True)
         except (soundfile.LibsndfileError, MemoryError) as error:
             raise _truncated(path, file.frames) from error
-        if len(waveform) < wanted:
+        if len(waveform) < wanted and file.format not in ESTIMATED_LENGTH:
             raise _truncated(path, file.frames)
         return waveform, file.samplerate
 
@@ -132,7 +134,7 @@ def _reason(error):
 
 
 def _truncated(path, frames):
-    return AudioError(f"{path} is cut short: its header promises {frames} samples that are not all there. Copy it anew.")
+    return AudioError(f"{path} is cut short: it lacks some of the {frames} samples its header promises. Copy it anew.")
 
 
 def write(path, waveform, sample_rate):

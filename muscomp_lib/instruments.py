@@ -63,7 +63,8 @@ def load(taxonomy=DEFAULT_TAXONOMY):
     """
     everything = yaml.safe_load(TAXONOMY_FILE.read_text())
     if taxonomy not in everything:
-        raise SettingError(f"There is no taxonomy {taxonomy!r} in {TAXONOMY_FILE.name}; it has {', '.join(everything)}.")
+        known = ", ".join(everything)
+        raise SettingError(f"There is no taxonomy {taxonomy!r} in {TAXONOMY_FILE.name}; it has {known}.")
     found = {name: _instrument(name, entry) for name, entry in everything[taxonomy].items()}
     _check_programs_are_disjoint(found)
     return found
