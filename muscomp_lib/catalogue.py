@@ -1,0 +1,90 @@
+"""The two tables that say what the data set holds, `stems.csv` and `tracks.csv`. Used by notebooks 01, 02 and 03.
+
+Their columns are named here once, with the kind of value each holds: text (never missing, `""` when there is nothing to
+say), whole numbers (`Int64`, missing as `<NA>`), numbers, and yes or no. What is read is what was written, under every
+version of pandas.
+"""
+
+import pandas as pd
+
+from muscomp_lib import drive
+
+TEXT, WHOLE, NUMBER, YES_NO = "str", "Int64", "float64", "bool"
+STEM_COLUMNS = {
+    "track": TEXT,
+    "split": TEXT,  # Slakh's own folder; "" where there are none
+    "stem": TEXT,
+    "instrument": TEXT,  # "" when outside the taxonomy
+    "program_num": WHOLE,
+    "midi_program_name": TEXT,
+    "inst_class": TEXT,
+    "plugin_name": TEXT,
+    "is_drum": YES_NO,
+    "audio": TEXT,  # relative to slakh/, as is midi
+    "midi": TEXT,
+    "sample_rate": WHOLE,  # Hz
+    "channels": WHOLE,
+    "frames": WHOLE,  # samples per channel
+    "status": TEXT,
+    "note": TEXT,
+}
+TRACK_COLUMNS = {
+    "track": TEXT,
+    "split": TEXT,
+    "uuid": TEXT,  # the same for two tracks: the same song
+    "partition": TEXT,  # "" until notebook 02 has drawn it
+    "mix": TEXT,  # relative to slakh/
+    "frames": WHOLE,
+    "duration": NUMBER,  # seconds
+    "status": TEXT,
+    "note": TEXT,
+}  # and then one column per instrument: its number of ok stems
+STATUSES = ("ok", "unrendered", "missing", "unreadable", "known_bad")
+
+
+def paths(root):
+    """Where the tables of stems and of tracks lie."""
+    return root.tables / "stems.csv", root.tables / "tracks.csv"
+
+
+def write(root, stems, tracks):
+    """Write both tables; the same tables give the same bytes.
+
+    Parameters
+    ----------
+    root : drive.Root
+    stems, tracks : pd.DataFrame
+        With the columns above.
+    """
+    for path, table in zip(paths(root), (stems, tracks), strict=True):
+        write_csv(path, table)
+
+
+def write_csv(path, table):
+    """Write a table as CSV, without its index; it appears whole or not at all."""
+    with drive.written_whole(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def read(root):
+    """Read both tables.
+
+    Returns
+    -------
+    stems, tracks : pd.DataFrame
+
+    Raises
+    ------
+    MissingError
+        When notebook 01 has not run.
+    """
+    stems, tracks = (drive.required(path, made_by="Notebook 01") for path in paths(root))
+    return _read(stems, STEM_COLUMNS), _read(tracks, TRACK_COLUMNS)
+
+
+def _read(path, columns):
+    counts = {name: WHOLE for name in pd.read_csv(path, nrows=0, encoding="utf-8") if name not in columns}
+    kinds = {**columns, **counts}
+    blank = {name: [""] for name, kind in kinds.items() if kind in (WHOLE, NUMBER)}
+    # "None" is a plugin's name in Slakh and "NA" may be anyone's: only an empty cell of a number column is missing.
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blank, encoding="utf-8")
