@@ -1,0 +1,304 @@
+"""Spleeter's own formats for training: a table per partition and a configuration. Used by notebook 03.
+
+`write` makes `train.csv`, `validation.csv` and `test.csv` from the prepared songs and looks at every song first, because
+Spleeter drops a song it cannot use without a word, and waits for ever when none is left. `config` writes the JSON file
+that says how to train; what its keys mean is declared in config.py.
+"""
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from muscomp_lib import audio, catalogue, drive, instruments
+from muscomp_lib import config as configs
+from muscomp_lib.errors import AudioError, MissingError, SettingError
+
+PARTITIONS = ("train", "validation", "test")
+LEARNED = ("train", "validation")  # partitions that are cut into training examples
+SUFFIXES = (".flac", ".wav")
+FRAME_LENGTH, FRAME_STEP = 4096, 1024  # samples: Spleeter's spectrogram
+N_CHANNELS = 2
+AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
+READERS = 8  # threads: decoding happens outside Python's lock
+RESIDUALS = ("keep", "drop")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of notebook 03. Those named as a key of the configuration are that key (config.py).
+
+    Attributes
+    ----------
+    name : str
+        Of the configuration, and of the model that will come of it.
+    taxonomy : str
+        Which programs make up an instrument (instruments.yaml).
+    residual : {"keep", "drop"}
+        Whether `other`, all that is outside the taxonomy, is an instrument to separate.
+    sum_checks : int, optional
+        In how many songs of each partition to check that the instruments sum to the mix, sample by sample; None: all.
+    """
+
+    name: str = "shared_unet"
+    taxonomy: str = instruments.DEFAULT_TAXONOMY
+    residual: str = "keep"
+    model_type: str = "muscomp.shared_unet"
+    conv_n_filters: tuple | None = None
+    T: int = 512
+    F: int = 1024
+    crop_frames: int = 128
+    remix: bool = True
+    batch_size: int = 4
+    learning_rate: float = 1e-3
+    train_max_steps: int = 1000
+    save_checkpoints_steps: int = 100
+    save_summary_steps: int = 10
+    n_chunks_per_song: int = 4
+    separation_exponent: float = 1
+    mask_extension: str = "average"
+    seed: int = 0
+    sum_checks: int | None = 20
+
+    def __post_init__(self):
+        if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
+            raise SettingError(f"name = {self.name!r} is not possible: use letters, digits, '_', '-' and '.'.")
+        if self.residual not in RESIDUALS:
+            raise SettingError(f"residual = {self.residual!r} is not possible: choose {' or '.join(RESIDUALS)}.")
+        if self.sum_checks is not None and not (type(self.sum_checks) is int and self.sum_checks >= 0):
+            raise SettingError(f"sum_checks = {self.sum_checks!r} is not possible: a whole number, or None for all.")
+        configs.check(_configuration(self, Path(), Path()), "The parameters of notebook 03")
+
+    @property
+    def instrument_list(self):
+        """The instruments to separate, in order."""
+        return instruments.names(self.taxonomy) + ([instruments.OTHER] if self.residual == "keep" else [])
+
+    @property
+    def shortest(self):
+        """Samples that a song needs to give one training example."""
+        return self.crop_frames * FRAME_STEP + FRAME_LENGTH
+
+
+def _configuration(settings, tables, model):
+    params = {} if settings.conv_n_filters is None else {"conv_n_filters": list(settings.conv_n_filters)}
+    return {
+        "train_csv": str(tables / "train.csv"),
+        "validation_csv": str(tables / "validation.csv"),
+        "model_dir": str(model),
+        "mix_name": instruments.MIX,
+        "instrument_list": settings.instrument_list,
+        "sample_rate": audio.SAMPLE_RATE,
+        "frame_length": FRAME_LENGTH,
+        "frame_step": FRAME_STEP,
+        "T": settings.T,
+        "F": settings.F,
+        "n_channels": N_CHANNELS,
+        "n_chunks_per_song": settings.n_chunks_per_song,
+        "separation_exponent": settings.separation_exponent,
+        "mask_extension": settings.mask_extension,
+        "learning_rate": settings.learning_rate,
+        "batch_size": settings.batch_size,
+        "training_cache": str(model / "cache" / "training"),
+        "validation_cache": str(model / "cache" / "validation"),
+        "train_max_steps": settings.train_max_steps,
+        "throttle_secs": 300,
+        "random_seed": settings.seed,
+        "save_checkpoints_steps": settings.save_checkpoints_steps,
+        "save_summary_steps": settings.save_summary_steps,
+        "model": {"type": settings.model_type, "params": params},
+        "muscomp": {
+            "taxonomy": settings.taxonomy,
+            "crop_frames": settings.crop_frames,
+            "remix": settings.remix,
+        },
+    }
+
+
+def config(root, settings=None):
+    """Write the configuration `configs/<name>.json`.
+
+    Its paths are absolute: Spleeter looks for a relative `model_dir` elsewhere, and separates with random weights when
+    it finds none there.
+
+    Returns
+    -------
+    Path
+    """
+    settings = settings or Settings()
+    drive.clean_parts(root.configs)
+    path = root.configs / f"{settings.name}.json"
+    configs.write(path, _configuration(settings, root.tables, root.models / settings.name))
+    return path
+
+
+def write(root, settings=None):
+    """Write `train.csv`, `validation.csv` and `test.csv` from the prepared songs that are in order.
+
+    Parameters
+    ----------
+    root : drive.Root
+    settings : Settings, optional
+
+    Returns
+    -------
+    tables : dict of str to pd.DataFrame
+        By partition. Columns `mix_path`, `<Instrument>_path` ..., `duration` (seconds); paths relative to the root.
+    problems : pd.DataFrame
+        The songs left out: `partition`, `track`, `reason`.
+
+    Raises
+    ------
+    MissingError
+        When there is nothing to learn from; nothing is written then.
+    """
+    settings = settings or Settings()
+    drive.clean_parts(root.tables)
+    tables, problems = {}, []
+    held_out = {folder.name for name in PARTITIONS if name != "train" for folder in _songs(root, name)}
+    for partition in PARTITIONS:
+        rows = _checked(root, partition, settings, held_out if partition == "train" else ())
+        tables[partition] = pd.DataFrame([row for _, row, reason in rows if not reason], columns=_columns(settings))
+        problems += [(partition, folder.name, reason) for folder, _, reason in rows if reason]
+    problems = pd.DataFrame(problems, columns=["partition", "track", "reason"])
+    _require_songs(root, tables["train"], problems)
+    for partition, table in tables.items():
+        catalogue.write_csv(root.tables / f"{partition}.csv", table)
+    return tables, problems
+
+
+def _columns(settings):
+    return [f"{name}_path" for name in (instruments.MIX, *settings.instrument_list)] + ["duration"]
+
+
+def _songs(root, partition):
+    """The prepared songs of a partition, by name; what a killed run left half-made is not one."""
+    folder = root.prepared / partition
+    return sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
+
+
+def _require_songs(root, train, problems):
+    if len(train):
+        return
+    if problems.empty:
+        raise MissingError(
+            f"There is no song in {root.prepared / 'train'}. Run notebook 02 first, which prepares them."
+        )
+    (reason, count), *_ = Counter(problems["reason"]).most_common(1)
+    raise MissingError(
+        f"None of the songs in {root.prepared / 'train'} can be learned from. The reason for {count} of "
+        f"{len(problems)}: {reason}. Remove them and run notebook 02 again."
+    )
+
+
+# ---- looking at one song ----
+
+
+def _checked(root, partition, settings, held_out):
+    """Every song of a partition with its row, or the reason to leave it out: [(folder, row, reason)]."""
+    folders = _songs(root, partition)
+    summed = set(_evenly(folders, settings.sum_checks))
+
+    def look(folder):
+        if folder.name in held_out:
+            return folder, None, "it is in validation or test too: run notebook 02 again"
+        try:
+            row = _row(root, folder, settings, partition in LEARNED)
+            if folder in summed:
+                _check_sum(root, row)
+            return folder, row, ""
+        except (AudioError, OSError) as error:
+            return folder, None, str(error).replace(f"{root.path}/", "").rstrip(".")
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(tqdm(pool.map(look, folders), total=len(folders), desc=partition, disable=None))
+
+
+def _evenly(items, count):
+    """`count` of the items, spread evenly over them; None: all."""
+    if count is None or count >= len(items):
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
+
+
+def _row(root, folder, settings, learned):
+    """A song's row of the table, from the headers of its files.
+
+    Raises
+    ------
+    AudioError
+        Says what is wrong with the song.
+    """
+    names = (instruments.MIX, *settings.instrument_list)
+    there = {path.stem: path for suffix in reversed(SUFFIXES) for path in folder.glob(f"*{suffix}")}
+    if absent := [name for name in names if name not in there]:
+        raise AudioError(f"{', '.join(absent)}: no such file. Run notebook 02 again")
+    infos = {name: audio.info(there[name]) for name in names}
+    for name, info in infos.items():
+        if (info.sample_rate, info.channels) != (audio.SAMPLE_RATE, N_CHANNELS):
+            raise AudioError(
+                f"{name} has {info.sample_rate} Hz and {info.channels} channel(s), not {audio.SAMPLE_RATE} Hz and "
+                f"{N_CHANNELS}"
+            )
+        if info.frames != infos[instruments.MIX].frames:
+            raise AudioError(f"{name} has {info.frames} samples, its mix {infos[instruments.MIX].frames}")
+    mix = infos[instruments.MIX]
+    if learned and mix.frames < settings.shortest:
+        needed = settings.shortest / audio.SAMPLE_RATE
+        raise AudioError(f"it lasts {mix.duration:.1f} s, and a training example takes {needed:.1f} s (crop_frames)")
+    return {f"{name}_path": root.relative(there[name]) for name in names} | {"duration": round(mix.duration, 3)}
+
+
+def _check_sum(root, row):
+    """Make sure that the instruments sum to the mix exactly, as integers; without `other`, that it is not less."""
+    paths = {column: root.path / path for column, path in row.items() if column.endswith("_path")}
+    other = root.path / Path(row["mix_path"]).with_name(f"{instruments.OTHER}{Path(row['mix_path']).suffix}")
+    if other.exists():
+        paths[f"{instruments.OTHER}_path"] = other  # it belongs to the mix even when it is not to be separated
+    mix, _ = audio.read(paths.pop("mix_path"), dtype="int16")
+    total = np.zeros(mix.shape, np.int32)
+    for path in paths.values():
+        total += audio.read(path, dtype="int16")[0]
+    if wrong := int(np.count_nonzero(np.any(total != mix, axis=1))):
+        raise AudioError(f"its instruments do not sum to its mix: {wrong} of {len(mix)} samples differ")
+
+
+# ---- for the eyes ----
+
+
+def activity(root, table, limit=20):
+    """How much of the time each instrument sounds.
+
+    Parameters
+    ----------
+    root : drive.Root
+    table : pd.DataFrame
+        Of one partition.
+    limit : int
+        Songs to listen to, spread evenly over the table.
+
+    Returns
+    -------
+    pd.Series
+        By instrument, 0 to 1: the share of seconds that are louder than -60 dB. NaN for a table without songs.
+    """
+    columns = [column for column in table if column.endswith("_path") and column != "mix_path"]
+    rows = _evenly(list(table.index), limit)
+    with ThreadPoolExecutor(READERS) as pool:
+        paths = [root.path / table.at[row, column] for column in columns for row in rows]
+        shares = np.reshape(list(pool.map(_sounding, paths)), (len(columns), len(rows)))
+    names = [column.removesuffix("_path") for column in columns]
+    return pd.Series(shares.mean(axis=1) if rows else np.nan, index=names)
+
+
+def _sounding(path):
+    """Share of a file's whole seconds that are louder than `AUDIBLE_DB`."""
+    waveform, rate = audio.read(path)
+    seconds = waveform[: max(len(waveform) // rate, 1) * rate]
+    blocks = np.array_split(seconds, max(len(waveform) // rate, 1))
+    return np.mean([np.sqrt(np.mean(np.square(block))) > audio.to_gain(AUDIBLE_DB) for block in blocks])
