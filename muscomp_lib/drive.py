@@ -135,8 +135,8 @@ def written_whole(path):
 
 
 def _disk_is_full(error):
-    """Whether an error, or libsndfile's wrapped one, says that the disk or the quota is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether an error says that the disk, the quota or the largest possible file is full."""
+    return isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def remove(path):

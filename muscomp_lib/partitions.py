@@ -1,0 +1,128 @@
+"""Which song belongs to which partition, and which reserve song fills which. Used by notebook 02.
+
+The reason for the rules is told in reserve.py. All draws come from the seed and the order of the tables.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from muscomp_lib import catalogue
+
+TRAIN, VALIDATION, TEST, RESERVE = "train", "validation", "test", "reserve"
+PREPARED = (TRAIN, VALIDATION, TEST)  # the partitions whose songs are made
+OMITTED = "omitted"  # Slakh's folder of copies
+MOST_RESERVED = 0.5  # of the songs to choose from: however rare an instrument, train keeps the other half
+
+
+def instrument_columns(tracks):
+    """The instruments of a table of tracks, in order: all columns after the fixed ones."""
+    return [name for name in tracks.columns if name not in catalogue.TRACK_COLUMNS]
+
+
+def draw(tracks, settings):
+    """Draw the partitions.
+
+    Parameters
+    ----------
+    tracks : pd.DataFrame
+        As in `tracks.csv`.
+    settings : reserve.Settings
+
+    Returns
+    -------
+    pd.DataFrame
+        With the index of `tracks`: `partition`, "" for a track that is not used; and `fills`, the partition that a
+        reserve track fills, "" for all others.
+    """
+    songs = _draw_songs(tracks, settings)
+    drawn = songs.reindex(_song_of(tracks), fill_value="").set_index(tracks.index)
+    return drawn.where(_usable(tracks), "")
+
+
+def _usable(tracks):
+    return (tracks["status"] == "ok") & (tracks["split"] != OMITTED)
+
+
+def _song_of(tracks):
+    return tracks["uuid"].where(tracks["uuid"] != "", tracks["track"])
+
+
+def _draw_songs(tracks, settings):
+    """One row per song: its partition, and for a reserve song the partition it `fills`."""
+    used = tracks[_usable(tracks)]
+    by_song = used.groupby(_song_of(used))
+    splits = by_song["split"].agg(set)
+    songs = pd.DataFrame({"partition": TRAIN, "fills": ""}, index=splits.index)
+    for name in (VALIDATION, TEST):  # test last: it wins
+        songs.loc[[name in found for found in splits], "partition"] = name
+    rng = np.random.default_rng([settings.seed, 0])
+    for name, share in ((TEST, settings.test_share), (VALIDATION, settings.validation_share)):
+        if not (songs["partition"] == name).any():
+            pool = songs.index[songs["partition"] == TRAIN]
+            songs.loc[rng.permutation(pool)[: _count(share, len(songs), len(pool) - 1)], "partition"] = name
+    if settings.fill:
+        has = by_song[instrument_columns(tracks)].sum() > 0
+        for song, fills in _Reserve(songs["partition"], has, settings).chosen.items():
+            songs.loc[song] = RESERVE, fills
+    return songs
+
+
+def _count(share, n_songs, at_most):
+    """How many songs a share is: at least one, when it is not nothing and there are enough."""
+    return max(0, min(max(1, round(share * n_songs)) if share else 0, at_most))
+
+
+class _Reserve:
+    """Chooses reserve songs one by one; `chosen` is {song: partition it fills}.
+
+    First each partition that lacks an instrument somewhere gets a song that has it, the rarest instrument first; then
+    songs are added up to the wanted share, to the partition with most songs per reserve song. Train always keeps a
+    song of each instrument it has.
+    """
+
+    def __init__(self, partitions, has, settings):
+        self.has = has
+        order = np.random.default_rng([settings.seed, 1]).permutation(partitions.index[partitions == TRAIN])
+        self.free = list(order)  # songs that may still be chosen
+        self.sizes = {name: int((partitions == name).sum()) for name in PREPARED}
+        self.chosen = {}
+        # (partition, instrument): some song of the partition lacks it, and no reserve song has it yet
+        self.needs = [
+            (name, instrument)
+            for name in PREPARED
+            for instrument in has
+            if not has.loc[partitions == name, instrument].all()
+        ]
+        self._cover(int(MOST_RESERVED * len(order)))
+        self._top_up(round(settings.reserve_share * len(order)))
+
+    def _spare(self):
+        """The free songs that train can do without."""
+        free = self.has.loc[self.free]
+        last = free.columns[free.sum() == 1]  # instruments that only one of them still has
+        return free.index[~free[last].any(axis=1)]
+
+    def _cover(self, at_most):
+        while len(self.chosen) < at_most:
+            spare = self.has.loc[self._spare()]
+            supply = spare.sum()
+            possible = [need for need in self.needs if supply[need[1]]]
+            if not possible:
+                return
+            name, instrument = min(possible, key=lambda need: supply[need[1]])
+            wanted = [i for partition, i in possible if partition == name]
+            self._take(spare.loc[spare[instrument], wanted].sum(axis=1).idxmax(), name)
+
+    def _top_up(self, wanted):
+        while len(self.chosen) < wanted and len(spare := self._spare()):
+            given = Counter(self.chosen.values())
+            name = max(PREPARED, key=lambda name: self.sizes[name] / (1 + given[name]))
+            already = self.has.loc[[song for song, fills in self.chosen.items() if fills == name]].sum()
+            self._take((self.has.loc[spare] / (1 + already)).sum(axis=1).idxmax(), name)
+
+    def _take(self, song, name):
+        self.chosen[song] = name
+        self.free.remove(song)
+        self.needs = [need for need in self.needs if need[0] != name or not self.has.loc[song, need[1]]]
