@@ -1,0 +1,269 @@
+"""Run one notebook, or all in order, without a browser: on a laptop, in a batch job, for the demo.
+
+    python batch/run.py 03 -p seed 7
+    python batch/run.py all -f batch/params/demo.yaml -p root demo
+
+papermill runs the notebooks as they are. This command adds what papermill leaves open: a misspelled parameter is
+refused before anything starts, the kernel is the interpreter that runs this command, metrics are collected, and a
+failure ends with the reason as the last lines and a non-zero exit status. README.md beside this file is the manual.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
+
+from parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of  # noqa: E402
+
+from muscomp_lib import audio, drive, report  # noqa: E402
+from muscomp_lib.errors import MusCompError, SettingError  # noqa: E402
+
+NOTEBOOKS = PROJECT / "notebooks"
+ALL = "all"
+REFUSED = 2  # exit status: nothing was started
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+LONGEST_SOCKET = 90  # characters: systems allow 104 for a Unix socket's path, of which the file's own name takes some
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts kernels with the interpreter that runs this command, whatever kernel the user has named python3."""
+
+    @property
+    def kernel_spec(self):
+        """What ipykernel would install for `sys.executable`."""
+        return KernelSpec(**get_kernel_dict())
+
+
+def main(argv=None):
+    """Run the command; the exit status."""
+    args = arguments(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury the lines that matter
+    try:
+        with _stop_on_signals():
+            steps, root = plan(args)
+            name = args.name or (ALL if args.notebook == ALL else steps[0].name)
+            return run(steps, Path(args.out).expanduser().resolve() if args.out else root.runs / name, root)
+    except MusCompError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt as stop:
+        return _exit_status(stop)
+
+
+def arguments(argv):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="batch/run.py", description="Run Mus-Comp's notebooks without a browser.")
+    add = parser.add_argument
+    add("notebook", help="path, file name or number (03) of a notebook, or: all")
+    each = {"action": "append", "default": []}
+    option = "a parameter, its value in YAML; 05.NAME sets it in notebook 05 only"
+    add("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help=option, **each)
+    add("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
+    add("--also-song", metavar="PATH", help="after the rest, separate this song as well", **each)
+    add("--name", help="name of the run: results go to <root>/runs/NAME")
+    add("--out", metavar="DIR", help="folder for the results, instead of <root>/runs/NAME")
+    return parser.parse_args(argv)
+
+
+def plan(args):
+    """Work out what to run with which parameters, and refuse what cannot work.
+
+    Returns
+    -------
+    steps : list of Step
+    root : drive.Root
+
+    Raises
+    ------
+    SettingError, MissingError, AudioError
+        An unknown notebook or parameter; a file that is not there; a song that cannot be read.
+    """
+    steps = [step_of(path) for path in (ordered(NOTEBOOKS) if args.notebook == ALL else [find_notebook(args.notebook)])]
+    files = [given for file in args.files for given in from_file(file)]
+    assign(steps, files + [from_option(name, text) for name, text in args.set])
+    steps += _more_songs(steps, args.also_song)
+    for song in dict.fromkeys(step.parameters.get("song") for step in steps):
+        if song:
+            audio.info(song)
+    root = drive.open_root(next((step.parameters["root"] for step in steps if step.parameters.get("root")), None))
+    for step in steps:
+        if "root" in step.valid and not step.parameters.get("root"):
+            step.parameters["root"] = str(root.path)
+    return steps, root
+
+
+def find_notebook(name):
+    """The notebook with this path, file name or number.
+
+    Raises
+    ------
+    SettingError
+    """
+    if Path(name).is_file():
+        return Path(name).resolve()
+    known = ordered(NOTEBOOKS)
+    for path in known:
+        if name in (path.name, path.stem) or name.zfill(2) == path.name[:2]:
+            return path
+    raise SettingError(f"There is no notebook {name!r}. There are: {', '.join(path.stem for path in known)}, or {ALL}.")
+
+
+def _more_songs(steps, songs):
+    """For each further song, the notebook that separates songs once more."""
+    separating = next((step for step in steps if "song" in step.valid), None)
+    if songs and separating is None:
+        raise SettingError(f"--also-song {songs[0]}: {steps[0].name} has no parameter 'song'.")
+    more = []
+    for number, song in enumerate(songs, start=2):
+        parameters = {**separating.parameters, "song": resolved("song", song)}
+        more.append(Step(separating.notebook, f"{separating.name}-{number}", separating.valid, parameters))
+    return more
+
+
+def run(steps, folder, root):
+    """Run the steps in order until one fails; the exit status."""
+    metrics_file, results = folder / "metrics.json", {}
+    targets = {step.name: folder / f"{step.name}.ipynb" for step in steps}
+    for stale in (metrics_file, *targets.values()):  # of an earlier run with this name
+        stale.unlink(missing_ok=True)
+    for number, step in enumerate(steps, start=1):
+        place = f"[{number}/{len(steps)}] {step.name}"
+        print(f"{place} ...", flush=True)
+        entry, status = execute(step, targets[step.name])
+        results[step.name] = entry
+        with drive.written_whole(metrics_file) as part:
+            part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        print(f"{place}: {entry['status']}, {entry['seconds']:.1f} s", flush=True)
+        if status:
+            print(entry["note"], file=sys.stderr)
+            return status
+    print("\n".join(summary(results, folder, root)))
+    return 0
+
+
+def execute(step, target):
+    """Run one notebook, with the executed copy saved as `target`.
+
+    Returns
+    -------
+    entry : dict
+        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, note, metrics.
+    status : int
+        The exit status.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    started, state, note, status = time.monotonic(), "ok", "", 0
+    try:
+        _run_notebook(step, target)
+    except PapermillExecutionError as error:
+        state, status = "failed", 1
+        shown = COLOURS.sub("", "\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
+        note = f"{step.name} failed in cell [{error.exec_count}]. The notebook so far: {target}\n{shown}"
+    except DeadKernelError:
+        state, status = "failed", 1
+        note = f"{step.name}: the kernel died, most often for want of memory. The notebook so far: {target}"
+    except KeyboardInterrupt as stop:
+        state, status = "interrupted", _exit_status(stop)
+        note = f"{step.name} was stopped. Run the same command again to go on. The notebook so far: {target}"
+    entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "note": note}
+    return {**entry, "metrics": report.collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
+
+
+def _run_notebook(step, target):
+    with tempfile.TemporaryDirectory(prefix="muscomp-", ignore_cleanup_errors=True) as folder:
+        papermill.execute_notebook(
+            escaped(step.notebook),
+            escaped(target),
+            step.parameters,
+            cwd=step.notebook.parent,
+            progress_bar=sys.stderr.isatty(),
+            kernel_manager_class=ThisInterpreter,
+            config=_connection(folder),
+        )
+
+
+def _connection(folder):
+    """Let command and kernel talk through sockets in `folder`: kernels started together can collide on ports."""
+    fits = os.name == "posix" and len(folder) < LONGEST_SOCKET
+    file = str(Path(folder) / "k.json")
+    return Config(ThisInterpreter={"connection_file": file, "transport": "ipc" if fits else "tcp"})
+
+
+@contextlib.contextmanager
+def _stop_on_signals():
+    """Turn a signal to stop into one KeyboardInterrupt, so that the kernel is ended before this command is."""
+
+    def stop(number, frame):
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not leave the kernel behind
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that was broken off
+        raise KeyboardInterrupt(number)
+
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    before = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}  # nohup ignores
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _exit_status(stop):
+    """The shell's number for an end by signal: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def summary(results, folder, root):
+    """What was done in which time, what notebook 05 measured, and where everything lies: lines of text."""
+    width = max(map(len, results))
+    yield f"\n{'notebook':{width}}  seconds"
+    for name, entry in results.items():
+        yield f"{name:{width}}{entry['seconds']:9.1f}"
+    yield f"{'together':{width}}{sum(entry['seconds'] for entry in results.values()):9.1f}"
+    for entry in results.values():
+        if "notes" in entry["metrics"]:
+            yield from _instruments(entry["metrics"])
+    yield f"\nSeparated songs:       {root.separated}\nTrained models:        {root.models}"
+    yield f"Executed notebooks:    {folder}"
+
+
+def _instruments(metrics):
+    scores, notes = metrics.get("si_sdr") or {}, metrics["notes"]
+    yield f"\n{metrics['song']}: SI-SDR in dB where the true instruments are known, and notes found"
+    yield f"{'instrument':24}{'mix':>8}{'estimate':>10}{'notes':>7}"
+    for name in dict.fromkeys([*notes, *scores]):
+        mix, estimate = (_decibels(scores.get(name, {}).get(of)) for of in ("mix", "estimate"))
+        yield f"{name:24}{mix:>8}{estimate:>10}{notes.get(name, '-'):>7}"
+    if metrics.get("beats_the_mix") is not None:
+        scored = sum(score["estimate"] is not None for score in scores.values())
+        yield f"The estimate beats the mix for {metrics['beats_the_mix']} of {scored} instruments."
+
+
+def _decibels(value):
+    return "-" if value is None else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
