@@ -1,8 +1,8 @@
 """The training configuration: Spleeter's JSON file, read, checked and explained. Used by notebooks 03, 04 and 05.
 
 The keys are Spleeter's own, so that `spleeter train -p` takes the file as it is, and one more, `muscomp`, which
-Spleeter passes over. `KEYS` declares each key once: what it may hold, and what it means in plain words; reading, checking and
-explaining all follow from it. Keys of nested objects are written with dots: `model.type`.
+Spleeter passes over. `KEYS` declares each key once: what it may hold, and what it means in plain words; reading,
+checking and explaining all follow from it. Keys of nested objects are written with dots: `model.type`.
 """
 
 import difflib
@@ -84,8 +84,9 @@ KEYS = {
                            "that none of the others is."),
     "sample_rate": Key(_whole(8000, 192000), "a whole number of Hz from 8000 to 192000",
                        "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:.1f} kHz, can be stored."),
-    "frame_length": Key(_whole(64), "a whole number from 64", "Samples looked at together for one column of the spectrogram: {window_ms:.0f} ms, "
-                        "which tells pitches {bin_hz:.1f} Hz apart."),
+    "frame_length": Key(_whole(64), "a whole number from 64",
+                        "Samples looked at together for one column of the spectrogram: {window_ms:.0f} ms, which tells "
+                        "pitches {bin_hz:.1f} Hz apart."),
     "frame_step": Key(*_COUNT, "Samples from one column to the next: {step_ms:.1f} ms."),
     "T": Key(*_FRAMES, "Columns the network looks at when it separates: {segment:.1f} s of sound."),
     "F": Key(*_FRAMES, "Frequency bins the network looks at: from 0 to {top_khz:.1f} kHz. Above, see mask_extension."),

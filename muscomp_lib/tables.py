@@ -1,8 +1,8 @@
 """Spleeter's own formats for training: a table per partition and a configuration. Used by notebook 03.
 
-`write` makes `train.csv`, `validation.csv` and `test.csv` from the prepared songs and looks at every song first, because
-Spleeter drops a song it cannot use without a word, and waits for ever when none is left. `config` writes the JSON file
-that says how to train; what its keys mean is declared in config.py.
+`write` makes `train.csv`, `validation.csv` and `test.csv` from the prepared songs and looks at every song first,
+because Spleeter drops a song it cannot use without a word, and waits for ever when none is left. `config` writes the
+JSON file that says how to train; what its keys mean is declared in config.py.
 """
 
 import re
@@ -26,7 +26,7 @@ FRAME_LENGTH, FRAME_STEP = 4096, 1024  # samples: Spleeter's spectrogram
 N_CHANNELS = 2
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
 READERS = 8  # threads: decoding happens outside Python's lock
-RESIDUALS = ("keep", "drop")
+RESIDUALS = ("target", "drop")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Settings:
         Of the configuration, and of the model that will come of it.
     taxonomy : str
         Which programs make up an instrument (instruments.yaml).
-    residual : {"keep", "drop"}
+    residual : {"target", "drop"}
         Whether `other`, all that is outside the taxonomy, is an instrument to separate.
     sum_checks : int, optional
         In how many songs of each partition to check that the instruments sum to the mix, sample by sample; None: all.
@@ -47,7 +47,7 @@ class Settings:
 
     name: str = "shared_unet"
     taxonomy: str = instruments.DEFAULT_TAXONOMY
-    residual: str = "keep"
+    residual: str = "target"
     model_type: str = "muscomp.shared_unet"
     conv_n_filters: tuple | None = None
     T: int = 512
@@ -77,7 +77,7 @@ class Settings:
     @property
     def instrument_list(self):
         """The instruments to separate, in order."""
-        return instruments.names(self.taxonomy) + ([instruments.OTHER] if self.residual == "keep" else [])
+        return instruments.names(self.taxonomy) + ([instruments.OTHER] if self.residual == "target" else [])
 
     @property
     def shortest(self):
@@ -255,11 +255,11 @@ def _row(root, folder, settings, learned):
 
 
 def _check_sum(root, row):
-    """Make sure that the instruments sum to the mix exactly, as integers; without `other`, that it is not less."""
+    """Make sure that the instruments and `other`, kept or dropped, sum to the mix exactly, as integers."""
     paths = {column: root.path / path for column, path in row.items() if column.endswith("_path")}
     other = root.path / Path(row["mix_path"]).with_name(f"{instruments.OTHER}{Path(row['mix_path']).suffix}")
     if other.exists():
-        paths[f"{instruments.OTHER}_path"] = other  # it belongs to the mix even when it is not to be separated
+        paths[f"{instruments.OTHER}_path"] = other
     mix, _ = audio.read(paths.pop("mix_path"), dtype="int16")
     total = np.zeros(mix.shape, np.int32)
     for path in paths.values():

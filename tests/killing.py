@@ -1,0 +1,45 @@
+"""Kill a stage at random moments and start it again: it must end in the files of an undisturbed run."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+
+
+def snapshot(folder):
+    """All files below a folder and their bytes, by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(imports, work):
+    """Run `imports` and then `work`, Python code, in a process of its own; return the seconds that `work` took."""
+    process = _started(imports, work)
+    began = time.monotonic()
+    assert process.wait() == 0
+    return time.monotonic() - began
+
+
+def run_and_kill(imports, work, lasts, times=4, seed=0):
+    """SIGKILL `work` at `times` random moments of the `lasts` seconds it takes, then let it run to its end."""
+    draw = random.Random(seed)
+    for _ in range(times):
+        process = _started(imports, work)
+        try:
+            process.wait(draw.uniform(0, lasts))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    run(imports, work)
+
+
+def _started(imports, work):
+    code = f"{imports}\nprint('ready', flush=True)\n{work}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with process.stdout as said:
+        assert said.readline() == "ready\n"
+    return process
