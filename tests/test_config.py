@@ -1,0 +1,190 @@
+import json
+
+import pytest
+
+from muscomp_lib import config, instruments
+from muscomp_lib.errors import MissingError, SettingError
+
+SPLEETER_KEYS = [
+    "train_csv", "validation_csv", "model_dir", "mix_name", "instrument_list", "sample_rate", "frame_length",
+    "frame_step", "T", "F", "n_channels", "n_chunks_per_song", "separation_exponent", "mask_extension",
+    "learning_rate", "batch_size", "training_cache", "validation_cache", "train_max_steps", "throttle_secs",
+    "random_seed", "save_checkpoints_steps", "save_summary_steps", "model",
+]  # fmt: skip
+
+
+def good(**changes):
+    """A configuration that is in order, with `changes` by dotted key; `...` as value takes the key out."""
+    made = {
+        "train_csv": "/data/train.csv",
+        "validation_csv": "/data/validation.csv",
+        "model_dir": "/data/models/a",
+        "mix_name": "mix",
+        "instrument_list": [*instruments.names(), "other"],
+        "sample_rate": 44100,
+        "frame_length": 4096,
+        "frame_step": 1024,
+        "T": 512,
+        "F": 1024,
+        "n_channels": 2,
+        "n_chunks_per_song": 40,
+        "separation_exponent": 2,
+        "mask_extension": "zeros",
+        "learning_rate": 1e-4,
+        "batch_size": 4,
+        "training_cache": "cache/training",
+        "validation_cache": "cache/validation",
+        "train_max_steps": 200000,
+        "throttle_secs": 1800,
+        "random_seed": 3,
+        "save_checkpoints_steps": 1000,
+        "save_summary_steps": 5,
+        "model": {"type": "unet.unet", "params": {"conv_activation": "ELU", "deconv_activation": "ELU"}},
+        "muscomp": {"taxonomy": "slakh12", "crop_frames": 128, "remix": True},
+    }
+    for dotted, value in changes.items():
+        *groups, key = dotted.split("__")
+        at = made
+        for group in groups:
+            at = at[group]
+        at[key] = value
+        if value is ...:
+            del at[key]
+    return made
+
+
+def meaning(of, **changes):
+    return config.explain(good(**changes)).set_index("key").loc[of, "meaning"]
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    config.write(tmp_path / "a.json", good())
+    assert config.read(tmp_path / "a.json") == good()
+
+
+def test_the_file_has_spleeters_keys_and_one_of_ours(tmp_path):
+    config.write(tmp_path / "a.json", good())
+    assert list(json.loads((tmp_path / "a.json").read_text())) == [*SPLEETER_KEYS, "muscomp"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instrument_list": ["vocals", "accompaniment"], "F": 1536, "model__params": {}, "n_chunks_per_song": ...},
+        {"instrument_list": ["vocals", "drums", "bass", "other"], "n_chunks_per_song": ...},
+        {"instrument_list": ["vocals", "piano", "drums", "bass", "other"], "model__type": "unet.softmax_unet"},
+    ],
+    ids=["2stems-16kHz", "4stems", "5stems"],
+)
+def test_spleeters_own_configurations_read_with_free_names(tmp_path, changes):
+    path = tmp_path / "spleeter.json"
+    path.write_text(json.dumps(good(**changes, muscomp=...)))
+    found = config.read(path)
+    assert found["muscomp"] == {"taxonomy": None, "crop_frames": 512, "remix": False}
+    assert found["n_chunks_per_song"] == (2 if "n_chunks_per_song" in changes else 40)
+    assert found["instrument_list"] == changes["instrument_list"]
+
+
+@pytest.mark.parametrize("key", [key for key in SPLEETER_KEYS if key not in ("n_chunks_per_song", "model")])
+def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
+    bad = {"cache": 5, "csv": ""}.get(key.split("_")[-1], [None])
+    with pytest.raises(SettingError) as refused:
+        config.check(good(**{key: bad}), "my.json")
+    assert f"my.json: {key} = {json.dumps(bad)} is not possible. It must be {config.KEYS[key].expected}." in str(
+        refused.value
+    )
+
+
+@pytest.mark.parametrize(
+    "key, value, says",
+    [
+        ("T", 500, "a multiple of 64"),
+        ("F", 2112, r"at most frame_length / 2 \+ 1 = 2049"),
+        ("frame_step", 512, "frame_length / 4 = 1024"),
+        ("n_channels", 1, "must be 2"),
+        ("batch_size", 2.5, "a whole number from 1"),
+        ("batch_size", True, "a whole number from 1"),
+        ("learning_rate", float("nan"), "a number above 0"),
+        ("learning_rate", 0, "a number above 0"),
+        ("mask_extension", "average ", "one of zeros, average"),
+        ("instrument_list", ["Drums", "Drums"], "different names"),
+        ("instrument_list", [], "different names"),
+        ("instrument_list", ["Drums", "mix"], "without 'mix'"),
+        ("instrument_list", ["Drums", "Tuba"], "'Tuba'.*'slakh12' does not have.*Violin.*other"),
+        ("model__type", "unet.blstm", "one of unet.unet, unet.softmax_unet, muscomp.shared_unet"),
+        ("model__params", [], "an object"),
+        ("model__params__conv_activation", "relu", "one of ELU, ReLU, LeakyReLU"),
+        ("model__params__conv_n_filters", [16, 32], "6 whole numbers for unet.unet"),
+        ("model__params__conv_n_filters", [16, 32, 0, 1, 1, 1], "whole numbers from 1"),
+        ("model__params__n_filters", [16], "no key 'model.params.n_filters'.*'model.params.conv_n_filters'"),
+        ("muscomp__crop_frames", 576, "at most T = 512"),
+        ("muscomp__remix", "yes", "true or false"),
+        ("muscomp__taxonomy", "orchestra", "no taxonomy 'orchestra'"),
+        ("learning_rat", 1e-3, "no key 'learning_rat'. Do you mean 'learning_rate'"),
+        ("learning_rate", ..., "lacks 'learning_rate'"),
+        ("muscomp__remix", ..., "lacks 'muscomp.remix'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_its_value_and_a_way_out(key, value, says):
+    with pytest.raises(SettingError, match=says):
+        config.check(good(**{key: value}), "my.json")
+
+
+def test_the_shared_network_may_have_fewer_convolutions():
+    config.check(good(model__type="muscomp.shared_unet", model__params__conv_n_filters=[8, 16, 32]), "my.json")
+
+
+@pytest.mark.parametrize("text, says", [("{,", "line 1, column 2"), ("[1]", "holds list"), ("[" * 100000, "not JSON")])
+def test_a_file_that_is_not_a_json_object_is_refused_with_the_place(tmp_path, text, says):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(SettingError, match=says):
+        config.read(tmp_path / "a.json")
+
+
+def test_a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_path):
+    (tmp_path / "a.json").write_bytes(json.dumps(good()).encode("utf-16"))
+    with pytest.raises(SettingError, match="UTF-8"):
+        config.read(tmp_path / "a.json")
+    (tmp_path / "a.json").write_bytes(json.dumps(good()).encode("utf-8-sig"))
+    assert config.read(tmp_path / "a.json") == good()
+
+
+def test_a_missing_file_says_which_notebook_writes_it(tmp_path):
+    with pytest.raises(MissingError, match="Notebook 03"):
+        config.read(tmp_path / "a.json")
+
+
+def test_a_wrong_configuration_is_not_written(tmp_path):
+    with pytest.raises(SettingError):
+        config.write(tmp_path / "a.json", good(batch_size=0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_key_is_explained_in_figures_that_follow_from_its_value():
+    explained = config.explain(good())
+    assert set(explained["key"]) == set(config.KEYS) - {"model.params.conv_n_filters"}
+    assert not explained["meaning"].str.contains("[{}]").any()
+    assert "11.9 s" in meaning("T")
+    assert "11.0 kHz" in meaning("F")
+    assert "16.5 kHz" in meaning("F", F=1536)
+    assert "93 ms" in meaning("frame_length")
+    assert "10.8 Hz" in meaning("frame_length")
+    assert "23.2 ms" in meaning("frame_step")
+    assert "3.0 s" in meaning("muscomp.crop_frames")
+    assert "12 s of sound" in meaning("batch_size")
+    assert "660.5 h" in meaning("train_max_steps")
+    assert "200 in all" in meaning("save_checkpoints_steps")
+
+
+def test_the_size_of_spleeters_networks_is_told():
+    assert config.parameters() == pytest.approx(9.83e6, rel=1e-3)
+    told = meaning("model.type", instrument_list=instruments.names())
+    assert "9.8 million" in told
+    assert "118 million" in told
+    assert "0.47 GB" in told
+
+
+def test_spleeters_cache_is_foretold():
+    twelve = good(instrument_list=instruments.names(), n_chunks_per_song=1)
+    told = config.explain(twelve).set_index("key").loc["n_chunks_per_song", "meaning"]
+    assert "23 MB" in told  # 23.7 MB were measured
