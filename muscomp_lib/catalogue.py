@@ -7,7 +7,7 @@ version of pandas.
 
 import pandas as pd
 
-from muscomp_lib import drive
+from muscomp_lib import drive, instruments
 
 TEXT, WHOLE, NUMBER, YES_NO = "str", "Int64", "float64", "bool"
 STEM_COLUMNS = {
@@ -88,3 +88,22 @@ def _read(path, columns):
     blank = {name: [""] for name, kind in kinds.items() if kind in (WHOLE, NUMBER)}
     # "None" is a plugin's name in Slakh and "NA" may be anyone's: only an empty cell of a number column is missing.
     return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blank, encoding="utf-8")
+
+
+def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):
+    """How much there is of each instrument, counting what is in order.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per instrument and a last one, `other`, for all else: `instrument`, `stems`, `tracks` (that have it),
+        `share` (of all tracks, 0 to 1), `hours`.
+    """
+    ok = stems[stems["status"] == "ok"]
+    ok = ok.assign(instrument=ok["instrument"].replace("", instruments.OTHER))
+    ok = ok.assign(hours=(ok["frames"] / ok["sample_rate"] / 3600).astype(float))
+    found = ok.groupby("instrument").agg(stems=("stem", "size"), tracks=("track", "nunique"), hours=("hours", "sum"))
+    found = found.reindex([*instruments.names(taxonomy), instruments.OTHER])
+    found = found.fillna(0).astype({"stems": int, "tracks": int})
+    found.insert(2, "share", found["tracks"] / max(len(tracks), 1))
+    return found.rename_axis("instrument").reset_index()

@@ -8,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from muscomp_lib.catalogue import STATUSES
+
 WIDTH = 10  # inches: a notebook cell's width
 
 
@@ -60,4 +62,77 @@ def learning_curve(history):
     ax.plot(steps, validation, marker="o", label="validation songs, as they are")
     ax.set(xlabel="step", ylabel="loss")
     ax.legend()
+    return figure
+
+
+def instrument_counts(coverage):
+    """How much there is of each instrument (`catalogue.coverage`): in how many tracks, with the hours beside."""
+    figure, axes = _axes(4.2)
+    bars = axes.barh(coverage["instrument"], coverage["tracks"], color="tab:blue")
+    bars[-1].set_color("lightgrey")  # `other` is no instrument
+    hours = [f"{stems} stems, {_duration(hours)}" for stems, hours in coverage[["stems", "hours"]].to_numpy()]
+    axes.bar_label(bars, hours, padding=4, fontsize=8)
+    axes.set(xlabel="tracks that have it", title="How much there is of each instrument")
+    axes.set_xlim(0, max(1, coverage["tracks"].max()) * 1.25)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _duration(hours):
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+
+
+def who_has_what(tracks, stems, names):
+    """Tracks against instruments: darker for more stems, a red cross where one is broken, a red name for a track."""
+    figure, axes = _axes(min(2.5 + 0.16 * len(tracks), 9))
+    counts = tracks[names].to_numpy(dtype=float)
+    image = axes.imshow(counts, aspect="auto", cmap="Blues", vmin=0, vmax=max(2, counts.max()), interpolation="nearest")
+    broken = stems[~stems["status"].isin(("ok", "unrendered")) & stems["instrument"].isin(names)]
+    rows = tracks.reset_index(drop=True).reset_index().set_index("track")["index"]
+    axes.plot([names.index(name) for name in broken["instrument"]], rows[broken["track"]], "x", color="tab:red", ms=6)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
+    _name_tracks(axes, tracks)
+    bar = figure.colorbar(image, label="stems in order", pad=0.01)
+    bar.locator = mpl.ticker.MaxNLocator(integer=True)
+    axes.set(title="Which track has which instrument (red: something is broken)")
+    return figure
+
+
+def _name_tracks(axes, tracks):
+    """Names at the left, as many as can be read; those of broken tracks in red."""
+    step = max(1, round(len(tracks) / 45))
+    shown = range(0, len(tracks), step)
+    axes.set_yticks(shown, tracks["track"].iloc[::step], fontsize=7)
+    for label, status in zip(axes.get_yticklabels(), tracks["status"].iloc[::step], strict=True):
+        label.set_color("black" if status == "ok" else "tab:red")
+
+
+def statuses(stems, names):
+    """How many stems are in order, by status: one bar per status, the 12 and the rest apart."""
+    figure, axes = _axes(2.6)
+    inside = stems["instrument"].isin(names)
+    counts = [stems[mask]["status"].value_counts().reindex(STATUSES, fill_value=0) for mask in (inside, ~inside)]
+    axes.barh(STATUSES, counts[0], label="of our instruments", color="tab:blue")
+    bars = axes.barh(STATUSES, counts[1], left=counts[0], label="other", color="lightgrey")
+    axes.bar_label(bars, [str(a + b) for a, b in zip(*counts, strict=True)], padding=4, fontsize=9)
+    axes.set(xlabel="stems", title="What is in order and what is not")
+    axes.invert_yaxis()
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def activity(shares):
+    """How much of the time each instrument sounds (`tables.activity`): a bar per partition, shares by instrument."""
+    figure, axes = _axes(3.6)
+    width = 0.8 / len(shares.columns)
+    for i, partition in enumerate(shares.columns):
+        axes.bar(np.arange(len(shares)) + (i - (len(shares.columns) - 1) / 2) * width, shares[partition], width,
+                 label=partition)  # fmt: skip
+    axes.set_xticks(range(len(shares)), shares.index, rotation=40, ha="right", fontsize=8)
+    axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
+    axes.set(ylabel="of the time", ylim=(0, 1), title="How much of the time each instrument sounds")
+    axes.legend(frameon=False, ncols=len(shares.columns), loc="upper right", bbox_to_anchor=(1, 1.12))
+    axes.spines[["top", "right"]].set_visible(False)
     return figure

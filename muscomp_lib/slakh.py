@@ -79,7 +79,8 @@ def index(root, settings=None):
     settings = settings or Settings()
     drive.clean_parts(root.tables)
     places = _spread(find_tracks(root.slakh), settings.limit)
-    source = Source(root.slakh, settings.taxonomy, {} if (root.slakh / RENDERED_HERE).exists() else _known_bad())
+    known_bad = {} if (root.slakh / RENDERED_HERE).exists() else _known_bad()
+    source = Source(root.slakh, settings.taxonomy, known_bad)
     with ThreadPoolExecutor(READERS) as pool:
         looked_at = pool.map(lambda place: _look_at(place, source), places)
         rows = list(tqdm(looked_at, total=len(places), desc="tracks", disable=None))
@@ -148,6 +149,11 @@ def find_tracks(slakh):
             "small data set of its own."
         )
     return list(found.values())
+
+
+def is_free(slakh):
+    """Whether our small data set may be rendered into `slakh`: there is no track, or it is the one begun there."""
+    return (slakh / RENDERED_HERE).exists() or next(_walk(slakh, DEEPEST), None) is None
 
 
 def _walk(folder, deeper):
@@ -327,25 +333,3 @@ def _known_bad():
     return {
         (track, stem): reason for reason, tracks in reasons.items() for track, stems in tracks.items() for stem in stems
     }
-
-
-# ---- for the eyes ----
-
-
-def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):
-    """How much there is of each instrument, counting what is in order.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per instrument and a last one, `other`, for all else: `instrument`, `stems`, `tracks` (that have it),
-        `share` (of all tracks, 0 to 1), `hours`.
-    """
-    ok = stems[stems["status"] == "ok"]
-    ok = ok.assign(instrument=ok["instrument"].replace("", instruments.OTHER))
-    ok = ok.assign(hours=(ok["frames"] / ok["sample_rate"] / 3600).astype(float))
-    found = ok.groupby("instrument").agg(stems=("stem", "size"), tracks=("track", "nunique"), hours=("hours", "sum"))
-    found = found.reindex([*instruments.names(taxonomy), instruments.OTHER])
-    found = found.fillna(0).astype({"stems": int, "tracks": int})
-    found.insert(2, "share", found["tracks"] / max(len(tracks), 1))
-    return found.rename_axis("instrument").reset_index()

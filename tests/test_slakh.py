@@ -190,6 +190,15 @@ def test_no_track_at_all_says_where_the_data_must_lie(root):
         slakh.index(root)
 
 
+def test_only_a_folder_without_foreign_tracks_is_free_for_our_own_data_set(root):
+    (root.slakh / "README.md").write_text("what goes here")
+    assert slakh.is_free(root.slakh)
+    write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": DRUMS})
+    assert not slakh.is_free(root.slakh)
+    (root.slakh / slakh.RENDERED_HERE).write_text("{}")
+    assert slakh.is_free(root.slakh)
+
+
 def test_a_limit_is_spread_over_the_data_set(root):
     for number in range(6):
         write_track(root.slakh, "train" if number < 4 else "test", f"Track0000{number}", {"S00": DRUMS})
@@ -213,7 +222,7 @@ def test_coverage_counts_what_is_in_order(root):
     stems = {"S00": GUITAR, "S01": {**GUITAR, "frequency": 110.0}, "S02": CHOIR, "S03": {**DRUMS, "file": False}}
     write_track(root.slakh, "train", "Track00001", stems)
     write_track(root.slakh, "train", "Track00002", {"S00": GUITAR})
-    found = slakh.coverage(*slakh.index(root)).set_index("instrument")
+    found = catalogue.coverage(*slakh.index(root)).set_index("instrument")
     assert list(found.index) == [*instruments.names(), "other"]
     guitar = found.loc["Distortion_Guitar"]
     assert (guitar["stems"], guitar["tracks"], guitar["share"]) == (3, 2, 1.0)
