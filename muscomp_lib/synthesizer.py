@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from muscomp_lib import audio
 from muscomp_lib.errors import MissingError, SettingError
 
 ENGINES = ("tinysoundfont", "fluidsynth")
@@ -19,7 +20,6 @@ DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for 
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
 BEND_CENTRE = 8192  # synthesizers count pitch bends from 0, pretty_midi from -8192
 BANK_SELECT = (0, 32)  # controllers we leave out: a part's program and bank are those it is labelled with
-HEADROOM_DB = -10.0  # a full chord of a loud program stays below full scale
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
     "fluidsynth": "pip install pyfluidsynth, and the system library (Debian, Ubuntu: apt install libfluidsynth3)",
@@ -137,7 +137,7 @@ class _TinySoundFont:
         import tinysoundfont
 
         self.channel = DRUM_CHANNEL if part.is_drum else 0
-        self.synth = tinysoundfont.Synth(gain=HEADROOM_DB, samplerate=sample_rate)
+        self.synth = tinysoundfont.Synth(samplerate=sample_rate)
         try:
             self.synth.sfload(str(soundfont))
             self.synth.program_change(self.channel, int(part.program), bool(part.is_drum))
@@ -158,8 +158,7 @@ class _TinySoundFont:
 
     def play(self, n_samples):
         """The next `n_samples`, both sides averaged, shape (n_samples,)."""
-        stereo = np.frombuffer(self.synth.generate_simple(n_samples), np.float32)
-        return stereo.reshape(-1, 2).mean(axis=1)
+        return _mono(np.frombuffer(self.synth.generate_simple(n_samples), np.float32))
 
     def close(self):
         """Nothing to hand back: memory goes with the object."""
@@ -193,12 +192,18 @@ class _FluidSynth:
 
     def play(self, n_samples):
         """The next `n_samples`, both sides averaged, shape (n_samples,)."""
-        stereo = np.asarray(self.synth.get_samples(n_samples), np.float32) / 32768  # FluidSynth hands out int16
-        return stereo.reshape(-1, 2).mean(axis=1)
+        return _mono(
+            np.asarray(self.synth.get_samples(n_samples), np.float32) / audio.INT16_SCALE
+        )  # it hands out int16
 
     def close(self):
         """Free the C library's memory."""
         self.synth.delete()
+
+
+def _mono(interleaved):
+    """Both sides averaged, shape (n_samples,), float32."""
+    return (interleaved[::2] + interleaved[1::2]) * np.float32(0.5)
 
 
 def _unusable(soundfont, part, reason):
