@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from muscomp_lib import audio, mixdown, parallel
+from muscomp_lib import audio, drive, mixdown, parallel
 from muscomp_lib.errors import AudioError, MissingError
 from muscomp_lib.partitions import PREPARED, instrument_columns
 
@@ -24,6 +24,17 @@ SYNTHESIS_COLUMNS = {
     "gain_db": "float64",
 }
 GAIN_BOUND_DB = 12.0  # a fill is never moved by more: a stem's level is then not what the metadata say
+
+
+def synthesis_path(root):
+    """Where the table of fills lies."""
+    return root.tables / "synthesis.csv"
+
+
+def read_synthesis(root):
+    """Read `synthesis.csv`; MissingError when this notebook has not run."""
+    path = drive.required(synthesis_path(root), made_by="Notebook 02")
+    return pd.read_csv(path, dtype=SYNTHESIS_COLUMNS, keep_default_na=False, encoding="utf-8")
 
 
 def holes(tracks):
@@ -71,22 +82,26 @@ def draw(root, stems, tracks, fills, settings):
     """
     sources, notes = _sources(root.slakh, stems, fills, settings.workers)
     table = tracks.set_index("track")
-    position = {track: number for number, track in enumerate(table.index)}
+    number = {track: position for position, track in enumerate(table.index)}
     rates = stems[stems["status"] == "ok"].groupby("track")["sample_rate"].first()
     level, used, rows = _Levels(root.slakh, stems), Counter(), []
     for track, instrument in holes(tracks):
-        # Each hole draws from its own generator, so that a limit changes which songs are made and nothing else.
-        rng = np.random.default_rng([settings.seed, 2, position[track], list(table.columns).index(instrument)])
         able = [s for s in sources.get(instrument, ()) if fills[s.track] == table.loc[track, "partition"]]
-        if not able:
-            continue
-        source = min(able, key=lambda s: (used[s.track, instrument], used[s.track], rng.random()))
-        used.update([(source.track, instrument), source.track])
-        frames = mixdown.frames_at_our_rate(table.loc[track, "frames"], rates[track])
-        gain_db = np.clip(level(track) - level(source.track), -GAIN_BOUND_DB, GAIN_BOUND_DB)
-        gain_db = round(float(np.nan_to_num(gain_db)), 2)
-        rows.append((track, instrument, source.track, source.stems, source.draw_offset(frames, rng), gain_db))
+        if able:
+            # Each hole draws from its own generator, so that a limit changes which songs are made and nothing else.
+            rng = np.random.default_rng([settings.seed, 2, number[track], table.columns.get_loc(instrument)])
+            source = _least_used(able, instrument, used, rng)
+            frames = mixdown.frames_at_our_rate(table.loc[track, "frames"], rates[track])
+            gain_db = level.difference(track, source.track)
+            rows.append((track, instrument, source.track, source.stems, source.draw_offset(frames, rng), gain_db))
     return pd.DataFrame(rows, columns=list(SYNTHESIS_COLUMNS)).astype(SYNTHESIS_COLUMNS), notes
+
+
+def _least_used(sources, instrument, used, rng):
+    """Of several sources, the one used least for this instrument, then least for any; counts it in `used`."""
+    source = min(sources, key=lambda s: (used[s.track, instrument], used[s.track], rng.random()))
+    used.update([(source.track, instrument), source.track])
+    return source
 
 
 @dataclass(frozen=True)
@@ -141,7 +156,12 @@ class _Levels:
         self.folders = {row.track: slakh / Path(row.audio).parents[1] for row in there.itertuples()}
         self.found = {}
 
-    def __call__(self, track):
+    def difference(self, track, other):
+        """By how many dB `track` is louder than `other`, within bounds; 0 when one of them is not known."""
+        db = np.clip(self._of(track) - self._of(other), -GAIN_BOUND_DB, GAIN_BOUND_DB)
+        return round(float(np.nan_to_num(db)), 2)
+
+    def _of(self, track):
         if track not in self.found:
             self.found[track] = self._read(self.folders[track] / "metadata.yaml")
         return self.found[track]

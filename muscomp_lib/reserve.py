@@ -21,7 +21,6 @@ import pandas as pd
 
 from muscomp_lib import audio, catalogue, drive, fills, mixdown, parallel, partitions
 from muscomp_lib.errors import AudioError, MissingError, SettingError
-from muscomp_lib.fills import SYNTHESIS_COLUMNS
 from muscomp_lib.instruments import OTHER
 from muscomp_lib.partitions import MOST_RESERVED, PREPARED, instrument_columns
 
@@ -122,17 +121,6 @@ def reserve_for(tracks, settings=None):
 # ---- making the songs ----
 
 
-def synthesis_path(root):
-    """Where the table of fills lies."""
-    return root.tables / "synthesis.csv"
-
-
-def read_synthesis(root):
-    """Read `synthesis.csv`; MissingError when this notebook has not run."""
-    path = drive.required(synthesis_path(root), made_by="Notebook 02")
-    return pd.read_csv(path, dtype=SYNTHESIS_COLUMNS, keep_default_na=False, encoding="utf-8")
-
-
 def fill(root, settings=None):
     """Draw the partitions and the fills, write them to `tables/`, and make every song in `prepared/`.
 
@@ -144,7 +132,7 @@ def fill(root, settings=None):
     Returns
     -------
     pd.DataFrame
-        What was filled with what: columns `SYNTHESIS_COLUMNS`. `fills.unfilled` gives the holes that stay.
+        What was filled with what: columns `fills.SYNTHESIS_COLUMNS`. `fills.unfilled` gives the holes that stay.
 
     Raises
     ------
@@ -175,7 +163,7 @@ def realise(root, settings=None):
     """
     settings = settings or Settings()
     stems, tracks = catalogue.read(root)
-    synthesis = read_synthesis(root)
+    synthesis = fills.read_synthesis(root)
     recipes = _recipes(stems, tracks, synthesis, settings.residual)
     folders = {row.track: root.prepared / row.partition / row.track for row in tracks.itertuples()}
     _remove_stale(root, {folders[track] for track in recipes})
@@ -193,7 +181,7 @@ def realise(root, settings=None):
 
 def _write(root, tracks, synthesis):
     catalogue.write_csv(catalogue.paths(root)[1], tracks)
-    catalogue.write_csv(synthesis_path(root), synthesis)
+    catalogue.write_csv(fills.synthesis_path(root), synthesis)
 
 
 def _with_notes(tracks, notes):

@@ -1,0 +1,546 @@
+"""What notebook 02 promises: no leak, no hole, exact sums, and the same bytes whatever happens on the way."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_slakh
+
+from muscomp_lib import audio, catalogue, drive, fills, instruments, mixdown, partitions, reserve, slakh
+from muscomp_lib.errors import DiskFullError, MissingError, SettingError
+
+NAMES = instruments.names()
+PROGRAMS = [instruments.load()[name].programs[0] for name in NAMES]
+ONE = reserve.Settings(workers=1)
+
+
+def tracks_table(rows):
+    """A table of tracks from (track, split, uuid, instruments it has)."""
+    table = pd.DataFrame(
+        {
+            "track": [row[0] for row in rows],
+            "split": [row[1] for row in rows],
+            "uuid": [row[2] for row in rows],
+            "partition": "",
+            "mix": "mix.flac",
+            "frames": 88200,
+            "duration": 2.0,
+            "status": "ok",
+            "note": "",
+        }
+    )
+    return table.assign(**{name: [int(name in row[3]) for row in rows] for name in NAMES})
+
+
+def random_tracks(seed, n_songs=60, splits=("train", "train", "train", "validation", "test", "omitted"), copies=20):
+    """Many songs with random instruments, some of them several times under one uuid, in any split."""
+    rng = np.random.default_rng(seed)
+    songs = [f"song {number}" for number in range(n_songs)] + [f"song {n}" for n in rng.integers(n_songs, size=copies)]
+    return tracks_table(
+        [
+            (f"Track{number:05d}", rng.choice(splits), song, set(rng.choice(NAMES, 5, replace=False)))
+            for number, song in enumerate(songs)
+        ]
+    )
+
+
+# ---- partitions ----
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("splits", [("train", "train", "validation", "test", "omitted"), ("",), ("train",)])
+def test_no_song_is_in_two_partitions(seed, splits):
+    tracks = reserve.partition(random_tracks(seed, splits=splits), reserve.Settings(seed=seed))
+    used = tracks[tracks["partition"] != ""]
+    assert (used.groupby("uuid")["partition"].nunique() == 1).all()
+    assert set(used["partition"]) == {"train", "validation", "test", "reserve"}
+
+
+def test_a_song_of_which_any_copy_is_test_is_test():
+    rows = [(f"Track{n:05d}", "train", f"own {n}", NAMES) for n in range(8)]
+    rows += [("Track00100", "train", "twice", NAMES), ("Track00101", "test", "twice", NAMES)]
+    rows += [("Track00102", "train", "again", NAMES), ("Track00103", "validation", "again", NAMES)]
+    partition = reserve.partition(tracks_table(rows)).set_index("track")["partition"]
+    assert list(partition.iloc[-4:]) == ["test", "test", "validation", "validation"]
+
+
+def test_slakhs_own_split_is_kept_and_its_copies_are_not_used():
+    tracks = reserve.partition(random_tracks(0, copies=0))
+    assert (tracks.loc[tracks["split"] == "test", "partition"] == "test").all()
+    assert (tracks.loc[tracks["split"] == "validation", "partition"] == "validation").all()
+    assert (tracks.loc[tracks["split"] == "omitted", "partition"] == "").all()
+    assert set(tracks.loc[tracks["split"] == "train", "partition"]) == {"train", "reserve"}
+
+
+def test_a_broken_track_is_not_used_and_a_track_without_uuid_is_its_own_song():
+    tracks = random_tracks(1)
+    tracks.loc[5:30, "uuid"] = ""
+    tracks.loc[tracks["split"] == "train", "split"] = ""
+    tracks.loc[3, "status"] = "missing"
+    drawn = reserve.partition(tracks)["partition"]
+    assert drawn[3] == ""
+    assert len(set(drawn[5:30])) > 1
+
+
+def test_shares_are_what_was_asked_for_when_the_data_set_has_no_splits():
+    tracks = random_tracks(0, n_songs=100, splits=("",), copies=0)
+    settings = reserve.Settings(validation_share=0.1, test_share=0.2, reserve_share=0.5)
+    counts = reserve.partition(tracks, settings)["partition"].value_counts()
+    assert counts.to_dict() == {"train": 35, "reserve": 35, "test": 20, "validation": 10}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_partition_gets_a_reserve_song_of_every_instrument_it_lacks_and_train_keeps_one(seed):
+    tracks = reserve.partition(random_tracks(seed), reserve.Settings(seed=seed))
+    fills_of = tracks["track"].map(reserve.reserve_for(tracks, reserve.Settings(seed=seed)))
+    for partition in partitions.PREPARED:
+        its_songs, its_reserve = tracks[tracks["partition"] == partition], tracks[fills_of == partition]
+        for name in NAMES:
+            assert its_songs[name].all() or its_reserve[name].any(), (partition, name)
+    assert tracks.loc[tracks["partition"] == "train", NAMES].any().all()
+
+
+def test_rare_instruments_are_shared_out_and_the_last_song_stays_in_train():
+    rows = [(f"Track{n:05d}", "train", f"own {n}", NAMES[2:]) for n in range(20)]
+    rows += [(f"Track{n:05d}", "train", f"own {n}", NAMES[:1]) for n in range(20, 24)]  # four songs have the first
+    rows += [("Track00030", "train", "own 30", NAMES[1:2])]  # one song has the second
+    rows += [("Track00040", "validation", "own 40", []), ("Track00050", "test", "own 50", [])]
+    tracks = reserve.partition(tracks_table(rows)).set_index("track")
+    assert sorted(tracks.loc["Track00020":"Track00023", "partition"]) == ["reserve", "reserve", "reserve", "train"]
+    given = reserve.reserve_for(tracks_table(rows))
+    assert sorted(given[given.index.isin([f"Track{n:05d}" for n in range(20, 24)])]) == ["test", "train", "validation"]
+    assert tracks.loc["Track00030", "partition"] == "train"
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_another():
+    tracks = random_tracks(0)
+    first, again, other = (reserve.partition(tracks, reserve.Settings(seed=seed)) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert list(first["partition"]) != list(other["partition"])
+
+
+def test_nothing_is_reserved_when_nothing_is_to_be_filled():
+    tracks = reserve.partition(random_tracks(0), reserve.Settings(fill=False))
+    assert "reserve" not in set(tracks["partition"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reserve_share": 0.7}, {"validation_share": -0.1}, {"test_share": "a"}, {"seed": -1}, {"seed": 1.5},
+        {"limit": 0}, {"workers": "two"}, {"residual": "keep"}, {"fill": 1},
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_quoted_with_what_would_be_right(wrong):
+    (name, value), *_ = wrong.items()
+    with pytest.raises(SettingError, match=rf"^{name} = {value!r} is not possible: give "):
+        reserve.Settings(**wrong)
+
+
+# ---- a data set to fill ----
+
+
+def plant(root, n_tracks=12, seconds=2.0):
+    """A small Slakh: every track has 6 of the 12 instruments and two stems outside of them; metadata give levels."""
+    for number in range(n_tracks):
+        split = {n_tracks - 2: "validation", n_tracks - 1: "test"}.get(number, "train")
+        programs = [PROGRAMS[(number * 5 + step) % 12] for step in range(6)] + [73, 74]
+        stems = {
+            f"S{i:02d}": {"program": program, "frequency": 110 + 37 * i + 5 * number, "level": 0.02 * (i + 1)}
+            for i, program in enumerate(programs)
+        }
+        spec = {"extra": {"overall_gain": round(0.2 + 0.02 * number, 2)}}
+        for stem in stems.values():
+            stem["seconds"] = seconds + 0.25 * (number % 3)
+        tiny_slakh.write_track(root.slakh, split, f"Track{number:05d}", stems, **spec)
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    """A root with an indexed data set; copied, never changed."""
+    root = drive.open_root(tmp_path_factory.mktemp("indexed"))
+    plant(root)
+    slakh.index(root)
+    return root
+
+
+@pytest.fixture
+def root(indexed, tmp_path):
+    return copy_of(indexed, tmp_path / "root")
+
+
+@pytest.fixture(scope="module")
+def filled(indexed, tmp_path_factory):
+    """The same, filled undisturbed by one process; read only."""
+    root = copy_of(indexed, tmp_path_factory.mktemp("filled") / "root")
+    reserve.fill(root, ONE)
+    return root
+
+
+def copy_of(root, path):
+    made = drive.open_root(path)
+    made.slakh.rmdir()
+    made.slakh.symlink_to(root.slakh)
+    for name in ("stems.csv", "tracks.csv"):
+        (made.tables / name).write_bytes((root.tables / name).read_bytes())
+    return made
+
+
+def digests(root):
+    """The content of all that notebook 02 writes: {path: digest}."""
+    files = [path for folder in (root.tables, root.prepared) for path in folder.rglob("*") if path.is_file()]
+    return {root.relative(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def prepared(root):
+    """All song folders."""
+    return [recipe.parent for recipe in sorted(root.prepared.glob("*/*/recipe.json"))]
+
+
+def read(folder, name):
+    return audio.read(folder / f"{name}.flac", dtype="int16")[0].astype(int)
+
+
+# ---- what is in the files ----
+
+
+def test_every_song_has_every_file_of_equal_form_and_the_mix_is_the_exact_sum(filled):
+    _, tracks = catalogue.read(filled)
+    assert {folder.name for folder in prepared(filled)} == set(
+        tracks.loc[tracks["partition"].isin(partitions.PREPARED), "track"]
+    )
+    for folder in prepared(filled):
+        assert {path.stem for path in folder.glob("*.flac")} == {"mix", *NAMES, "other"}
+        infos = {(i.sample_rate, i.channels, i.frames) for i in map(audio.info, folder.glob("*.flac"))}
+        frames = int(tracks.set_index("track").loc[folder.name, "frames"])
+        assert infos == {(44100, 2, frames)}
+        parts = [read(folder, name) for name in (*NAMES, "other")]
+        np.testing.assert_array_equal(sum(parts), read(folder, "mix"))
+        assert max(np.abs(part).max() for part in (*parts, read(folder, "mix"))) <= 10 ** (-1 / 20) * 32768
+        assert all(part.any() for part in parts)
+    assert (reserve.check(filled, workers=1)["note"] == "").all()
+
+
+def test_reserve_songs_feed_one_partition_only_and_are_not_prepared(filled):
+    _, tracks = catalogue.read(filled)
+    partition = tracks.set_index("track")["partition"]
+    synthesis = fills.read_synthesis(filled)
+    fed = synthesis.assign(fed=synthesis["track"].map(partition)).groupby("reserve_track")["fed"].nunique()
+    assert (fed == 1).all()
+    assert (partition[fed.index] == "reserve").all()
+    assert not {folder.name for folder in prepared(filled)} & set(fed.index)
+    assert list(synthesis.columns) == list(fills.SYNTHESIS_COLUMNS)
+
+
+def test_no_reserve_song_is_used_much_more_often_than_another(filled):
+    _, tracks = catalogue.read(filled)
+    synthesis = fills.read_synthesis(filled)
+    fills_of = reserve.reserve_for(tracks)
+    for partition in partitions.PREPARED:
+        for name in NAMES:
+            able = fills_of.index[(fills_of == partition) & (tracks.set_index("track").loc[fills_of.index, name] > 0)]
+            uses = (
+                synthesis[synthesis["instrument"] == name]["reserve_track"].value_counts().reindex(able, fill_value=0)
+            )
+            assert len(uses) == 0 or uses.max() - uses.min() <= 1
+
+
+def test_a_fill_is_the_reserve_stem_from_its_offset_on_going_round_at_the_songs_level(filled):
+    stems, tracks = catalogue.read(filled)
+    stems, tracks = stems.set_index(["track", "stem"]), tracks.set_index("track")
+    synthesis = fills.read_synthesis(filled)
+    lengths = (tracks.loc[synthesis[name], "frames"].to_numpy() for name in ("track", "reserve_track"))
+    longer = np.greater(*lengths)
+    assert longer.any(), "the planted data set must make some stem go round"
+    for row in synthesis[longer].itertuples():
+        stem = audio.read(filled.slakh / stems.loc[(row.reserve_track, row.reserve_stems), "audio"])[0]
+        places = (row.offset + np.arange(tracks.loc[row.track, "frames"])) % len(stem)
+        folder = filled.prepared / tracks.loc[row.track, "partition"] / row.track
+        made, wanted = read(folder, row.instrument), stem[places] * 10 ** (row.gain_db / 20) * 32768
+        songs_gain = (made * wanted).sum() / (2 * (wanted**2).sum())
+        assert songs_gain <= 1.0001
+        assert np.abs(made - wanted * songs_gain).max() <= 1.01
+    # Slakh's levels: a track made louder by its overall_gain gets louder fills.
+    number = synthesis[["track", "reserve_track"]].map(lambda track: int(track[5:]))
+    wanted = 20 * np.log10((0.2 + 0.02 * number["track"]) / (0.2 + 0.02 * number["reserve_track"]))
+    assert np.abs(wanted - synthesis["gain_db"]).max() < 0.01
+
+
+def test_a_fill_is_taken_from_where_the_instrument_plays():
+    heard = np.array([False] * 30 + [True] * 6 + [False] * 30)
+    source = fills._Source("Track00001", "S00", len(heard) * 44100, heard)
+    offsets = {source.draw_offset(5 * 44100, np.random.default_rng(n)) // 44100 for n in range(60)}
+    assert all(heard[offset : offset + 5].sum() >= 3 for offset in offsets)
+    assert len(offsets) > 3
+
+
+def test_own_stems_of_one_instrument_are_summed_and_the_rest_is_other(tmp_path):
+    root = drive.open_root(tmp_path)
+    stems = {
+        "S00": {"program": 40, "frequency": 440},
+        "S01": {"program": 40, "frequency": 555},
+        "S02": {"program": 73, "frequency": 880},
+        "S03": {"program": 74, "frequency": 990},
+    }
+    folder = tiny_slakh.write_track(root.slakh, "train", "Track00001", stems)
+    slakh.index(root)
+    reserve.fill(root, ONE)
+    song = root.prepared / "train" / "Track00001"
+    own = [audio.read(folder / "stems" / f"{stem}.flac", dtype="int16")[0].astype(int) for stem in stems]
+    np.testing.assert_array_equal(read(song, "Violin"), np.repeat(own[0] + own[1], 2, axis=1))
+    np.testing.assert_array_equal(read(song, "other"), np.repeat(own[2] + own[3], 2, axis=1))
+    np.testing.assert_array_equal(read(song, "mix"), np.repeat(sum(own), 2, axis=1))
+
+
+def test_an_instrument_that_nobody_can_give_is_silence_and_is_reported(tmp_path):
+    root = drive.open_root(tmp_path)
+    for number in range(4):
+        stems = {"S00": {"program": 34, "frequency": 90 + number}, "S01": {"program": 128 if number % 2 else 40}}
+        tiny_slakh.write_track(root.slakh, "test" if number == 3 else "train", f"Track{number:05d}", stems)
+    slakh.index(root)
+    synthesis = reserve.fill(root, ONE)
+    unfilled = fills.unfilled(catalogue.read(root)[1], synthesis)
+    assert "Glockenspiel" in set(unfilled["instrument"])
+    for row in unfilled.itertuples():
+        assert not read(root.prepared / row.partition / row.track, row.instrument).any()
+    for row in synthesis.itertuples():
+        assert (row.track, row.instrument) not in set(zip(unfilled["track"], unfilled["instrument"], strict=True))
+    assert (reserve.check(root, workers=1)["note"] == "").all()
+
+
+def test_without_the_residual_the_mix_is_the_sum_of_the_twelve(root):
+    settings = reserve.Settings(workers=1, residual="drop", limit=1)
+    reserve.fill(root, settings)
+    assert len(prepared(root)) == 3
+    for folder in prepared(root):
+        assert not (folder / "other.flac").exists()
+        np.testing.assert_array_equal(sum(read(folder, name) for name in NAMES), read(folder, "mix"))
+    assert (reserve.check(root, workers=1)["note"] == "").all()
+    reserve.fill(root, reserve.Settings(workers=1, limit=1))
+    assert all((folder / "other.flac").exists() for folder in prepared(root)), "another recipe makes a song anew"
+
+
+def test_without_filling_the_holes_are_silence(root):
+    synthesis = reserve.fill(root, reserve.Settings(workers=1, fill=False, limit=1))
+    assert len(synthesis) == 0
+    stems, _ = catalogue.read(root)
+    for folder in prepared(root):
+        own = set(stems.loc[stems["track"] == folder.name, "instrument"])
+        assert {name for name in NAMES if read(folder, name).any()} == own - {""}
+
+
+def test_other_sample_rates_become_44100(tmp_path):
+    root = drive.open_root(tmp_path)
+    tiny_slakh.write_track(root.slakh, "", "Track00001", suffix=".wav", rate=16000)
+    slakh.index(root)
+    reserve.fill(root, ONE)
+    info = audio.info(root.prepared / "train" / "Track00001" / "mix.flac")
+    assert (info.sample_rate, info.channels, info.frames) == (44100, 2, 88200)
+    assert (reserve.check(root, workers=1)["note"] == "").all()
+
+
+def test_the_loudest_file_stays_below_the_peak_even_when_the_mix_cancels_it():
+    loud = np.full((100, 1), 0.99, np.float32)
+    files = mixdown.quantise({"a": loud, "b": -loud, "c": np.zeros((100, 1), np.float32)})
+    assert files["a"].max() == pytest.approx(10 ** (-1 / 20) * 32768, abs=5)
+    assert not files["mix"].any()
+
+
+def test_slakhs_metadata_give_the_loudness_a_stem_really_has(mini_slakh):
+    root = type("Root", (), {"slakh": mini_slakh})
+    for metadata in sorted(mini_slakh.glob("*/Track*/metadata.yaml"))[:2]:
+        stems = pd.DataFrame({"track": ["one"], "audio": [f"{metadata.parent}/stems/S00.flac"]})
+        level = fills._Levels(root.slakh, stems)._of("one")
+        measured = [audio.loudness(*audio.read(path)) for path in sorted(metadata.parent.glob("stems/*.flac"))]
+        assert np.median(np.abs(np.array(measured) - level)) < 0.5
+
+
+# ---- whatever happens on the way ----
+
+
+def test_two_workers_write_the_same_bytes_as_one(root, filled):
+    reserve.fill(root, reserve.Settings(workers=2))
+    assert digests(root) == digests(filled)
+
+
+def test_all_files_follow_from_the_synthesis_table(root, filled):
+    for name in ("tracks.csv", "synthesis.csv"):
+        (root.tables / name).write_bytes((filled.tables / name).read_bytes())
+    reserve.realise(root, ONE)
+    assert digests(root) == digests(filled)
+
+
+def test_a_second_run_keeps_what_is_there_and_removes_what_no_table_names(root):
+    reserve.fill(root, reserve.Settings(workers=1, limit=2))
+    before = {folder: folder.stat().st_ino for folder in prepared(root)}
+    (root.prepared / "train" / "my notes").mkdir()
+    (root.prepared / "train" / ".part-99-Track00000").mkdir()
+    reserve.fill(root, reserve.Settings(workers=1, limit=1))
+    after = {folder: folder.stat().st_ino for folder in prepared(root)}
+    assert len(after) == 3 < len(before)
+    assert all(before[folder] == inode for folder, inode in after.items())
+    assert (root.prepared / "train" / "my notes").exists()
+    assert not list(root.prepared.glob("*/.part-*"))
+
+
+def test_a_song_whose_row_was_changed_is_made_anew_and_no_other(root):
+    reserve.fill(root, reserve.Settings(workers=1, limit=1))
+    before = {folder.name: folder.stat().st_ino for folder in prepared(root)}
+    synthesis = fills.read_synthesis(root)
+    synthesis.loc[0, "gain_db"] -= 3
+    catalogue.write_csv(fills.synthesis_path(root), synthesis)
+    reserve.realise(root, ONE)
+    changed = {folder.name for folder in prepared(root) if folder.stat().st_ino != before[folder.name]}
+    assert changed == {synthesis.loc[0, "track"]}
+
+
+FILL = """
+import sys
+from muscomp_lib import drive, reserve
+if __name__ == "__main__":
+    reserve.fill(drive.open_root(sys.argv[1]), reserve.Settings(workers=int(sys.argv[2])))
+"""
+
+
+def start_filling(root, tmp_path, workers, before=""):
+    """Fill in a process of its own, after the lines `before`."""
+    script = tmp_path / "fill.py"
+    script.write_text(textwrap.dedent(before) + FILL)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(script), str(root.path), str(workers)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_the_end_of_group(group, deadline=30):
+    """Make sure that a killed run's workers end too: they would go on writing behind the next run."""
+    for _ in range(deadline * 100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("worker processes outlived the run that started them")
+
+
+@pytest.mark.parametrize(("workers", "kills"), [(1, (0, 1, 4)), (2, (2,))])
+def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_files(root, filled, tmp_path, workers, kills):
+    dice = random.Random(workers)
+    for songs_before in kills:
+        running = start_filling(root, tmp_path, workers)
+        while running.poll() is None and len(prepared(root)) <= songs_before:
+            time.sleep(0.001)  # looking, not waiting: the kill comes at an unforeseen point of the next song
+        time.sleep(dice.random() * 0.05)
+        running.kill()
+        running.communicate()
+        assert running.returncode in (0, -signal.SIGKILL)
+        wait_for_the_end_of_group(running.pid)
+        for folder in prepared(root):
+            assert mixdown.check(folder, [*NAMES, "other"])["note"] == ""
+    reserve.fill(root, ONE)
+    assert digests(root) == digests(filled)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_half_written_song(root, filled, tmp_path):
+    size = max(path.stat().st_size for path in filled.prepared.rglob("*.flac"))
+    limit = f"""
+    import resource, signal
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({size - 1}, {size - 1}))
+    """
+    running = start_filling(root, tmp_path, 1, before=limit)
+    _, said = running.communicate()
+    assert running.returncode != 0
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("muscomp_lib.errors.DiskFullError: No room left to write")
+    assert ".part-" not in last
+    assert not list(root.prepared.glob("*/.part-*"))
+    assert len(prepared(root)) < len(prepared(filled))
+    for folder in prepared(root):
+        assert mixdown.check(folder, [*NAMES, "other"])["note"] == ""
+    reserve.fill(root, ONE)
+    assert digests(root) == digests(filled)
+
+
+def test_a_full_disk_in_a_worker_process_is_the_same_error(root, tmp_path):
+    root.prepared.rmdir()
+    root.prepared.symlink_to(tmp_path / "full")
+    (tmp_path / "full").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tmp_path / "full"], check=False).returncode:
+        pytest.skip("mounting a tiny disk needs root")
+    try:
+        with pytest.raises(DiskFullError, match="No room left to write"):
+            reserve.fill(root, reserve.Settings(workers=2))
+    finally:
+        subprocess.run(["umount", tmp_path / "full"], check=True)
+
+
+# ---- bad input ----
+
+
+def with_own_slakh(root, source):
+    """Replace the link to the data set by a copy that can be damaged."""
+    root.slakh.unlink()
+    for path in source.slakh.rglob("*"):
+        if path.is_file():
+            copy = root.slakh / path.relative_to(source.slakh)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    return root
+
+
+def test_a_stem_cut_short_after_the_index_leaves_its_song_out_with_a_note(root, indexed, filled):
+    with_own_slakh(root, indexed)
+    victim, split = prepared(filled)[0].name, prepared(filled)[0].parent.name  # test: the splits are Slakh's own
+    tiny_slakh.truncate(next(root.slakh.glob(f"*/{victim}/stems/S07.flac")))
+    for _ in range(2):  # the second run says it once more, not twice
+        synthesis = reserve.fill(root, ONE)
+        row = catalogue.read(root)[1].set_index("track").loc[victim]
+        assert row["partition"] == ""
+        assert row["note"].startswith(f"notebook 02: left out: {split}/{victim}/stems/S07.flac is cut short")
+        assert row["note"].count("notebook 02") == 1
+        assert victim not in set(synthesis["track"]) | {folder.name for folder in prepared(root)}
+    pd.testing.assert_frame_equal(synthesis, fills.read_synthesis(root))
+    kept = {name: digest for name, digest in digests(filled).items() if name.startswith("prepared/")}
+    kept = {name: digest for name, digest in kept.items() if victim not in name}
+    assert {name: digest for name, digest in digests(root).items() if name.startswith("prepared/")} == kept
+
+
+def test_a_reserve_stem_cut_short_or_silent_is_not_used_and_noted(root, indexed, filled):
+    with_own_slakh(root, indexed)
+    row = fills.read_synthesis(filled).iloc[0]
+    tiny_slakh.truncate(next(root.slakh.glob(f"*/{row['reserve_track']}/stems/{row['reserve_stems']}.flac")))
+    synthesis = reserve.fill(root, ONE)
+    used = synthesis[(synthesis["reserve_track"] == row["reserve_track"])]
+    assert row["reserve_stems"] not in set(used["reserve_stems"])
+    note = catalogue.read(root)[1].set_index("track").loc[row["reserve_track"], "note"]
+    assert note.startswith("notebook 02: not used as reserve: ")
+    assert (reserve.check(root, workers=1)["note"] == "").all()
+
+
+def test_check_names_what_is_wrong(root):
+    reserve.fill(root, reserve.Settings(workers=1, limit=1))
+    one, two, three = prepared(root)
+    tiny_slakh.truncate(one / "Violin.flac")
+    audio.write(two / "Drums.flac", np.zeros((10, 2), np.int16), 44100)
+    audio.write(three / "other.flac", read(three, "other").astype(np.int16) // 2, 44100)
+    notes = reserve.check(root, workers=1).set_index("track")["note"]
+    assert "is cut short" in notes[one.name]
+    assert "10 samples" in notes[two.name]
+    assert notes[three.name] == "the mix is not the sum of the other files"
+
+
+def test_it_says_which_notebook_to_run_first(tmp_path):
+    with pytest.raises(MissingError, match="Notebook 01 makes it"):
+        reserve.fill(drive.open_root(tmp_path))
+    with pytest.raises(MissingError, match="Notebook 02 makes it"):
+        fills.read_synthesis(drive.open_root(tmp_path))
