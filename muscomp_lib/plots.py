@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from muscomp_lib.catalogue import STATUSES
 
 WIDTH = 10  # inches: a notebook cell's width
+PARTITION_COLOURS = {"train": "tab:blue", "validation": "tab:cyan", "test": "tab:green", "reserve": "tab:orange"}
 
 
 def colours(names):
@@ -135,4 +136,70 @@ def activity(shares):
     axes.set(ylabel="of the time", ylim=(0, 1), title="How much of the time each instrument sounds")
     axes.legend(frameon=False, ncols=len(shares.columns), loc="upper right", bbox_to_anchor=(1, 1.12))
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def partitions(tracks, names):
+    """In how many tracks of each partition an instrument is: a stacked bar per instrument (notebook 02)."""
+    figure, axes = _axes(4.2)
+    left = np.zeros(len(names))
+    for partition, colour in PARTITION_COLOURS.items():
+        counts = (tracks.loc[tracks["partition"] == partition, names] > 0).sum().to_numpy(dtype=float)
+        bars = axes.barh(names, counts, left=left, color=colour, label=partition)
+        axes.bar_label(bars, [f"{count:.0f}" if count else "" for count in counts], label_type="center", fontsize=8)
+        left += counts
+    axes.set(xlabel="tracks that have it", title="Who learns an instrument from how many tracks, before filling")
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def before_and_after(tracks, synthesis, names):
+    """Songs against instruments, before and after filling: own, filled from the reserve, silent (notebook 02)."""
+    order = {partition: rank for rank, partition in enumerate(PARTITION_COLOURS)}
+    songs = tracks[tracks["partition"].isin(("train", "validation", "test"))]
+    songs = songs.sort_values("partition", key=lambda column: column.map(order), kind="stable").set_index("track")
+    before = (songs[names] > 0).to_numpy(dtype=int) * 2
+    filled = set(zip(synthesis["track"], synthesis["instrument"], strict=True))
+    after = np.maximum(before, [[(track, name) in filled for name in names] for track in songs.index])
+    figure, pair = _axes(min(2.5 + 0.16 * len(songs), 9), ncols=2, sharey=True)
+    meaning = mpl.colors.ListedColormap(["white", "tab:orange", "tab:blue"])
+    for axes, state, title in zip(pair, (before, after), ("as the songs are", "after filling"), strict=True):
+        axes.imshow(state, aspect="auto", cmap=meaning, vmin=0, vmax=2, interpolation="nearest")
+        axes.set_xticks(range(len(names)), names, rotation=50, ha="right", fontsize=7)
+        for end in songs["partition"].value_counts().reindex(order).fillna(0).cumsum()[:2]:
+            axes.axhline(end - 0.5, color="black", linewidth=0.8)
+        axes.set_title(title)
+    step = max(1, round(len(songs) / 45))
+    labels = [f"{partition}  {track}" for track, partition in songs["partition"].items()]
+    pair[0].set_yticks(range(0, len(songs), step), labels[::step], fontsize=7)
+    keys = [mpl.patches.Patch(facecolor=meaning(i), edgecolor="grey", label=label)
+            for i, label in enumerate(("silent", "from the reserve", "the song's own"))]  # fmt: skip
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def spectrograms(waveforms, sample_rate, top_khz=8.0):
+    """Spectrograms one above the other, with one time axis and one scale of level.
+
+    Parameters
+    ----------
+    waveforms : dict of str to np.ndarray, shape=(n_samples, n_channels), float
+        By title; the first channel is shown.
+    sample_rate : int
+        Hz.
+    top_khz : float
+        The highest frequency shown.
+    """
+    figure, rows = _axes(2.2 * len(waveforms) + 0.6, nrows=len(waveforms), sharex=True, squeeze=False)
+    for axes, (title, waveform) in zip(rows[:, 0], waveforms.items(), strict=True):
+        # A sample far below any sound keeps the logarithm of digital silence finite.
+        signal = waveform[:, 0] + 1e-7 * np.random.default_rng(0).standard_normal(len(waveform))
+        *_, image = axes.specgram(signal, NFFT=2048, Fs=sample_rate / 1000, noverlap=1024, vmin=-110, vmax=-30)
+        axes.set(title=title, ylabel="kHz", ylim=(0, top_khz))
+    seconds = mpl.ticker.FuncFormatter(lambda milliseconds, _: f"{milliseconds / 1000:g}")
+    rows[-1, 0].xaxis.set_major_formatter(seconds)
+    rows[-1, 0].set_xlabel("seconds")
+    figure.colorbar(image, ax=list(rows[:, 0]), label="dB", pad=0.01)
     return figure
