@@ -1,0 +1,74 @@
+# What can be done here: `make help`. Everything is installed into .venv and nothing outside this folder is changed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PREFERRED := python3.12 python3.11 python3.10 python3.13 python3
+USABLE := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+# Up to Python 3.12 the synthesizer of the demo's data set comes ready-made; on 3.13 it has to be compiled.
+PYTHON ?= $(shell for python in $(PREFERRED); do $$python -c "$(USABLE)" 2>/dev/null && echo $$python && break; done)
+BEGAN := $(shell date +%s)
+took = echo "$(1): $$(( $$(date +%s) - $$began )) s"
+
+# TensorFlow's start-up notes would bury the lines that matter.
+TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL
+export SONG
+
+.PHONY: help setup demo test check lab clean
+
+help: ## list these commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/packages-installed ## install everything the notebooks need into .venv
+
+demo: ## run all notebooks on a small data set into demo/; SONG=path separates that song as well
+	@if [ -n "$$SONG" ] && [ ! -f "$$SONG" ]; then echo "SONG=$$SONG is not there. Check the path." >&2; exit 2; fi
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/python batch/run.py all -f batch/params/demo.yaml -p root demo --name demo $(if $(SONG),--also-song "$$SONG")
+	@echo "make demo, with setup: $$(( $$(date +%s) - $(BEGAN) )) s"
+
+test: $(VENV)/tools-installed ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/tools-installed ## check style, format, and that notebooks carry no outputs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+
+lab: $(VENV)/tools-installed ## open the notebooks in JupyterLab, with their data in muscomp_root/
+	@MUSCOMP_ROOT="$(CURDIR)/muscomp_root" $(BIN)/python -m jupyterlab notebooks
+
+clean: ## remove .venv, demo/ and caches; muscomp_root/ stays
+	rm -rf $(VENV) demo *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each step leaves an empty file when it is through. A step that was broken off, or whose list of packages has changed
+# since, is done again.
+
+$(VENV)/made:
+	@if ! "$(PYTHON)" -c "$(USABLE)"; then \
+	  echo "No usable Python (PYTHON=$(PYTHON)). Mus-Comp needs Python 3.10 to 3.13 with its venv module" >&2; \
+	  echo "(Debian and Ubuntu: package python3-venv). To use a certain one: make setup PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; \
+	fi
+	@began=$$(date +%s); echo "Making $(VENV) with $$("$(PYTHON)" --version) ..."; \
+	"$(PYTHON)" -m venv --clear $(VENV) && $(call took,environment)
+	@touch $@
+
+$(VENV)/packages-installed: $(VENV)/made requirements.txt requirements-synthesis.txt pyproject.toml
+	@began=$$(date +%s); echo "Installing the packages of requirements.txt (TensorFlow is large: some minutes) ..."; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt && $(call took,packages)
+	@began=$$(date +%s); \
+	if ! $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-synthesis.txt; then \
+	  echo "The synthesizer (requirements-synthesis.txt) could not be installed. Ready-made packages exist for Python" >&2; \
+	  echo "3.10 to 3.12; elsewhere it is compiled, which takes a C++ compiler (Debian and Ubuntu: package g++). Install" >&2; \
+	  echo "one of these, then: make clean setup PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; \
+	fi; $(call took,synthesizer)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/tools-installed: $(VENV)/packages-installed requirements-dev.txt
+	@began=$$(date +%s); echo "Installing the packages of requirements-dev.txt ..."; \
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt && $(call took,tools)
+	@touch $@
