@@ -4,6 +4,8 @@ Colours are the same for an instrument everywhere; figures are made with matplot
 is shown twice and nothing stays open.
 """
 
+import io
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +13,15 @@ from matplotlib.figure import Figure
 from muscomp_lib.catalogue import STATUSES
 
 WIDTH = 10  # inches: a notebook cell's width
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself: IPython knows only those that pyplot made."""
+
+    def _repr_png_(self):
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi=self.get_dpi())
+        return image.getvalue()
 PARTITION_COLOURS = {"train": "tab:blue", "validation": "tab:cyan", "test": "tab:green", "reserve": "tab:orange"}
 
 
@@ -21,7 +32,7 @@ def colours(names):
 
 def _axes(height, **kwargs):
     """A figure of our width and `height` inches, with axes."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(**kwargs)
 
 
