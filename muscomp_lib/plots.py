@@ -82,7 +82,7 @@ def instrument_counts(coverage):
     figure, axes = _axes(4.2)
     bars = axes.barh(coverage["instrument"], coverage["tracks"], color="tab:blue")
     bars[-1].set_color("lightgrey")  # `other` is no instrument
-    hours = [f"{stems} stems, {_duration(hours)}" for stems, hours in coverage[["stems", "hours"]].to_numpy()]
+    hours = [f"{n} stems, {_duration(h)}" for n, h in zip(coverage["stems"], coverage["hours"], strict=True)]
     axes.bar_label(bars, hours, padding=4, fontsize=8)
     axes.set(xlabel="tracks that have it", title="How much there is of each instrument")
     axes.set_xlim(0, max(1, coverage["tracks"].max()) * 1.25)
