@@ -83,7 +83,7 @@ KEYS = {
                            "The {n_instruments} sounds to separate; each has its column `<name>_path`. `other` is all "
                            "that none of the others is."),
     "sample_rate": Key(_whole(8000, 192000), "a whole number of Hz from 8000 to 192000",
-                       "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:.1f} kHz, can be stored."),
+                       "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:g} kHz, can be stored."),
     "frame_length": Key(_whole(64), "a whole number from 64",
                         "Samples looked at together for one column of the spectrogram: {window_ms:.0f} ms, which tells "
                         "pitches {bin_hz:.1f} Hz apart."),

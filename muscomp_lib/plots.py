@@ -144,8 +144,9 @@ def activity(shares):
                  label=partition)  # fmt: skip
     axes.set_xticks(range(len(shares)), shares.index, rotation=40, ha="right", fontsize=8)
     axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
-    axes.set(ylabel="of the time", ylim=(0, 1), title="How much of the time each instrument sounds")
-    axes.legend(frameon=False, ncols=len(shares.columns), loc="upper right", bbox_to_anchor=(1, 1.12))
+    axes.set(ylabel="of the time", ylim=(0, 1))
+    axes.set_title("How much of the time each instrument sounds", loc="left")
+    axes.legend(frameon=False, ncols=len(shares.columns), loc="upper right", bbox_to_anchor=(1, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -153,11 +153,15 @@ def find_tracks(slakh):
 
 def is_free(slakh):
     """Whether our small data set may be rendered into `slakh`: there is no track, or it is the one begun there."""
-    return (slakh / RENDERED_HERE).exists() or next(_walk(slakh, DEEPEST), None) is None
+    marker = slakh / RENDERED_HERE
+    begun = marker.exists() and marker.read_text().strip() != "null"  # null: tracks from the user's own MIDI files
+    return begun or not any(_walk(slakh, DEEPEST))
 
 
 def _walk(folder, deeper):
-    for entry in os.scandir(folder):
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    for entry in entries:
         if not entry.is_dir() or entry.name.startswith("."):
             continue
         if TRACK_NAME.fullmatch(entry.name):

@@ -195,6 +195,8 @@ def test_only_a_folder_without_foreign_tracks_is_free_for_our_own_data_set(root)
     assert slakh.is_free(root.slakh)
     write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": DRUMS})
     assert not slakh.is_free(root.slakh)
+    (root.slakh / slakh.RENDERED_HERE).write_text("null")  # collected from MIDI files
+    assert not slakh.is_free(root.slakh)
     (root.slakh / slakh.RENDERED_HERE).write_text("{}")
     assert slakh.is_free(root.slakh)
 
