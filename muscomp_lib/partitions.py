@@ -13,6 +13,7 @@ from muscomp_lib import catalogue
 TRAIN, VALIDATION, TEST, RESERVE = "train", "validation", "test", "reserve"
 PREPARED = (TRAIN, VALIDATION, TEST)  # the partitions whose songs are made
 OMITTED = "omitted"  # Slakh's folder of copies
+ORDERS_TRIED = 10  # choosing one by one can take a bad turn where songs are few; a larger data set needs one order
 MOST_RESERVED = 0.5  # of the songs to choose from: however rare an instrument, train keeps the other half
 
 
@@ -64,7 +65,7 @@ def _draw_songs(tracks, settings):
             songs.loc[rng.permutation(pool)[: _count(share, len(songs), len(pool) - 1)], "partition"] = name
     if settings.fill:
         has = by_song[instrument_columns(tracks)].sum() > 0
-        for song, fills in _Reserve(songs["partition"], has, settings).chosen.items():
+        for song, fills in _choose_reserve(songs["partition"], has, settings).items():
             songs.loc[song] = RESERVE, fills
     return songs
 
@@ -74,29 +75,37 @@ def _count(share, n_songs, at_most):
     return max(0, min(max(1, round(share * n_songs)) if share else 0, at_most))
 
 
+def _choose_reserve(partitions, has, settings):
+    """{song: partition it fills}, from the order of the songs that leaves the fewest holes."""
+    pool, tries = partitions.index[partitions == TRAIN], []
+    for number in range(ORDERS_TRIED):
+        order = np.random.default_rng([settings.seed, 1, number]).permutation(pool)
+        tries.append(_Reserve(partitions, has, order))
+        if not tries[-1].needs:
+            break
+    best = min(tries, key=lambda tried: sum(tried.needs.values()))
+    best.top_up(round(settings.reserve_share * len(pool)))
+    return best.chosen
+
+
 class _Reserve:
     """Chooses reserve songs one by one; `chosen` is {song: partition it fills}.
 
     First each partition that lacks an instrument somewhere gets a song that has it, the rarest instrument first; then
-    songs are added up to the wanted share, to the partition with most songs per reserve song. Train always keeps a
-    song of each instrument it has.
+    `top_up` adds songs up to the wanted share, for the partition with most songs per reserve song. Train always keeps
+    a song of each instrument it has.
     """
 
-    def __init__(self, partitions, has, settings):
+    def __init__(self, partitions, has, order):
         self.has = has
-        order = np.random.default_rng([settings.seed, 1]).permutation(partitions.index[partitions == TRAIN])
         self.free = list(order)  # songs that may still be chosen
         self.sizes = {name: int((partitions == name).sum()) for name in PREPARED}
         self.chosen = {}
-        # (partition, instrument): some song of the partition lacks it, and no reserve song has it yet
-        self.needs = [
-            (name, instrument)
-            for name in PREPARED
-            for instrument in has
-            if not has.loc[partitions == name, instrument].all()
-        ]
+        # {(partition, instrument): how many of its songs lack it}, as long as no reserve song has it
+        lacks = {(name, instrument): int((~has.loc[partitions == name, instrument]).sum())
+                 for name in PREPARED for instrument in has}  # fmt: skip
+        self.needs = {need: count for need, count in lacks.items() if count}
         self._cover(int(MOST_RESERVED * len(order)))
-        self._top_up(round(settings.reserve_share * len(order)))
 
     def _spare(self):
         """The free songs that train can do without."""
@@ -115,7 +124,7 @@ class _Reserve:
             wanted = [i for partition, i in possible if partition == name]
             self._take(spare.loc[spare[instrument], wanted].sum(axis=1).idxmax(), name)
 
-    def _top_up(self, wanted):
+    def top_up(self, wanted):
         while len(self.chosen) < wanted and len(spare := self._spare()):
             given = Counter(self.chosen.values())
             name = max(PREPARED, key=lambda name: self.sizes[name] / (1 + given[name]))
@@ -125,4 +134,5 @@ class _Reserve:
     def _take(self, song, name):
         self.chosen[song] = name
         self.free.remove(song)
-        self.needs = [need for need in self.needs if need[0] != name or not self.has.loc[song, need[1]]]
+        for instrument in self.has.columns[self.has.loc[song]]:
+            self.needs.pop((name, instrument), None)

@@ -208,7 +208,7 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
     for axes, (title, waveform) in zip(rows[:, 0], waveforms.items(), strict=True):
         # A sample far below any sound keeps the logarithm of digital silence finite.
         signal = waveform[:, 0] + 1e-7 * np.random.default_rng(0).standard_normal(len(waveform))
-        *_, image = axes.specgram(signal, NFFT=2048, Fs=sample_rate / 1000, noverlap=1024, vmin=-110, vmax=-30)
+        *_, image = axes.specgram(signal, NFFT=2048, Fs=sample_rate / 1000, noverlap=1024, vmin=-90, vmax=-10)
         axes.set(title=title, ylabel="kHz", ylim=(0, top_khz))
     seconds = mpl.ticker.FuncFormatter(lambda milliseconds, _: f"{milliseconds / 1000:g}")
     rows[-1, 0].xaxis.set_major_formatter(seconds)
