@@ -14,6 +14,11 @@ def snapshot(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def whole_or_absent(folder, whole):
+    """Whether every file in `folder`, but for those marked as unfinished, is as in the snapshot `whole`."""
+    return all(whole[name] == held for name, held in snapshot(folder).items() if ".part-" not in name)
+
+
 def run(imports, work):
     """Run `imports` and then `work`, Python code, in a process of its own; return the seconds that `work` took."""
     process = _started(imports, work)
@@ -22,8 +27,11 @@ def run(imports, work):
     return time.monotonic() - began
 
 
-def run_and_kill(imports, work, lasts, times=4, seed=0):
-    """SIGKILL `work` at `times` random moments of the `lasts` seconds it takes, then let it run to its end."""
+def run_and_kill(imports, work, lasts, times=4, seed=0, after_each=lambda: None):
+    """SIGKILL `work` at `times` random moments of the `lasts` seconds it takes, then let it run to its end.
+
+    `after_each` is called after each kill, to see that what lies there is whole.
+    """
     draw = random.Random(seed)
     for _ in range(times):
         process = _started(imports, work)
@@ -32,6 +40,7 @@ def run_and_kill(imports, work, lasts, times=4, seed=0):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        after_each()
     run(imports, work)
 
 

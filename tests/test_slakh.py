@@ -1,10 +1,12 @@
+import errno
+
 import pandas as pd
 import pytest
-from killing import run, run_and_kill, snapshot
+from killing import run, run_and_kill, snapshot, whole_or_absent
 from tiny_slakh import truncate, write_track
 
 from muscomp_lib import catalogue, drive, instruments, slakh
-from muscomp_lib.errors import MissingError, SettingError
+from muscomp_lib.errors import DiskFullError, MissingError, SettingError
 
 GUITAR = {"program": 30, "seconds": 1.0}
 DRUMS = {"program": 128, "seconds": 1.0, "noise": True}
@@ -253,6 +255,27 @@ def test_killed_at_any_moment_and_started_again_the_tables_are_the_same(tmp_path
     killed.slakh.symlink_to(whole.slakh)
     imports = "from muscomp_lib import drive, slakh"
     lasts = run(imports, f"slakh.index(drive.open_root({str(whole.path)!r}))")
-    run_and_kill(imports, f"slakh.index(drive.open_root({str(killed.path)!r}))", lasts)
-    assert snapshot(killed.tables) == snapshot(whole.tables)
-    assert len(snapshot(whole.tables)) == 2
+    made = snapshot(whole.tables)
+
+    def check():
+        assert whole_or_absent(killed.tables, made)
+
+    run_and_kill(imports, f"slakh.index(drive.open_root({str(killed.path)!r}))", lasts, after_each=check)
+    assert len(made) == 2
+    assert snapshot(killed.tables) == made
+
+
+def test_a_full_disk_leaves_the_old_tables_whole_and_says_so(root, monkeypatch):
+    write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    slakh.index(root)
+    before = snapshot(root.tables)
+    write_track(root.slakh, "train", "Track00002", {"S00": DRUMS})
+
+    def run_out_of_room(table, path, **options):
+        path.write_text("track,spl")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", run_out_of_room)
+    with pytest.raises(DiskFullError, match=r"stems\.csv"):
+        slakh.index(root)
+    assert snapshot(root.tables) == before

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from killing import run, run_and_kill, snapshot
+from killing import run, run_and_kill, snapshot, whole_or_absent
 from tiny_slakh import sound, truncate
 
 from muscomp_lib import audio, config, drive, instruments, tables
@@ -190,5 +190,10 @@ def test_killed_at_any_moment_and_started_again_the_tables_are_the_same(root):
     assert len(whole) == 4
     for folder in (root.tables, root.configs):
         drive.remove(folder)
-    run_and_kill(imports, work, lasts)
+
+    def check():
+        assert whole_or_absent(root.tables, whole)
+        assert whole_or_absent(root.configs, whole)
+
+    run_and_kill(imports, work, lasts, after_each=check)
     assert {**snapshot(root.tables), **snapshot(root.configs)} == whole
