@@ -1,0 +1,115 @@
+"""The project as a whole: quick imports, names that exist, versions that fit Colab, commands that are listed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from needs import require
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).parents[1]
+READMES = sorted(
+    path for path in PROJECT.glob("**/README.md") if not set(path.parts) & {".venv", "demo", "muscomp_root"}
+)
+HEAVY = {"tensorflow", "keras", "librosa", "numba", "pyloudnorm", "matplotlib.pyplot", "sklearn"}
+COLAB = {  # versions in Colab's image of August 2026, from its published package list; Python 3.13
+    "tensorflow": "2.20.0",
+    "keras": "3.13.2",
+    "numpy": "2.1.3",
+    "pandas": "2.2.3",
+    "scipy": "1.16.3",
+    "librosa": "0.11.0",
+    "soundfile": "0.14.0",
+    "soxr": "1.1.0",
+    "matplotlib": "3.10.0",
+    "tqdm": "4.67.3",
+    "ipywidgets": "7.7.1",
+    "ipykernel": "6.17.1",
+    "pyyaml": "6.0.3",
+}
+NOT_IN_COLAB = {"papermill", "pretty_midi", "pyloudnorm"}  # what the setup cell adds there
+
+
+def requirements(file):
+    lines = [line.split("#")[0].strip() for line in (PROJECT / file).read_text().splitlines()]
+    return {(found := Requirement(line)).name.lower(): found for line in lines if line}
+
+
+def tracked():
+    """The files under version control that are text."""
+    require(shutil.which("git") and (PROJECT / ".git").exists(), "the list of files needs git and the repository")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        path = PROJECT / name
+        if path.is_file() and path.suffix not in (".png", ".flac", ".mid", ".h5", ".npz"):
+            yield path, path.read_text(encoding="utf-8")
+
+
+def test_importing_every_module_loads_no_network_library_and_nothing_slow():
+    modules = sorted(path.stem for path in (PROJECT / "muscomp_lib").glob("[a-z]*.py"))
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {modules}: importlib.import_module('muscomp_lib.' + name)\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert len(modules) > 10
+    assert not HEAVY & set(json.loads(done.stdout))
+
+
+def test_colabs_versions_satisfy_the_requirements_so_that_nothing_there_is_replaced():
+    needed = requirements("requirements.txt")
+    assert set(needed) == set(COLAB) | NOT_IN_COLAB
+    for name, version in COLAB.items():
+        assert needed[name].specifier.contains(version), f"{needed[name]} would replace Colab's {version}"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_the_files_a_readme_names_exist(readme):
+    text = readme.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
+    named = re.findall(r"`([\w./-]+\.(?:py|ipynb|yaml|md|toml|txt))`", text)
+    for name in linked + named:
+        made_by_a_run = name.startswith(("demo/", "muscomp_root/", "<"))
+        assert made_by_a_run or (readme.parent / name).exists() or (PROJECT / name).exists(), name
+
+
+def test_the_readmes_of_the_folders_name_every_file_in_them():
+    for folder in ("batch", "tests"):
+        text = (PROJECT / folder / "README.md").read_text(encoding="utf-8")
+        files = (path for path in (PROJECT / folder).rglob("*") if path.suffix in (".py", ".yaml"))
+        assert not [path.name for path in files if f"`{path.relative_to(PROJECT / folder).as_posix()}`" not in text]
+
+
+def test_the_readme_of_the_layout_says_what_the_layout_declares():
+    text = (PROJECT / "drive_layout" / "README.md").read_text(encoding="utf-8")
+    declared = yaml.safe_load((PROJECT / "drive_layout" / "layout.yaml").read_text(encoding="utf-8"))
+    assert re.findall(r"^- `(.+)/`: (.+)$", text, flags=re.MULTILINE) == [
+        (entry["folder"], entry["holds"]) for entry in declared.values()
+    ]
+
+
+def test_no_file_names_a_path_of_somebodys_machine():
+    personal = re.compile(r"(?<![\w.~}*])/(?:work|root|home|Users|jet|ocean)/\w")
+    for path, text in tracked():
+        assert not personal.search(text), path
+
+
+def test_make_help_lists_every_target():
+    require(shutil.which("make"), "make is not installed")
+    targets = re.search(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE)[1].split()
+    shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^make (\w+)", shown, flags=re.MULTILINE) == targets
+    assert {"setup", "demo", "test", "check", "lab", "clean"} <= set(targets)
+
+
+def test_ci_calls_the_same_targets_as_everybody():
+    script = PROJECT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert {"make check", "make test"} <= set(script.read_text().splitlines())
