@@ -1,0 +1,188 @@
+"""Notebook 05, first part: a song in, one waveform per instrument out.
+
+The signal path is Spleeter's: the mix's spectrogram goes through the network in segments of T frames; the network's
+amounts become masks that share out each point of the spectrogram; each mask times the mix's spectrogram, transformed
+back, is one instrument. Phases are the mix's.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from muscomp_lib import audio, evaluation, stft, unet
+from muscomp_lib import config as configs
+from muscomp_lib.errors import MissingError, SettingError
+
+EPSILON = 1e-10  # Spleeter's: keeps 0 / 0 out of the masks
+CONFIG = "config.json"
+WEIGHTS = "weights.npz"
+
+
+class Separator:
+    """A trained model, ready to separate songs.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model folder written by `training.train`.
+
+    Attributes
+    ----------
+    instruments : list of str
+        In the order of the configuration; with `other` when the model has a residual.
+
+    Raises
+    ------
+    MissingError, SettingError
+        The folder holds no finished model; its weights do not fit its configuration.
+    """
+
+    def __init__(self, model):
+        folder = Path(model)
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise MissingError(f"{folder} holds no finished model ({name} is missing). Train it with notebook 04.")
+        self.config = configs.read(folder / CONFIG)
+        self.instruments = list(self.config["instrument_list"])
+        self._network = unet.build(self.config)
+        try:
+            with np.load(folder / WEIGHTS) as values:
+                unet.set_weights(self._network, values, folder / WEIGHTS)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            if isinstance(error, SettingError):
+                raise
+            raise SettingError(f"{folder / WEIGHTS} cannot be read ({error}). Train the model anew.") from error
+
+    def separate(self, waveform, sample_rate):
+        """Separate a song held in memory.
+
+        Parameters
+        ----------
+        waveform : np.ndarray, shape=(n_samples, n_channels), float32 in [-1, 1]
+            One channel or more; the first two are used.
+        sample_rate : int
+            Hz.
+
+        Returns
+        -------
+        dict of str to np.ndarray, shape=(n_samples, 2), float32
+            By instrument, at the song's own rate and length.
+        """
+        mix = self._mix_spectrogram(waveform, sample_rate)
+        masks = self._masks(mix)
+        n_samples = self._model_length(len(waveform), sample_rate)
+        separated = {}
+        for index, name in enumerate(tqdm(self.instruments, desc="writing sound", unit="instrument", disable=None)):
+            part = stft.istft(masks[..., index] * mix, n_samples, **self._frames)
+            part = audio.resample(part, self.config["sample_rate"], sample_rate)
+            separated[name] = audio.fit_channels(audio.fit_length(part, len(waveform)), 2)
+        return separated
+
+    def masks(self, waveform, sample_rate):
+        """The mask of each instrument, averaged over channels: {name: (n_frames, n_bins) float32 in [0, 1]}."""
+        masks = self._masks(self._mix_spectrogram(waveform, sample_rate)).mean(axis=2)
+        return {name: masks[..., index] for index, name in enumerate(self.instruments)}
+
+    def separate_file(self, path, out_dir):
+        """Separate an audio file into `out_dir/<Instrument>.flac`, 16 bit, at the file's own rate and length.
+
+        Returns
+        -------
+        dict of str to Path
+
+        Raises
+        ------
+        MissingError, AudioError, DiskFullError
+        """
+        waveform, sample_rate = audio.read(path)
+        return write(self.separate(waveform, sample_rate), sample_rate, out_dir)
+
+    @property
+    def _frames(self):
+        return {key: self.config[key] for key in ("frame_length", "frame_step")}
+
+    def _model_length(self, n_samples, sample_rate):
+        return round(n_samples * self.config["sample_rate"] / sample_rate)
+
+    def _mix_spectrogram(self, waveform, sample_rate):
+        """(n_frames, n_bins, n_channels) at the model's rate and number of channels."""
+        waveform = np.nan_to_num(audio.to_float(waveform), posinf=0.0, neginf=0.0)
+        waveform = audio.fit_channels(waveform, self.config["n_channels"])
+        waveform = audio.resample(waveform, sample_rate, self.config["sample_rate"])
+        return stft.stft(audio.fit_length(waveform, len(waveform)), **self._frames)
+
+    def _masks(self, mix):
+        """Masks for a spectrogram: (n_frames, n_bins, n_channels or 1, n_instruments); up to F they sum to one."""
+        magnitude = np.abs(mix[:, : self.config["F"]])
+        amounts = np.concatenate(
+            [
+                self._amounts(segment)
+                for segment in tqdm(list(self._segments(magnitude)), desc="separating", unit="segment", disable=None)
+            ]
+        )
+        return self._extended(self._shared_out(amounts[: len(mix)]), mix.shape[1])
+
+    def _segments(self, magnitude):
+        T = self.config["T"]
+        for start in range(0, len(magnitude), T):
+            segment = magnitude[start : start + T]
+            yield np.pad(segment, ((0, T - len(segment)), (0, 0), (0, 0)))
+
+    def _amounts(self, segment):
+        return np.asarray(self._network(segment[None], training=False))[0]
+
+    def _shared_out(self, amounts):
+        """Amounts to masks: each instrument's part of the sum of all, raised to `separation_exponent` first."""
+        powers = amounts ** self.config["separation_exponent"]
+        return (powers + EPSILON / len(self.instruments)) / (powers.sum(axis=-1, keepdims=True) + EPSILON)
+
+    def _extended(self, masks, n_bins):
+        """Masks up to the highest bin: above F they are zero, or the frame's mean, as `mask_extension` says."""
+        above = (masks.shape[0], n_bins - masks.shape[1], *masks.shape[2:])
+        if self.config["mask_extension"] == "average":
+            extension = np.broadcast_to(masks.mean(axis=1, keepdims=True), above)
+        else:
+            extension = np.zeros(above, masks.dtype)
+        return np.concatenate([masks, extension], axis=1)
+
+
+def write(separated, sample_rate, out_dir):
+    """Write separated instruments as `out_dir/<Instrument>.flac`: {name: waveform (n_samples, 2)} to {name: Path}."""
+    written = {}
+    for name, waveform in tqdm(separated.items(), desc="writing files", unit="file", disable=None):
+        written[name] = Path(out_dir) / f"{name}.flac"
+        audio.write(written[name], waveform, sample_rate)
+    return written
+
+
+def excerpt(path, seconds):
+    """The middle of a file, or all of one that is shorter: (waveform, sample_rate) as `audio.read` gives them."""
+    found = audio.info(path)
+    wanted = min(found.frames, round(seconds * found.sample_rate))
+    return audio.read(path, (found.frames - wanted) // 2, wanted)
+
+
+def score_songs(separator, songs):
+    """Separate prepared songs and compare with their true instruments.
+
+    Parameters
+    ----------
+    separator : Separator
+    songs : list of dataset.Song
+
+    Returns
+    -------
+    pandas.DataFrame
+        `song` (the track's name), then the columns of `evaluation.score`; one row per song and instrument.
+    """
+    tables = []
+    for song in songs:
+        mix, sample_rate = audio.read(song.mix)
+        references = {name: audio.read(song.files[name])[0] for name in separator.instruments}
+        table = evaluation.score(references, separator.separate(mix, sample_rate), mix)
+        table.insert(0, "song", song.mix.parent.name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

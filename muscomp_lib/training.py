@@ -1,0 +1,221 @@
+"""Notebook 04: train a network from the two files of notebook 03, the table and the configuration.
+
+Training can be killed at any moment and started again: every `save_checkpoints_steps` steps the weights, the
+optimizer's state and the step are saved together, examples are functions of the step, and TensorFlow is told to be
+deterministic, so that the model is the same, byte for byte, as if nothing had happened.
+
+The model folder holds `config.json`, `history.csv` (step, loss, validation_loss), `checkpoint.npz` (to go on from) and
+`weights.npz` (the finished weights by name, which `separation.Separator` opens and NumPy reads).
+"""
+
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from muscomp_lib import config as configs
+from muscomp_lib import dataset, unet
+from muscomp_lib.drive import clean_parts, remove, written_whole
+from muscomp_lib.errors import SettingError
+
+CHECKPOINT = "checkpoint.npz"
+CONFIG = "config.json"
+HISTORY = "history.csv"
+WEIGHTS = "weights.npz"
+HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
+MAGNITUDE_POWER = 0.4  # the weight of a point of the spectrogram: quiet ones count, but less
+AVERAGED_STEPS = 100  # the finished weights are an exponential average over about this many steps
+VALIDATION_BATCHES = 8
+PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validation_cache")
+
+log = logging.getLogger(__name__)
+
+
+def train(config, root, fresh=False):
+    """Train the network that a configuration describes, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    config : str or Path
+        A configuration file, or its name in the root's `configs` folder.
+    root : drive.Root
+    fresh : bool
+        Throw away what an earlier run with this configuration's name has learnt.
+
+    Returns
+    -------
+    Path
+        The model folder.
+
+    Raises
+    ------
+    MissingError, SettingError
+        No such configuration or table; a wrong value in it; a model folder begun with other settings.
+    """
+    settings = configs.read(find_config(config, root))
+    folder = _model_folder(settings, root)
+    if fresh:
+        remove(folder)
+    _check_same_settings(folder, settings)
+    if (folder / WEIGHTS).exists():
+        log.info("%s is trained already.", folder)
+        return folder
+    learnt, validation = examples(settings, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    clean_parts(folder)
+    configs.write(folder / CONFIG, settings)
+    _run(folder, settings, learnt, validation)
+    return folder
+
+
+def find_config(config, root):
+    """The path of a configuration given by path or by its name in the root's `configs` folder."""
+    path = Path(config)
+    return path if path.suffix == ".json" else root.configs / f"{config}.json"
+
+
+def _model_folder(settings, root):
+    folder = Path(settings["model_dir"])
+    return folder if folder.is_absolute() else root.models / folder
+
+
+def _check_same_settings(folder, settings):
+    """Refuse to go on with another network, other data or another schedule than the folder was begun with."""
+    if not (folder / CONFIG).exists():
+        return
+    begun = configs.read(folder / CONFIG)
+    other = [key for key in settings if key not in PLACES and begun.get(key) != settings[key]]
+    if other:
+        changes = "; ".join(f"{key}: {begun.get(key)!r} then, {settings[key]!r} now" for key in other)
+        raise SettingError(
+            f"{folder} was begun with other settings ({changes}). Give the configuration another name in notebook 03, "
+            "or train with fresh=True to start over."
+        )
+
+
+def examples(settings, root):
+    """The examples to learn from, and those to validate with, which are taken from their songs as they are.
+
+    Parameters
+    ----------
+    settings : dict
+        A configuration.
+    root : drive.Root
+
+    Returns
+    -------
+    learnt, validation : dataset.Examples
+    """
+    n_channels = 1 if unet.hears_one_channel(settings) else settings["n_channels"]
+    songs = dataset.read_songs(root, settings["train_csv"], settings)
+    held_out = dataset.read_songs(root, settings["validation_csv"], settings)
+    learnt = dataset.Examples(songs, settings, n_channels, remix=settings["muscomp"]["remix"])
+    return learnt, dataset.Examples(held_out, settings, n_channels, remix=False)
+
+
+def _run(folder, settings, learnt, validation):
+    """The training loop: learn for a while, validate, save; until the last step."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    model = compiled(settings)
+    done, history = _restore(folder, model)
+    last, stride = settings["train_max_steps"], settings["save_checkpoints_steps"]
+    checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
+    with tqdm(total=last, initial=done, unit="step", desc="training", disable=None) as progress:
+        for step, (mix, instruments) in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
+            loss = model.train_on_batch(mix, instruments)
+            progress.update()
+            if step % stride == 0 or step == last:
+                row = [step, float(loss), float(np.mean([model.test_on_batch(*check) for check in checks]))]
+                history.append(row)
+                progress.set_postfix(loss=f"{row[1]:.4f}", validation=f"{row[2]:.4f}")
+                _save(folder, model, step, history)
+                model.reset_metrics()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    _save_arrays(folder / WEIGHTS, unet.weights(model))
+
+
+def compiled(settings):
+    """The network with its loss and optimizer: Adam, with a learning rate that falls to zero along a cosine."""
+    import keras
+
+    schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["train_max_steps"])
+    averaging = {"use_ema": True, "ema_momentum": 1 - 1 / AVERAGED_STEPS, "ema_overwrite_frequency": None}
+    model = unet.build(settings | {"n_channels": 1} if unet.hears_one_channel(settings) else settings)
+    loss = mask_cross_entropy if unet.hears_one_channel(settings) else magnitude_distance
+    model.compile(optimizer=keras.optimizers.Adam(schedule, **averaging), loss=loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def magnitude_distance(instruments, amounts):
+    """Spleeter's loss: the mean absolute difference of magnitudes, summed over instruments.
+
+    Both arguments: (batch, T, F, n_channels, n_instruments), float32.
+    """
+    from keras import ops
+
+    return ops.sum(ops.mean(ops.abs(instruments - amounts), axis=(0, 1, 2, 3)))
+
+
+def mask_cross_entropy(instruments, amounts):
+    """How far the masks are from the ideal ones, each point of the spectrogram weighted by its magnitude ** 0.4.
+
+    Unlike a distance between magnitudes, it does not let quiet and rare instruments collapse to silence.
+
+    Parameters
+    ----------
+    instruments : shape=(batch, T, F, n_channels, n_instruments), float32
+        True magnitudes.
+    amounts : the same shape, float32
+        Masks that sum to one over instruments.
+    """
+    from keras import ops
+
+    total = ops.sum(instruments, axis=-1, keepdims=True)
+    ideal = instruments / (total + 1e-7)
+    weight = ops.power(total[..., 0] + 1e-7, MAGNITUDE_POWER)
+    entropy = -ops.sum(ideal * ops.log(amounts + 1e-7), axis=-1)
+    return ops.sum(weight * entropy) / ops.sum(weight)
+
+
+def _save(folder, model, step, history):
+    """Save the history first: on the way back, rows later than the checkpoint are dropped."""
+    _write_history(folder, history)
+    variables = [*model.variables, *model.optimizer.variables]
+    state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+    _save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
+
+
+def _save_arrays(path, arrays):
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _restore(folder, model):
+    """Put a checkpoint's state into the model; the step it was saved at, and the history up to there."""
+    if not (folder / CHECKPOINT).exists():
+        return 0, []
+    with np.load(folder / CHECKPOINT) as state:
+        for i, variable in enumerate([*model.variables, *model.optimizer.variables]):
+            variable.assign(state[f"variable_{i}"])
+        step = int(state["step"])
+    return step, [row for row in read_history(folder) if row[0] <= step]
+
+
+def _write_history(folder, history):
+    with written_whole(folder / HISTORY) as part, part.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(HISTORY_COLUMNS)
+        rows.writerows(history)
+
+
+def read_history(folder):
+    """Rows of `history.csv`: [step, loss, validation loss]."""
+    with (Path(folder) / HISTORY).open(newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [[int(step), float(loss), float(validation)] for step, loss, validation in rows]

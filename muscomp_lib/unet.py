@@ -1,0 +1,208 @@
+"""The networks: U-Nets that look at a magnitude spectrogram and say how much of each instrument is in it. Used by 04.
+
+Every network here is a Keras model with the same door. It takes magnitudes of shape (batch, T, F, n_channels) and
+returns an amount per instrument of shape (batch, T, F, n_channels or 1, n_instruments), not negative. T is the number
+of STFT frames, a multiple of 64; F the number of bins from 0 Hz up. How amounts become masks is
+`separation`'s affair.
+
+`unet.unet` and `unet.softmax_unet` are Spleeter's networks (Jansson et al. 2017; Hennequin et al. 2020): one U-Net per
+instrument, layer for layer, created in Spleeter's order, so that weights carry over in both directions.
+`muscomp.shared_unet` is ours: one U-Net for all instruments, which share everything up to the last layer, where a
+softmax divides each point of the spectrogram among them. It costs about a tenth and learns in minutes.
+
+Keras is imported when a network is built, because it takes seconds.
+"""
+
+import numpy as np
+
+from muscomp_lib.errors import SettingError
+
+SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)
+SHARED_FILTERS = (24, 48, 64, 96, 128)
+FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bins a dense layer over frequency is
+DROPOUT = 0.5  # Spleeter's, in the three innermost decoder layers
+LEAK = 0.2  # slope of LeakyReLU below zero
+FLOOR = 1e-3  # of the mean magnitude: what is quieter looks like silence to the shared network
+
+
+def build(config):
+    """Build the network that a training configuration describes, with fresh weights.
+
+    Parameters
+    ----------
+    config : dict
+        As `config.read` returns it. Weights depend on `random_seed` alone.
+
+    Returns
+    -------
+    keras.Model
+        (batch, T, F, n_channels) -> (batch, T, F, n_channels or 1, n_instruments), float32.
+
+    Raises
+    ------
+    SettingError
+        For a `model.type` or an activation that does not exist.
+    """
+    import keras
+
+    builders = {
+        "unet.unet": _spleeter_unet,
+        "unet.softmax_unet": _spleeter_softmax_unet,
+        "muscomp.shared_unet": _shared_unet,
+    }
+    kind = config["model"]["type"]
+    if kind not in builders:
+        raise SettingError(f"model.type {kind!r} is not a network. Choose one of: {', '.join(builders)}.")
+    keras.utils.set_random_seed(config["random_seed"])
+    magnitude = keras.Input((None, config["F"], config["n_channels"]), name="magnitude")
+    params = config["model"].get("params", {})
+    amounts = builders[kind](magnitude, config["instrument_list"], params)
+    return keras.Model(magnitude, amounts, name=kind.replace(".", "_"))
+
+
+def hears_one_channel(config):
+    """Whether the network uses one mask for all channels, so that training on mono loses nothing."""
+    return config["model"]["type"] == "muscomp.shared_unet"
+
+
+def weights(network):
+    """The weights of a network by name, `layer/variable`: {str: np.ndarray, float32}."""
+    return {weight.path: np.asarray(weight) for weight in network.weights}
+
+
+def set_weights(network, values, where):
+    """Put weights into a network.
+
+    Parameters
+    ----------
+    network : keras.Model
+    values : mapping of str to np.ndarray
+        As `weights` gives them.
+    where : str or Path
+        Where they come from, for the message.
+
+    Raises
+    ------
+    SettingError
+        When they are those of another network, naming the first that does not fit.
+    """
+    for weight in network.weights:
+        shape = values[weight.path].shape if weight.path in values else None
+        if shape != tuple(weight.shape):
+            found = "is missing" if shape is None else f"has the shape {shape}"
+            raise SettingError(
+                f"{where} holds the weights of another network: {weight.path} {found}, and {tuple(weight.shape)} is "
+                "needed. Use the config.json that it was trained with, or train anew."
+            )
+        weight.assign(values[weight.path])
+
+
+def _spleeter_unet(magnitude, instruments, params):
+    """A sigmoid mask per instrument, each from its own U-Net, times the input."""
+    from keras import layers, ops
+
+    masks = [_one_unet(magnitude, name, params, "sigmoid") for name in instruments]
+    return ops.stack([layers.Multiply()([mask, magnitude]) for mask in masks], axis=-1)
+
+
+def _spleeter_softmax_unet(magnitude, instruments, params):
+    """As `unet.unet`, but the masks of all instruments sum to one at every point."""
+    from keras import ops
+
+    logits = ops.stack([_one_unet(magnitude, name, params, None) for name in instruments], axis=-1)
+    return ops.softmax(logits, axis=-1) * ops.expand_dims(magnitude, -1)
+
+
+def _one_unet(magnitude, name, params, last_activation):
+    """One Spleeter U-Net. Its skips take the convolutions before normalisation, and the innermost one is used raw."""
+    from keras import layers
+
+    filters = params.get("conv_n_filters", SPLEETER_FILTERS)
+    down = _activation(params.get("conv_activation", "LeakyReLU"))
+    up = _activation(params.get("deconv_activation", "ReLU"))
+    skips, x = [], magnitude
+    for depth, n_filters in enumerate(filters):
+        x = layers.Conv2D(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_down{depth}")(x)
+        skips.append(x)
+        x = down(_normalised(x, f"{name}_down{depth}"))
+    x = skips.pop()
+    for depth, n_filters in enumerate((*reversed(filters[:-1]), 1)):
+        x = layers.Conv2DTranspose(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_up{depth}")(
+            x
+        )
+        x = _normalised(up(x), f"{name}_up{depth}")
+        x = layers.Dropout(DROPOUT)(x) if depth < 3 else x
+        x = layers.Concatenate()([skips.pop(), x]) if skips else x
+    return layers.Conv2D(
+        magnitude.shape[-1],
+        4,
+        padding="same",
+        dilation_rate=2,
+        activation=last_activation,
+        kernel_initializer="he_uniform",
+        name=f"{name}_mask",
+    )(x)
+
+
+def _activation(name):
+    from keras import layers
+
+    known = {"ELU": layers.ELU, "ReLU": layers.ReLU, "LeakyReLU": lambda: layers.LeakyReLU(negative_slope=LEAK)}
+    if name not in known:
+        raise SettingError(f"activation {name!r} is not known. Choose one of: {', '.join(known)}.")
+    return lambda x: known[name]()(x)
+
+
+def _normalised(x, name):
+    from keras import layers
+
+    return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_normalisation")(x)
+
+
+def _shared_unet(magnitude, instruments, params):
+    """One U-Net with a softmax over instruments: masks, the same for all channels.
+
+    It hears the logarithm of the magnitude relative to the example's mean, because a song played more softly holds the
+    same instruments, and it is told the frequency of each bin, because an instrument's pattern is not the same there.
+    """
+    from keras import layers, ops
+
+    filters = params.get("conv_n_filters", SHARED_FILTERS)
+    down = _activation(params.get("conv_activation", "LeakyReLU"))
+    up = _activation(params.get("deconv_activation", "ReLU"))
+    x, skips = _level_and_frequency(magnitude), []
+    for depth, n_filters in enumerate(filters):
+        name = f"down{depth}"
+        x = down(_normalised(layers.Conv2D(n_filters, 5, 2, "same", use_bias=False, name=name)(x), name))
+        x = _over_frequency(x, name) if depth else x
+        skips.append(x)
+    skips.pop()
+    for depth, n_filters in enumerate(reversed(filters[:-1])):
+        name = f"up{depth}"
+        x = up(_normalised(layers.Conv2DTranspose(n_filters, 5, 2, "same", use_bias=False, name=name)(x), name))
+        x = layers.Concatenate()([x, skips.pop()])
+    logits = layers.Conv2DTranspose(len(instruments), 5, 2, "same", name="masks")(x)
+    return ops.expand_dims(ops.softmax(logits, axis=-1), 3)
+
+
+def _level_and_frequency(magnitude):
+    """(batch, T, F, n_channels) to (batch, T, F, 2): log level relative to the mean, and frequency from -1 to 1."""
+    from keras import ops
+
+    level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
+    relative = level / (ops.mean(level, axis=(1, 2), keepdims=True) + 1e-7)
+    log_level = ops.log(relative + FLOOR) / 3.0  # about -2 to 2
+    frequency = ops.reshape(ops.linspace(-1.0, 1.0, magnitude.shape[2]), (1, 1, -1, 1))
+    return ops.concatenate([log_level, ops.ones_like(log_level) * frequency], axis=-1)
+
+
+def _over_frequency(x, name):
+    """Add to each point what all frequencies of its frame say together: overtones lie far apart (Choi et al. 2020)."""
+    from keras import layers
+
+    n_bins = x.shape[2]
+    y = layers.Permute((1, 3, 2))(x)
+    y = layers.Dense(n_bins // FREQUENCY_BOTTLENECK, use_bias=False, name=f"{name}_frequency_in")(y)
+    y = layers.ReLU()(_normalised(y, f"{name}_frequency"))
+    y = layers.Dense(n_bins, name=f"{name}_frequency_out")(y)
+    return layers.Add()([x, layers.Permute((1, 3, 2))(y)])
