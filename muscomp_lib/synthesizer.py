@@ -7,6 +7,7 @@ Two engines: `tinysoundfont` comes with pip alone; `fluidsynth` needs a system l
 it. Both play any SoundFont 2 file, by default the one that pretty_midi ships.
 """
 
+import bisect
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
 DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
 BEND_CENTRE = 8192  # synthesizers count pitch bends from 0, pretty_midi from -8192
-BANK_SELECT = (0, 32)  # controllers we leave out: a part's program and bank are those it is labelled with
+PEDAL = 64  # the sustain pedal's controller; down from the value of 64 on
+PEDAL_DOWN = 64
+NOT_SENT = (0, 32, PEDAL)  # bank select: a part keeps the program it is labelled with; the pedal is our own work
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
     "fluidsynth": "pip install pyfluidsynth, and the system library (Debian, Ubuntu: apt install libfluidsynth3)",
@@ -58,7 +61,8 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     n_samples = round(seconds * sample_rate)
     waveform = np.zeros((n_samples, 1), np.float32)
     synth = player(part, sample_rate, soundfont_path(soundfont))
-    position = 0
+    first = round(min((note.start for note in part.notes), default=seconds) * sample_rate)
+    position = min(first, n_samples)  # nothing sounds before the first note: what comes earlier takes no time
     for at, act in _events(part, sample_rate):
         at = min(at, n_samples)
         if at > position:
@@ -66,10 +70,18 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
             position = at
         if at < n_samples:
             act(synth)
-    if position < n_samples:
-        waveform[position:, 0] = synth.play(n_samples - position)
+    _ring_out(synth, waveform[position:], sample_rate)
     synth.close()
     return waveform
+
+
+def _ring_out(synth, waveform, block):
+    """Play the rest of a part into `waveform`, until a whole `block` of samples is silent."""
+    for position in range(0, len(waveform), block):
+        played = synth.play(min(block, len(waveform) - position))
+        waveform[position : position + block, 0] = played
+        if not played.any():
+            return
 
 
 def soundfont_path(soundfont=None):
@@ -121,13 +133,31 @@ def _events(part, sample_rate):
     found = [
         (c.time, 0, lambda synth, c=c: synth.control(c.number, c.value))
         for c in part.control_changes
-        if c.number not in BANK_SELECT
+        if c.number not in NOT_SENT
     ]
     found += [(b.time, 0, lambda synth, b=b: synth.bend(b.pitch + BEND_CENTRE)) for b in part.pitch_bends]
-    found += [(n.end, 1, lambda synth, n=n: synth.off(n.pitch)) for n in part.notes]
+    found += [(end, 1, lambda synth, n=n: synth.off(n.pitch)) for n, end in _ends(part)]
     found += [(n.start, 2, lambda synth, n=n: synth.on(n.pitch, n.velocity)) for n in part.notes]
-    timed = [(round(time * sample_rate), order, act) for time, order, act in found]
+    timed = [(round(time * sample_rate), order, act) for time, order, act in found if time < np.inf]
     return [(at, act) for at, _, act in sorted(timed, key=lambda event: event[:2])]
+
+
+def _ends(part):
+    """The notes and when each ends, in seconds: released under the pedal, with the pedal or at its next strike.
+
+    Not left to the engines, since tinysoundfont knows no pedal.
+    """
+    changes = sorted((c.time, c.value >= PEDAL_DOWN) for c in part.control_changes if c.number == PEDAL)
+    times = [time for time, _ in changes]
+    found, next_strike = [], {}
+    for note in sorted(part.notes, key=lambda note: -note.start):
+        end, latest = note.end, bisect.bisect_right(times, note.end) - 1
+        if latest >= 0 and changes[latest][1]:
+            released = next((time for time, down in changes[latest:] if not down), np.inf)
+            end = min(released, max(note.end, next_strike.get(note.pitch, np.inf)))
+        found.append((note, end))
+        next_strike[note.pitch] = note.start
+    return found
 
 
 class _TinySoundFont:
