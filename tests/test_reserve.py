@@ -357,10 +357,9 @@ def test_the_loudest_file_stays_below_the_peak_even_when_the_mix_cancels_it():
 
 
 def test_slakhs_metadata_give_the_loudness_a_stem_really_has(mini_slakh):
-    root = type("Root", (), {"slakh": mini_slakh})
     for metadata in sorted(mini_slakh.glob("*/Track*/metadata.yaml"))[:2]:
         stems = pd.DataFrame({"track": ["one"], "audio": [f"{metadata.parent}/stems/S00.flac"]})
-        level = fills._Levels(root.slakh, stems)._of("one")
+        level = fills._Levels(mini_slakh, stems)._of("one")
         measured = [audio.loudness(*audio.read(path)) for path in sorted(metadata.parent.glob("stems/*.flac"))]
         assert np.median(np.abs(np.array(measured) - level)) < 0.5
 
@@ -442,7 +441,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_files(root, 
             time.sleep(0.001)  # looking, not waiting: the kill comes at an unforeseen point of the next song
         time.sleep(dice.random() * 0.05)
         running.kill()
-        running.communicate()
+        running.wait()
+        running.stderr.close()
         assert running.returncode in (0, -signal.SIGKILL)
         wait_for_the_end_of_group(running.pid)
         for folder in prepared(root):
