@@ -22,6 +22,8 @@ class Picture(Figure):
         image = io.BytesIO()
         self.savefig(image, format="png", dpi=self.get_dpi())
         return image.getvalue()
+
+
 PARTITION_COLOURS = {"train": "tab:blue", "validation": "tab:cyan", "test": "tab:green", "reserve": "tab:orange"}
 
 
@@ -214,4 +216,87 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
     rows[-1, 0].xaxis.set_major_formatter(seconds)
     rows[-1, 0].set_xlabel("seconds")
     figure.colorbar(image, ax=list(rows[:, 0]), label="dB", pad=0.01)
+    return figure
+
+
+def masks(masks, sample_rate, frame_length, shown=6):
+    """The masks of the instruments that get most of the sound: dark 0, bright 1 (notebooks 04 and 05).
+
+    Parameters
+    ----------
+    masks : dict of str to np.ndarray, shape=(n_frames, n_bins)
+        As from `separation.Separator.masks`.
+    sample_rate, frame_length : int
+        Hz and samples, of the spectrogram that the masks are for; its frames are a quarter of a frame apart.
+    shown : int
+        How many instruments.
+    """
+    used = max((int(np.flatnonzero(mask.any(axis=0)).max(initial=0)) + 1 for mask in masks.values()), default=1)
+    names = sorted(masks, key=lambda name: -float(masks[name].mean()))[:shown]
+    n_rows = -(-len(names) // 3)
+    figure, axes = _axes(2.3 * n_rows + 0.3, nrows=n_rows, ncols=3, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    for ax, name in zip(axes.flat, [n for n in masks if n in names], strict=False):
+        mask = masks[name][:, :used]
+        extent = (0, len(mask) * frame_length / 4 / sample_rate, 0, used * sample_rate / frame_length / 1000)
+        image = ax.imshow(mask.T, origin="lower", aspect="auto", extent=extent, vmin=0, vmax=1, cmap="magma")
+        ax.set_title(name, fontsize=10)
+    figure.supxlabel("seconds", fontsize=10)
+    figure.supylabel("kHz", fontsize=10)
+    figure.colorbar(image, ax=axes, label="share of the sound", pad=0.01)
+    return figure
+
+
+def si_sdr_bars(table):
+    """SI-SDR of the mix and of the estimate, a pair of bars per instrument (notebooks 04 and 05).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As from `evaluation.score`; instruments without a figure (silent ones) keep their place, without bars.
+    """
+    figure, axes = _axes(3.8)
+    places = np.arange(len(table))
+    for shift, column, label, colour in (
+        (-0.2, "si_sdr_mix", "mix, untouched", "lightgrey"),
+        (0.2, "si_sdr_estimate", "estimate", "tab:blue"),
+    ):
+        figures = table[column].to_numpy(dtype=float)
+        axes.bar(places + shift, np.where(np.isfinite(figures), figures, 0), 0.4, label=label, color=colour)
+    for place in places[table["si_sdr_mix"].isna()]:
+        axes.text(place, 0, "silent", rotation=90, ha="center", va="bottom", color="grey", fontsize=8)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(places, table["instrument"], rotation=40, ha="right", fontsize=8)
+    axes.set(ylabel="SI-SDR, dB (more is better)")
+    axes.set_title("What separating has gained", loc="left")
+    axes.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.14))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def piano_roll(midi, names):
+    """The notes of a transcription: time to the right, pitch upwards, a colour per instrument (notebook 05).
+
+    Parameters
+    ----------
+    midi : pretty_midi.PrettyMIDI
+    names : list of str
+        All instruments in order, for the colours; drums are drawn in a strip below the others.
+    """
+    figure, (pitched, drums) = _axes(5.5, nrows=2, sharex=True, height_ratios=(4, 1))
+    colour = colours(names)
+    for track in midi.instruments:
+        axes = drums if track.is_drum else pitched
+        spans = [(note.start, note.end - note.start) for note in track.notes]
+        pitches = [note.pitch - 0.4 for note in track.notes]
+        axes.barh(pitches, [length for _, length in spans], 0.8, [start for start, _ in spans], align="edge",
+                  color=colour[track.name], label=track.name)  # fmt: skip
+    pitched.set(ylabel="MIDI note (60: middle C)", xlim=(0, max(midi.get_end_time(), 1)))
+    drums.set(ylabel="drum", xlabel="seconds")
+    drums.set_yticks([36, 38, 42, 46, 49], ["kick", "snare", "closed hat", "open hat", "crash"], fontsize=7)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    for axes in (pitched, drums):
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
