@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import tiny_prepared
+
+from muscomp_lib import audio, config, dataset
+from muscomp_lib.errors import MissingError, SettingError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny_prepared.write(tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture
+def settings(root):
+    return config.read(root.configs / "tiny.json")
+
+
+def examples(root, settings, remix=True, n_channels=1):
+    songs = dataset.read_songs(root, root.tables / "train.csv", settings)
+    return dataset.Examples(songs, settings, n_channels, remix)
+
+
+def test_a_batch_has_the_shape_the_network_takes(root, settings):
+    mix, parts = examples(root, settings, n_channels=2).batch(0)
+    assert mix.shape == (2, 64, 128, 2)
+    assert parts.shape == (2, 64, 128, 2, 3)
+    assert mix.dtype == parts.dtype == np.float32
+
+
+def test_a_batch_is_a_function_of_seed_and_number_alone(root, settings):
+    one, other = examples(root, settings), examples(root, settings)
+    one.batch(0)  # what was read before must not matter
+    for here, there in zip(one.batch(7), other.batch(7), strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert not np.array_equal(one.batch(7)[0], one.batch(8)[0])
+    reseeded = examples(root, settings | {"random_seed": 1})
+    assert not np.array_equal(one.batch(7)[0], reseeded.batch(7)[0])
+
+
+def test_what_fits_into_memory_makes_no_difference(root, settings, monkeypatch):
+    kept = examples(root, settings).batch(3)
+    monkeypatch.setattr(dataset, "CACHE_BYTES", 0)
+    for here, there in zip(kept, examples(root, settings).batch(3), strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def test_without_remixing_the_mix_is_that_of_the_song(root, settings):
+    reader = examples(root, settings, remix=False)
+    mix, _ = reader.batch(0)
+    whole = audio.fit_channels(audio.read(reader.songs[0].mix)[0], 1)
+    loudest = np.abs(np.fft.rfft(whole[:, 0])).argmax() * 44100 / len(whole)
+    bins = mix[..., 0].sum(axis=(0, 1)).argmax() * 44100 / 4096
+    assert abs(bins - loudest) < 44100 / 4096 or bins in range(80, 1000)
+    assert (mix <= reader.batch(0)[1].sum(axis=-1) + 1e-4).all()  # magnitudes never add up to less than the sum
+
+
+def test_remixing_leaves_instruments_out_now_and_then(root, settings):
+    silent = [(parts.sum(axis=(1, 2, 3)) == 0) for _, parts in map(examples(root, settings).batch, range(10))]
+    assert 0 < np.mean(silent) < 0.6
+
+
+def test_batches_made_ahead_come_in_order(root, settings):
+    reader = examples(root, settings)
+    for number, (mix, _) in zip(range(4, 9), dataset.ahead(reader, range(4, 9)), strict=True):
+        np.testing.assert_array_equal(mix, reader.batch(number)[0])
+    assert list(dataset.ahead(reader, [])) == []
+
+
+def test_an_excerpt_past_the_end_is_padded_with_silence(root, settings):
+    reader = examples(root, settings)
+    path = reader.songs[0].files["Violin"]
+    excerpt = dataset.Waveforms().excerpt(path, reader.songs[0].n_samples - 10, 100, 1)
+    assert excerpt.shape == (100, 1)
+    assert not excerpt[10:].any()
+
+
+def test_a_blank_cell_is_refused_with_its_line_and_column(root, settings, tmp_path):
+    table = tmp_path / "train.csv"
+    lines = (root.tables / "train.csv").read_text().splitlines()
+    table.write_text("\n".join([lines[0], lines[1], lines[2].replace(lines[2].split(",")[2], "")]))
+    with pytest.raises(SettingError, match=r"train\.csv, line 3: no value for 'Violin_path'"):
+        dataset.read_songs(root, table, settings)
+
+
+def test_a_missing_or_empty_table_says_what_to_run(root, settings, tmp_path):
+    with pytest.raises(MissingError, match=r"Notebook 03"):
+        dataset.read_songs(root, tmp_path / "none.csv", settings)
+    (tmp_path / "empty.csv").write_text("mix_path,duration\n")
+    with pytest.raises(SettingError, match="no rows"):
+        dataset.read_songs(root, tmp_path / "empty.csv", settings)

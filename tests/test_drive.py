@@ -1,0 +1,103 @@
+import errno
+import signal
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import pytest
+
+from muscomp_lib import drive
+from muscomp_lib.errors import DiskFullError, MissingError, MusCompError
+
+
+def test_opening_a_root_makes_every_declared_folder(tmp_path):
+    root = drive.open_root(tmp_path / "root")
+    assert {path.name for path in root.path.iterdir()} == {entry["folder"] for entry in drive.layout().values()}
+    assert root.tables == tmp_path / "root" / "tables"
+    assert root.relative(root.tables / "stems.csv") == "tables/stems.csv"
+    with pytest.raises(AttributeError, match=r"no folder 'tabels'; it has .*tables"):
+        _ = root.tabels
+
+
+def test_the_root_comes_from_the_environment_when_none_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSCOMP_ROOT", str(tmp_path / "mine"))
+    assert drive.open_root().path == tmp_path / "mine"
+    monkeypatch.delenv("MUSCOMP_ROOT")
+    monkeypatch.chdir(tmp_path)
+    assert drive.open_root().path == tmp_path / "muscomp_root"
+
+
+def test_on_colab_drive_is_mounted_first(tmp_path, monkeypatch):
+    mounted = []
+    colab = types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.delenv("MUSCOMP_ROOT", raising=False)
+    monkeypatch.setattr(drive, "COLAB_ROOT", tmp_path / "MyDrive" / "muscomp_root")
+    assert drive.open_root().path == tmp_path / "MyDrive" / "muscomp_root"
+    assert mounted == ["/content/drive"]
+
+
+def test_a_root_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MusCompError, match=r"The root folder .*file/root cannot be used"):
+        drive.open_root(tmp_path / "file" / "root")
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), drive.written_whole(path) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+    assert path.read_text() == "old"
+    with drive.written_whole(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path):
+    folder = tmp_path / "Track00001"
+    folder.mkdir()
+    (folder / "stale.flac").write_text("")
+    with drive.written_whole(folder) as part:
+        part.mkdir()
+        (part / "mix.flac").write_text("")
+    assert [p.name for p in folder.iterdir()] == ["mix.flac"]
+
+
+def test_what_a_killed_run_left_is_cleaned(tmp_path):
+    code = f"""
+        import os, signal
+        from muscomp_lib import drive
+        with drive.written_whole({str(tmp_path / "table.csv")!r}) as part:
+            part.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    project = Path(drive.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=project, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".part-*"))) == 1
+    assert not (tmp_path / "table.csv").exists()
+    drive.clean_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_says_so_and_leaves_nothing(tmp_path, number):
+    says = pytest.raises(DiskFullError, match=r"No room left to write .*song\.flac")
+    with says, drive.written_whole(tmp_path / "song.flac") as part:
+        part.write_text("half")
+        raise OSError(number, "full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_names_what_makes_it(tmp_path):
+    with pytest.raises(MissingError, match=r"stems\.csv is not there\. Notebook 01 makes it"):
+        drive.required(tmp_path / "stems.csv", "Notebook 01")
+    assert drive.required(tmp_path, "Notebook 01") == tmp_path

@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+import tiny_prepared
+from killing import run, run_and_kill, snapshot
+
+from muscomp_lib import dataset, separation, training
+from muscomp_lib.errors import MissingError, SettingError
+
+SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A root with a model that was trained for a while on tones."""
+    root = tiny_prepared.write(
+        tmp_path_factory.mktemp("trained"), train_max_steps=150, save_checkpoints_steps=50, learning_rate=5e-3
+    )
+    training.train("tiny", root)
+    return root
+
+
+def test_the_model_folder_holds_what_the_design_says(trained):
+    folder = trained.models / "tiny"
+    assert {path.name for path in folder.iterdir()} == {"config.json", "history.csv", "checkpoint.npz", "weights.npz"}
+    assert (folder / "history.csv").read_text().splitlines()[0] == "step,loss,validation_loss"
+    assert [row[0] for row in training.read_history(folder)] == [50, 100, 150]
+    assert json.loads((folder / "config.json").read_text()) == json.loads((trained.configs / "tiny.json").read_text())
+
+
+def test_training_learns_to_tell_unseen_tones_apart(trained):
+    separator = separation.Separator(trained.models / "tiny")
+    songs = dataset.read_songs(trained, trained.tables / "test.csv", separator.config)
+    scores = separation.score_songs(separator, songs)
+    assert (scores["improvement"] > 1).all(), scores
+
+
+def test_a_finished_model_is_not_trained_again(trained):
+    before = snapshot(trained.models)
+    training.train("tiny", trained)
+    assert snapshot(trained.models) == before
+
+
+def test_other_settings_under_the_same_name_are_refused_by_key(trained):
+    tiny_prepared.config.write(
+        trained.configs / "other.json", tiny_prepared.tiny_config(trained, learning_rate=0.5, train_max_steps=150)
+    )
+    with pytest.raises(SettingError, match=r"learning_rate: 0\.005 then, 0\.5 now.*fresh=True"):
+        training.train("other", trained)
+
+
+def test_fresh_starts_over(tmp_path):
+    root = tiny_prepared.write(tmp_path, train_max_steps=1)
+    training.train("tiny", root)
+    root = tiny_prepared.write(tmp_path, train_max_steps=2)
+    training.train("tiny", root, fresh=True)
+    assert training.read_history(root.models / "tiny")[-1][0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"model": SPLEETERS}], ids=["muscomp.shared_unet", "unet.unet"])
+def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes):
+    imports = (
+        "import sys; sys.path.insert(0, 'tests')\nimport tiny_prepared, tensorflow\nfrom muscomp_lib import training"
+    )
+    work = f"root = tiny_prepared.write({{folder!r}}, train_max_steps=20, **{changes!r})\ntraining.train('tiny', root)"
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    lasts = run(imports, work.format(folder=str(undisturbed)))
+    run_and_kill(imports, work.format(folder=str(killed)), lasts, times=3)
+    ours, theirs = snapshot(killed / "models"), snapshot(undisturbed / "models")
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert ours[name].replace(b"killed", b"undisturbed") == theirs[name], name
+
+
+def test_without_tables_or_configuration_the_message_names_notebook_03(tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    with pytest.raises(MissingError, match=r"nothing\.json.*Notebook 03"):
+        training.train("nothing", root)
+    (root.tables / "train.csv").unlink()
+    with pytest.raises(MissingError, match=r"train\.csv.*Notebook 03"):
+        training.train("tiny", root)
+
+
+def test_spleeters_loss_sums_the_mean_difference_of_every_instrument():
+    truth, amounts = np.zeros((1, 2, 2, 2, 3), np.float32), np.zeros((1, 2, 2, 2, 3), np.float32)
+    amounts[..., 1], amounts[..., 2] = 1.0, 2.0
+    assert float(training.magnitude_distance(truth, amounts)) == pytest.approx(3.0)
+
+
+def test_the_mask_loss_is_least_for_the_ideal_masks():
+    truth = np.random.default_rng(0).uniform(0, 1, (1, 4, 4, 1, 3)).astype(np.float32)
+    ideal = truth / truth.sum(axis=-1, keepdims=True)
+    uniform = np.full_like(ideal, 1 / 3)
+    best, worse = (float(training.mask_cross_entropy(truth, masks)) for masks in (ideal, uniform))
+    assert best < worse
+    assert worse == pytest.approx(np.log(3), abs=1e-4)
