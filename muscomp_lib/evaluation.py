@@ -113,3 +113,15 @@ def _scored(name, reference, estimate, mix):
         raise AudioError(f"{name}: {error}") from error
     improvement = 0.0 if of_estimate == of_mix else of_estimate - of_mix  # equal infinities have no difference
     return name, of_mix, of_estimate, improvement
+
+
+def as_metrics(table):
+    """A table of `score` as JSON can hold it: {instrument: {"mix": dB, "estimate": dB}}, None where not finite."""
+    return {
+        row.instrument: {"mix": _finite(row.si_sdr_mix), "estimate": _finite(row.si_sdr_estimate)}
+        for row in table.itertuples()
+    }
+
+
+def _finite(db):
+    return round(float(db), 2) if np.isfinite(db) else None

@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from muscomp_lib.errors import AudioError, SettingError
-from muscomp_lib.evaluation import score, si_sdr
+from muscomp_lib.evaluation import as_metrics, score, si_sdr
 
 
 @pytest.fixture
@@ -80,3 +82,12 @@ def test_score_names_the_instrument_without_estimate_or_with_a_bad_one(noises):
         score({"violin": noises[0]}, {"bass": noises[0]}, noises[1])
     with pytest.raises(AudioError, match="bass: The reference has shape"):
         score({"bass": noises[0]}, {"bass": noises[0][:-1]}, noises[1])
+
+
+def test_metrics_hold_none_where_there_is_no_finite_figure(noises):
+    silent = np.zeros_like(noises[0])
+    table = score({"bass": noises[0], "drums": silent}, {"bass": silent, "drums": noises[1]}, noises[0] + noises[1])
+    metrics = as_metrics(table)
+    assert metrics["drums"] == {"mix": None, "estimate": None}
+    assert metrics["bass"] == {"mix": pytest.approx(0, abs=0.5), "estimate": None}
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics

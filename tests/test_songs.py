@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from muscomp_lib import audio, drive, songs
+from muscomp_lib.errors import MissingError, SettingError
+
+NAMES = ["Violin", "Drums"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = drive.open_root(tmp_path / "root")
+    for track in ("Track00002", "Track00001"):
+        for name in ("mix", *NAMES):
+            audio.write(root.prepared / "test" / track / f"{name}.flac", np.zeros((100, 2), np.float32), 44100)
+    return root
+
+
+def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(root):
+    song = songs.choose(None, root)
+    assert song == root.prepared / "test" / "Track00001" / "mix.flac"
+    assert songs.title(song) == "Track00001"
+    assert songs.true_files(song, NAMES) == {name: song.parent / f"{name}.flac" for name in NAMES}
+    assert songs.true_files(song, [*NAMES, "Glockenspiel"]) == {}
+
+
+def test_any_other_file_is_called_as_it_is_and_has_no_truth(root, tmp_path):
+    audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
+    song = songs.choose(str(tmp_path / "My.song.wav"), root)
+    assert songs.title(song) == "My.song"
+    assert songs.true_files(song, NAMES) == {}
+
+
+def test_a_song_that_is_not_there_is_named(root, tmp_path):
+    with pytest.raises(MissingError, match=r"nowhere\.mp3' is not there"):
+        songs.choose("nowhere.mp3", root)
+    with pytest.raises(MissingError, match="Run notebook 02"):
+        songs.choose(None, drive.open_root(tmp_path / "empty"))
+
+
+def test_an_excerpt_is_the_middle(tmp_path):
+    ramp = np.arange(100, dtype=np.int16)[:, None]
+    audio.write(tmp_path / "ramp.wav", ramp, 10)
+    found, rate = songs.excerpt(tmp_path / "ramp.wav", 2)
+    np.testing.assert_array_equal(audio.to_int16(found), ramp[40:60])
+    assert rate == 10
+    assert len(songs.excerpt(tmp_path / "ramp.wav", 99)[0]) == len(songs.excerpt(tmp_path / "ramp.wav")[0]) == 100
+    with pytest.raises(SettingError, match="seconds is -1"):
+        songs.excerpt(tmp_path / "ramp.wav", -1)
