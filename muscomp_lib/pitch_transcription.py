@@ -25,18 +25,18 @@ BLOCK = 4096  # frames worked on at a time: memory stays bounded however long th
 NOISE_TEMPLATES = 6  # broad humps that take up attacks, breath and leakage
 ITERATIONS = 30
 
-AGAINST_SONG = 0.06  # a note is at least this part of the stem's loud notes ...
-AGAINST_FRAME = 0.25  # ... and of the loudest note sounding with it
+AGAINST_SONG = 0.2  # a note is at least this part of the stem's loud notes ...
+AGAINST_FRAME = 0.4  # ... and of the loudest note sounding with it
 REATTACK_LEVEL = 1.1  # the same for the level of a one-voice instrument, which rings on under the new attack
 RELEASE = 0.4  # it ends below this part of what it needed to begin
-REATTACK = 1.3  # a sounding note is struck again when it grows by this factor at an onset; tremolo grows less
+REATTACK = 1.5  # a sounding note is struck again when it grows by this factor at an onset; tremolo grows less
 NOISE_FLATNESS = 0.2  # spectral flatness above which a frame holds no pitch: white noise 0.8, pink 0.3, notes below 0.1
 
 ONSET_HOP, ONSET_WINDOW = 256, 1024
 ONSET_RISE = 0.06  # of the strongest onset in the stem
 ONSET_LEAD = 0.006  # seconds: the window sees an onset a little late
 SNAP = 3  # frames within which a note's start moves to an onset
-SHORTEST = 0.05  # seconds
+SHORTEST = 0.08  # seconds
 PYIN_WINDOW = 2048
 PYIN_RESOLUTION = 0.25  # semitones
 

@@ -219,7 +219,7 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
     return figure
 
 
-def masks(masks, sample_rate, frame_length, shown=6):
+def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
     """The masks of the instruments that get most of the sound: dark 0, bright 1 (notebooks 04 and 05).
 
     Parameters
@@ -230,8 +230,10 @@ def masks(masks, sample_rate, frame_length, shown=6):
         Hz and samples, of the spectrogram that the masks are for; its frames are a quarter of a frame apart.
     shown : int
         How many instruments.
+    top_khz : float
+        The highest frequency shown.
     """
-    used = max((int(np.flatnonzero(mask.any(axis=0)).max(initial=0)) + 1 for mask in masks.values()), default=1)
+    used = round(top_khz * 1000 * frame_length / sample_rate)
     names = sorted(masks, key=lambda name: -float(masks[name].mean()))[:shown]
     n_rows = -(-len(names) // 3)
     figure, axes = _axes(2.3 * n_rows + 0.3, nrows=n_rows, ncols=3, sharex=True, sharey=True, squeeze=False)
@@ -239,7 +241,7 @@ def masks(masks, sample_rate, frame_length, shown=6):
         ax.set_visible(False)
     for ax, name in zip(axes.flat, [n for n in masks if n in names], strict=False):
         mask = masks[name][:, :used]
-        extent = (0, len(mask) * frame_length / 4 / sample_rate, 0, used * sample_rate / frame_length / 1000)
+        extent = (0, len(mask) * frame_length / 4 / sample_rate, 0, mask.shape[1] * sample_rate / frame_length / 1000)
         image = ax.imshow(mask.T, origin="lower", aspect="auto", extent=extent, vmin=0, vmax=1, cmap="magma")
         ax.set_title(name, fontsize=10)
     figure.supxlabel("seconds", fontsize=10)

@@ -73,7 +73,7 @@ def test_a_line_of_one_voice_comes_out_with_its_repeated_note():
 
 
 def test_notes_end_when_their_sound_does():
-    track = transcribe({"Rock_Organ": played([(60, 0.5, 0.5), (64, 2.0, 1.5)])}, RATE).instruments[0]
+    track = transcribe({"String_Ensemble_1": played([(60, 0.5, 0.5), (64, 2.0, 1.5)])}, RATE).instruments[0]
     ends = {note.pitch: note.end for note in track.notes}
     assert ends[60] == pytest.approx(1.0, abs=0.2)
     assert ends[64] == pytest.approx(3.5, abs=0.4)
