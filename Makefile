@@ -9,8 +9,8 @@ PYTHON ?= $(shell for python in $(PREFERRED); do $$python -c "$(USABLE)" 2>/dev/
 BEGAN := $(shell date +%s)
 took = echo "$(1): $$(( $$(date +%s) - $$began )) s"
 
-# TensorFlow's start-up notes would bury the lines that matter.
-TF_CPP_MIN_LOG_LEVEL ?= 2
+# TensorFlow's start-up notes would bury the lines that matter; what goes wrong comes as a Python error anyway.
+TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_CPP_MIN_LOG_LEVEL
 export SONG
 
@@ -43,7 +43,7 @@ clean: ## remove .venv, demo/ and caches; muscomp_root/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each step leaves an empty file when it is through. A step that was broken off, or whose list of packages has changed
-# since, is done again.
+# since, is done again. Python compiles what is used at its first use (--no-compile): compiling all takes half a minute.
 
 $(VENV)/made:
 	@if ! "$(PYTHON)" -c "$(USABLE)"; then \
@@ -57,7 +57,7 @@ $(VENV)/made:
 
 $(VENV)/packages-installed: $(VENV)/made requirements.txt requirements-synthesis.txt pyproject.toml
 	@began=$$(date +%s); echo "Installing the packages of requirements.txt (TensorFlow is large: some minutes) ..."; \
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt && $(call took,packages)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements.txt && $(call took,packages)
 	@began=$$(date +%s); \
 	if ! $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-synthesis.txt; then \
 	  echo "The synthesizer (requirements-synthesis.txt) could not be installed. Ready-made packages exist for Python" >&2; \
@@ -70,5 +70,5 @@ $(VENV)/packages-installed: $(VENV)/made requirements.txt requirements-synthesis
 
 $(VENV)/tools-installed: $(VENV)/packages-installed requirements-dev.txt
 	@began=$$(date +%s); echo "Installing the packages of requirements-dev.txt ..."; \
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt && $(call took,tools)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements-dev.txt && $(call took,tools)
 	@touch $@

@@ -57,7 +57,7 @@ class ThisInterpreter(AsyncKernelManager):
 def main(argv=None):
     """Run the command; the exit status."""
     args = arguments(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury the lines that matter
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes would bury the lines that matter
     try:
         with _stop_on_signals():
             steps, root = plan(args)
