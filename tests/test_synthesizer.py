@@ -2,7 +2,6 @@
 
 import sys
 
-import needs
 import numpy as np
 import pretty_midi
 import pytest
@@ -122,7 +121,7 @@ def test_fluidsynth_plays_too_where_it_is_installed():
     try:
         synthesizer.check_engine("fluidsynth")
     except SettingError as missing:
-        needs.require(False, str(missing))
+        require(False, str(missing))
     heard = synthesizer.render(part_of(1, (69, 0.5, 1.5)), 2.0, engine="fluidsynth")[:, 0]
     assert abs(onset(heard) - 0.5) < 0.015
     assert abs(cents_off(heard[int(0.6 * RATE) : int(1.4 * RATE)], 69)) < 30
