@@ -23,6 +23,7 @@ BEND_CENTRE = 8192  # synthesizers count pitch bends from 0, pretty_midi from -8
 PEDAL = 64  # the sustain pedal's controller; down from the value of 64 on
 PEDAL_DOWN = 64
 NOT_SENT = (0, 32, PEDAL)  # bank select: a part keeps the program it is labelled with; the pedal is our own work
+FLUIDSYNTH_GAIN = 0.6  # three times its default: it hands out 16 bits, and a single note should use most of them
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
     "fluidsynth": "pip install pyfluidsynth, and the system library (Debian, Ubuntu: apt install libfluidsynth3)",
@@ -201,7 +202,7 @@ class _FluidSynth:
         import fluidsynth
 
         self.channel = DRUM_CHANNEL if part.is_drum else 0
-        self.synth = fluidsynth.Synth(samplerate=float(sample_rate))
+        self.synth = fluidsynth.Synth(gain=FLUIDSYNTH_GAIN, samplerate=float(sample_rate))
         loaded = self.synth.sfload(str(soundfont))
         bank = DRUM_BANK if part.is_drum else 0
         if loaded == -1 or self.synth.program_select(self.channel, loaded, bank, int(part.program)) == -1:
