@@ -18,7 +18,7 @@ import numpy as np
 from muscomp_lib.errors import SettingError
 
 SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)
-SHARED_FILTERS = (24, 48, 64, 96, 128)
+SHARED_FILTERS = (16, 32, 64, 96, 128)
 FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bins a dense layer over frequency is
 DROPOUT = 0.5  # Spleeter's, in the three innermost decoder layers
 LEAK = 0.2  # slope of LeakyReLU below zero
