@@ -158,13 +158,6 @@ def write(separated, sample_rate, out_dir):
     return written
 
 
-def excerpt(path, seconds):
-    """The middle of a file, or all of one that is shorter: (waveform, sample_rate) as `audio.read` gives them."""
-    found = audio.info(path)
-    wanted = min(found.frames, round(seconds * found.sample_rate))
-    return audio.read(path, (found.frames - wanted) // 2, wanted)
-
-
 def score_songs(separator, songs):
     """Separate prepared songs and compare with their true instruments.
 

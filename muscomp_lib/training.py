@@ -117,6 +117,7 @@ def examples(settings, root):
 
 def _run(folder, settings, learnt, validation):
     """The training loop: learn for a while, validate, save; until the last step."""
+    unet.start_tensorflow()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()

@@ -13,6 +13,9 @@ softmax divides each point of the spectrogram among them. It costs about a tenth
 Keras is imported when a network is built, because it takes seconds.
 """
 
+import os
+from functools import cache
+
 import numpy as np
 
 from muscomp_lib.errors import SettingError
@@ -43,6 +46,7 @@ def build(config):
     SettingError
         For a `model.type` or an activation that does not exist.
     """
+    start_tensorflow()
     import keras
 
     builders = {
@@ -58,6 +62,24 @@ def build(config):
     params = config["model"].get("params", {})
     amounts = builders[kind](magnitude, config["instrument_list"], params)
     return keras.Model(magnitude, amounts, name=kind.replace(".", "_"))
+
+
+@cache
+def start_tensorflow():
+    """Load TensorFlow without the notes it prints at its start, before it looks at any setting of what to print.
+
+    They come from C++ code that writes to the process's error output itself, so that is what has to be turned away.
+    """
+    errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.constant(0.0)  # the first tensor brings the last of the notes
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
+        os.close(nowhere)
 
 
 def hears_one_channel(config):

@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def mini_slakh(tmp_path_factory):
-    """A folder in Slakh's layout with 6 tracks of 8 s: 4 train (two share their UUID), 1 validation, 1 test. Read only."""
+    """A folder in Slakh's layout with 6 tracks of 8 s: 4 train (two with one UUID), 1 validation, 1 test. Read only."""
     from muscomp_lib import minislakh
 
     folder = tmp_path_factory.mktemp("mini_slakh") / "slakh"

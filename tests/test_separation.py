@@ -106,12 +106,3 @@ def test_weights_that_are_cut_or_of_another_network_are_refused(models, tmp_path
     (tmp_path / "weights.npz").write_bytes((models["unet.unet"] / "weights.npz").read_bytes())
     with pytest.raises(SettingError, match="weights of another network"):
         separation.Separator(tmp_path)
-
-
-def test_an_excerpt_is_the_middle_of_a_file(tmp_path):
-    ramp = (np.arange(44100, dtype=np.int16) // 2)[:, None]
-    audio.write(tmp_path / "ramp.wav", ramp, 44100)
-    middle, sample_rate = separation.excerpt(tmp_path / "ramp.wav", 0.5)
-    assert sample_rate == 44100
-    np.testing.assert_array_equal(audio.to_int16(middle), ramp[11025 : 11025 + 22050])
-    assert len(separation.excerpt(tmp_path / "ramp.wav", 10.0)[0]) == 44100
