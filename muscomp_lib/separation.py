@@ -5,7 +5,6 @@ amounts become masks that share out each point of the spectrogram; each mask tim
 back, is one instrument. Phases are the mix's.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tqdm.auto import tqdm
 
 from muscomp_lib import audio, evaluation, stft, unet
 from muscomp_lib import config as configs
-from muscomp_lib.errors import MissingError, SettingError
+from muscomp_lib.errors import MissingError
 
 EPSILON = 1e-10  # Spleeter's: keeps 0 / 0 out of the masks
 CONFIG = "config.json"
@@ -48,13 +47,7 @@ class Separator:
         self.config = configs.read(folder / CONFIG)
         self.instruments = list(self.config["instrument_list"])
         self._network = unet.build(self.config)
-        try:
-            with np.load(folder / WEIGHTS) as values:
-                unet.set_weights(self._network, values, folder / WEIGHTS)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, SettingError):
-                raise
-            raise SettingError(f"{folder / WEIGHTS} cannot be read ({error}). Train the model anew.") from error
+        unet.set_weights(self._network, unet.read_arrays(folder / WEIGHTS), folder / WEIGHTS)
 
     def separate(self, waveform, sample_rate):
         """Separate a song held in memory.

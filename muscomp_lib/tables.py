@@ -55,7 +55,7 @@ class Settings:
     crop_frames: int = 128
     remix: bool = True
     batch_size: int = 4
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     train_max_steps: int = 1000
     save_checkpoints_steps: int = 100
     save_summary_steps: int = 10

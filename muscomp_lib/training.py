@@ -130,13 +130,20 @@ def _run(folder, settings, learnt, validation):
             loss = model.train_on_batch(mix, instruments)
             progress.update()
             if step % stride == 0 or step == last:
-                row = [step, float(loss), float(np.mean([model.test_on_batch(*check) for check in checks]))]
-                history.append(row)
-                progress.set_postfix(loss=f"{row[1]:.4f}", validation=f"{row[2]:.4f}")
+                history.append([step, float(loss), _validate(model, checks)])
+                progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
                 _save(folder, model, step, history)
-                model.reset_metrics()
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    _save_arrays(folder / WEIGHTS, unet.weights(model))
+    unet.save_arrays(folder / WEIGHTS, unet.weights(model))
+
+
+def _validate(model, checks):
+    """The mean loss over the validation batches. Keras averages all calls since the last reset, training's too."""
+    model.reset_metrics()
+    for check in checks:
+        mean = model.test_on_batch(*check)
+    model.reset_metrics()
+    return float(mean)
 
 
 def compiled(settings):
@@ -188,22 +195,17 @@ def _save(folder, model, step, history):
     _write_history(folder, history)
     variables = [*model.variables, *model.optimizer.variables]
     state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
-    _save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
-
-
-def _save_arrays(path, arrays):
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)
+    unet.save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
 
 
 def _restore(folder, model):
     """Put a checkpoint's state into the model; the step it was saved at, and the history up to there."""
     if not (folder / CHECKPOINT).exists():
         return 0, []
-    with np.load(folder / CHECKPOINT) as state:
-        for i, variable in enumerate([*model.variables, *model.optimizer.variables]):
-            variable.assign(state[f"variable_{i}"])
-        step = int(state["step"])
+    state = unet.read_arrays(folder / CHECKPOINT)
+    for i, variable in enumerate([*model.variables, *model.optimizer.variables]):
+        variable.assign(state[f"variable_{i}"])
+    step = int(state["step"])
     return step, [row for row in read_history(folder) if row[0] <= step]
 
 

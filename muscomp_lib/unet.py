@@ -14,10 +14,12 @@ Keras is imported when a network is built, because it takes seconds.
 """
 
 import os
+import zipfile
 from functools import cache
 
 import numpy as np
 
+from muscomp_lib.drive import written_whole
 from muscomp_lib.errors import SettingError
 
 SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)
@@ -119,6 +121,29 @@ def set_weights(network, values, where):
         weight.assign(values[weight.path])
 
 
+def save_arrays(path, arrays):
+    """Write named arrays to a `.npz` file; it appears whole or not at all, and the same arrays give the same bytes."""
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_arrays(path):
+    """Named arrays from a `.npz` file: {str: np.ndarray}.
+
+    Raises
+    ------
+    SettingError
+        When the file is damaged.
+    """
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise SettingError(
+            f"{path} cannot be read ({error}). Train the model anew: fresh=True in notebook 04."
+        ) from error
+
+
 def _spleeter_unet(magnitude, instruments, params):
     """A sigmoid mask per instrument, each from its own U-Net, times the input."""
     from keras import layers, ops
@@ -212,7 +237,9 @@ def _level_and_frequency(magnitude):
     from keras import ops
 
     level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
-    relative = level / (ops.mean(level, axis=(1, 2), keepdims=True) + 1e-7)
+    sounding = ops.cast(level > 0, "float32")  # the last segment of a song is padded with silence: it must not count
+    mean = ops.sum(level, axis=(1, 2), keepdims=True) / (ops.sum(sounding, axis=(1, 2), keepdims=True) + 1.0)
+    relative = level / (mean + 1e-7)
     log_level = ops.log(relative + FLOOR) / 3.0  # about -2 to 2
     frequency = ops.reshape(ops.linspace(-1.0, 1.0, magnitude.shape[2]), (1, 1, -1, 1))
     return ops.concatenate([log_level, ops.ones_like(log_level) * frequency], axis=-1)

@@ -1,11 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 import tiny_prepared
 from killing import run, run_and_kill, snapshot
 
-from muscomp_lib import dataset, separation, training
+from muscomp_lib import config, dataset, separation, training
 from muscomp_lib.errors import MissingError, SettingError
 
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -26,14 +24,14 @@ def test_the_model_folder_holds_what_the_design_says(trained):
     assert {path.name for path in folder.iterdir()} == {"config.json", "history.csv", "checkpoint.npz", "weights.npz"}
     assert (folder / "history.csv").read_text().splitlines()[0] == "step,loss,validation_loss"
     assert [row[0] for row in training.read_history(folder)] == [50, 100, 150]
-    assert json.loads((folder / "config.json").read_text()) == json.loads((trained.configs / "tiny.json").read_text())
+    assert config.read(folder / "config.json") == config.read(trained.configs / "tiny.json")
 
 
 def test_training_learns_to_tell_unseen_tones_apart(trained):
     separator = separation.Separator(trained.models / "tiny")
     songs = dataset.read_songs(trained, trained.tables / "test.csv", separator.config)
-    scores = separation.score_songs(separator, songs)
-    assert (scores["improvement"] > 1).all(), scores
+    gained = separation.score_songs(separator, songs).set_index("instrument")["improvement"]
+    assert gained["Electric_Bass_pick"] > 6 and gained["Violin"] > 6
 
 
 def test_a_finished_model_is_not_trained_again(trained):
@@ -58,20 +56,31 @@ def test_fresh_starts_over(tmp_path):
     assert training.read_history(root.models / "tiny")[-1][0] == 2
 
 
+def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
+    root = tiny_prepared.write(tmp_path, train_max_steps=2)
+    folder = training.train("tiny", root)
+    (folder / "weights.npz").unlink()
+    (folder / "checkpoint.npz").write_bytes((folder / "checkpoint.npz").read_bytes()[:1000])
+    with pytest.raises(SettingError, match=r"checkpoint\.npz cannot be read .*fresh=True"):
+        training.train("tiny", root)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"model": SPLEETERS}], ids=["muscomp.shared_unet", "unet.unet"])
-def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes):
+@pytest.mark.parametrize(
+    ("changes", "kills"), [({}, 3), ({"model": SPLEETERS}, 1)], ids=["muscomp.shared_unet", "unet.unet"]
+)
+def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes, kills):
     imports = (
         "import sys; sys.path.insert(0, 'tests')\nimport tiny_prepared, tensorflow\nfrom muscomp_lib import training"
     )
-    work = f"root = tiny_prepared.write({{folder!r}}, train_max_steps=20, **{changes!r})\ntraining.train('tiny', root)"
+    work = f"root = tiny_prepared.write('FOLDER', train_max_steps=40, **{changes!r})\ntraining.train('tiny', root)"
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    lasts = run(imports, work.format(folder=str(undisturbed)))
-    run_and_kill(imports, work.format(folder=str(killed)), lasts, times=3)
+    lasts = run(imports, work.replace("FOLDER", str(undisturbed)))
+    run_and_kill(imports, work.replace("FOLDER", str(killed)), lasts, times=kills)
     ours, theirs = snapshot(killed / "models"), snapshot(undisturbed / "models")
     assert ours.keys() == theirs.keys()
     for name in ours:
-        assert ours[name].replace(b"killed", b"undisturbed") == theirs[name], name
+        assert ours[name].replace(bytes(killed), bytes(undisturbed)) == theirs[name], name
 
 
 def test_without_tables_or_configuration_the_message_names_notebook_03(tmp_path):

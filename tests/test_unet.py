@@ -45,6 +45,13 @@ def test_the_shared_network_hears_a_soft_song_as_a_loud_one(settings):
     np.testing.assert_allclose(loud, soft, atol=1e-3)
 
 
+def test_silence_behind_a_song_does_not_change_how_loud_it_seems():
+    short = magnitudes()
+    padded = np.pad(short, ((0, 0), (0, 192), (0, 0), (0, 0)))
+    alone, followed = (np.asarray(unet._level_and_frequency(mix))[:, :64] for mix in (short, padded))
+    np.testing.assert_allclose(alone, followed, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_silence_gives_finite_amounts(settings, kind):
     assert np.isfinite(np.asarray(unet.build(settings(kind))(np.zeros_like(magnitudes())))).all()
