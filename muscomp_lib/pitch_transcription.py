@@ -25,8 +25,8 @@ BLOCK = 4096  # frames worked on at a time: memory stays bounded however long th
 NOISE_TEMPLATES = 6  # broad humps that take up attacks, breath and leakage
 ITERATIONS = 30
 
-AGAINST_SONG = 0.2  # a note is at least this part of the stem's loud notes ...
-AGAINST_FRAME = 0.4  # ... and of the loudest note sounding with it
+AGAINST_SONG = 0.24  # a note is at least this part of the stem's loud notes ...
+AGAINST_FRAME = 0.6  # ... and of the loudest note sounding with it
 REATTACK_LEVEL = 1.1  # the same for the level of a one-voice instrument, which rings on under the new attack
 RELEASE = 0.4  # it ends below this part of what it needed to begin
 REATTACK = 1.5  # a sounding note is struck again when it grows by this factor at an onset; tremolo grows less
