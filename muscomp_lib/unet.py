@@ -26,6 +26,7 @@ SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)
 SHARED_FILTERS = (16, 32, 64, 96, 128)
 FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bins a dense layer over frequency is
 DROPOUT = 0.5  # Spleeter's, in the three innermost decoder layers
+MOMENTUM = 0.95  # statistics follow the weights within some 20 steps: a short training has only hundreds
 LEAK = 0.2  # slope of LeakyReLU below zero
 FLOOR = 1e-3  # of the mean magnitude: what is quieter looks like silence to the shared network
 
@@ -203,7 +204,7 @@ def _activation(name):
 def _normalised(x, name):
     from keras import layers
 
-    return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_normalisation")(x)
+    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-3, name=f"{name}_normalisation")(x)
 
 
 def _shared_unet(magnitude, instruments, params):
