@@ -49,6 +49,6 @@ def _started(imports, work):
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    with process.stdout as said:
-        assert "ready\n" in iter(said.readline, "")  # a package may print a line of its own when imported
+    # A package may print a line of its own when it is imported, here and later in workers: the pipe stays open.
+    assert "ready\n" in iter(process.stdout.readline, "")
     return process
