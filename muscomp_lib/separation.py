@@ -69,15 +69,18 @@ class Separator:
         n_samples = self._model_length(len(waveform), sample_rate)
         separated = {}
         for index, name in enumerate(tqdm(self.instruments, desc="writing sound", unit="instrument", disable=None)):
-            part = stft.istft(masks[..., index] * mix, n_samples, **self._frames)
+            part = stft.istft(self._extended(masks[..., index], mix) * mix, n_samples, **self._frames)
             part = audio.resample(part, self.config["sample_rate"], sample_rate)
             separated[name] = audio.fit_channels(audio.fit_length(part, len(waveform)), 2)
         return separated
 
     def masks(self, waveform, sample_rate):
         """The mask of each instrument, averaged over channels: {name: (n_frames, n_bins) float32 in [0, 1]}."""
-        masks = self._masks(self._mix_spectrogram(waveform, sample_rate)).mean(axis=2)
-        return {name: masks[..., index] for index, name in enumerate(self.instruments)}
+        mix = self._mix_spectrogram(waveform, sample_rate)
+        masks = self._masks(mix)
+        return {
+            name: self._extended(masks[..., index], mix).mean(axis=2) for index, name in enumerate(self.instruments)
+        }
 
     def separate_file(self, path, out_dir):
         """Separate an audio file into `out_dir/<Instrument>.flac`, 16 bit, at the file's own rate and length.
@@ -108,15 +111,11 @@ class Separator:
         return stft.stft(audio.fit_length(waveform, len(waveform)), **self._frames)
 
     def _masks(self, mix):
-        """Masks for a spectrogram: (n_frames, n_bins, n_channels or 1, n_instruments); up to F they sum to one."""
+        """Masks for a spectrogram, up to F: (n_frames, F, n_channels or 1, n_instruments); they sum to one."""
         magnitude = np.abs(mix[:, : self.config["F"]])
-        amounts = np.concatenate(
-            [
-                self._amounts(segment)
-                for segment in tqdm(list(self._segments(magnitude)), desc="separating", unit="segment", disable=None)
-            ]
-        )
-        return self._extended(self._shared_out(amounts[: len(mix)]), mix.shape[1])
+        segments = tqdm(list(self._segments(magnitude)), desc="separating", unit="segment", disable=None)
+        amounts = np.concatenate([self._amounts(segment) for segment in segments])
+        return self._shared_out(amounts[: len(mix)])
 
     def _segments(self, magnitude):
         T = self.config["T"]
@@ -132,14 +131,17 @@ class Separator:
         powers = amounts ** self.config["separation_exponent"]
         return (powers + EPSILON / len(self.instruments)) / (powers.sum(axis=-1, keepdims=True) + EPSILON)
 
-    def _extended(self, masks, n_bins):
-        """Masks up to the highest bin: above F they are zero, or the frame's mean, as `mask_extension` says."""
-        above = (masks.shape[0], n_bins - masks.shape[1], *masks.shape[2:])
+    def _extended(self, mask, mix):
+        """One mask up to the highest bin: above F it is zero, or the frame's mean, as `mask_extension` says.
+
+        One at a time, because all of them at full height would take gigabytes for a song of a few minutes.
+        """
+        above = (mask.shape[0], mix.shape[1] - mask.shape[1], mask.shape[2])
         if self.config["mask_extension"] == "average":
-            extension = np.broadcast_to(masks.mean(axis=1, keepdims=True), above)
+            extension = np.broadcast_to(mask.mean(axis=1, keepdims=True), above)
         else:
-            extension = np.zeros(above, masks.dtype)
-        return np.concatenate([masks, extension], axis=1)
+            extension = np.zeros(above, mask.dtype)
+        return np.concatenate([mask, extension], axis=1)
 
 
 def write(separated, sample_rate, out_dir):
