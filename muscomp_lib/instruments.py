@@ -17,6 +17,7 @@ DEFAULT_TAXONOMY = "slakh12"
 DRUMS = 128
 OTHER = "other"  # the residual: all that is in the mix and outside the taxonomy
 MIX = "mix"
+RESIDUALS = ("target", "drop")  # what becomes of `other`: one more file to separate, or nothing
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,9 @@ import pandas as pd
 
 from muscomp_lib import audio, catalogue, drive, fills, mixdown, parallel, partitions
 from muscomp_lib.errors import AudioError, MissingError, SettingError
-from muscomp_lib.instruments import OTHER
+from muscomp_lib.instruments import OTHER, RESIDUALS
 from muscomp_lib.partitions import MOST_RESERVED, PREPARED, instrument_columns
 
-RESIDUALS = ("target", "drop")
 BYTES_PER_SAMPLE = 0.8  # of a FLAC whose two channels are the same; 0.6 was measured on a mini-Slakh
 OUR_NOTE = "notebook 02: "  # what follows it in a track's note is ours, and written anew at each run
 

@@ -14,10 +14,9 @@ from tqdm.auto import tqdm
 from muscomp_lib import audio, evaluation, stft, unet
 from muscomp_lib import config as configs
 from muscomp_lib.errors import MissingError
+from muscomp_lib.unet import CONFIG, WEIGHTS
 
 EPSILON = 1e-10  # Spleeter's: keeps 0 / 0 out of the masks
-CONFIG = "config.json"
-WEIGHTS = "weights.npz"
 
 
 class Separator:

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from muscomp_lib import audio, catalogue, drive, instruments
 from muscomp_lib.errors import AudioError, MissingError, SettingError
+from muscomp_lib.minislakh import MARKER as RENDERED_HERE  # such a data set has none of Slakh's known faults
 
 SPLITS = ("train", "validation", "test", "omitted")
 TRACK_NAME = re.compile(r"Track[\w-]*")
@@ -31,7 +32,6 @@ SUFFIXES = (".flac", ".wav")  # Slakh2100; BabySlakh
 DEEPEST = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
 READERS = 16  # files open at once: on Google Drive a read is mostly waiting
 KNOWN_BAD_FILE = Path(__file__).with_name("slakh_known_bad.yaml")
-RENDERED_HERE = "minislakh.json"  # lies in a data set that we rendered, which has none of Slakh's known faults
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one is ten times as fast, where it exists
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from muscomp_lib import audio, catalogue, drive, instruments
 from muscomp_lib import config as configs
 from muscomp_lib.errors import AudioError, MissingError, SettingError
+from muscomp_lib.instruments import RESIDUALS
 
 PARTITIONS = ("train", "validation", "test")
 LEARNED = ("train", "validation")  # partitions that are cut into training examples
@@ -26,7 +27,6 @@ FRAME_LENGTH, FRAME_STEP = 4096, 1024  # samples: Spleeter's spectrogram
 N_CHANNELS = 2
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
 READERS = 8  # threads: decoding happens outside Python's lock
-RESIDUALS = ("target", "drop")
 
 
 @dataclass(frozen=True)

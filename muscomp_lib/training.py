@@ -19,11 +19,10 @@ from muscomp_lib import config as configs
 from muscomp_lib import dataset, unet
 from muscomp_lib.drive import clean_parts, remove, written_whole
 from muscomp_lib.errors import SettingError
+from muscomp_lib.unet import CONFIG, WEIGHTS
 
 CHECKPOINT = "checkpoint.npz"
-CONFIG = "config.json"
 HISTORY = "history.csv"
-WEIGHTS = "weights.npz"
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 MAGNITUDE_POWER = 0.4  # the weight of a point of the spectrogram: quiet ones count, but less
 AVERAGED_STEPS = 100  # the finished weights are an exponential average over about this many steps

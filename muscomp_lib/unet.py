@@ -19,10 +19,11 @@ from functools import cache
 
 import numpy as np
 
+from muscomp_lib.config import SPLEETER_FILTERS
 from muscomp_lib.drive import written_whole
 from muscomp_lib.errors import SettingError
 
-SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)
+CONFIG, WEIGHTS = "config.json", "weights.npz"  # the files of a model folder that make a finished model
 SHARED_FILTERS = (16, 32, 64, 96, 128)
 FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bins a dense layer over frequency is
 DROPOUT = 0.5  # Spleeter's, in the three innermost decoder layers
