@@ -12,12 +12,18 @@ took = echo "$(1): $$(( $$(date +%s) - $$began )) s"
 # TensorFlow's start-up notes would bury the lines that matter; what goes wrong comes as a Python error anyway.
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_CPP_MIN_LOG_LEVEL
+# Packages are compiled at their first use (see below). Where that must not be kept, every start takes ten seconds more.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Where the real Spleeter gets an environment of its own, when something first asks for it.
+MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter
+export MUSCOMP_SPLEETER_ENV
 export SONG
 
-.PHONY: help setup demo test check lab clean
+.PHONY: help setup demo test check benchmark lab clean
 
 help: ## list these commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/packages-installed ## install everything the notebooks need into .venv
 
@@ -35,11 +41,14 @@ check: $(VENV)/tools-installed ## check style, format, and that notebooks carry 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
+benchmark: $(VENV)/tools-installed ## measure how fast songs are separated, beside the real Spleeter (half an hour)
+	@$(BIN)/python benchmarks/separation.py
+
 lab: $(VENV)/tools-installed ## open the notebooks in JupyterLab, with their data in muscomp_root/
 	@MUSCOMP_ROOT="$(CURDIR)/muscomp_root" $(BIN)/python -m jupyterlab notebooks
 
-clean: ## remove .venv, demo/ and caches; muscomp_root/ stays
-	rm -rf $(VENV) demo *.egg-info .pytest_cache .ruff_cache
+clean: ## remove .venv, .venv-spleeter, demo/ and caches; muscomp_root/ stays
+	rm -rf $(VENV) .venv-spleeter demo *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each step leaves an empty file when it is through. A step that was broken off, or whose list of packages has changed

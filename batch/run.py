@@ -103,7 +103,7 @@ def plan(args):
     assign(steps, files + [from_option(name, text) for name, text in args.set])
     steps += _more_songs(steps, args.also_song)
     for song in dict.fromkeys(step.parameters.get("song") for step in steps):
-        if song:
+        if song and not Path(song).is_dir():
             audio.info(song)
     root = drive.open_root(next((step.parameters["root"] for step in steps if step.parameters.get("root")), None))
     for step in steps:

@@ -6,8 +6,6 @@ Slakh's metadata).
 """
 
 import io
-import shutil
-import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +14,12 @@ import numpy as np
 import soundfile
 import soxr
 
+from muscomp_lib import decoding
 from muscomp_lib.drive import written_whole
-from muscomp_lib.errors import AudioError, MissingError
 
 SAMPLE_RATE = 44100  # Hz: Slakh's, and Spleeter's
 PEAK_DB = -1.0  # Slakh's `target_peak`: no prepared file exceeds it
 INT16_SCALE = 32768  # the integer that 1.0 stands for
-ESTIMATED_LENGTH = ("MP3",)  # formats whose header only estimates the number of samples
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so nothing shorter has a loudness
 
 
@@ -43,9 +40,6 @@ class AudioInfo:
 def info(path):
     """Read a file's header and make sure that its end can be read too.
 
-    A truncated FLAC still reports its full length and reads well at the start; only reaching for its end shows that it
-    is cut.
-
     Returns
     -------
     AudioInfo
@@ -54,25 +48,13 @@ def info(path):
     ------
     MissingError, AudioError
     """
-    with _opened(path) as file:
-        found = AudioInfo(file.frames, file.samplerate, file.channels)
-        if found.frames == 0:
-            raise AudioError(f"{path} holds no samples. Replace it by a whole copy.")
-        if file.format not in ESTIMATED_LENGTH:
-            try:
-                file.seek(found.frames - 1)
-                complete = len(file.read(1)) == 1
-            except soundfile.LibsndfileError:
-                complete = False
-            if not complete:
-                raise _truncated(path, found.frames)
-    return found
+    with decoding.opened(path) as source:
+        source.check_end()
+        return AudioInfo(source.frames, source.sample_rate, source.channels)
 
 
 def read(path, start=0, frames=None, dtype="float32"):
-    """Read a file, or a part of it.
-
-    What libsndfile does not know (m4a, video files, ...) goes through ffmpeg when that is installed.
+    """Read a file of any format that `decoding` opens, or a part of it.
 
     Parameters
     ----------
@@ -91,50 +73,15 @@ def read(path, start=0, frames=None, dtype="float32"):
     ------
     MissingError, AudioError
         No such file; not readable, or shorter than its header says.
+    DiskFullError
+        ffmpeg is needed, and the disk for temporary files is full.
     """
-    with _opened(path) as file:
-        wanted = file.frames - start if frames is None else frames
-        try:
-            file.seek(start)
-            waveform = file.read(wanted, dtype=dtype, always_2d=True)
-        except (soundfile.LibsndfileError, MemoryError) as error:
-            raise _truncated(path, file.frames) from error
-        if len(waveform) < wanted and file.format not in ESTIMATED_LENGTH:
-            raise _truncated(path, file.frames)
-        return waveform, file.samplerate
-
-
-def _opened(path):
-    path = Path(path)
-    if not path.is_file():
-        raise MissingError(f"{path} is not there. Check the name and the folder.")
-    try:
-        return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        return soundfile.SoundFile(io.BytesIO(_through_ffmpeg(path, error)))
-
-
-def _through_ffmpeg(path, error):
-    """Decode `path` with ffmpeg to a WAV file in memory."""
-    if shutil.which("ffmpeg") is None:
-        raise AudioError(
-            f"{path} cannot be read as audio ({_reason(error)}). WAV, FLAC, OGG and MP3 are read directly; "
-            "for other formats install ffmpeg, or convert the file first."
-        ) from error
-    command = ["ffmpeg", "-v", "error", "-i", f"file:{path.resolve()}", "-vn", "-c:a", "pcm_f32le", "-f", "wav", "-"]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode or not done.stdout:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no sound in it"]
-        raise AudioError(f"{path} cannot be read as audio (ffmpeg: {said[0]}). Use another copy of it.") from error
-    return done.stdout
-
-
-def _reason(error):
-    return getattr(error, "error_string", str(error)).rstrip(".")
-
-
-def _truncated(path, frames):
-    return AudioError(f"{path} is cut short: it lacks some of the {frames} samples its header promises. Copy it anew.")
+    with decoding.opened(path) as source:
+        source.skip(start)
+        waveform = source.read_rest(dtype) if frames is None else source.read(frames, dtype)
+        if frames is not None and len(waveform) < frames and source.exact:
+            raise source.cut_short()
+        return waveform, source.sample_rate
 
 
 def write(path, waveform, sample_rate):

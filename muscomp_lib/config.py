@@ -21,9 +21,11 @@ SPLEETER_TYPES = ("unet.unet", "unet.softmax_unet")
 MODEL_TYPES = (*SPLEETER_TYPES, "muscomp.shared_unet")
 ACTIVATIONS = ("ELU", "ReLU", "LeakyReLU")
 MASK_EXTENSIONS = ("zeros", "average")
+ENGINES = ("muscomp", "spleeter")  # who trains and separates: this library, or the real Spleeter
+OPTIMIZERS = ("Adam", "Adadelta", "SGD")
 SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)  # of the six convolutions, unless conv_n_filters says otherwise
 FRAME_MULTIPLE = 64  # six convolutions each halve frames and bins: what cannot be halved so often does not fit
-OVERLAP = 4  # frame_length / frame_step: Spleeter's inverse STFT is right for no other ratio
+OVERLAP = 4  # frame_length / frame_step: Spleeter's inverse STFT changes the level for any other ratio
 SPLEETER_CHUNK = 20.0  # seconds: Spleeter cuts songs into chunks of this length for its cache
 GROUPS = ("model", "model.params", "muscomp")  # the keys that hold keys
 
@@ -84,14 +86,16 @@ KEYS = {
                            "that none of the others is."),
     "sample_rate": Key(_whole(8000, 192000), "a whole number of Hz from 8000 to 192000",
                        "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:g} kHz, can be stored."),
-    "frame_length": Key(_whole(64), "a whole number from 64",
+    "frame_length": Key(lambda value: _whole(128)(value) and value.bit_count() == 1,
+                        "a power of two from 128: Spleeter's masks fit no other",
                         "Samples looked at together for one column of the spectrogram: {window_ms:.0f} ms, which tells "
                         "pitches {bin_hz:.1f} Hz apart."),
     "frame_step": Key(*_COUNT, "Samples from one column to the next: {step_ms:.1f} ms."),
     "T": Key(*_FRAMES, "Columns the network looks at when it separates: {segment:.1f} s of sound."),
     "F": Key(*_FRAMES, "Frequency bins the network looks at: from 0 to {top_khz:.1f} kHz. Above, see mask_extension."),
-    "n_channels": Key(lambda value: type(value) is int and value == 2, "2", "Stereo: left and right."),
-    "n_chunks_per_song": Key(*_COUNT, "Only for Spleeter's own training: how many chunks of 20 s it cuts from each "
+    "n_channels": Key(_whole(1, 2), "1 or 2", "What the network hears at once: 2 is left and right, 1 is one channel "
+                      "after the other."),
+    "n_chunks_per_song": Key(*_COUNT, "Only for Spleeter's own training: how many chunks it cuts from each "
                              "song. They take {cache_mb:.0f} MB of cache per song.", needed=False),
     "separation_exponent": Key(_number(0, 10), "a number above 0, at most 10",
                                "An instrument's share of a point is its amount to this power, over the sum of all. 1 "
@@ -103,6 +107,13 @@ KEYS = {
                          "How far each step moves the weights. Too large and the loss jumps about, too small and "
                          "nothing happens."),
     "batch_size": Key(*_COUNT, "Examples per step: {batch_seconds:.0f} s of sound, {batch_mb:.0f} MB of spectrograms."),
+    "loss_type": Key(_one_of("L1_mask"), "L1_mask: Spleeter's other loss, weighted_L1_mask, fails",
+                     "Only for Spleeter's own training: the difference of magnitudes that it makes small.",
+                     needed=False),
+    "optimizer": Key(_one_of(*OPTIMIZERS), f"one of {', '.join(OPTIMIZERS)}",
+                     "Only for Spleeter's own training: how steps follow from the loss.", needed=False),
+    "chunk_duration": Key(_number(0, 3600), "a number of seconds above 0, at most 3600",
+                          "Only for Spleeter's own training: the length of its chunks, in seconds.", needed=False),
     "training_cache": Key(*_CACHE, "Only for Spleeter's own training: where it keeps its chunks, prepared.",
                           needed=False),
     "validation_cache": Key(*_CACHE, "The same for validation.", needed=False),
@@ -222,7 +233,10 @@ def _wrong(where, key, value, expected):
 def _check_together(flat, where):
     """What one value demands of another."""
     demands = [
-        ("frame_step", flat["frame_step"] * OVERLAP == flat["frame_length"],
+        ("frame_step", flat["frame_step"] <= flat["frame_length"],
+         f"at most frame_length = {flat['frame_length']}, or samples between the frames are lost"),
+        ("frame_step",
+         flat["model.type"] in SPLEETER_TYPES or flat["frame_step"] * OVERLAP == flat["frame_length"],
          f"frame_length / {OVERLAP} = {flat['frame_length'] // OVERLAP}, or the inverse STFT changes the sound"),
         ("F", flat["F"] <= flat["frame_length"] // 2 + 1,
          f"at most frame_length / 2 + 1 = {flat['frame_length'] // 2 + 1}, the number of bins there are"),
@@ -251,6 +265,12 @@ def _check_instruments(names, taxonomy, where):
             )
 
 
+def check_engine(engine):
+    """Raise SettingError unless there is an engine of this name."""
+    if engine not in ENGINES:
+        raise SettingError(f"engine = {engine!r} is not possible. It must be one of {', '.join(ENGINES)}.")
+
+
 def explain(config):
     """What each key of a configuration means, with the figures that follow from its value.
 
@@ -274,6 +294,7 @@ def _figures(flat):
     rate, step = flat["sample_rate"], flat["frame_step"]
     n_instruments = len(flat["instrument_list"])
     crop, batch = flat["muscomp.crop_frames"] * step / rate, flat["batch_size"]
+    chunks = flat.get("n_chunks_per_song", 1) * flat.get("chunk_duration", SPLEETER_CHUNK)  # seconds per song
     spectrograms = (n_instruments + 1) * flat["F"] * flat["n_channels"]  # values per frame, mix included
     return {
         "n_instruments": n_instruments,
@@ -286,7 +307,7 @@ def _figures(flat):
         "crop": crop,
         "batch_seconds": batch * crop,
         "batch_mb": batch * flat["muscomp.crop_frames"] * spectrograms * 4 / 1e6,  # float32
-        "cache_mb": flat.get("n_chunks_per_song", 1) * SPLEETER_CHUNK * rate / step * spectrograms / 1e6,  # 1 byte each
+        "cache_mb": chunks * rate / step * spectrograms / 1e6,  # 1 byte each
         "heard_hours": flat["train_max_steps"] * batch * crop / 3600,
         "n_saves": math.ceil(flat["train_max_steps"] / flat["save_checkpoints_steps"]),
         "network": _network(flat, n_instruments),

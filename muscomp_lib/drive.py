@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import sys
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ LAYOUT_FILE = Path(__file__).parents[1] / "drive_layout" / "layout.yaml"
 COLAB_MOUNT = Path("/content/drive")
 COLAB_ROOT = COLAB_MOUNT / "MyDrive" / "muscomp_root"
 PART = ".part-"
+LONGEST_NAME = 255  # bytes of a file name that file systems take
 
 
 @cache
@@ -116,7 +118,7 @@ def written_whole(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
+    part = path.with_name(_part_name(path.name))
     try:
         remove(part)
         yield part
@@ -132,6 +134,14 @@ def written_whole(path):
         raise
     finally:
         remove(part)
+
+
+def _part_name(name):
+    """The name to write under; of a name that has no room for more, only a checksum and the suffix are kept."""
+    part = f"{PART}{os.getpid()}-{name}"
+    if len(os.fsencode(part)) <= LONGEST_NAME:
+        return part
+    return f"{PART}{os.getpid()}-{zlib.crc32(os.fsencode(name)):08x}{Path(name).suffix[:16]}"
 
 
 def _disk_is_full(error):

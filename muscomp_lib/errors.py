@@ -29,6 +29,10 @@ class MidiError(MusCompError):
     """A MIDI file cannot be read, or holds nothing that can be played."""
 
 
+class SpleeterError(MusCompError):
+    """The real Spleeter, run in its own environment, failed."""
+
+
 class DiskFullError(MusCompError, OSError):
     """There is no room left where a file should be written."""
 

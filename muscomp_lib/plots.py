@@ -297,7 +297,8 @@ def piano_roll(midi, names):
     pitched.set(ylabel="MIDI note (60: middle C)", xlim=(0, max(midi.get_end_time(), 1)))
     drums.set(ylabel="drum", xlabel="seconds")
     drums.set_yticks([36, 38, 42, 46, 49], ["kick", "snare", "closed hat", "open hat", "crash"], fontsize=7)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    if midi.instruments:
+        figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     for axes in (pitched, drums):
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,22 +1,38 @@
-"""Notebook 05, first part: a song in, one waveform per instrument out.
+"""Notebook 05, first part: a song in, one sound per instrument out.
 
 The signal path is Spleeter's: the mix's spectrogram goes through the network in segments of T frames; the network's
 amounts become masks that share out each point of the spectrogram; each mask times the mix's spectrogram, transformed
-back, is one instrument. Phases are the mix's.
+back, is one instrument. Phases are the mix's. `passage` takes a song through, of any length; `outputs` says which files
+come of it; `streams` reads and writes them.
 """
 
+import collections
+import contextlib
+import logging
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from muscomp_lib import audio, evaluation, stft, unet
-from muscomp_lib import config as configs
-from muscomp_lib.errors import MissingError
-from muscomp_lib.unet import CONFIG, WEIGHTS
+from muscomp_lib import (
+    audio,
+    evaluation,
+    inference,
+    outputs,
+    songs,
+    spleeter_bridge,
+    spleeter_engine,
+    stft,
+    streams,
+    unet,
+)
+from muscomp_lib.config import check_engine
+from muscomp_lib.passage import CHANNELS, Passage, ToSong
 
-EPSILON = 1e-10  # Spleeter's: keeps 0 / 0 out of the masks
+BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
+
+log = logging.getLogger(__name__)
 
 
 class Separator:
@@ -25,28 +41,44 @@ class Separator:
     Parameters
     ----------
     model : str or Path
-        A model folder written by `training.train`.
+        A model folder, written by `training.train` or by Spleeter's own training; or a Spleeter configuration `.json`,
+        whose `model_dir` holds the checkpoint (a relative one is taken from the configuration's folder).
+    engine : {"muscomp", "spleeter"}
+        Who makes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
+        is the same, but Spleeter takes longer and holds the whole song in memory; it is there to compare with.
 
     Attributes
     ----------
+    config : dict
+    folder : Path
+        Where the weights are.
     instruments : list of str
         In the order of the configuration; with `other` when the model has a residual.
 
     Raises
     ------
     MissingError, SettingError
-        The folder holds no finished model; its weights do not fit its configuration.
+        There is no finished model; its weights do not fit its configuration.
     """
 
-    def __init__(self, model):
-        folder = Path(model)
-        for name in (CONFIG, WEIGHTS):
-            if not (folder / name).is_file():
-                raise MissingError(f"{folder} holds no finished model ({name} is missing). Train it with notebook 04.")
-        self.config = configs.read(folder / CONFIG)
+    def __init__(self, model, engine="muscomp"):
+        check_engine(engine)
+        self.engine = engine
+        self.config, self.folder = spleeter_bridge.find_model(model)
         self.instruments = list(self.config["instrument_list"])
-        self._network = unet.build(self.config)
-        unet.set_weights(self._network, unet.read_arrays(folder / WEIGHTS), folder / WEIGHTS)
+        self._network = inference.load(self.config, self.folder)
+        if engine == "spleeter":
+            spleeter_bridge.require_spleeters_network(self.config)
+
+    @property
+    def identity(self):
+        """What tells this model from another, and from itself after more training: names, sizes and dates."""
+        weights = self.folder / unet.WEIGHTS
+        if not weights.is_file():
+            weights = Path(f"{spleeter_bridge.latest(self.folder)}.index")
+        file = weights.stat()
+        made = {"file": weights.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
+        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | made
 
     def separate(self, waveform, sample_rate):
         """Separate a song held in memory.
@@ -54,7 +86,7 @@ class Separator:
         Parameters
         ----------
         waveform : np.ndarray, shape=(n_samples, n_channels), float32 in [-1, 1]
-            One channel or more; the first two are used.
+            One channel or more; more than two are mixed down to two.
         sample_rate : int
             Hz.
 
@@ -63,102 +95,144 @@ class Separator:
         dict of str to np.ndarray, shape=(n_samples, 2), float32
             By instrument, at the song's own rate and length.
         """
-        mix = self._mix_spectrogram(waveform, sample_rate)
-        masks = self._masks(mix)
-        n_samples = self._model_length(len(waveform), sample_rate)
-        separated = {}
-        for index, name in enumerate(tqdm(self.instruments, desc="writing sound", unit="instrument", disable=None)):
-            part = stft.istft(self._extended(masks[..., index], mix) * mix, n_samples, **self._frames)
-            part = audio.resample(part, self.config["sample_rate"], sample_rate)
-            separated[name] = audio.fit_channels(audio.fit_length(part, len(waveform)), 2)
-        return separated
+        song = streams.Held(waveform, sample_rate)
+        passage = Passage(self.config, self._network, song, outputs.plan(self.instruments))
+        blocks = list(passage.run(lambda _, block: block))
+        return {
+            name: np.concatenate(parts) for name, parts in zip(self.instruments, zip(*blocks, strict=True), strict=True)
+        }
 
     def masks(self, waveform, sample_rate):
         """The mask of each instrument, averaged over channels: {name: (n_frames, n_bins) float32 in [0, 1]}."""
-        mix = self._mix_spectrogram(waveform, sample_rate)
-        masks = self._masks(mix)
-        return {
-            name: self._extended(masks[..., index], mix).mean(axis=2) for index, name in enumerate(self.instruments)
-        }
+        song = streams.Held(waveform, sample_rate)
+        passage = Passage(self.config, self._network, song, [])
+        found = {name: [] for name in self.instruments}
+        for spectrogram, masks, _ in passage.masked():
+            for number, parts in enumerate(found.values()):
+                parts.append(passage.extended(passage.mask(masks, [number]), spectrogram.shape[1]).mean(axis=2))
+        n_samples = round(song.frames * self.config["sample_rate"] / sample_rate)
+        n_frames = stft.n_frames(n_samples, self.config["frame_length"], self.config["frame_step"])
+        return {name: np.concatenate(parts)[:n_frames] for name, parts in found.items()}
 
-    def separate_file(self, path, out_dir):
-        """Separate an audio file into `out_dir/<Instrument>.flac`, 16 bit, at the file's own rate and length.
+    def separate_file(self, path, out_dir, wanted=None, file_format="flac", exact=False, seconds=None):
+        """Separate an audio file of any length into `out_dir/<Instrument>.<suffix>`, at its own rate and length.
+
+        Parameters
+        ----------
+        path : str or Path
+        out_dir : str or Path
+        wanted : list of str, optional
+            The files to write: instruments, sums of instruments (`"Drums+Violin"`), `"accompaniment"` for all that is
+            not named (outputs.py). None: every instrument.
+        file_format : str
+            One of `streams.FORMATS`.
+        exact : bool
+            Let `other` take up what the rest leaves of the song, so that all files sum to it: exactly, sample by
+            sample, in a FLAC or WAV format with at least as many bits as the song has.
+        seconds : float, optional
+            Only so many seconds, from the song's middle.
 
         Returns
         -------
         dict of str to Path
+            By output. All files appear when the song is through, or none does.
 
         Raises
         ------
-        MissingError, AudioError, DiskFullError
+        MissingError, AudioError, SettingError, DiskFullError
         """
-        waveform, sample_rate = audio.read(path)
-        return write(self.separate(waveform, sample_rate), sample_rate, out_dir)
+        planned = outputs.plan(self.instruments, wanted, exact)
+        streams.check_format(file_format)
+        with streams.opened(path, songs.middle(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
+            streams.check_format(file_format, song.sample_rate)
+            files = {}
+            for output in planned:
+                file = Path(out_dir) / f"{output.name}{streams.FORMATS[file_format].suffix}"
+                writer = streams.Writer(file, file_format, song.sample_rate, CHANNELS, song.frames)
+                files[output.name] = stack.enter_context(writer)
+            self._write(song, planned, files)
+        for name, file in files.items():
+            if file.limited:
+                log.warning("%s: %d samples beyond full scale were limited; wav_float keeps them.", name, file.limited)
+        return {name: file.path for name, file in files.items()}
 
-    @property
-    def _frames(self):
-        return {key: self.config[key] for key in ("frame_length", "frame_step")}
+    def _write(self, song, planned, files):
+        """Take a song through and write every block of every output, and last what is left of the song, if wanted."""
+        remainders = [output for output in planned if output.is_remainder]
+        separated = [output for output in planned if not output.is_remainder]
+        song = _Remembered(song)
 
-    def _model_length(self, n_samples, sample_rate):
-        return round(n_samples * self.config["sample_rate"] / sample_rate)
+        def write(output, block):
+            files[output.name].write(block)
+            return files[output.name].as_stored(block) if remainders else block
 
-    def _mix_spectrogram(self, waveform, sample_rate):
-        """(n_frames, n_bins, n_channels) at the model's rate and number of channels."""
-        waveform = np.nan_to_num(audio.to_float(waveform), posinf=0.0, neginf=0.0)
-        waveform = audio.fit_channels(waveform, self.config["n_channels"])
-        waveform = audio.resample(waveform, sample_rate, self.config["sample_rate"])
-        return stft.stft(audio.fit_length(waveform, len(waveform)), **self._frames)
+        for blocks in self._passage(song, separated).run(write):
+            mix = song.take(len(blocks[0]))
+            for output in remainders:
+                files[output.name].write(files[output.name].as_stored(mix) - sum(blocks))
 
-    def _masks(self, mix):
-        """Masks for a spectrogram, up to F: (n_frames, F, n_channels or 1, n_instruments); they sum to one."""
-        magnitude = np.abs(mix[:, : self.config["F"]])
-        segments = tqdm(list(self._segments(magnitude)), desc="separating", unit="segment", disable=None)
-        amounts = np.concatenate([self._amounts(segment) for segment in segments])
-        return self._shared_out(amounts[: len(mix)])
-
-    def _segments(self, magnitude):
-        T = self.config["T"]
-        for start in range(0, len(magnitude), T):
-            segment = magnitude[start : start + T]
-            yield np.pad(segment, ((0, T - len(segment)), (0, 0), (0, 0)))
-
-    def _amounts(self, segment):
-        return np.asarray(self._network(segment[None], training=False))[0]
-
-    def _shared_out(self, amounts):
-        """Amounts to masks: each instrument's part of the sum of all, raised to `separation_exponent` first."""
-        powers = amounts ** self.config["separation_exponent"]
-        return (powers + EPSILON / len(self.instruments)) / (powers.sum(axis=-1, keepdims=True) + EPSILON)
-
-    def _extended(self, mask, mix):
-        """One mask up to the highest bin: above F it is zero, or the frame's mean, as `mask_extension` says.
-
-        One at a time, because all of them at full height would take gigabytes for a song of a few minutes.
-        """
-        above = (mask.shape[0], mix.shape[1] - mask.shape[1], mask.shape[2])
-        if self.config["mask_extension"] == "average":
-            extension = np.broadcast_to(mask.mean(axis=1, keepdims=True), above)
-        else:
-            extension = np.zeros(above, mask.dtype)
-        return np.concatenate([mask, extension], axis=1)
+    def _passage(self, song, planned):
+        if self.engine == "spleeter":
+            return _SpleetersPassage(self.config, self.folder, song, planned)
+        return Passage(self.config, self._network, song, planned)
 
 
-def write(separated, sample_rate, out_dir):
-    """Write separated instruments as `out_dir/<Instrument>.flac`: {name: waveform (n_samples, 2)} to {name: Path}."""
-    written = {}
-    for name, waveform in tqdm(separated.items(), desc="writing files", unit="file", disable=None):
-        written[name] = Path(out_dir) / f"{name}.flac"
-        audio.write(written[name], waveform, sample_rate)
-    return written
+class _SpleetersPassage:
+    """A song and what becomes of it, in the part of `Passage`, when the real Spleeter separates it."""
+
+    def __init__(self, config, folder, song, planned):
+        self._config, self._folder, self._song, self._planned = config, folder, song, planned
+
+    def run(self, use):
+        """As `Passage.run`."""
+        waveform = np.concatenate(list(self._song.blocks(BLOCK)))
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            made = spleeter_engine.separate(self._config, self._folder, waveform, self._song.sample_rate, folder)
+            files = [stack.enter_context(streams.opened(file)) for file in made.values()]
+            to_song = [ToSong(self._config["sample_rate"], self._song.sample_rate, CHANNELS) for _ in self._planned]
+            parts = zip(*(file.blocks(BLOCK) for file in files), strict=True)
+            left = files[0].frames
+            for instruments in parts:
+                left -= len(instruments[0])
+                sums = [sum(instruments[number] for number in output.numbers) for output in self._planned]
+                ends_at = None if left else len(waveform)
+                blocks = [line.next(part, ends_at) for line, part in zip(to_song, sums, strict=True)]
+                yield [use(output, block) for output, block in zip(self._planned, blocks, strict=True)]
 
 
-def score_songs(separator, songs):
+class _Remembered:
+    """A song whose samples are kept until they are asked for again: what is left of it can be told only then."""
+
+    def __init__(self, song):
+        self._song = song
+        self.sample_rate, self.channels, self.frames = song.sample_rate, song.channels, song.frames
+        self._kept = collections.deque()  # the song is read in another thread than it is written in
+
+    def blocks(self, size):
+        """As `streams.Song.blocks`."""
+        for block in self._song.blocks(size):
+            self._kept.append(audio.fit_channels(block, CHANNELS))
+            yield block
+
+    def take(self, n_samples):
+        """The next samples, (n_samples, 2)."""
+        parts = [np.zeros((0, CHANNELS), np.float32)]
+        while n_samples:
+            block = self._kept.popleft()
+            parts.append(block[:n_samples])
+            if len(block) > n_samples:
+                self._kept.appendleft(block[n_samples:])
+            n_samples -= len(parts[-1])
+        return np.concatenate(parts)
+
+
+def score_songs(separator, prepared):
     """Separate prepared songs and compare with their true instruments.
 
     Parameters
     ----------
     separator : Separator
-    songs : list of dataset.Song
+    prepared : list of dataset.Song
 
     Returns
     -------
@@ -166,7 +240,7 @@ def score_songs(separator, songs):
         `song` (the track's name), then the columns of `evaluation.score`; one row per song and instrument.
     """
     tables = []
-    for song in songs:
+    for song in prepared:
         mix, sample_rate = audio.read(song.mix)
         references = {name: audio.read(song.files[name])[0] for name in separator.instruments}
         table = evaluation.score(references, separator.separate(mix, sample_rate), mix)

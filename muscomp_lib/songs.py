@@ -1,4 +1,4 @@
-"""Which song notebook 05 takes, what it is called, and whether its true instruments are known.
+"""Which songs notebook 05 takes, what they are called, and whether their true instruments are known.
 
 A prepared song is a folder with `mix.flac` and a file per instrument, as notebook 02 writes them: its truth lies beside
 it. Any other audio file is a song whose truth nobody knows.
@@ -6,40 +6,58 @@ it. Any other audio file is a song whose truth nobody knows.
 
 from pathlib import Path
 
-from muscomp_lib.audio import read
+from muscomp_lib.audio import info, read
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.instruments import MIX
 
 SUFFIX = ".flac"  # of prepared files
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 UNSEEN = "test"  # the partition that no network has learnt from
 
 
 def choose(song, root):
-    """The song's file: `song` as the user gave it, or the first prepared song that the network never saw.
+    """The songs to separate.
 
     Parameters
     ----------
     song : str, Path or None
+        A file; a folder, for all songs in it; None for the first prepared song that the network never saw.
     root : drive.Root
 
     Returns
     -------
-    Path
+    list of Path
 
     Raises
     ------
     MissingError
-        When the file is not there, or there is no prepared song.
+        When the file is not there, the folder holds no song, or there is no prepared song.
     """
     if song is not None:
         path = Path(song).expanduser()
+        if path.is_dir():
+            return _songs_in(path)
         if not path.is_file():
             raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
-        return path
+        return [path]
     prepared = sorted((root.prepared / UNSEEN).glob(f"*/{MIX}{SUFFIX}"))
     if not prepared:
         raise MissingError(f"{root.prepared / UNSEEN} holds no song. Run notebook 02 first, or set `song` to a file.")
-    return prepared[0]
+    return prepared[:1]
+
+
+def _songs_in(folder):
+    """The songs in a folder, by name: what looks like an audio file and is not hidden."""
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    if not found:
+        raise MissingError(f"The folder {str(folder.absolute())!r} holds no song ({', '.join(SUFFIXES)}).")
+    return found
+
+
+def model_path(model, root):
+    """The path of a model that is given by path, or by its name under `models/`."""
+    named = root.models / str(model)
+    return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
 
 
 def title(path):
@@ -55,12 +73,24 @@ def true_files(path, names):
 
 def excerpt(path, seconds=None):
     """A song, or `seconds` from its middle: (waveform, sample_rate) as `audio.read` gives them."""
-    if seconds is not None and not seconds > 0:
+    if seconds is None:
+        return read(path)
+    start, sample_rate = middle(path, seconds), info(path).sample_rate
+    return read(path, round(start * sample_rate), _samples(seconds, info(path)))
+
+
+def middle(path, seconds=None):
+    """Where an excerpt of `seconds` from a song's middle begins, in seconds; 0 for the whole song."""
+    if seconds is None:
+        return 0.0
+    if not seconds > 0:
         raise SettingError(f"seconds is {seconds!r}; give a positive number, or None for the whole song.")
-    waveform, sample_rate = read(path)
-    wanted = len(waveform) if seconds is None else min(len(waveform), max(1, round(seconds * sample_rate)))
-    start = (len(waveform) - wanted) // 2
-    return waveform[start : start + wanted], sample_rate
+    found = info(path)
+    return (found.frames - _samples(seconds, found)) // 2 / found.sample_rate
+
+
+def _samples(seconds, found):
+    return min(found.frames, max(1, round(seconds * found.sample_rate)))
 
 
 def _is_prepared(path):

@@ -3,8 +3,11 @@
 One frame of silence is put in front of the waveform and the end is padded, so that every sample is covered by the same
 number of frames; the window is a periodic Hann, used for analysis and synthesis. With a hop of a quarter of the frame
 the squared windows of overlapping frames sum to 3/2 everywhere, so the inverse divides by that and reconstruction is
-perfect. A spectrogram has the shape (n_frames, n_bins, n_channels), n_bins = frame_length / 2 + 1; bin k lies at
-k * sample_rate / frame_length Hz, frame m is centred on sample m * frame_step - frame_length / 2.
+perfect. (Spleeter divides by 3/2 whatever the hop.) A spectrogram has the shape (n_frames, n_bins, n_channels),
+n_bins = frame_length / 2 + 1; bin k lies at k * sample_rate / frame_length Hz, frame m is centred on sample
+m * frame_step - frame_length / 2.
+
+`stft` and `istft` take a song whole; `Analyser` and `Synthesiser` do the same for a song that comes in blocks.
 """
 
 import numpy as np
@@ -60,15 +63,63 @@ def istft(spectrogram, n_samples, frame_length, frame_step):
     -------
     np.ndarray, shape=(n_samples, n_channels), float32
     """
+    return _overlap_added(spectrogram, frame_length, frame_step)[frame_length : frame_length + n_samples]
+
+
+class Analyser:
+    """The spectrogram of a song that comes in blocks.
+
+    Parameters
+    ----------
+    n_channels : int
+    frame_length, frame_step : int
+        Samples.
+    """
+
+    def __init__(self, n_channels, frame_length, frame_step):
+        self._frame_length, self._frame_step = frame_length, frame_step
+        self._heard = np.zeros((frame_length, n_channels), np.float32)  # the frame of silence in front of the song
+
+    def feed(self, block):
+        """The next `n` frames, (n, n_bins, n_channels), for a block of n * frame_step samples."""
+        heard = np.concatenate([self._heard, block])
+        self._heard = heard[-self._frame_length :]
+        whole = len(heard) - self._frame_step  # the frame that starts behind this is the next block's
+        return frames_to_spectrogram(heard[:whole], self._frame_length, self._frame_step)
+
+
+class Synthesiser:
+    """The waveform of a spectrogram that comes in blocks; it starts with the frame of silence in front of the song.
+
+    The additions are those of `istft`, block by block, so there are no seams.
+    """
+
+    def __init__(self, n_channels, frame_length, frame_step):
+        self._frame_length, self._frame_step = frame_length, frame_step
+        self._begun = np.zeros((frame_length - frame_step, n_channels), np.float32)  # samples that lack later frames
+
+    def feed(self, spectrogram):
+        """The next n * frame_step samples, (n_samples, n_channels), for `n` frames (n, n_bins, n_channels)."""
+        waveform = _overlap_added(spectrogram, self._frame_length, self._frame_step)
+        waveform[: len(self._begun)] += self._begun
+        done = len(spectrogram) * self._frame_step
+        self._begun = waveform[done:].copy()
+        return waveform[:done]
+
+
+def _overlap_added(spectrogram, frame_length, frame_step):
+    """Each frame transformed back and added in its place: ((n_frames - 1) * frame_step + frame_length, n_channels)."""
     frames = scipy.fft.irfft(np.swapaxes(spectrogram, 1, 2), frame_length, axis=-1)
     frames *= _window(frame_length) / WINDOW_SUM
-    waveform = np.zeros(((len(frames) - 1) * frame_step + frame_length, spectrogram.shape[2]), np.float32)
-    overlap = frame_length // frame_step
-    for offset in range(overlap):  # every `overlap`-th frame: these touch but do not overlap, so one addition each
-        chosen = np.swapaxes(frames[offset::overlap], 1, 2).reshape(-1, spectrogram.shape[2])
-        start = offset * frame_step
-        waveform[start : start + len(chosen)] += chosen
-    return waveform[frame_length : frame_length + n_samples]
+    overlap = -(-frame_length // frame_step)
+    room = (len(frames) + overlap) * frame_step
+    waveform = np.zeros((spectrogram.shape[2], room), np.float32)
+    for offset in range(overlap):  # every `overlap`-th frame: these do not overlap, so all are added at once
+        chosen = np.swapaxes(frames[offset::overlap], 0, 1)  # (n_channels, n_chosen, frame_length)
+        start, stride = offset * frame_step, overlap * frame_step
+        place = waveform[:, start : start + chosen.shape[1] * stride].reshape(len(waveform), -1, stride)
+        place[:, :, :frame_length] += chosen
+    return waveform[:, : (len(frames) - 1) * frame_step + frame_length].T
 
 
 def _window(frame_length):

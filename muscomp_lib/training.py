@@ -5,7 +5,10 @@ optimizer's state and the step are saved together, examples are functions of the
 deterministic, so that the model is the same, byte for byte, as if nothing had happened.
 
 The model folder holds `config.json`, `history.csv` (step, loss, validation_loss), `checkpoint.npz` (to go on from) and
-`weights.npz` (the finished weights by name, which `separation.Separator` opens and NumPy reads).
+the finished weights: for our own networks `weights.npz`, by name, as NumPy reads it; for Spleeter's networks a
+checkpoint of Spleeter's own, so that `spleeter separate -p <folder>/config.json` uses the model as it is.
+
+With `engine="spleeter"` the real Spleeter does the training, from the same tables and configuration.
 """
 
 import csv
@@ -16,7 +19,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from muscomp_lib import config as configs
-from muscomp_lib import dataset, unet
+from muscomp_lib import dataset, spleeter_bridge, spleeter_engine, unet
 from muscomp_lib.drive import clean_parts, remove, written_whole
 from muscomp_lib.errors import SettingError
 from muscomp_lib.unet import CONFIG, WEIGHTS
@@ -32,7 +35,7 @@ PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validat
 log = logging.getLogger(__name__)
 
 
-def train(config, root, fresh=False):
+def train(config, root, fresh=False, engine="muscomp"):
     """Train the network that a configuration describes, or go on where an earlier run stopped.
 
     Parameters
@@ -42,6 +45,7 @@ def train(config, root, fresh=False):
     root : drive.Root
     fresh : bool
         Throw away what an earlier run with this configuration's name has learnt.
+    engine : {"muscomp", "spleeter"}
 
     Returns
     -------
@@ -53,20 +57,52 @@ def train(config, root, fresh=False):
     MissingError, SettingError
         No such configuration or table; a wrong value in it; a model folder begun with other settings.
     """
+    configs.check_engine(engine)
     settings = configs.read(find_config(config, root))
     folder = _model_folder(settings, root)
     if fresh:
         remove(folder)
     _check_same_settings(folder, settings)
-    if (folder / WEIGHTS).exists():
+    if _is_finished(folder, settings):
         log.info("%s is trained already.", folder)
         return folder
-    learnt, validation = examples(settings, root)
+    run = {"muscomp": _ours, "spleeter": _spleeters}[engine](folder, settings, root)
     folder.mkdir(parents=True, exist_ok=True)
     clean_parts(folder)
     configs.write(folder / CONFIG, settings)
-    _run(folder, settings, learnt, validation)
+    run()
     return folder
+
+
+def _ours(folder, settings, root):
+    """Make sure that our own training can start, and return what starts it."""
+    if settings.get("optimizer", "Adam") != "Adam":
+        raise SettingError(f"optimizer = {settings['optimizer']!r} is for engine='spleeter' only. Ours is Adam.")
+    if (folder / spleeter_bridge.STATE).exists():
+        raise SettingError(f"{folder} was begun by the real Spleeter. {_GO_ON.format('spleeter')}")
+    if settings["model"]["type"] in configs.SPLEETER_TYPES:
+        spleeter_bridge.require_spleeters_network(settings)
+    learnt, validation = examples(settings, root)
+    return lambda: _run(folder, settings, learnt, validation)
+
+
+def _spleeters(folder, settings, root):
+    """Make sure that the real Spleeter's training can start, and return what starts it."""
+    if (folder / CHECKPOINT).exists():
+        raise SettingError(f"{folder} was begun by our own training. {_GO_ON.format('muscomp')}")
+    rows = spleeter_engine.train(settings, folder, root)
+
+    def run():
+        done = spleeter_engine.checkpoint_step(folder)
+        history = [row for row in read_history(folder) if row[0] <= done] if (folder / HISTORY).exists() else []
+        for row in rows:
+            history.append(row)
+            _write_history(folder, history)
+
+    return run
+
+
+_GO_ON = "Go on with engine={!r}, or start over with fresh=True."
 
 
 def find_config(config, root):
@@ -92,6 +128,15 @@ def _check_same_settings(folder, settings):
             f"{folder} was begun with other settings ({changes}). Give the configuration another name in notebook 03, "
             "or train with fresh=True to start over."
         )
+
+
+def _is_finished(folder, settings):
+    """Whether the folder holds the weights of the last step: Spleeter's own training saves them on the way, too."""
+    if (folder / WEIGHTS).exists():
+        return True
+    if not (folder / spleeter_bridge.STATE).exists():
+        return False
+    return spleeter_bridge.Checkpoint(folder, settings).step >= settings["train_max_steps"]
 
 
 def examples(settings, root):
@@ -133,7 +178,10 @@ def _run(folder, settings, learnt, validation):
                 progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
                 _save(folder, model, step, history)
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    unet.save_arrays(folder / WEIGHTS, unet.weights(model))
+    if settings["model"]["type"] in configs.SPLEETER_TYPES:
+        spleeter_bridge.write(folder, settings, unet.weights(model), last)
+    else:
+        unet.save_arrays(folder / WEIGHTS, unet.weights(model))
 
 
 def _validate(model, checks):

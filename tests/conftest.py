@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import pytest
+from needs import require
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +12,15 @@ def mini_slakh(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mini_slakh") / "slakh"
     minislakh.make(folder, minislakh.Settings(tracks=6, seconds=8.0))
     return folder
+
+
+@pytest.fixture(scope="session")
+def spleeter_python():
+    """The Python of the real Spleeter's environment, made once, in some minutes, and kept for later."""
+    from muscomp_lib import spleeter_environment
+    from muscomp_lib.errors import MissingError
+
+    try:
+        return spleeter_environment.environment()
+    except MissingError as error:
+        return require(False, f"the real Spleeter: {str(error).splitlines()[0]}")

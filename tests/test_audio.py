@@ -82,6 +82,22 @@ def test_an_mp3_is_read_to_its_end_although_its_length_is_an_estimate(tmp_path):
     assert audio.info(tmp_path / "a.mp3").channels == 1
 
 
+def test_a_part_of_an_mp3_is_that_part_of_the_whole(tmp_path):
+    quiet_then_loud = tone(3) * np.linspace(0, 1, 3 * 44100, dtype=np.float32)[:, None]
+    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(tmp_path / "a.mp3", quiet_then_loud, 44100, format="MP3", **options)
+    whole, _ = audio.read(tmp_path / "a.mp3")
+    part, _ = audio.read(tmp_path / "a.mp3", 50000, 20000)
+    np.testing.assert_array_equal(part, whole[50000:70000])
+
+
+def test_more_samples_than_there_are_is_an_error(tmp_path):
+    audio.write(tmp_path / "a.flac", tone(0.1), 44100)
+    for start, frames in [(0, 5000), (4000, 500), (5000, None)]:
+        with pytest.raises(AudioError, match=r"a\.flac is cut short"):
+            audio.read(tmp_path / "a.flac", start, frames)
+
+
 def test_resampling_keeps_pitch_and_duration():
     waveform = audio.resample(tone(rate=22050), 22050, 44100)
     assert waveform.shape == (44100, 1)

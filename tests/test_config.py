@@ -13,6 +13,9 @@ SPLEETER_KEYS = [
 ]  # fmt: skip
 
 
+SELDOM = {"loss_type", "optimizer", "chunk_duration"}  # known to Spleeter, and in none of its own configurations
+
+
 def good(**changes):
     """A configuration that is in order, with `changes` by dotted key; `...` as value takes the key out."""
     made = {
@@ -100,8 +103,11 @@ def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
     [
         ("T", 500, "a multiple of 64"),
         ("F", 2112, r"at most frame_length / 2 \+ 1 = 2049"),
-        ("frame_step", 512, "frame_length / 4 = 1024"),
-        ("n_channels", 1, "must be 2"),
+        ("frame_step", 4097, "at most frame_length = 4096"),
+        ("frame_length", 3000, "a power of two"),
+        ("n_channels", 3, "must be 1 or 2"),
+        ("loss_type", "weighted_L1_mask", "L1_mask: .*fails"),
+        ("optimizer", "RMSprop", "one of Adam, Adadelta, SGD"),
         ("batch_size", 2.5, "a whole number from 1"),
         ("batch_size", True, "a whole number from 1"),
         ("learning_rate", float("nan"), "a number above 0"),
@@ -128,6 +134,12 @@ def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
 def test_a_mistake_is_named_with_its_key_its_value_and_a_way_out(key, value, says):
     with pytest.raises(SettingError, match=says):
         config.check(good(**{key: value}), "my.json")
+
+
+def test_only_spleeters_networks_may_have_a_frame_step_that_changes_the_level():
+    config.check(good(frame_step=512), "my.json")
+    with pytest.raises(SettingError, match="frame_length / 4 = 1024"):
+        config.check(good(frame_step=512, model__type="muscomp.shared_unet"), "my.json")
 
 
 def test_the_shared_network_may_have_fewer_convolutions():
@@ -162,7 +174,7 @@ def test_a_wrong_configuration_is_not_written(tmp_path):
 
 def test_every_key_is_explained_in_figures_that_follow_from_its_value():
     explained = config.explain(good())
-    assert set(explained["key"]) == set(config.KEYS) - {"model.params.conv_n_filters"}
+    assert set(explained["key"]) == set(config.KEYS) - {"model.params.conv_n_filters", *SELDOM}
     assert not explained["meaning"].str.contains("[{}]").any()
     assert "11.9 s" in meaning("T")
     assert "11.0 kHz" in meaning("F")

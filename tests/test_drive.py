@@ -88,6 +88,18 @@ def test_what_a_killed_run_left_is_cleaned(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["n" * 250 + ".flac", "é" * 120 + ".flac", "n" * 255, "a." + "n" * 253])
+def test_a_name_with_no_room_for_more_is_written_too(tmp_path, name):
+    other = tmp_path / f"other{name[5:]}"
+    with drive.written_whole(tmp_path / name) as part, drive.written_whole(other) as second:
+        part.write_text("one")
+        second.write_text("two")
+        assert {path.name for path in tmp_path.glob(f"{drive.PART}*")} == {part.name, second.name}
+        assert part.suffix[:5] == Path(name).suffix[:5]
+    assert ((tmp_path / name).read_text(), other.read_text()) == ("one", "two")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_says_so_and_leaves_nothing(tmp_path, number):
     says = pytest.raises(DiskFullError, match=r"No room left to write .*song\.flac")

@@ -86,3 +86,27 @@ def test_the_unseen_song_is_scored_and_the_users_own_is_not(first_run):
     assert set(instruments.names()) <= set(unseen["si_sdr"])
     assert own["si_sdr"] is None and own["beats_the_mix"] is None
     assert f"beats the mix for {unseen['beats_the_mix']} of" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_folder_of_songs_becomes_the_chosen_files_and_one_failure_stops_nothing(first_run, tmp_path):
+    _, root = first_run
+    album = tmp_path / "album"
+    album.mkdir()
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE, 2))
+    for name in ("a.wav", "b.flac"):
+        soundfile.write(album / name, sound, RATE)
+    (album / "c.mp3").write_text("not music")
+    given = {"song": album, "outputs": "[drums, accompaniment]", "file_format": "wav", "exact": "true"}
+    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "05", *options, "-p", "root", root.path, "--name", "album"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    for path in (album / "a.wav", album / "b.flac"):
+        parts = [audio.read(root.separated / path.stem / f"{part}.wav")[0] for part in ("Drums", "accompaniment")]
+        np.testing.assert_array_equal(audio.to_int16(sum(parts)), audio.read(path, dtype="int16")[0])
+    table = (root.runs / "album" / "05_separate_and_transcribe.ipynb").read_text()
+    assert "c.mp3 cannot be read as audio" in table and "failed" in table

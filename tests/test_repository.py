@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[1]
 READMES = sorted(
-    path for path in PROJECT.glob("**/README.md") if not set(path.parts) & {".venv", "demo", "muscomp_root"}
+    path
+    for path in PROJECT.glob("**/README.md")
+    if not set(path.parts) & {".venv", ".venv-spleeter", "demo", "muscomp_root"}
 )
 HEAVY = {"tensorflow", "keras", "librosa", "numba", "pyloudnorm", "matplotlib.pyplot", "sklearn"}
 COLAB = {  # versions in Colab's image of August 2026, from its published package list; Python 3.13
@@ -81,7 +83,7 @@ def test_the_files_a_readme_names_exist(readme):
 
 
 def test_the_readmes_of_the_folders_name_every_file_in_them():
-    for folder in ("batch", "tests"):
+    for folder in ("batch", "benchmarks", "tests"):
         text = (PROJECT / folder / "README.md").read_text(encoding="utf-8")
         files = (path for path in (PROJECT / folder).rglob("*") if path.suffix in (".py", ".yaml"))
         assert not [path.name for path in files if f"`{path.relative_to(PROJECT / folder).as_posix()}`" not in text]

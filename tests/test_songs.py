@@ -17,7 +17,7 @@ def root(tmp_path):
 
 
 def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(root):
-    song = songs.choose(None, root)
+    (song,) = songs.choose(None, root)
     assert song == root.prepared / "test" / "Track00001" / "mix.flac"
     assert songs.title(song) == "Track00001"
     assert songs.true_files(song, NAMES) == {name: song.parent / f"{name}.flac" for name in NAMES}
@@ -26,7 +26,7 @@ def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(roo
 
 def test_any_other_file_is_called_as_it_is_and_has_no_truth(root, tmp_path):
     audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
-    song = songs.choose(str(tmp_path / "My.song.wav"), root)
+    (song,) = songs.choose(str(tmp_path / "My.song.wav"), root)
     assert songs.title(song) == "My.song"
     assert songs.true_files(song, NAMES) == {}
 
@@ -47,3 +47,30 @@ def test_an_excerpt_is_the_middle(tmp_path):
     assert len(songs.excerpt(tmp_path / "ramp.wav", 99)[0]) == len(songs.excerpt(tmp_path / "ramp.wav")[0]) == 100
     with pytest.raises(SettingError, match="seconds is -1"):
         songs.excerpt(tmp_path / "ramp.wav", -1)
+
+
+def test_a_folder_stands_for_the_songs_in_it(root, tmp_path):
+    folder = tmp_path / "album"
+    for name in ("b.WAV", "a.flac", "cover.jpg", ".hidden.wav"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "more.wav").mkdir()
+    assert [path.name for path in songs.choose(folder, root)] == ["a.flac", "b.WAV"]
+    (folder / "a.flac").unlink()
+    (folder / "b.WAV").unlink()
+    with pytest.raises(MissingError, match=r"album' holds no song \(\.wav, "):
+        songs.choose(folder, root)
+
+
+def test_where_an_excerpt_begins(tmp_path):
+    audio.write(tmp_path / "ramp.wav", np.zeros((100, 1), np.int16), 10)
+    assert songs.middle(tmp_path / "ramp.wav", 2) == 4.0
+    assert songs.middle(tmp_path / "ramp.wav", 99) == songs.middle(tmp_path / "ramp.wav") == 0.0
+
+
+def test_a_model_is_found_by_name_or_by_path(root, tmp_path):
+    (root.models / "mine").mkdir()
+    (tmp_path / "2stems.json").touch()
+    assert songs.model_path("mine", root) == root.models / "mine"
+    assert songs.model_path(tmp_path / "2stems.json", root) == tmp_path / "2stems.json"
+    assert songs.model_path("nowhere", root) == root.models / "nowhere"

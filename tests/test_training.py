@@ -105,3 +105,30 @@ def test_the_mask_loss_is_least_for_the_ideal_masks():
     best, worse = (float(training.mask_cross_entropy(truth, masks)) for masks in (ideal, uniform))
     assert best < worse
     assert worse == pytest.approx(np.log(3), abs=1e-4)
+
+
+def test_an_engine_does_not_go_on_with_what_the_other_has_begun(tmp_path):
+    root = tiny_prepared.write(tmp_path, train_max_steps=2, model=SPLEETERS)
+    folder = training.train("tiny", root)
+    tiny_prepared.write(tmp_path, train_max_steps=4, model=SPLEETERS)
+    (folder / "config.json").write_bytes((root.configs / "tiny.json").read_bytes())
+    with pytest.raises(SettingError, match=r"begun by our own training.*engine='muscomp'.*fresh=True"):
+        training.train("tiny", root, engine="spleeter")
+    (folder / "checkpoint.npz").unlink()
+    with pytest.raises(SettingError, match=r"begun by the real Spleeter.*engine='spleeter'.*fresh=True"):
+        training.train("tiny", root)
+
+
+def test_what_only_spleeter_can_train_is_refused(tmp_path):
+    root = tiny_prepared.write(tmp_path, optimizer="SGD")
+    with pytest.raises(SettingError, match=r"optimizer = 'SGD' is for engine='spleeter' only"):
+        training.train("tiny", root)
+    with pytest.raises(SettingError, match=r"engine = 'tensorflow'.*muscomp, spleeter"):
+        training.train("tiny", root, engine="tensorflow")
+    assert not (root.models / "tiny").exists()
+
+
+def test_a_network_of_our_own_is_not_trained_by_spleeter(tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    with pytest.raises(SettingError, match="a network of our own"):
+        training.train("tiny", root, engine="spleeter")
