@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from nbformat.v4 import new_code_cell, new_notebook
@@ -194,9 +196,26 @@ def test_a_stopped_run_leaves_no_kernel_and_no_worker_behind(tmp_path, number):
     assert done.returncode == 128 + number
     assert done.stderr.splitlines()[-1].startswith("01_busy was stopped.")
     assert metrics(tmp_path / "out")["01_busy"]["status"] == "interrupted"
-    for pid in (path.parent / "pids").read_text().split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+    pids = [int(pid) for pid in (path.parent / "pids").read_text().split()]
+    assert wait_for_the_end(pids) == [], "processes outlived the run that started them"
+
+
+def wait_for_the_end(pids, deadline=30):
+    """Those of `pids` that still run at the deadline: a killed process ends soon, not at once."""
+    for _ in range(deadline * 100):
+        pids = [pid for pid in pids if runs(pid)]
+        if not pids:
+            break
+        time.sleep(0.01)
+    return pids
+
+
+def runs(pid):
+    """Whether the process has not ended; one whose exit status nobody has asked for yet has ended too."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_another_song_is_separated_after_the_rest_and_the_table_is_printed(batch, tmp_path, capsys):
