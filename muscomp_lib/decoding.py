@@ -9,15 +9,18 @@ that is installed. Three habits of these tools would spoil the sound without a w
 - An MP3 without a "Xing" frame does not say how long it is. libsndfile guesses from the first frames and stops there:
   where later ones are smaller, the end is lost (of a song of one minute, 39 s). See `_EndsFarAway`.
 - Exceptions in a Python file that libsndfile reads or writes are swallowed. See `GuardedFile`.
+
+Files are read through `mount.SteadyFile`, which bears a disk that fails now and then. When it keeps failing, that is
+what is said: never that the file is cut short, or no audio.
 """
 
 import contextlib
 import errno
-import io
 import logging
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -25,7 +28,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from muscomp_lib.errors import AudioError, DiskFullError, MissingError
+from muscomp_lib import mount
+from muscomp_lib.errors import AudioError, DiskFullError, MissingError, UnreachableError
 
 MPEG = "MPEG"  # begins the name of each coding whose length is an estimate
 STEP = 1 << 18  # samples per channel that are decoded at once where the length is an estimate
@@ -74,29 +78,21 @@ class GuardedFile:
         return self._guarded(self._file.write, data)
 
 
-class _EndsFarAway(io.FileIO):
+class _EndsFarAway(mount.SteadyFile):
     """A file from `start` on that looks STRETCH times as long as it is, so that no guess at its length is too short.
 
     libsndfile stops at the length it guesses; with this it goes on to where the file really ends.
     """
 
     def __init__(self, path, start):
-        super().__init__(path)
-        self._start, self._end = start, STRETCH * os.fstat(self.fileno()).st_size
-        super().seek(start)
-
-    def seek(self, offset, whence=os.SEEK_SET):
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._end}[whence]
-        return super().seek(self._start + origin + offset) - self._start
-
-    def tell(self):
-        return super().tell() - self._start
+        super().__init__(path, start)
+        self.size *= STRETCH
 
     def readinto(self, buffer):
         """Zeros where a tag could be at the end; without them the file would be taken for one that cannot be sought."""
-        if self.tell() < self._end - ID3V1:
+        if self.tell() < self.size - ID3V1:
             return super().readinto(buffer)
-        n_bytes = min(len(buffer), self._end - self.tell())
+        n_bytes = min(len(buffer), self.size - self.tell())
         buffer[:n_bytes] = bytes(n_bytes)
         self.seek(n_bytes, os.SEEK_CUR)
         return n_bytes
@@ -126,10 +122,10 @@ class Source:
         Whether channels come in the order of OGG files instead of that of WAV.
     """
 
-    def __init__(self, path, file, guarded=None):
+    def __init__(self, path, file, guarded=None, stretched=False):
         self.path, self._file, self._guarded = path, file, guarded
         self.sample_rate, self.channels = file.samplerate, file.channels
-        self.frames = file.frames if guarded is None else file.frames // STRETCH
+        self.frames = file.frames // STRETCH if stretched else file.frames
         self.exact = not file.subtype.startswith(MPEG)
         self.vorbis_order = file.format == "OGG"
         self._position = 0
@@ -140,12 +136,13 @@ class Source:
         Raises
         ------
         AudioError
-            When the file ends before.
+            When the file ends before, or its disk fails.
         """
         if self.exact:
             if self._position + frames > self.frames:
                 raise self.cut_short()
-            self._position = self._file.seek(self._position + frames)
+            with self._told():
+                self._position = self._file.seek(self._position + frames)
             return
         target = self._position + frames
         while self._position < target:
@@ -162,13 +159,11 @@ class Source:
         ------
         AudioError
             When they cannot be decoded, or the file is shorter than its header says.
+        UnreachableError
+            When its disk keeps failing.
         """
-        try:
+        with self._told():
             block = self._file.read(frames, dtype=dtype, always_2d=True)
-            if self._guarded:
-                self._guarded.check()
-        except (soundfile.LibsndfileError, OSError, MemoryError) as error:
-            raise self.cut_short() from error
         due = min(frames, self.frames - self._position)
         self._position += len(block)
         if self.exact and len(block) < due:
@@ -193,20 +188,33 @@ class Source:
         Raises
         ------
         AudioError
-            When there are no samples, or the last is not there.
+            When there are no samples, the last is not there, or the disk fails.
         """
         if self.frames == 0:
             raise AudioError(f"{self.path} holds no samples. Replace it by a whole copy.")
         if not self.exact or not soundfile.SoundFile.seekable(self._file):
             return
-        try:
+        with self._told():
             self._file.seek(self.frames - 1)
             complete = len(self._file.read(1)) == 1
             self._file.seek(self._position)
-        except soundfile.LibsndfileError:
-            complete = False
         if not complete:
             raise self.cut_short()
+
+    @contextlib.contextmanager
+    def _told(self):
+        """Tell what goes wrong in libsndfile: that the disk fails, or else that the file is cut short."""
+        try:
+            yield
+        except (soundfile.LibsndfileError, OSError, MemoryError) as error:
+            self._check_disk()
+            raise self.cut_short() from error
+        self._check_disk()
+
+    def _check_disk(self):
+        if self._guarded:
+            with _reaching(self.path):
+                self._guarded.check()
 
     def cut_short(self):
         """The AudioError for a file that ends before it should."""
@@ -229,26 +237,63 @@ def opened(path):
     ------
     MissingError, AudioError
         No such file; it cannot be read as audio.
+    UnreachableError
+        Its disk keeps failing.
     DiskFullError
         ffmpeg is needed, and the disk for temporary files is full.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingError(f"{path} is not there. Check the name and the folder.")
+    with _reaching(path):
+        if not stat.S_ISREG(mount.retried(os.stat, path).st_mode):
+            raise FileNotFoundError(path)
     with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(Onwards(os.fsencode(path)))
-        except soundfile.LibsndfileError as error:
-            decoded = stack.enter_context(_through_ffmpeg(path, error))
-            file = stack.enter_context(Onwards(decoded.fileno(), closefd=False))
-        guarded = None
+        file, guarded = _by_libsndfile(path, stack)
+        stretched = False
         if file.format == "MP3":
             start, tells_its_length = _first_frame(path)
             if not tells_its_length:
-                longer = GuardedFile(stack.enter_context(_EndsFarAway(path, start)))
-                with contextlib.suppress(soundfile.LibsndfileError):  # then its guess has to do
-                    file, guarded = stack.enter_context(Onwards(longer)), longer
-        yield Source(path, file, guarded)
+                longer, its_guard = _tried(path, _EndsFarAway, start, stack)
+                if longer:  # else libsndfile's guess has to do
+                    file, guarded, stretched = longer, its_guard, True
+        yield Source(path, file, guarded, stretched)
+
+
+def _by_libsndfile(path, stack):
+    """The file opened by libsndfile, and what guards it; what ffmpeg decoded needs no guard."""
+    file, guarded = _tried(path, mount.SteadyFile, 0, stack)
+    if file is None and path.suffix.lower() == ".mp3":  # with so much before its first frame that it is not recognised
+        file, guarded = _tried(path, mount.SteadyFile, _first_frame(path)[0], stack)
+    if file is None:
+        decoded = stack.enter_context(_through_ffmpeg(path, guarded))
+        file, guarded = stack.enter_context(Onwards(decoded.fileno(), closefd=False)), None
+    return file, guarded
+
+
+def _tried(path, kind, start, stack):
+    """What libsndfile opens of a file of this kind, with its guard; or None and why not, when it is no such format."""
+    with _reaching(path):
+        guarded = GuardedFile(stack.enter_context(kind(path, start)))
+    try:
+        file = stack.enter_context(Onwards(guarded))
+    except soundfile.LibsndfileError as error:
+        file, refusal = None, error
+    with _reaching(path):
+        guarded.check()
+    return (file, guarded) if file else (None, refusal)
+
+
+@contextlib.contextmanager
+def _reaching(path):
+    """Tell which file the disk did not give."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MissingError(f"{path} is not there. Check the name and the folder.") from error
+    except OSError as error:
+        raise UnreachableError(
+            f"{path} cannot be read from its disk ({error.strerror or error}); the file itself may be sound. Check the "
+            "disk and your rights to the file, or mount Google Drive again; then run this again."
+        ) from error
 
 
 def _first_frame(path):
@@ -256,7 +301,7 @@ def _first_frame(path):
 
     Before it come tags, and often some padding.
     """
-    with path.open("rb") as file:
+    with _reaching(path), mount.SteadyFile(path) as file:
         head = file.read(10)
         while head[:3] == b"ID3":  # a tag's size is written in groups of seven bits
             file.seek(sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))), os.SEEK_CUR)

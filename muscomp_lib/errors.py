@@ -39,3 +39,19 @@ class DiskFullError(MusCompError, OSError):
     def __str__(self):
         """The message as given, without an operating system error number."""
         return str(self.args[0])
+
+
+class UnreachableError(AudioError, OSError):
+    """An audio file's disk kept failing while it was read: the file itself may be sound."""
+
+    def __str__(self):
+        """The message as given, without an operating system error number."""
+        return str(self.args[0])
+
+
+class MountLostError(MusCompError, OSError):
+    """The data's disk is gone in the middle of a run: no file on it may be called missing."""
+
+    def __str__(self):
+        """The message as given, without an operating system error number."""
+        return str(self.args[0])
