@@ -39,7 +39,7 @@ TRACK_COLUMNS = {
     "status": TEXT,
     "note": TEXT,
 }  # and then one column per instrument: its number of ok stems
-STATUSES = ("ok", "unrendered", "missing", "unreadable", "known_bad")
+STATUSES = ("ok", "unrendered", "silent", "missing", "unreadable", "known_bad")
 
 
 def paths(root):

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from muscomp_lib.errors import MusCompError
 
 
-def each(function, items, workers=None, desc=None):
+def each(function, items, workers=None, desc=None, sizes=None, done=None):
     """Call `function` with each of `items`, on several cores, with a progress bar.
 
     Parameters
@@ -27,6 +27,10 @@ def each(function, items, workers=None, desc=None):
         Processes; None: one per core. With one, or for a single item, everything happens in this process.
     desc : str, optional
         What the progress bar says.
+    sizes : sequence of int, optional
+        Bytes of each item: the bar then counts these, so that its time left is right for items of unequal size.
+    done : callable, optional
+        Is called in this process with an item's number and its result, in order, as soon as it is there.
 
     Returns
     -------
@@ -40,11 +44,11 @@ def each(function, items, workers=None, desc=None):
     """
     workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1:
-        return list(tqdm(map(function, items), desc=desc, total=len(items), disable=None))
+        return _collect(map(function, items), len(items), desc, sizes, done)
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
     try:
-        return list(tqdm(pool.map(function, items), desc=desc, total=len(items), disable=None))
+        return _collect(pool.map(function, items), len(items), desc, sizes, done)
     except BrokenProcessPool as error:
         raise MusCompError(
             f"One of {workers} worker processes was ended by the system, most often because memory ran out. "
@@ -52,6 +56,19 @@ def each(function, items, workers=None, desc=None):
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _collect(results, n_items, desc, sizes, done):
+    """The results as a list, told to the progress bar and to `done` one by one."""
+    unit = {"total": n_items} if sizes is None else {"total": sum(sizes), "unit": "B", "unit_scale": True}
+    collected = []
+    with tqdm(desc=desc, disable=None, **unit) as bar:
+        for number, result in enumerate(results):
+            if done is not None:
+                done(number, result)
+            collected.append(result)
+            bar.update(1 if sizes is None else sizes[number])
+    return collected
 
 
 def _end_with_parent():
