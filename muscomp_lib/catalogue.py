@@ -40,6 +40,7 @@ TRACK_COLUMNS = {
     "note": TEXT,
 }  # and then one column per instrument: its number of ok stems
 STATUSES = ("ok", "unrendered", "silent", "missing", "unreadable", "known_bad")
+NO_PATCH = ("", "None")  # as `plugin_name`: not known, and Slakh's word for a stem it never rendered
 
 
 def paths(root):
@@ -99,11 +100,77 @@ def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):
         One row per instrument and a last one, `other`, for all else: `instrument`, `stems`, `tracks` (that have it),
         `share` (of all tracks, 0 to 1), `hours`.
     """
-    ok = stems[stems["status"] == "ok"]
+    ok = _in_order(stems)
     ok = ok.assign(instrument=ok["instrument"].replace("", instruments.OTHER))
-    ok = ok.assign(hours=(ok["frames"] / ok["sample_rate"] / 3600).astype(float))
     found = ok.groupby("instrument").agg(stems=("stem", "size"), tracks=("track", "nunique"), hours=("hours", "sum"))
     found = found.reindex([*instruments.names(taxonomy), instruments.OTHER])
     found = found.fillna(0).astype({"stems": int, "tracks": int})
     found.insert(2, "share", found["tracks"] / max(len(tracks), 1))
     return found.rename_axis("instrument").reset_index()
+
+
+def _in_order(stems):
+    """The stems that can be used, with their `hours`."""
+    ok = stems[stems["status"] == "ok"]
+    return ok.assign(hours=(ok["frames"] / ok["sample_rate"] / 3600).astype(float))
+
+
+def taxonomies(stems):
+    """How much each taxonomy would cover, whichever of them the index was made with: what is in order counts.
+
+    Parameters
+    ----------
+    stems : pd.DataFrame
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per taxonomy and instrument, in the order of instruments.yaml: `taxonomy`, `instrument`, `stems`,
+        `tracks` (that have it), `hours`.
+    """
+    ok = _in_order(stems)
+    rows = []
+    for taxonomy in instruments.taxonomies():
+        for name, instrument in instruments.load(taxonomy).items():
+            its = ok[ok["program_num"].isin(instrument.programs)]
+            amounts = {"stems": len(its), "tracks": its["track"].nunique(), "hours": float(its["hours"].sum())}
+            rows.append({"taxonomy": taxonomy, "instrument": name, **amounts})
+    return pd.DataFrame(rows)
+
+
+def shared_patches(stems, taxonomy=instruments.DEFAULT_TAXONOMY):
+    """Which instruments are rendered with patches that other programs are rendered with too.
+
+    A patch is one sound of a software instrument, Slakh's `plugin_name`. A network hears patches, not names: the less a
+    name owns of what its patches play, the less it can be told from its neighbours.
+
+    Parameters
+    ----------
+    stems : pd.DataFrame
+    taxonomy : str
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per instrument: `instrument`, `stems` (in order), `patches` that they are rendered with, `shared` (how
+        many of these play programs outside the instrument too), `share` (of all stems rendered with these patches, 0
+        to 1; missing without stems), and `also` (the General MIDI names of those programs, the most frequent first).
+    """
+    ok = stems[(stems["status"] == "ok") & ~stems["plugin_name"].isin(NO_PATCH)]
+    return pd.DataFrame([_patches_of(instrument, ok) for instrument in instruments.load(taxonomy).values()])
+
+
+def _patches_of(instrument, ok):
+    """One row of `shared_patches`."""
+    inside = ok["program_num"].isin(instrument.programs)
+    patches = set(ok.loc[inside, "plugin_name"])
+    foreign = ok[~inside & ok["plugin_name"].isin(patches)]
+    total = int(inside.sum()) + len(foreign)
+    return {
+        "instrument": instrument.name,
+        "stems": int(inside.sum()),
+        "patches": len(patches),
+        "shared": foreign["plugin_name"].nunique(),
+        "share": inside.sum() / total if total else float("nan"),
+        "also": ", ".join(foreign["midi_program_name"].value_counts().index),
+    }
