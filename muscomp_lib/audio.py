@@ -7,7 +7,7 @@ Slakh's metadata).
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,15 @@ LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so n
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: `frames` (samples per channel), `sample_rate` (Hz), `channels`."""
+    """What a file's header says: `frames` (samples per channel), `sample_rate` (Hz), `channels`.
+
+    `sixteen_bit`: every sample is a 16-bit integer, so that nothing is lost by reading it as one.
+    """
 
     frames: int
     sample_rate: int
     channels: int
+    sixteen_bit: bool = field(default=False, compare=False)
 
     @property
     def duration(self):
@@ -50,7 +54,7 @@ def info(path):
     """
     with decoding.opened(path) as source:
         source.check_end()
-        return AudioInfo(source.frames, source.sample_rate, source.channels)
+        return AudioInfo(source.frames, source.sample_rate, source.channels, source.sixteen_bit)
 
 
 def read(path, start=0, frames=None, dtype="float32"):

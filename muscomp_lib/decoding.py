@@ -36,6 +36,7 @@ STEP = 1 << 18  # samples per channel that are decoded at once where the length 
 STRETCH = 64  # how much longer an MP3 without a length is made to look: bit rates differ by at most 8 to 160 kbit/s
 PADDING = 1 << 16  # bytes, at most, in which the first frame of an MP3 is looked for
 ID3V1 = 128  # bytes: a tag that decoders look for at a file's end
+DISK_FAILS = (errno.EIO, errno.ENOTCONN, errno.ESTALE)  # as ffmpeg tells them
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,8 @@ class Source:
         Samples per channel, as the header says.
     exact : bool
         Whether `frames` is certain. In MP3 it is an estimate: only reading on until nothing comes shows the end.
+    sixteen_bit : bool
+        Whether every sample is a 16-bit integer, so that nothing is lost by reading it as one.
     vorbis_order : bool
         Whether channels come in the order of OGG files instead of that of WAV.
     """
@@ -127,6 +130,7 @@ class Source:
         self.sample_rate, self.channels = file.samplerate, file.channels
         self.frames = file.frames // STRETCH if stretched else file.frames
         self.exact = not file.subtype.startswith(MPEG)
+        self.sixteen_bit = file.subtype == "PCM_16"
         self.vorbis_order = file.format == "OGG"
         self._position = 0
 
@@ -325,18 +329,31 @@ def _through_ffmpeg(path, error):
             f"{path} cannot be read as audio ({_reason(error)}). WAV, FLAC, OGG and MP3 are read directly; "
             "for other formats install ffmpeg, or convert the file first."
         ) from error
-    command = ["ffmpeg", "-v", "error", "-i", f"file:{path.resolve()}", "-vn", "-c:a", "pcm_f32be", "-f", "au", "-"]
     decoded = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, text=True, errors="replace"
-        )
+        with _reaching(path):
+            done = mount.retried(_run_ffmpeg, mount.near(path), decoded)
         _check_ffmpeg(path, done, os.fstat(decoded.fileno()).st_size, error)
         decoded.seek(0)
     except BaseException:
         decoded.close()
         raise
     return decoded
+
+
+def _run_ffmpeg(path, decoded):
+    """Run ffmpeg and give its result. It goes on after the disk failed, and ends well, with what it got until then."""
+    decoded.seek(0)
+    decoded.truncate()
+    source = f"file:{Path(path).resolve()}"
+    command = ["ffmpeg", "-v", "error", "-i", source, "-vn", "-c:a", "pcm_f32be", "-f", "au", "-"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    for number in DISK_FAILS:
+        if os.strerror(number) in done.stderr:
+            raise OSError(number, os.strerror(number), str(path))
+    return done
 
 
 def _check_ffmpeg(path, done, n_bytes, error):

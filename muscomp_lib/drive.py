@@ -8,6 +8,7 @@ any moment leaves nothing that could be taken for a finished file.
 import contextlib
 import errno
 import os
+import platform
 import shutil
 import sys
 import zlib
@@ -22,7 +23,10 @@ from muscomp_lib.errors import DiskFullError, MissingError, MusCompError
 LAYOUT_FILE = Path(__file__).parents[1] / "drive_layout" / "layout.yaml"
 COLAB_MOUNT = Path("/content/drive")
 COLAB_ROOT = COLAB_MOUNT / "MyDrive" / "muscomp_root"
+GB = 1e9  # bytes
+SLAKH_GB = 105  # the whole of Slakh2100, unpacked; its archive, of compressed audio, is no smaller
 PART = ".part-"
+LONGEST_NODE = 32  # characters of the machine's name within a part's
 LONGEST_NAME = 255  # bytes of a file name that file systems take
 
 
@@ -86,6 +90,47 @@ def _default_root():
     return COLAB_ROOT
 
 
+def overview(root):
+    """What will be stored where: shown in notebook 01 before anything is.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per folder: `folder`, `holds`, `takes` (how much room, about), `deleting` (what may be deleted again).
+    """
+    import pandas as pd  # here, because every worker process imports this module, and none needs a table
+
+    rows = [{**entry, "folder": f"{entry['folder']}/"} for entry in layout().values()]
+    return pd.DataFrame(rows, columns=["folder", "holds", "takes", "deleting"])
+
+
+def room(root):
+    """How much room the root's disk has, and whether the whole of Slakh2100 fits: sentences for a person.
+
+    On Google Drive it is the quota as the mount reports it.
+    """
+    try:
+        total, _, free = shutil.disk_usage(root.path)
+    except OSError:
+        total = 0  # as some mounts report of themselves
+    if not total:
+        return f"The disk of {root.path} does not tell how much room it has. Slakh2100 takes {SLAKH_GB} GB there."
+    on_drive = "as Google Drive reports it" if root.path.is_relative_to(COLAB_MOUNT) else "on this disk"
+    return f"Free: {free / GB:.1f} of {total / GB:.1f} GB, {on_drive}. {_whether_slakh_fits(free / GB)}"
+
+
+def _whether_slakh_fits(free):
+    whole = f"the whole of Slakh2100 ({SLAKH_GB} GB)"
+    if free >= 2 * SLAKH_GB:
+        return f"There is room for {whole} and, until it is unpacked, its archive of the same size."
+    if free >= SLAKH_GB:
+        return f"There is room for {whole}, but not for its archive beside it: keep that on another disk."
+    return (
+        f"There is not enough room for {whole}, unless it lies here already. Choose a larger disk as root, or take "
+        "BabySlakh (2 GB), or leave the folder slakh/ empty and use the small data set."
+    )
+
+
 def required(path, made_by):
     """`path` if it exists.
 
@@ -138,10 +183,11 @@ def written_whole(path):
 
 def _part_name(name):
     """The name to write under; of a name that has no room for more, only a checksum and the suffix are kept."""
-    part = f"{PART}{os.getpid()}-{name}"
+    writer = f"{platform.node()[:LONGEST_NODE]}-{os.getpid()}"  # several machines may write to one disk
+    part = f"{PART}{writer}-{name}"
     if len(os.fsencode(part)) <= LONGEST_NAME:
         return part
-    return f"{PART}{os.getpid()}-{zlib.crc32(os.fsencode(name)):08x}{Path(name).suffix[:16]}"
+    return f"{PART}{writer}-{zlib.crc32(os.fsencode(name)):08x}{Path(name).suffix[:16]}"
 
 
 def _disk_is_full(error):
@@ -157,7 +203,8 @@ def remove(path):
         path.unlink(missing_ok=True)
 
 
-def clean_parts(folder):
-    """Remove what killed runs left half-written directly in `folder`."""
+def clean_parts(folder, name="*"):
+    """Remove what killed runs left half-written directly in `folder`: of everything, or of the file `name`."""
     for part in folder.glob(f"{PART}*"):
-        remove(part)
+        if name == "*" or part.name.endswith(f"-{name}"):
+            remove(part)

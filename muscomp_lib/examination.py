@@ -6,8 +6,6 @@ file fails, `problem` says why instead, and `passing` is there when another try 
 file.
 """
 
-import itertools
-
 import numpy as np
 
 from muscomp_lib import audio, decoding, mount, parallel
@@ -52,9 +50,11 @@ def _header(path):
 
 
 def _sound(path):
+    levels = []
     with decoding.opened(path) as source:
-        blocks = iter(lambda: source.read(source.sample_rate), None)
-        levels = np.array([_level(block) for block in itertools.takewhile(len, blocks)])
+        while len(block := source.read(source.sample_rate)):
+            levels.append(_level(block))
+    levels = np.array(levels)
     wrong = np.flatnonzero(~np.isfinite(levels))
     if len(wrong):
         raise AudioError(f"{path} holds samples that are no numbers, first in second {wrong[0]}. Use another copy.")

@@ -3,16 +3,18 @@
 What is drawn here becomes `tables/synthesis.csv`; no sound is made.
 """
 
+import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from muscomp_lib import audio, drive, mixdown, parallel
-from muscomp_lib.errors import AudioError, MissingError
+from muscomp_lib import drive, examination, mixdown, mount, slakh_rows
+from muscomp_lib.examination import METADATA, SOUND
+from muscomp_lib.journal import Journal
 from muscomp_lib.partitions import PREPARED, instrument_columns
 
 SYNTHESIS_COLUMNS = {
@@ -20,9 +22,10 @@ SYNTHESIS_COLUMNS = {
     "instrument": "str",
     "reserve_track": "str",
     "reserve_stems": "str",  # joined by ";": they are summed
-    "offset": "int64",  # samples at 44.1 kHz into the stems, where the song's first sample is taken
+    "offset": "int64",  # samples, at the songs' rate, into the stems, where the song's first sample is taken
     "gain_db": "float64",
 }
+JOINT = ";"
 GAIN_BOUND_DB = 12.0  # a fill is never moved by more: a stem's level is then not what the metadata say
 
 
@@ -34,7 +37,9 @@ def synthesis_path(root):
 def read_synthesis(root):
     """Read `synthesis.csv`; MissingError when this notebook has not run."""
     path = drive.required(synthesis_path(root), made_by="Notebook 02")
-    return pd.read_csv(path, dtype=SYNTHESIS_COLUMNS, keep_default_na=False, encoding="utf-8")
+    # Python's own float(): pandas' reader may miss by the last bit, and the same table must give the same files.
+    table = pd.read_csv(path, dtype=SYNTHESIS_COLUMNS | {"gain_db": "str"}, keep_default_na=False, encoding="utf-8")
+    return table.assign(gain_db=[float(text) for text in table["gain_db"]])
 
 
 def holes(tracks):
@@ -80,20 +85,23 @@ def draw(root, stems, tracks, fills, settings):
     notes : dict of str to str
         {reserve track: what is wrong with stems of it}.
     """
-    sources, notes = _sources(root.slakh, stems, fills, settings.workers)
+    journal = Journal(root)
+    sources, notes = _sources(root.slakh, stems, fills, settings, journal)
     table = tracks.set_index("track")
     number = {track: position for position, track in enumerate(table.index)}
     rates = stems[stems["status"] == "ok"].groupby("track")["sample_rate"].first()
-    level, used, rows = _Levels(root.slakh, stems), Counter(), []
+    level, used, rows = _Levels(root.slakh, stems, journal), Counter(), []
     for track, instrument in holes(tracks):
         able = [s for s in sources.get(instrument, ()) if fills[s.track] == table.loc[track, "partition"]]
         if able:
             # Each hole draws from its own generator, so that a limit changes which songs are made and nothing else.
             rng = np.random.default_rng([settings.seed, 2, number[track], table.columns.get_loc(instrument)])
             source = _least_used(able, instrument, used, rng)
-            frames = mixdown.frames_at_our_rate(table.loc[track, "frames"], rates[track])
+            frames = mixdown.frames_at(settings.sample_rate, table.loc[track, "frames"], rates[track])
             gain_db = level.difference(track, source.track)
-            rows.append((track, instrument, source.track, source.stems, source.draw_offset(frames, rng), gain_db))
+            offset = source.draw_offset(frames, settings.sample_rate, rng)
+            rows.append((track, instrument, source.track, source.stems, offset, gain_db))
+    journal.close()
     return pd.DataFrame(rows, columns=list(SYNTHESIS_COLUMNS)).astype(SYNTHESIS_COLUMNS), notes
 
 
@@ -113,63 +121,77 @@ class _Source:
     frames: int
     heard: np.ndarray
 
-    def draw_offset(self, frames, rng):
+    def draw_offset(self, frames, sample_rate, rng):
         """A whole second from which `frames` samples hold at least half as much playing as the best place."""
-        last = max(self.frames - frames, 0) // audio.SAMPLE_RATE if self.frames > frames else len(self.heard) - 1
-        window = -(-frames // audio.SAMPLE_RATE)
+        last = max(self.frames - frames, 0) // sample_rate if self.frames > frames else len(self.heard) - 1
+        window = -(-frames // sample_rate)
         playing = np.cumsum([0, *np.resize(self.heard, last + 1 + window)])
         playing = playing[window : window + last + 1] - playing[: last + 1]
-        return int(rng.choice(np.flatnonzero(playing * 2 >= playing.max()))) * audio.SAMPLE_RATE
+        return int(rng.choice(np.flatnonzero(playing * 2 >= playing.max()))) * sample_rate
 
 
-def _sources(slakh, stems, fills, workers):
+def _sources(slakh, stems, fills, settings, journal):
     """Listen to every reserve stem to its end: {instrument: [source, ...]}, and notes of those that cannot be used."""
     ok = stems[(stems["status"] == "ok") & (stems["instrument"] != "") & stems["track"].isin(fills.index)]
-    groups = [(key, list(group["stem"]), list(group["audio"])) for key, group in ok.groupby(["track", "instrument"])]
-    jobs = [(slakh, paths) for _, _, paths in groups]
+    found = _heard(slakh, ok, settings.workers, journal)
     sources, notes = {}, {}
-    for ((track, instrument), names, _), result in zip(
-        groups, parallel.each(_listen, jobs, workers, desc="listening to the reserve"), strict=True
-    ):
-        frames, heard, note = result
-        if heard is not None and heard.any():
-            sources.setdefault(instrument, []).append(_Source(track, ";".join(names), frames, heard))
+    for (track, instrument), group in ok.groupby(["track", "instrument"]):
+        sounds = [found[path] for path in group["audio"]]
+        problems = [sound["problem"] for sound in sounds if "problem" in sound]
+        heard = np.zeros(0, bool) if problems else _together([sound["heard"] for sound in sounds])
+        if heard.any():
+            frames = max(map(partial(mixdown.frames_at, settings.sample_rate), group["frames"], group["sample_rate"]))
+            sources.setdefault(instrument, []).append(_Source(track, JOINT.join(group["stem"]), frames, heard))
         else:
-            note = note or f"{instrument} is silent"
+            note = problems[0] if problems else f"{instrument} is silent"
             notes[track] = "; ".join(filter(None, (notes.get(track), f"not used as reserve: {note}")))
     return sources, notes
 
 
-def _listen(job):
-    slakh, paths = job
-    try:
-        return *mixdown.heard_seconds(slakh, paths), ""
-    except (AudioError, MissingError) as error:
-        return 0, None, mixdown.local_message(error, slakh)
+def _heard(slakh, stems, workers, journal):
+    """What decoding finds in each stem, by its path; those that the journal knows are not decoded again."""
+    files, found = {}, {}
+    for row in stems.itertuples():
+        try:
+            files[row.audio] = mount.retried(os.stat, slakh / row.audio), row.frames * row.channels
+        except OSError as error:
+            mount.check_mounted(slakh)
+            found[row.audio] = {"problem": f"{row.audio}: {error.strerror}"}
+    examination.listen(journal, slakh, files, workers, desc="listening to the reserve")
+    known = {path: journal.recall(path, examination.seen(stat), SOUND) for path, (stat, _) in files.items()}
+    return found | known
+
+
+def _together(heard):
+    """In which seconds any of several stems plays, from their signs "0" and "1"."""
+    seconds = max(map(len, heard))
+    return np.any([[sign == "1" for sign in signs.ljust(seconds, "0")] for signs in heard], axis=0)
 
 
 class _Levels:
     """The loudness (LUFS) that all stems of a track have in Slakh, from its metadata; NaN when they do not say."""
 
-    def __init__(self, slakh, stems):
+    def __init__(self, slakh, stems, journal):
         there = stems[stems["audio"] != ""]
-        self.folders = {row.track: slakh / Path(row.audio).parents[1] for row in there.itertuples()}
-        self.found = {}
+        self.folders = {row.track: PurePosixPath(row.audio).parents[1] for row in there.itertuples()}
+        self.slakh, self.journal, self.found = slakh, journal, {}
 
     def difference(self, track, other):
         """By how many dB `track` is louder than `other`, within bounds; 0 when one of them is not known."""
-        db = np.clip(self._of(track) - self._of(other), -GAIN_BOUND_DB, GAIN_BOUND_DB)
+        db = np.clip(self.of(track) - self.of(other), -GAIN_BOUND_DB, GAIN_BOUND_DB)
         return round(float(np.nan_to_num(db)), 2)
 
-    def _of(self, track):
+    def of(self, track):
+        """The loudness of one track's stems."""
         if track not in self.found:
-            self.found[track] = self._read(self.folders[track] / "metadata.yaml")
+            level = self._metadata(str(self.folders[track] / slakh_rows.METADATA_FILE)).get("level")
+            self.found[track] = np.nan if level is None else level
         return self.found[track]
 
-    @staticmethod
-    def _read(path):
+    def _metadata(self, path):
         try:
-            metadata = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return float(metadata["normalization_factor"] + audio.to_db(metadata["overall_gain"]))
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-            return np.nan
+            stat = mount.retried(os.stat, self.slakh / path)
+        except OSError:
+            return {}
+        how = slakh_rows.read_metadata
+        return examination.remembered(self.journal, self.slakh, path, stat, METADATA, how)

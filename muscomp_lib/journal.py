@@ -6,8 +6,8 @@ hours. So whatever is found is written down at once, a JSON object per line, in 
     {"path": "train/Track00001/mix.flac", "seen": [5012345, 1700000000000000000], "kind": "header", "found": {...}}
 
 `seen` tells the state of the file that was looked at, its size in bytes and its time of change in nanoseconds: when it
-differs, what was found no longer counts. Every process writes a file of its own, so that many can work at once, and the line that a killed process left
-half-written is passed over.
+differs, what was found no longer counts. Every process writes a file of its own, so that many can work at once, and the
+line that a killed process left half-written is passed over.
 """
 
 import json

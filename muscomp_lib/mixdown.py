@@ -1,48 +1,233 @@
-"""One song, from the recipe to the files: the sounds are read, placed, levelled and summed. Used by notebook 02.
+"""One song, from the recipe to its samples: stems are read, placed, levelled and summed. Used by notebook 02.
 
-A recipe says all there is to know about a song and lies in its folder as `recipe.json`:
+A recipe says all there is to know about a song. Where the song is made, it lies in its folder as `recipe.json`:
 
-    {"frames": 1764000, "files": {"Violin": {"stems": ["train/Track00003/stems/S02.flac"], "offset": 441000,
-     "gain_db": -1.5}, ..., "other": {"stems": [...]}}}
+    {"frames": 1764000, "sample_rate": 44100, "channels": 2, "format": "flac", "files": {"Violin": {"stems":
+     ["train/Track00003/stems/S02.flac"], "offset": 441000, "gain_db": -1.5}, ..., "other": {"stems": [...]}}}
 
-`frames` is the song's length at 44.1 kHz. Stems of one file are summed; with an `offset` (samples at 44.1 kHz) they
+`frames` is the song's length in samples. Stems of one file are summed; with an `offset` (in samples, as `frames`) they
 come from another song: they start there, and go round from their end to their start until the song is full. A file
-without stems is silence.
+without stems is silence. One gain for all files of a song keeps its mix below -1 dBFS.
 
 Every file is rounded to 16-bit integers first, and the mix is the sum of those integers: float sums would differ from
 the sum of the rounded files by their rounding, and then no mask could give back exactly what is in the files.
+
+A sample depends on its recipe and its place alone. So a song need not be made: `Song.excerpt` mixes any part of it when
+it is wanted, and gives what the file would hold there.
 """
 
 import json
 import math
-import os
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
-from muscomp_lib import audio
+from muscomp_lib import audio, mount
 from muscomp_lib.drive import written_whole
-from muscomp_lib.errors import AudioError, MissingError
+from muscomp_lib.errors import AudioError
 from muscomp_lib.instruments import MIX
 
 RECIPE = "recipe.json"
+FORMATS = ("flac", "wav")
 SUFFIX = ".flac"
-CHANNELS = 2
-HEARD_DB = -40.0  # dB below a stem's loudest second: what is softer counts as a rest
 
 
-def frames_at_our_rate(frames, sample_rate):
-    """How many samples at 44.1 kHz last as long as `frames` at `sample_rate` (Hz)."""
-    return round(Fraction(int(frames) * audio.SAMPLE_RATE, int(sample_rate)))
+def frames_at(sample_rate, frames, from_rate):
+    """How many samples at `sample_rate` (Hz) last as long as `frames` at `from_rate`."""
+    return round(Fraction(int(frames) * int(sample_rate), int(from_rate)))
+
+
+class Stems:
+    """The stems of a data set, at one sample rate.
+
+    Parameters
+    ----------
+    slakh : Path
+    sample_rate : int
+        Hz.
+    keep : bool
+        Whether stems are decoded whole and kept, for a song of which all is wanted, or only where they are asked for.
+    """
+
+    def __init__(self, slakh, sample_rate, keep):
+        self._slakh, self._sample_rate, self._keep = slakh, sample_rate, keep
+        self._whole, self._infos = {}, {}
+
+    def frames(self, paths):
+        """Length of the longest of several stems, in samples at the rate asked for."""
+        return max(
+            frames_at(self._sample_rate, self._info(path).frames, self._info(path).sample_rate) for path in paths
+        )
+
+    def sum(self, paths, start, frames):
+        """`frames` samples of the sum of stems from sample `start` on, silence past their ends.
+
+        Returns
+        -------
+        np.ndarray, shape=(frames, n_channels), float32
+            Mono stays mono: Slakh's stems all are.
+
+        Raises
+        ------
+        AudioError, MissingError
+            When a stem cannot be read.
+        """
+        parts = [self._part(path, start, frames) for path in paths]
+        channels = max(part.shape[1] for part in parts)
+        # 16-bit samples as float32 are added exactly, up to 256 stems.
+        return sum(audio.fit_channels(audio.fit_length(audio.to_float(part), frames), channels) for part in parts)
+
+    def _info(self, path):
+        if path not in self._infos:
+            self._infos[path] = audio.info(mount.near(self._slakh / path))
+        return self._infos[path]
+
+    def _part(self, path, start, frames):
+        info = self._info(path)
+        if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
+            return self._decoded(path, info)[start : start + frames]
+        wanted = max(0, min(frames, info.frames - start))
+        return audio.read(mount.near(self._slakh / path), min(start, info.frames), wanted, _dtype(info))[0]
+
+    def _decoded(self, path, info):
+        """A stem whole, at the rate asked for."""
+        if path not in self._whole:
+            near = mount.near(self._slakh / path)
+            if info.sample_rate == self._sample_rate:
+                self._whole[path], _ = audio.read(near, dtype=_dtype(info))
+            else:
+                self._whole[path] = audio.resample(*audio.read(near), self._sample_rate)
+        return self._whole[path]
+
+
+def _dtype(info):
+    """How to read a file so that nothing is lost, in as little memory as it takes."""
+    return "int16" if info.sixteen_bit else "float32"
+
+
+class Song:
+    """A song as its recipe says.
+
+    Parameters
+    ----------
+    slakh : Path
+        The data set, which the recipe's stems are relative to.
+    recipe : dict
+        As above. `gain` may be in it, the factor for all files; else it is found out when it is first needed.
+    keep : bool
+        As in `Stems`.
+    """
+
+    def __init__(self, slakh, recipe, keep=False):
+        self.frames, self.sample_rate, self.channels = (recipe[key] for key in ("frames", "sample_rate", "channels"))
+        self.files = recipe["files"]
+        self._stems = Stems(slakh, self.sample_rate, keep)
+        self._given_gain = recipe.get("gain")
+
+    def excerpt(self, name, start=0, frames=None):
+        """What the file `name` holds from sample `start` on.
+
+        Parameters
+        ----------
+        name : str
+            Of a file in the recipe, or `mix`.
+        start, frames : int
+            First sample and number of samples; None goes to the end.
+
+        Returns
+        -------
+        np.ndarray, shape=(n_samples, channels), int16
+
+        Raises
+        ------
+        AudioError, MissingError
+            When a stem cannot be read.
+        """
+        frames = max(0, self.frames - start if frames is None else min(frames, self.frames - start))
+        if name == MIX:
+            total = sum(self.excerpt(each, start, frames).astype(np.int32) for each in self.files)
+            return total.astype(np.int16)
+        return audio.to_int16(self._sound(name, start, frames) * self.gain)
+
+    def _sound(self, name, start, frames):
+        """What a file sounds like before the gain: float32, shape (frames, channels)."""
+        part = self.files[name]
+        if not part["stems"]:
+            return np.zeros((frames, self.channels), np.float32)
+        if "offset" not in part:
+            sound = self._stems.sum(part["stems"], start, frames)
+        else:
+            sound = self._looped(part["stems"], part["offset"] + start, frames)
+            sound *= np.float32(audio.to_gain(part["gain_db"]))
+        return audio.fit_channels(sound, self.channels)
+
+    def _looped(self, paths, start, frames):
+        """`frames` samples of the sum of stems from `start` on, going round at its end."""
+        length, pieces = self._stems.frames(paths), []
+        while frames > 0:
+            first = start % length
+            pieces.append(self._stems.sum(paths, first, min(frames, length - first)))
+            start, frames = start + len(pieces[-1]), frames - len(pieces[-1])
+        return np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32)
+
+    @cached_property
+    def gain(self):
+        """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32."""
+        if self._given_gain is not None:
+            return np.float32(self._given_gain)
+        total, peak = np.zeros((self.frames, self.channels), np.float32), 0.0
+        for name in self.files:
+            sound = self._sound(name, 0, self.frames)
+            total += sound
+            peak = max(peak, _peak(sound))
+        return _gain(max(peak, _peak(total)), len(self.files))
+
+
+def _peak(waveform):
+    return float(max(waveform.max(initial=0), -waveform.min(initial=0)))
+
+
+def _gain(peak, n_files):
+    # Rounding moves each file by half a step at most, so their sum by less than their number of steps.
+    limit = (math.floor(audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE) - n_files) / audio.INT16_SCALE
+    return np.float32(min(1.0, limit / peak) if peak else 1.0)
+
+
+def quantise(sounds):
+    """Bring a song's files to 16 bit with one gain for all, and add their mix.
+
+    Parameters
+    ----------
+    sounds : dict of str to np.ndarray, shape=(n_samples, n_channels), float
+
+    Returns
+    -------
+    dict of str to np.ndarray, shape=(n_samples, n_channels), int16
+        `mix`, the exact integer sum of all others, and then those. None is louder than -1 dBFS.
+    """
+    gain = _gain(max(map(_peak, (sum(sounds.values()), *sounds.values()))), len(sounds))
+    files = {name: audio.to_int16(waveform * gain) for name, waveform in sounds.items()}
+    total = sum(waveform.astype(np.int32) for waveform in files.values())
+    return {MIX: total.astype(np.int16), **files}
+
+
+# ---- the files ----
 
 
 def is_made(folder, recipe):
     """Whether `folder` holds all files of exactly this recipe."""
     try:
         same = (folder / RECIPE).read_text(encoding="utf-8") == _text(recipe)
+        there = {entry.name for entry in folder.iterdir()}
     except OSError:
         return False
-    return same and all((folder / f"{name}{SUFFIX}").is_file() for name in (MIX, *recipe["files"]))
+    return same and there.issuperset(f"{name}.{recipe['format']}" for name in (MIX, *recipe["files"]))
+
+
+def read_recipe(folder):
+    """The recipe a song was made from."""
+    return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
 
 
 def _text(recipe):
@@ -67,121 +252,42 @@ def make(slakh, folder, recipe):
         When a stem cannot be read to its end.
     DiskFullError
     """
-    sounds = {name: _sound(slakh, part, recipe["frames"]) for name, part in recipe["files"].items()}
-    whole = quantise(sounds)
+    song = Song(slakh, recipe, keep=True)
+    mix = np.zeros((song.frames, song.channels), np.int32)
     with written_whole(folder) as part:
         part.mkdir()
-        for name, waveform in whole.items():
-            stereo = audio.fit_channels(waveform, CHANNELS)
-            audio.write(part / f"{name}{SUFFIX}", stereo, audio.SAMPLE_RATE)
+        for name in song.files:
+            waveform = song.excerpt(name)
+            mix += waveform
+            audio.write(part / f"{name}.{recipe['format']}", waveform, song.sample_rate)
+        audio.write(part / f"{MIX}.{recipe['format']}", mix.astype(np.int16), song.sample_rate)
         (part / RECIPE).write_text(_text(recipe), encoding="utf-8")
 
 
-def _sound(slakh, part, frames):
-    """What one entry of a recipe sounds like: float32, shape (frames, 1 or 2)."""
-    if not part["stems"]:
-        return np.zeros((frames, 1), np.float32)
-    waveform = stems_sum(slakh, part["stems"])
-    if "offset" in part:
-        looped = np.resize(np.roll(waveform, -part["offset"], axis=0), (frames, waveform.shape[1]))
-        return looped * np.float32(audio.to_gain(part["gain_db"]))
-    return audio.fit_length(waveform, frames)
-
-
-def stems_sum(slakh, paths):
-    """The sum of stems at 44.1 kHz; float32, shape (n_samples, n_channels). Mono stays mono: Slakh's stems all are."""
-    waveforms = []
-    for path in paths:
-        waveform, sample_rate = audio.read(slakh / path)
-        waveforms.append(audio.resample(waveform, sample_rate, audio.SAMPLE_RATE))
-    frames, channels = (max(waveform.shape[axis] for waveform in waveforms) for axis in (0, 1))
-    # 16-bit samples as float32 are added exactly, up to 256 stems.
-    return sum(audio.fit_channels(audio.fit_length(waveform, frames), channels) for waveform in waveforms)
-
-
-def quantise(sounds):
-    """Bring a song's files to 16 bit with one gain for all, and add their mix.
-
-    Parameters
-    ----------
-    sounds : dict of str to np.ndarray, shape=(n_samples, 1 or 2), float
-
-    Returns
-    -------
-    dict of str to np.ndarray, shape=(n_samples, 1 or 2), int16
-        `mix`, the exact integer sum of all others, and then those. None is louder than -1 dBFS.
-    """
-    channels = max(waveform.shape[1] for waveform in sounds.values())
-    sounds = {name: audio.fit_channels(waveform, channels) for name, waveform in sounds.items()}
-    peak = max(float(np.abs(waveform).max(initial=0)) for waveform in (sum(sounds.values()), *sounds.values()))
-    # Rounding moves each file by half a step at most, so their sum by less than their number of steps.
-    limit = (math.floor(audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE) - len(sounds)) / audio.INT16_SCALE
-    gain = np.float32(min(1.0, limit / peak) if peak else 1.0)
-    files = {name: audio.to_int16(waveform * gain) for name, waveform in sounds.items()}
-    total = sum(waveform.astype(np.int32) for waveform in files.values())
-    return {MIX: total.astype(np.int16), **files}
-
-
-def heard_seconds(slakh, paths):
-    """Listen to stems of one instrument, and say in which seconds it plays.
-
-    Returns
-    -------
-    frames : int
-        Length at 44.1 kHz.
-    heard : np.ndarray, shape=(n_seconds,), bool
-        All False when the stems are silent.
-
-    Raises
-    ------
-    AudioError, MissingError
-        When a stem cannot be read to its end.
-    """
-    waveform = stems_sum(slakh, paths).mean(axis=1)
-    seconds = max(1, math.ceil(len(waveform) / audio.SAMPLE_RATE))
-    padded = np.pad(waveform, (0, seconds * audio.SAMPLE_RATE - len(waveform)))
-    level = np.sqrt(np.mean(np.square(padded.reshape(seconds, audio.SAMPLE_RATE)), axis=1))
-    return len(waveform), level > level.max() * audio.to_gain(HEARD_DB)
-
-
-def local_message(error, slakh):
-    """An error's message without the place of the data set, for tables that must not differ between machines."""
-    return str(error).replace(f"{slakh}{os.sep}", "")
-
-
-def check(folder, names):
-    """Verify a song's folder: 44.1 kHz, 2 channels, equal lengths, the mix the exact sum, no peak above -1 dBFS.
-
-    Parameters
-    ----------
-    folder : Path
-    names : sequence of str
-        The files it must have besides the mix.
+def check(folder, recipe):
+    """Verify a song's files: form and length as the recipe says, the mix the exact sum, no peak above -1 dBFS.
 
     Returns
     -------
     dict
         `seconds`, `peak_db`, and `note`: what is wrong, "" when nothing is.
     """
-    total, peak, mix = None, 0, None
-    for name in (MIX, *names):
+    form = (recipe["frames"], recipe["channels"])
+    total, peak = np.zeros(form, np.int32), 0
+    for name in (*recipe["files"], MIX):
         try:
-            waveform, sample_rate = audio.read(folder / f"{name}{SUFFIX}", dtype="int16")
-        except (AudioError, MissingError) as error:
+            waveform, sample_rate = audio.read(folder / f"{name}.{recipe['format']}", dtype="int16")
+        except (AudioError, OSError) as error:
             return _verdict(0, 0, str(error))
-        if sample_rate != audio.SAMPLE_RATE or waveform.shape[1] != CHANNELS:
-            return _verdict(0, 0, f"{name}: {sample_rate} Hz, {waveform.shape[1]} channels")
-        if mix is None:
-            mix, total = waveform, np.zeros(waveform.shape, np.int32)
-        elif len(waveform) != len(mix):
-            return _verdict(0, 0, f"{name}: {len(waveform)} samples, the mix has {len(mix)}")
-        else:
-            total += waveform
-        peak = max(peak, int(np.abs(waveform.astype(np.int32)).max(initial=0)))
-    wrong = [] if np.array_equal(total, mix) else ["the mix is not the sum of the other files"]
+        if (waveform.shape, sample_rate) != (form, recipe["sample_rate"]):
+            wrong = f"{waveform.shape[0]} samples, {waveform.shape[1]} channels, {sample_rate} Hz"
+            return _verdict(0, 0, f"{name}: {wrong}, not as the recipe says")
+        peak = max(peak, int(_peak(waveform.astype(np.int32))))
+        total += waveform if name != MIX else -waveform.astype(np.int32)
+    wrong = ["the mix is not the sum of the other files"] if total.any() else []
     if peak > audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE:
         wrong.append("a peak above -1 dBFS")
-    return _verdict(len(mix) / audio.SAMPLE_RATE, peak, "; ".join(wrong))
+    return _verdict(recipe["frames"] / recipe["sample_rate"], peak, "; ".join(wrong))
 
 
 def _verdict(seconds, peak, note):

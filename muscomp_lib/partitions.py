@@ -15,6 +15,7 @@ PREPARED = (TRAIN, VALIDATION, TEST)  # the partitions whose songs are made
 OMITTED = "omitted"  # Slakh's folder of copies
 ORDERS_TRIED = 10  # choosing one by one can take a bad turn where songs are few; a larger data set needs one order
 MOST_RESERVED = 0.5  # of the songs to choose from: however rare an instrument, train keeps the other half
+MOST_OF_ONE = 1 / 3  # of an instrument's stems, to reach the wanted number: train must hear it too
 
 
 def instrument_columns(tracks):
@@ -64,10 +65,31 @@ def _draw_songs(tracks, settings):
             pool = songs.index[songs["partition"] == TRAIN]
             songs.loc[rng.permutation(pool)[: _count(share, len(songs), len(pool) - 1)], "partition"] = name
     if settings.fill:
-        has = by_song[instrument_columns(tracks)].sum() > 0
-        for song, fills in _choose_reserve(songs["partition"], has, settings).items():
+        stems = by_song[instrument_columns(tracks)].sum().astype(int)
+        for song, fills in _choose_reserve(songs["partition"], stems, settings).items():
             songs.loc[song] = RESERVE, fills
     return songs
+
+
+def supply(tracks, settings):
+    """What the reserve holds of each instrument, and where it is less than wanted.
+
+    Parameters
+    ----------
+    tracks : pd.DataFrame
+        With `partition` drawn.
+    settings : reserve.Settings
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per instrument: `instrument`, its stems in `train` and in the `reserve`, and how many are `missing` to
+        the wanted `settings.reserve_stems`.
+    """
+    names = instrument_columns(tracks)
+    stems = tracks.groupby("partition")[names].sum().reindex([TRAIN, RESERVE], fill_value=0).T.astype(int)
+    missing = (settings.reserve_stems - stems[RESERVE]).clip(lower=0)
+    return stems.assign(missing=missing).rename_axis("instrument").reset_index().rename_axis(columns=None)
 
 
 def _count(share, n_songs, at_most):
@@ -75,15 +97,16 @@ def _count(share, n_songs, at_most):
     return max(0, min(max(1, round(share * n_songs)) if share else 0, at_most))
 
 
-def _choose_reserve(partitions, has, settings):
+def _choose_reserve(partitions, stems, settings):
     """{song: partition it fills}, from the order of the songs that leaves the fewest holes."""
     pool, tries = partitions.index[partitions == TRAIN], []
     for number in range(ORDERS_TRIED):
         order = np.random.default_rng([settings.seed, 1, number]).permutation(pool)
-        tries.append(_Reserve(partitions, has, order))
+        tries.append(_Reserve(partitions, stems, order))
         if not tries[-1].needs:
             break
     best = min(tries, key=lambda tried: sum(tried.needs.values()))
+    best.supply(settings.reserve_stems)
     best.top_up(round(settings.reserve_share * len(pool)))
     return best.chosen
 
@@ -91,21 +114,25 @@ def _choose_reserve(partitions, has, settings):
 class _Reserve:
     """Chooses reserve songs one by one; `chosen` is {song: partition it fills}.
 
-    First each partition that lacks an instrument somewhere gets a song that has it, the rarest instrument first; then
-    `top_up` adds songs up to the wanted share, for the partition with most songs per reserve song. Train always keeps
-    a song of each instrument it has.
+    First each partition that lacks an instrument somewhere gets a song that has it, the rarest instrument first;
+    `supply` goes on until there are enough stems of each instrument, again the rarest first; then `top_up` adds songs
+    up to the wanted share, for the partition with most songs per reserve song. Train always keeps a song of each
+    instrument it has.
     """
 
-    def __init__(self, partitions, has, order):
-        self.has = has
+    def __init__(self, partitions, stems, order):
+        self.stems, self.has = stems, stems > 0
+        has = self.has
         self.free = list(order)  # songs that may still be chosen
         self.sizes = {name: int((partitions == name).sum()) for name in PREPARED}
         self.chosen = {}
         # {(partition, instrument): how many of its songs lack it}, as long as no reserve song has it
         lacks = {(name, instrument): int((~has.loc[partitions == name, instrument]).sum())
                  for name in PREPARED for instrument in has}  # fmt: skip
-        self.needs = {need: count for need, count in lacks.items() if count}
-        self._cover(int(MOST_RESERVED * len(order)))
+        self.lacks = {need: count for need, count in lacks.items() if count}
+        self.needs = dict(self.lacks)
+        self.at_most = int(MOST_RESERVED * len(order))
+        self._cover()
 
     def _spare(self):
         """The free songs that train can do without."""
@@ -113,8 +140,8 @@ class _Reserve:
         last = free.columns[free.sum() == 1]  # instruments that only one of them still has
         return free.index[~free[last].any(axis=1)]
 
-    def _cover(self, at_most):
-        while len(self.chosen) < at_most:
+    def _cover(self):
+        while len(self.chosen) < self.at_most:
             spare = self.has.loc[self._spare()]
             supply = spare.sum()
             possible = [need for need in self.needs if supply[need[1]]]
@@ -123,6 +150,24 @@ class _Reserve:
             name, instrument = min(possible, key=lambda need: supply[need[1]])
             wanted = [i for partition, i in possible if partition == name]
             self._take(spare.loc[spare[instrument], wanted].sum(axis=1).idxmax(), name)
+
+    def supply(self, wanted):
+        """Choose songs until there are `wanted` stems of each instrument, but no more than a part of all it has."""
+        most = self.stems.loc[[*self.free, *self.chosen]].sum() * MOST_OF_ONE
+        while len(self.chosen) < self.at_most:
+            spare = self._spare()
+            given, left = self.stems.loc[list(self.chosen)].sum(), self.stems.loc[spare].sum()
+            short = left.index[(given < wanted) & (given + 1 <= most) & (left > 0)]
+            if not len(short):
+                return
+            instrument = left[short].idxmin()
+            able = spare[self.has.loc[spare, instrument]]
+            self._take(self.has.loc[able, short].sum(axis=1).idxmax(), self._neediest(instrument))
+
+    def _neediest(self, instrument):
+        """The partition with most holes of an instrument per reserve song that can fill them."""
+        able = Counter(fills for song, fills in self.chosen.items() if self.has.loc[song, instrument])
+        return max(PREPARED, key=lambda name: self.lacks.get((name, instrument), 0) / (1 + able[name]))
 
     def top_up(self, wanted):
         while len(self.chosen) < wanted and len(spare := self._spare()):

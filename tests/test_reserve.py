@@ -19,6 +19,7 @@ import tiny_slakh
 
 from muscomp_lib import audio, catalogue, drive, fills, instruments, mixdown, partitions, reserve, slakh
 from muscomp_lib.errors import DiskFullError, MissingError, SettingError
+from muscomp_lib.journal import Journal
 
 NAMES = instruments.names()
 PROGRAMS = [instruments.load()[name].programs[0] for name in NAMES]
@@ -139,7 +140,9 @@ def test_nothing_is_reserved_when_nothing_is_to_be_filled():
     "wrong",
     [
         {"reserve_share": 0.7}, {"validation_share": -0.1}, {"test_share": "a"}, {"seed": -1}, {"seed": 1.5},
-        {"limit": 0}, {"workers": "two"}, {"residual": "keep"}, {"fill": 1},
+        {"limit": 0}, {"workers": "two"}, {"residual": "keep"}, {"fill": 1}, {"reserve_stems": -1}, {"virtual": "yes"},
+        {"sample_rate": 4000}, {"sample_rate": 44100.0}, {"channels": 3}, {"channels": True}, {"format": "mp3"},
+        {"shard": "3/2"}, {"shard": "0/2"}, {"shard": 2}, {"shard": "1/2 "},
     ],
 )  # fmt: skip
 def test_a_wrong_setting_is_quoted_with_what_would_be_right(wrong):
@@ -280,7 +283,7 @@ def test_a_fill_is_the_reserve_stem_from_its_offset_on_going_round_at_the_songs_
 def test_a_fill_is_taken_from_where_the_instrument_plays():
     heard = np.array([False] * 30 + [True] * 6 + [False] * 30)
     source = fills._Source("Track00001", "S00", len(heard) * 44100, heard)
-    offsets = {source.draw_offset(5 * 44100, np.random.default_rng(n)) // 44100 for n in range(60)}
+    offsets = {source.draw_offset(5 * 44100, 44100, np.random.default_rng(n)) // 44100 for n in range(60)}
     assert all(heard[offset : offset + 5].sum() >= 3 for offset in offsets)
     assert len(offsets) > 3
 
@@ -357,10 +360,11 @@ def test_the_loudest_file_stays_below_the_peak_even_when_the_mix_cancels_it():
     assert not files["mix"].any()
 
 
-def test_slakhs_metadata_give_the_loudness_a_stem_really_has(mini_slakh):
+def test_slakhs_metadata_give_the_loudness_a_stem_really_has(mini_slakh, tmp_path):
     for metadata in sorted(mini_slakh.glob("*/Track*/metadata.yaml"))[:2]:
-        stems = pd.DataFrame({"track": ["one"], "audio": [f"{metadata.parent}/stems/S00.flac"]})
-        level = fills._Levels(mini_slakh, stems)._of("one")
+        where = metadata.parent.relative_to(mini_slakh).as_posix()
+        stems = pd.DataFrame({"track": ["one"], "audio": [f"{where}/stems/S00.flac"]})
+        level = fills._Levels(mini_slakh, stems, Journal(drive.open_root(tmp_path))).of("one")
         measured = [audio.loudness(*audio.read(path)) for path in sorted(metadata.parent.glob("stems/*.flac"))]
         assert np.median(np.abs(np.array(measured) - level)) < 0.5
 
@@ -447,7 +451,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_files(root, 
         assert running.returncode in (0, -signal.SIGKILL)
         wait_for_the_end_of_group(running.pid)
         for folder in root.prepared.glob("*/Track*"):
-            assert mixdown.check(folder, [*NAMES, "other"])["note"] == "", "half-written, yet in place"
+            assert mixdown.check(folder, mixdown.read_recipe(folder))["note"] == "", "half-written, yet in place"
     reserve.fill(root, ONE)
     assert digests(root) == digests(filled)
 
@@ -468,7 +472,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_written_song(root, fi
     assert not list(root.prepared.glob("*/.part-*"))
     assert len(prepared(root)) < len(prepared(filled))
     for folder in prepared(root):
-        assert mixdown.check(folder, [*NAMES, "other"])["note"] == ""
+        assert mixdown.check(folder, mixdown.read_recipe(folder))["note"] == ""
     reserve.fill(root, ONE)
     assert digests(root) == digests(filled)
 
