@@ -3,6 +3,8 @@
 `write` makes `train.csv`, `validation.csv` and `test.csv` from the prepared songs and looks at every song first,
 because Spleeter drops a song it cannot use without a word, and waits for ever when none is left. `config` writes the
 JSON file that says how to train; what its keys mean is declared in config.py.
+
+For one of Spleeter's own networks, what Spleeter cannot use counts as well: both engines then train from the files.
 """
 
 import re
@@ -15,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from muscomp_lib import audio, catalogue, drive, instruments
+from muscomp_lib import audio, catalogue, drive, instruments, spleeter_checks
 from muscomp_lib import config as configs
 from muscomp_lib.errors import AudioError, MissingError, SettingError
 from muscomp_lib.instruments import RESIDUALS
@@ -24,7 +26,7 @@ PARTITIONS = ("train", "validation", "test")
 LEARNED = ("train", "validation")  # partitions that are cut into training examples
 SUFFIXES = (".flac", ".wav")
 FRAME_LENGTH, FRAME_STEP = 4096, 1024  # samples: Spleeter's spectrogram
-N_CHANNELS = 2
+NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)  # of an instrument: a file, a column, and a name in TensorFlow
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
 READERS = 8  # threads: decoding happens outside Python's lock
 
@@ -41,6 +43,11 @@ class Settings:
         Which programs make up an instrument (instruments.yaml).
     residual : {"target", "drop"}
         Whether `other`, all that is outside the taxonomy, is an instrument to separate.
+    instruments : sequence of str, optional
+        Other names than the taxonomy's, as the files of the prepared songs are called; taxonomy and residual then do
+        not matter.
+    sample_rate, n_channels : int
+        Hz; 1 or 2. Of the prepared songs: others are left out.
     sum_checks : int, optional
         In how many songs of each partition to check that the instruments sum to the mix, sample by sample; None: all.
     """
@@ -63,7 +70,10 @@ class Settings:
     separation_exponent: float = 1
     mask_extension: str = "average"
     seed: int = 0
+    sample_rate: int = audio.SAMPLE_RATE
+    n_channels: int = 2
     sum_checks: int | None = 20
+    instruments: tuple | None = None
 
     def __post_init__(self):
         if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
@@ -72,17 +82,44 @@ class Settings:
             raise SettingError(f"residual = {self.residual!r} is not possible: choose {' or '.join(RESIDUALS)}.")
         if self.sum_checks is not None and not (type(self.sum_checks) is int and self.sum_checks >= 0):
             raise SettingError(f"sum_checks = {self.sum_checks!r} is not possible: a whole number, or None for all.")
-        configs.check(_configuration(self, Path(), Path()), "The parameters of notebook 03")
+        self._check_names()
+        configuration = _configuration(self, Path(), Path())
+        configs.check(configuration, "The parameters of notebook 03")
+        if self.for_spleeter:
+            spleeter_checks.check_settings(configuration)
+
+    def _check_names(self):
+        if self.instruments is None:
+            return
+        if isinstance(self.instruments, str) or not self.instruments:
+            raise SettingError(f"instruments = {self.instruments!r} is not possible: give a list of names, or None.")
+        for name in self.instruments:
+            if not (isinstance(name, str) and NAME.fullmatch(name)):
+                raise SettingError(
+                    f"instruments: {name!r} is not possible: use letters from a to z, digits, '_' and '-'."
+                )
 
     @property
     def instrument_list(self):
         """The instruments to separate, in order."""
+        if self.instruments is not None:
+            return list(self.instruments)
         return instruments.names(self.taxonomy) + ([instruments.OTHER] if self.residual == "target" else [])
+
+    @property
+    def for_spleeter(self):
+        """Whether the real Spleeter can train this network too."""
+        return self.model_type in configs.SPLEETER_TYPES
 
     @property
     def shortest(self):
         """Samples that a song needs to give one training example."""
         return self.crop_frames * FRAME_STEP + FRAME_LENGTH
+
+    @property
+    def shortest_for_spleeter(self):
+        """Samples that a song needs so that Spleeter does not pass over it."""
+        return (self.T - 1) * FRAME_STEP + FRAME_LENGTH
 
 
 def _configuration(settings, tables, model):
@@ -93,12 +130,12 @@ def _configuration(settings, tables, model):
         "model_dir": str(model),
         "mix_name": instruments.MIX,
         "instrument_list": settings.instrument_list,
-        "sample_rate": audio.SAMPLE_RATE,
+        "sample_rate": settings.sample_rate,
         "frame_length": FRAME_LENGTH,
         "frame_step": FRAME_STEP,
         "T": settings.T,
         "F": settings.F,
-        "n_channels": N_CHANNELS,
+        "n_channels": settings.n_channels,
         "n_chunks_per_song": settings.n_chunks_per_song,
         "separation_exponent": settings.separation_exponent,
         "mask_extension": settings.mask_extension,
@@ -113,7 +150,7 @@ def _configuration(settings, tables, model):
         "save_summary_steps": settings.save_summary_steps,
         "model": {"type": settings.model_type, "params": params},
         "muscomp": {
-            "taxonomy": settings.taxonomy,
+            "taxonomy": None if settings.instruments is not None else settings.taxonomy,
             "crop_frames": settings.crop_frames,
             "remix": settings.remix,
         },
@@ -155,7 +192,7 @@ def write(root, settings=None):
     Raises
     ------
     MissingError
-        When there is nothing to learn from; nothing is written then.
+        When there is nothing to learn from, or to validate with: no engine starts then. Nothing is written.
     """
     settings = settings or Settings()
     drive.clean_parts(root.tables)
@@ -166,7 +203,8 @@ def write(root, settings=None):
         tables[partition] = pd.DataFrame([row for _, row, reason in rows if not reason], columns=_columns(settings))
         problems += [(partition, folder.name, reason) for folder, _, reason in rows if reason]
     problems = pd.DataFrame(problems, columns=["partition", "track", "reason"])
-    _require_songs(root, tables["train"], problems)
+    for partition in LEARNED:
+        _require_songs(root, partition, tables[partition], problems[problems["partition"] == partition])
     for partition, table in tables.items():
         catalogue.write_csv(root.tables / f"{partition}.csv", table)
     return tables, problems
@@ -182,17 +220,18 @@ def _songs(root, partition):
     return sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
 
 
-def _require_songs(root, train, problems):
-    if len(train):
+def _require_songs(root, partition, table, problems):
+    if len(table):
         return
     if problems.empty:
         raise MissingError(
-            f"There is no song in {root.prepared / 'train'}. Run notebook 02 first, which prepares them."
+            f"There is no song in {root.prepared / partition}. Run notebook 02 first, which prepares them; for "
+            "MUSDB18, give its folder as `musdb` in notebook 03."
         )
     (reason, count), *_ = Counter(problems["reason"]).most_common(1)
     raise MissingError(
-        f"None of the songs in {root.prepared / 'train'} can be learned from. The reason for {count} of "
-        f"{len(problems)}: {reason}. Remove them and run notebook 02 again."
+        f"None of the songs in {root.prepared / partition} can be used. The reason for {count} of {len(problems)}: "
+        f"{reason}. If the parameters are as meant, remove these songs and prepare them again."
     )
 
 
@@ -235,23 +274,45 @@ def _row(root, folder, settings, learned):
         Says what is wrong with the song.
     """
     names = (instruments.MIX, *settings.instrument_list)
-    there = {path.stem: path for suffix in reversed(SUFFIXES) for path in folder.glob(f"*{suffix}")}
+    there = _files(folder)
     if absent := [name for name in names if name not in there]:
-        raise AudioError(f"{', '.join(absent)}: no such file. Run notebook 02 again")
+        raise AudioError(f"{', '.join(absent)}: no such file. Prepare the song again")
     infos = {name: audio.info(there[name]) for name in names}
-    for name, info in infos.items():
-        if (info.sample_rate, info.channels) != (audio.SAMPLE_RATE, N_CHANNELS):
-            raise AudioError(
-                f"{name} has {info.sample_rate} Hz and {info.channels} channel(s), not {audio.SAMPLE_RATE} Hz and "
-                f"{N_CHANNELS}"
-            )
-        if info.frames != infos[instruments.MIX].frames:
-            raise AudioError(f"{name} has {info.frames} samples, its mix {infos[instruments.MIX].frames}")
     mix = infos[instruments.MIX]
-    if learned and mix.frames < settings.shortest:
-        needed = settings.shortest / audio.SAMPLE_RATE
-        raise AudioError(f"it lasts {mix.duration:.1f} s, and a training example takes {needed:.1f} s (crop_frames)")
+    for name, info in infos.items():
+        _check_form(name, info, settings)
+        if info.frames != mix.frames:
+            raise AudioError(f"{name} has {info.frames} samples, its mix {mix.frames}")
+    if learned:
+        _check_length(mix, settings)
     return {f"{name}_path": root.relative(there[name]) for name in names} | {"duration": round(mix.duration, 3)}
+
+
+def _files(folder):
+    """The audio files of a prepared song by name; FLAC where both are there."""
+    return {path.stem: path for suffix in reversed(SUFFIXES) for path in folder.glob(f"*{suffix}")}
+
+
+def _check_form(name, info, settings):
+    found = {"sample_rate": info.sample_rate, "n_channels": info.channels}
+    wrong = [f"{key} = {value}" for key, value in found.items() if value != getattr(settings, key)]
+    if wrong:
+        raise AudioError(
+            f"{name} has {info.sample_rate} Hz and {info.channels} channel(s), not {settings.sample_rate} Hz and "
+            f"{settings.n_channels}. If all songs are like this, set {' and '.join(wrong)}"
+        )
+
+
+def _check_length(mix, settings):
+    if mix.frames < settings.shortest:
+        needed = settings.shortest / settings.sample_rate
+        raise AudioError(f"it lasts {mix.duration:.1f} s, and a training example takes {needed:.1f} s (crop_frames)")
+    if settings.for_spleeter and mix.frames < settings.shortest_for_spleeter:
+        needed = settings.shortest_for_spleeter / settings.sample_rate
+        raise AudioError(
+            f"it lasts {mix.duration:.1f} s, and Spleeter says nothing and passes over what is shorter than "
+            f"{needed:.2f} s (T)"
+        )
 
 
 def _check_sum(root, row):

@@ -13,22 +13,31 @@ NAMES = [*instruments.names(), "other"]
 SMALL = {"crop_frames": 64}  # 1.6 s
 
 
+FOUR = ("vocals", "drums", "bass", "other")
+
+
 @pytest.fixture
 def root(tmp_path):
-    return drive.open_root(tmp_path / "root")
+    """A root with one song to validate with, without which nothing can be learned."""
+    root = drive.open_root(tmp_path / "root")
+    write_song(root, "validation", "Unseen")
+    return root
 
 
-def write_song(root, partition, track, seconds=2.0, suffix=".flac", silent=(), **changes):
+def write_song(
+    root, partition, track, seconds=2.0, suffix=".flac", silent=(), names=NAMES, rate=audio.SAMPLE_RATE, channels=2,
+    **changes,
+):  # fmt: skip
     """A prepared song; `changes` replace an instrument's waveform after the mix was made (None: leave it out)."""
     folder = root.prepared / partition / track
-    waves = {
-        name: np.repeat(sound(seconds, frequency=110.0 * (i + 1), level=0.0 if name in silent else 0.03), 2, axis=1)
-        for i, name in enumerate(NAMES)
-    }
+    waves = {}
+    for i, name in enumerate(names):
+        wave = sound(seconds, frequency=110.0 * (i + 1), level=0.0 if name in silent else 0.03, rate=rate)
+        waves[name] = np.repeat(wave, channels, axis=1)
     waves["mix"] = sum(waves.values())
     for name, wave in {**waves, **changes}.items():
         if wave is not None:
-            audio.write(folder / f"{name}{suffix}", wave, audio.SAMPLE_RATE)
+            audio.write(folder / f"{name}{suffix}", wave, rate)
     return folder
 
 
@@ -65,6 +74,7 @@ def test_songs_that_cannot_be_used_are_left_out_with_the_reason(root):
     write_song(root, "train", "Good")
     write_song(root, "train", "Absent", Violin=None)
     write_song(root, "train", "Mono", Violin=sound())
+    write_song(root, "train", "Slow", rate=22050, channels=1)
     write_song(root, "train", "Longer", Violin=np.zeros((90000, 2), np.int16))
     write_song(root, "train", "Louder", Drums=np.repeat(sound(level=0.1), 2, axis=1))
     write_song(root, "train", "Short", seconds=1.0)
@@ -74,13 +84,15 @@ def test_songs_that_cannot_be_used_are_left_out_with_the_reason(root):
     assert list(made["train"]["mix_path"]) == ["prepared/train/Good/mix.flac"]
     found = reasons(problems)
     assert found["Absent"].startswith("Violin: no such file")
-    assert "Violin has 44100 Hz and 1 channel" in found["Mono"]
+    assert "Violin has 44100 Hz and 1 channel(s), not 44100 Hz and 2" in found["Mono"]
+    assert found["Mono"].endswith("set n_channels = 1")
+    assert found["Slow"].endswith("set sample_rate = 22050 and n_channels = 1")
     assert found["Longer"] == "Violin has 90000 samples, its mix 88200"
     assert "do not sum to its mix" in found["Louder"]
     assert "lasts 1.0 s, and a training example takes 1.6 s" in found["Short"]
     assert found["Cut"].startswith("prepared/train/Cut/Drums.flac is cut short")
     assert found["Empty"].startswith("prepared/train/Empty/Drums.flac cannot be read")
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_a_sum_that_is_off_by_one_is_found_when_it_is_looked_for(root):
@@ -124,12 +136,63 @@ def test_half_made_songs_are_not_songs(root):
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_what_to_do(root):
-    with pytest.raises(MissingError, match=r"no song in .*train.*Run notebook 02"):
+    with pytest.raises(MissingError, match=r"no song in .*train.*Run notebook 02.*`musdb`"):
         tables.write(root)
     write_song(root, "train", "Track00001")
-    with pytest.raises(MissingError, match=r"None of the songs .*1 of 1: it lasts 2.0 s"):
+    with pytest.raises(MissingError, match=r"None of the songs .*train.*1 of 1: it lasts 2.0 s"):
         tables.write(root)
     assert snapshot(root.tables) == {}
+
+
+def test_nothing_to_validate_with_is_an_error_too(root):
+    write_song(root, "train", "Track00001")
+    write_song(root, "validation", "Unseen", Drums=None)
+    (root.prepared / "validation" / "Unseen" / "Drums.flac").unlink()
+    with pytest.raises(MissingError, match=r"None of the songs .*validation.*1 of 1: Drums: no such file"):
+        tables.write(root, tables.Settings(**SMALL))
+    drive.remove(root.prepared / "validation" / "Unseen")
+    with pytest.raises(MissingError, match=r"no song in .*validation"):
+        tables.write(root, tables.Settings(**SMALL))
+    assert snapshot(root.tables) == {}
+
+
+def test_prepared_songs_of_another_form_are_used_when_the_parameters_say_so(root):
+    for partition in ("train", "validation"):
+        write_song(root, partition, f"Slow {partition}", rate=22050, channels=1, seconds=4.0)
+    settings = tables.Settings(sample_rate=22050, n_channels=1, **SMALL)
+    made, problems = tables.write(root, settings)
+    assert list(made["train"]["duration"]) == [4.0]
+    assert reasons(problems)["Unseen"].endswith("set sample_rate = 44100 and n_channels = 2")
+    found = config.read(tables.config(root, settings))
+    assert (found["sample_rate"], found["n_channels"]) == (22050, 1)
+
+
+def test_any_names_can_be_learned(root):
+    for partition in ("train", "validation"):
+        write_song(root, partition, f"A Song & 'More', ünique {partition}", names=FOUR)
+    settings = tables.Settings(instruments=FOUR, **SMALL)
+    made, problems = tables.write(root, settings)
+    assert list(reasons(problems)) == ["Unseen"]
+    assert list(made["train"].columns) == ["mix_path", *(f"{name}_path" for name in FOUR), "duration"]
+    read = pd.read_csv(root.tables / "train.csv")
+    assert (root.path / read.loc[0, "vocals_path"]).is_file()
+    found = config.read(tables.config(root, settings))
+    assert found["instrument_list"] == list(FOUR)
+    assert found["muscomp"]["taxonomy"] is None
+
+
+def test_what_spleeter_passes_over_without_a_word_is_left_out_for_its_networks_only(root):
+    for partition in ("train", "validation"):
+        write_song(root, partition, f"Long {partition}", seconds=4.0)
+    write_song(root, "train", "Short", seconds=2.0)
+    settings = {"T": 128, **SMALL}
+    made, problems = tables.write(root, tables.Settings(model_type="unet.unet", **settings))
+    assert [len(made[partition]) for partition in tables.PARTITIONS] == [1, 1, 0]
+    assert reasons(problems)["Short"] == (
+        "it lasts 2.0 s, and Spleeter says nothing and passes over what is shorter than 3.04 s (T)"
+    )
+    made, problems = tables.write(root, tables.Settings(**settings))
+    assert sorted(made["train"]["duration"]) == [2.0, 4.0] and problems.empty
 
 
 def test_the_configuration_has_absolute_paths_and_reads_back(root):
@@ -160,6 +223,15 @@ def test_filters_go_into_the_network_parameters(root):
         ({"crop_frames": 100}, "crop_frames = 100.*multiple of 64"),
         ({"model_type": "unet.deep"}, "model.type.*unet.deep.*muscomp.shared_unet"),
         ({"taxonomy": "all"}, "'all'"),
+        ({"sample_rate": 4000}, "sample_rate = 4000.*from 8000"),
+        ({"n_channels": 6}, "n_channels = 6.*1 or 2"),
+        ({"instruments": ()}, r"instruments = \(\)"),
+        ({"instruments": "vocals"}, "instruments = 'vocals'.*a list"),
+        ({"instruments": ("lead vocals",)}, "'lead vocals' is not possible"),
+        ({"instruments": ("drums", "mix")}, "without 'mix'"),
+        ({"instruments": ("drums", "drums")}, "different names"),
+        ({"model_type": "unet.unet", "T": 576}, "T = 576.*chunks of 12 s for validation.*512 frames"),
+        ({"model_type": "unet.unet", "sample_rate": 22050}, "T = 512.*Make T smaller"),
     ],
 )
 def test_a_wrong_setting_is_refused_at_once(settings, says):
