@@ -156,14 +156,13 @@ class SteadyFile(io.RawIOBase):
         try:
             status = os.fstat(file.fileno())
         except BaseException:
-            file.close()
+            _close(file)
             raise
         return file, (status.st_size, status.st_mtime_ns)
 
     def _open_anew(self):
         file, facts = retried(self._opened)
-        with contextlib.suppress(OSError):
-            self._file.close()
+        _close(self._file)
         self._file = file
         if facts != self._facts:
             raise OSError(errno.ESTALE, "the file was changed while it was read", str(self._path))
@@ -198,8 +197,13 @@ class SteadyFile(io.RawIOBase):
 
     def close(self):  # noqa: D102
         if self._file is not None:
-            self._file.close()
+            _close(self._file)
         super().close()
+
+
+def _close(file):
+    with contextlib.suppress(OSError):  # on a lost mount even this fails; what was read is read
+        file.close()
 
 
 def near(path):
