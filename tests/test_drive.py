@@ -113,3 +113,49 @@ def test_a_missing_file_names_what_makes_it(tmp_path):
     with pytest.raises(MissingError, match=r"stems\.csv is not there\. Notebook 01 makes it"):
         drive.required(tmp_path / "stems.csv", "Notebook 01")
     assert drive.required(tmp_path, "Notebook 01") == tmp_path
+
+
+def test_every_folder_is_told_with_its_room_and_what_may_be_deleted(tmp_path):
+    told = drive.overview(drive.open_root(tmp_path))
+    assert list(told.columns) == ["folder", "holds", "takes", "deleting"]
+    assert list(told["folder"]) == [f"{entry['folder']}/" for entry in drive.layout().values()]
+    assert told.map(lambda cell: isinstance(cell, str) and len(cell) > 4).all(axis=None)
+    assert "105 GB" in told.loc[0, "takes"]
+
+
+def test_the_readme_of_the_folders_names_each_with_what_it_holds():
+    readme = drive.LAYOUT_FILE.with_name("README.md").read_text(encoding="utf-8")
+    for entry in drive.layout().values():
+        assert f"- `{entry['folder']}/`: {entry['holds']}" in readme
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        (300, "Free: 300.0 of 500.0 GB, on this disk. There is room for the whole of Slakh2100 (105 GB) and"),
+        (210, "and, until it is unpacked, its archive"),
+        (209, "There is room for the whole of Slakh2100 (105 GB), but not for its archive beside it"),
+        (105, "There is room"),
+        (104, "There is not enough room for the whole of Slakh2100 (105 GB), unless it lies here already"),
+    ],
+)
+def test_a_disk_too_small_for_the_whole_of_slakh_is_told_of(tmp_path, monkeypatch, free, said):
+    monkeypatch.setattr(drive.shutil, "disk_usage", lambda _: (500e9, 0, free * 1e9))
+    assert said in drive.room(drive.open_root(tmp_path))
+
+
+def test_on_google_drive_the_room_is_what_it_reports(tmp_path, monkeypatch):
+    monkeypatch.setattr(drive, "COLAB_MOUNT", tmp_path)
+    assert "GB, as Google Drive reports it." in drive.room(drive.open_root(tmp_path / "MyDrive" / "muscomp_root"))
+
+
+def test_a_disk_that_does_not_tell_its_room_stops_nothing(tmp_path, monkeypatch):
+    root = drive.open_root(tmp_path)
+    monkeypatch.setattr(drive.shutil, "disk_usage", lambda _: (0, 0, 0))
+    assert "does not tell how much room it has" in drive.room(root)
+
+    def fails(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(drive.shutil, "disk_usage", fails)
+    assert "does not tell how much room it has" in drive.room(root)
