@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from muscomp_lib import catalogue, drive, instruments
+from muscomp_lib import catalogue, drive, instruments, plots
 
 FINGER, PICK, FRETLESS, DRUMS, VIOLIN = 33, 34, 35, 128, 40
 GM = {FINGER: "Electric Bass (finger)", PICK: "Electric Bass (pick)", FRETLESS: "Fretless Bass", VIOLIN: "Violin"}
@@ -101,3 +101,16 @@ def test_what_is_written_is_what_is_read(basses, tmp_path):
     stems, tracks = catalogue.read(root)
     assert set(stems["plugin_name"]) == {"None"} and tracks.loc[0, "track"] == "NA"
     assert tracks.loc[0, "frames"] is pd.NA and tracks.loc[0, "Drums"] == 1
+
+
+def test_the_picture_has_a_bar_for_each_taxonomys_instruments(tmp_path, monkeypatch, basses):
+    monkeypatch.setattr(instruments, "TAXONOMY_FILE", tmp_path / "instruments.yaml")
+    pick, fretless = "Pick: {programs: [34], range: [28, 67]}", "Fretless: {programs: [35], range: [28, 67]}"
+    text = f"one:\n  {pick}\n  {fretless}\ntwo:\n  {fretless}\n"
+    instruments.TAXONOMY_FILE.write_text(text, encoding="utf-8")
+    (axes,) = plots.taxonomies(catalogue.taxonomies(basses)).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["Pick", "Fretless"]
+    assert [[bar.get_width() for bar in bars] for bars in axes.containers] == [[1, 2], [2]]
+    centres = [[bar.get_y() + bar.get_height() / 2 for bar in bars] for bars in axes.containers]
+    assert centres[0][1] < 1 < centres[1][0]
+    assert [label.get_text() for label in axes.get_legend().get_texts()] == ["one", "two"]
