@@ -7,6 +7,7 @@ its standard input, one a line, and answers on its standard output; when its inp
 import contextlib
 import ctypes.util
 import errno
+import functools
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,13 +27,31 @@ SECONDS_TO_END = 20
 ATTRIBUTES = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_atime_ns", "st_mtime_ns", "st_ctime_ns")
 
 
-def missing():
-    """What this machine lacks for mounting, "" when nothing."""
+def require_mounting():
+    """Skip the test where this machine cannot mount anything; where only a package is missing, as `needs.require`."""
+    import pytest
+    from needs import require
+
+    if not DEVICE.exists():
+        pytest.skip("this machine has no /dev/fuse")
+    require(not _lacking(), _lacking())
+
+
+@functools.cache
+def _lacking():
+    """What is missing for mounting, "" when nothing."""
     if importlib.util.find_spec("mfusepy") is None:
         return "the package mfusepy is not installed"
     if not (ctypes.util.find_library("fuse3") or ctypes.util.find_library("fuse")):
         return "the library libfuse is not installed"
-    return "" if _unmounter() else "fusermount (Debian and Ubuntu: package fuse3) is not installed"
+    if not _unmounter():
+        return "fusermount (Debian and Ubuntu: package fuse3) is not installed"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with mounted(folder, Path(folder) / "mount"):
+                return ""
+        except RuntimeError as error:
+            return str(error)
 
 
 def _unmounter():
@@ -153,7 +173,8 @@ class Slow:
             self._listings[path.lstrip("/")] += 1
         time.sleep(self._listing_seconds)
         self._may_fail()
-        return [".", "..", *os.listdir(self._folder + path)]  # noqa: PTH208 - names are all that is asked for
+        with os.scandir(self._folder + path) as entries:  # what kind each is comes with its name, as on Drive
+            return [".", "..", *((entry.name, {"st_mode": entry.stat().st_mode}, 0) for entry in entries)]
 
     def open(self, path, flags):
         with self._lock:

@@ -30,9 +30,7 @@ def no_pauses(monkeypatch):
 @pytest.fixture
 def mounted(tmp_path):
     """Mounts `tmp_path/source` at `tmp_path/mount`."""
-    if not slow_mount.DEVICE.exists():
-        pytest.skip("this machine has no /dev/fuse")
-    require(not slow_mount.missing(), slow_mount.missing())
+    slow_mount.require_mounting()
     (tmp_path / "source").mkdir()
     return lambda **settings: slow_mount.mounted(tmp_path / "source", tmp_path / "mount", **settings)
 
