@@ -9,11 +9,11 @@ songs make an endless number of mixes; without it, the excerpts are those of the
 import csv
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from muscomp_lib import audio, stft
+from muscomp_lib import audio, prepared, stft
 from muscomp_lib.errors import MissingError, SettingError
 
 CACHE_BYTES = 2**31  # decoded audio kept in memory
@@ -24,9 +24,13 @@ ABSENT = 0.2  # chance that an instrument is left out of a remix: most songs lac
 
 @dataclass(frozen=True)
 class Song:
-    """One row of a table: its files by instrument, absolute, and its length in samples."""
+    """One row of a table: its track, its files by instrument, and its length in samples.
 
-    mix: Path
+    A file is a path, or virtual; `prepared.read` reads both.
+    """
+
+    track: str
+    mix: Path | prepared.VirtualFile
     files: dict
     n_samples: int
 
@@ -56,17 +60,19 @@ def read_songs(root, table, config):
         rows = list(csv.DictReader(file))
     if not rows:
         raise SettingError(f"{table} has no rows, so there is nothing to learn from. Notebook 03 says why.")
-    return [_song(root, table, line, row, config) for line, row in enumerate(rows, start=2)]
+    library = prepared.Library(root)
+    return [_song(library, table, line, row, config) for line, row in enumerate(rows, start=2)]
 
 
-def _song(root, table, line, row, config):
+def _song(library, table, line, row, config):
     columns = {name: f"{name}_path" for name in [config["mix_name"], *config["instrument_list"]]}
     for column in [*columns.values(), "duration"]:
         if not row.get(column):
             raise SettingError(f"{table}, line {line}: no value for {column!r}. Run notebook 03 again to mend it.")
-    files = {name: root.path / row[column] for name, column in columns.items()}
+    files = {name: library.file(row[column]) for name, column in columns.items()}
     n_samples = round(float(row["duration"]) * config["sample_rate"])
-    return Song(files.pop(config["mix_name"]), files, n_samples)
+    track = PurePosixPath(row[columns[config["mix_name"]]]).parent.name
+    return Song(track, files.pop(config["mix_name"]), files, n_samples)
 
 
 class Waveforms:
@@ -76,25 +82,25 @@ class Waveforms:
         self._kept = {}
         self._room = CACHE_BYTES
 
-    def excerpt(self, path, start, n_samples, n_channels):
+    def excerpt(self, file, start, n_samples, n_channels):
         """`n_samples` of a file from sample `start`, float32, shape (n_samples, n_channels); silence past the end."""
-        whole = self._kept.get(path)
+        whole = self._kept.get(file)
         if whole is None and self._room > 0:
-            whole = self._keep(path, n_channels)
+            whole = self._keep(file, n_channels)
         if whole is None:
-            length = max(0, min(n_samples, audio.info(path).frames - start))
-            whole, start = self._decoded(path, n_channels, start, length), 0
+            length = max(0, min(n_samples, prepared.info(file).frames - start))
+            whole, start = self._decoded(file, n_channels, start, length), 0
         return audio.fit_length(audio.to_float(whole[start : start + n_samples]), n_samples)
 
-    def _keep(self, path, n_channels):
-        whole = self._decoded(path, n_channels)
+    def _keep(self, file, n_channels):
+        whole = self._decoded(file, n_channels)
         self._room -= whole.nbytes
-        self._kept[path] = whole
+        self._kept[file] = whole
         return whole
 
     @staticmethod
-    def _decoded(path, n_channels, start=0, frames=None):
-        waveform, _ = audio.read(path, start, frames, dtype="int16")
+    def _decoded(file, n_channels, start=0, frames=None):
+        waveform, _ = prepared.read(file, start, frames, dtype="int16")
         return audio.fit_channels(waveform, n_channels)
 
 

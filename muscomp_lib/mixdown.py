@@ -87,23 +87,24 @@ class Stems:
         info = self._info(path)
         if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
             return self._decoded(path, info)[start : start + frames]
-        wanted = max(0, min(frames, info.frames - start))
-        return audio.read(mount.near(self._slakh / path), min(start, info.frames), wanted, _dtype(info))[0]
+        start, wanted = min(start, info.frames), max(0, min(frames, info.frames - start))
+        return audio.read(mount.near(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
 
     def _decoded(self, path, info):
         """A stem whole, at the rate asked for."""
-        if path not in self._whole:
-            near = mount.near(self._slakh / path)
-            if info.sample_rate == self._sample_rate:
-                self._whole[path], _ = audio.read(near, dtype=_dtype(info))
-            else:
-                self._whole[path] = audio.resample(*audio.read(near), self._sample_rate)
-        return self._whole[path]
+        if path in self._whole:
+            return self._whole[path]
+        waveform, rate = audio.read(mount.near(self._slakh / path), dtype=_dtype(info, self._sample_rate))
+        if rate != self._sample_rate:
+            waveform = audio.resample(waveform, rate, self._sample_rate)
+        if self._keep:
+            self._whole[path] = waveform
+        return waveform
 
 
-def _dtype(info):
-    """How to read a file so that nothing is lost, in as little memory as it takes."""
-    return "int16" if info.sixteen_bit else "float32"
+def _dtype(info, sample_rate):
+    """How to read a stem so that nothing is lost, in as little memory as it takes."""
+    return "int16" if info.sixteen_bit and info.sample_rate == sample_rate else "float32"
 
 
 class Song:

@@ -14,6 +14,7 @@ import pandas as pd
 from muscomp_lib import audio, catalogue, mixdown, mount
 from muscomp_lib.errors import MissingError
 
+SUFFIX = ".flac"
 JOINT = ";"  # between the paths of stems
 RECIPE_COLUMNS = {
     "partition": "str",
@@ -99,6 +100,20 @@ class Library:
                 files = {name.rsplit(".", 1)[0]: name for name in names if name.endswith((".flac", ".wav"))}
                 found[path.name] = {name: self._root.relative(path / file) for name, file in files.items()}
         return found
+
+    def made(self, path):
+        """The file at a path of a table, relative to the root; its song is made if it is virtual.
+
+        Returns
+        -------
+        Path
+        """
+        folder = (self._root.path / path).parent
+        if self.virtual:
+            recipe = read_recipes(self._root)[folder.parent.name, folder.name] | {"format": SUFFIX[1:]}
+            if not mixdown.is_made(folder, recipe):
+                mixdown.make(self._root.slakh, folder, recipe)
+        return self._root.path / path
 
     def file(self, path):
         """What to give to `info` and `read` for a path of a table, relative to the root.

@@ -20,6 +20,7 @@ from muscomp_lib import (
     evaluation,
     inference,
     outputs,
+    prepared,
     songs,
     spleeter_bridge,
     spleeter_engine,
@@ -226,13 +227,13 @@ class _Remembered:
         return np.concatenate(parts)
 
 
-def score_songs(separator, prepared):
+def score_songs(separator, references):
     """Separate prepared songs and compare with their true instruments.
 
     Parameters
     ----------
     separator : Separator
-    prepared : list of dataset.Song
+    references : list of dataset.Song
 
     Returns
     -------
@@ -240,10 +241,10 @@ def score_songs(separator, prepared):
         `song` (the track's name), then the columns of `evaluation.score`; one row per song and instrument.
     """
     tables = []
-    for song in prepared:
-        mix, sample_rate = audio.read(song.mix)
-        references = {name: audio.read(song.files[name])[0] for name in separator.instruments}
-        table = evaluation.score(references, separator.separate(mix, sample_rate), mix)
-        table.insert(0, "song", song.mix.parent.name)
+    for song in references:
+        mix, sample_rate = prepared.read(song.mix)
+        truth = {name: prepared.read(song.files[name])[0] for name in separator.instruments}
+        table = evaluation.score(truth, separator.separate(mix, sample_rate), mix)
+        table.insert(0, "song", song.track)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

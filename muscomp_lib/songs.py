@@ -6,11 +6,11 @@ it. Any other audio file is a song whose truth nobody knows.
 
 from pathlib import Path
 
-from muscomp_lib.audio import info, read
+from muscomp_lib import prepared
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.instruments import MIX
+from muscomp_lib.mixdown import RECIPE
 
-SUFFIX = ".flac"  # of prepared files
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 UNSEEN = "test"  # the partition that no network has learnt from
 
@@ -40,10 +40,11 @@ def choose(song, root):
         if not path.is_file():
             raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
         return [path]
-    prepared = sorted((root.prepared / UNSEEN).glob(f"*/{MIX}{SUFFIX}"))
-    if not prepared:
+    library = prepared.Library(root)
+    found = library.songs(UNSEEN)
+    if not found:
         raise MissingError(f"{root.prepared / UNSEEN} holds no song. Run notebook 02 first, or set `song` to a file.")
-    return prepared[:1]
+    return [library.made(next(iter(found.values()))[MIX])]
 
 
 def _songs_in(folder):
@@ -67,16 +68,16 @@ def title(path):
 
 def true_files(path, names):
     """The files with the true instruments of a song: {name: Path}, empty when they are not all known."""
-    files = {name: path.with_name(name + SUFFIX) for name in names}
+    files = {name: path.with_name(name + path.suffix) for name in names}
     return files if _is_prepared(path) and all(file.is_file() for file in files.values()) else {}
 
 
 def excerpt(path, seconds=None):
-    """A song, or `seconds` from its middle: (waveform, sample_rate) as `audio.read` gives them."""
+    """A song, or `seconds` from its middle: (waveform, sample_rate) as `prepared.read` gives them."""
     if seconds is None:
-        return read(path)
-    start, sample_rate = middle(path, seconds), info(path).sample_rate
-    return read(path, round(start * sample_rate), _samples(seconds, info(path)))
+        return prepared.read(path)
+    start, found = middle(path, seconds), prepared.info(path)
+    return prepared.read(path, round(start * found.sample_rate), _samples(seconds, found))
 
 
 def middle(path, seconds=None):
@@ -85,7 +86,7 @@ def middle(path, seconds=None):
         return 0.0
     if not seconds > 0:
         raise SettingError(f"seconds is {seconds!r}; give a positive number, or None for the whole song.")
-    found = info(path)
+    found = prepared.info(path)
     return (found.frames - _samples(seconds, found)) // 2 / found.sample_rate
 
 
@@ -94,4 +95,4 @@ def _samples(seconds, found):
 
 
 def _is_prepared(path):
-    return path.name == MIX + SUFFIX
+    return path.name == MIX + prepared.SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
