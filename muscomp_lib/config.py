@@ -5,6 +5,7 @@ Spleeter passes over. `KEYS` declares each key once: what it may hold, and what 
 checking and explaining all follow from it. Keys of nested objects are written with dots: `model.type`.
 """
 
+import contextlib
 import difflib
 import json
 import math
@@ -27,6 +28,8 @@ SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)  # of the six convolutions, unles
 FRAME_MULTIPLE = 64  # six convolutions each halve frames and bins: what cannot be halved so often does not fit
 OVERLAP = 4  # frame_length / frame_step: Spleeter's inverse STFT changes the level for any other ratio
 SPLEETER_CHUNK = 20.0  # seconds: Spleeter cuts songs into chunks of this length for its cache
+SPLEETER_SHUFFLED = 256  # examples that Spleeter's training keeps in memory, to draw from
+FLOAT_BYTES = 4
 GROUPS = ("model", "model.params", "muscomp")  # the keys that hold keys
 
 
@@ -56,12 +59,16 @@ def _filters(value):
 
 @dataclass(frozen=True)
 class Key:
-    """One key: what it may hold (as a check and in words), and what it means, with {figures} filled in by `explain`."""
+    """One key: what it may hold (as a check and in words), and what it means, with {figures} filled in by `explain`.
+
+    Each sentence of `more` follows where its figures are known: they need the user's tables, or a trial of training.
+    """
 
     valid: Callable
     expected: str
     meaning: str
     needed: bool = True
+    more: tuple = ()
 
 
 _PATH = (_text, "a path")
@@ -75,9 +82,10 @@ _ACTIVATION = (_one_of(*ACTIVATIONS), f"one of {', '.join(ACTIVATIONS)}")
 _ACTIVATION_MEANING = "The bend after each {}: without one, any number of layers could do no more than a single one."
 
 KEYS = {
-    "train_csv": Key(*_PATH, "Table of the songs to learn from, one row per song, one column per instrument."),
+    "train_csv": Key(*_PATH, "Table of the songs to learn from, one row per song, one column per instrument.",
+                     more=("Yours has {n_songs} song(s), {music} of music.",)),
     "validation_csv": Key(*_PATH, "Table of songs that are never learned from; they show whether the network has "
-                          "understood or only memorised."),
+                          "understood or only memorised.", more=("Yours has {n_unseen} song(s), {unseen} of music.",)),
     "model_dir": Key(*_PATH, "Folder for the trained network. Absolute, because Spleeter looks for relative ones "
                      "elsewhere and, finding nothing, separates with random weights."),
     "mix_name": Key(_text, "a name", "The column `<name>_path` of the tables holds the mix, what the network hears."),
@@ -96,7 +104,8 @@ KEYS = {
     "n_channels": Key(_whole(1, 2), "1 or 2", "What the network hears at once: 2 is left and right, 1 is one channel "
                       "after the other."),
     "n_chunks_per_song": Key(*_COUNT, "Only for Spleeter's own training: how many chunks it cuts from each "
-                             "song. They take {cache_mb:.0f} MB of cache per song.", needed=False),
+                             "song. They take {cache} of disk per song.", needed=False,
+                             more=("That is {cache_of_all} for your {n_songs} song(s).",)),
     "separation_exponent": Key(_number(0, 10), "a number above 0, at most 10",
                                "An instrument's share of a point is its amount to this power, over the sum of all. 1 "
                                "shares out as the network says; 2 gives more to the strongest."),
@@ -106,7 +115,9 @@ KEYS = {
     "learning_rate": Key(_number(0, 1), "a number above 0, at most 1",
                          "How far each step moves the weights. Too large and the loss jumps about, too small and "
                          "nothing happens."),
-    "batch_size": Key(*_COUNT, "Examples per step: {batch_seconds:.0f} s of sound, {batch_mb:.0f} MB of spectrograms."),
+    "batch_size": Key(*_COUNT, "Examples per step: {batch_seconds:.0f} s of sound, {batch} of spectrograms. Spleeter's "
+                      "training takes whole segments, {spleeters_batch}, and keeps {shuffled} of them to draw from.",
+                      more=("While it learns, the network takes {memory} of memory here.",)),
     "loss_type": Key(_one_of("L1_mask"), "L1_mask: Spleeter's other loss, weighted_L1_mask, fails",
                      "Only for Spleeter's own training: the difference of magnitudes that it makes small.",
                      needed=False),
@@ -117,14 +128,18 @@ KEYS = {
     "training_cache": Key(*_CACHE, "Only for Spleeter's own training: where it keeps its chunks, prepared.",
                           needed=False),
     "validation_cache": Key(*_CACHE, "The same for validation.", needed=False),
-    "train_max_steps": Key(*_COUNT, "Training ends after this many steps: {heard_hours:.1f} h of sound heard."),
+    "train_max_steps": Key(*_COUNT, "Training ends after this many steps: {heard_hours:.1f} h of sound heard.",
+                           more=("All of your music is then heard {times_heard:.1f} times.",
+                                 "A step takes {step}, so all of them take about {training} on this machine.")),
     "throttle_secs": Key(_whole(0), "a whole number of seconds from 0",
                          "Only for Spleeter's own training: the least time between two validations, in seconds."),
     "random_seed": Key(_whole(0, 2**31 - 1), "a whole number from 0",
                        "Where all chance starts: the same seed gives the same network."),
-    "save_checkpoints_steps": Key(*_COUNT, "Steps between saves ({n_saves:.0f} in all): what a crash can cost."),
+    "save_checkpoints_steps": Key(*_COUNT, "Steps between saves ({n_saves:.0f} in all): what a crash can cost.",
+                                  more=("A save takes {save} of disk, and replaces the one before.",)),
     "save_summary_steps": Key(*_COUNT, "Steps between two points of the loss curve."),
-    "model.type": Key(_one_of(*MODEL_TYPES), f"one of {', '.join(MODEL_TYPES)}", "The network: {network}."),
+    "model.type": Key(_one_of(*MODEL_TYPES), f"one of {', '.join(MODEL_TYPES)}", "The network: {network}.",
+                      more=("Trained, it takes {weights} of disk.",)),
     "model.params.conv_activation": Key(*_ACTIVATION, _ACTIVATION_MEANING.format("convolution"), needed=False),
     "model.params.deconv_activation": Key(*_ACTIVATION, _ACTIVATION_MEANING.format("transposed convolution"),
                                           needed=False),
@@ -271,8 +286,16 @@ def check_engine(engine):
         raise SettingError(f"engine = {engine!r} is not possible. It must be one of {', '.join(ENGINES)}.")
 
 
-def explain(config):
+def explain(config, tables=None, trial=None):
     """What each key of a configuration means, with the figures that follow from its value.
+
+    Parameters
+    ----------
+    config : dict
+    tables : dict of str to pd.DataFrame, optional
+        The tables by partition, as `tables.write` gives them, for figures about the user's own music.
+    trial : training.Trial, optional
+        What a few steps took on this machine.
 
     Returns
     -------
@@ -281,8 +304,20 @@ def explain(config):
     """
     flat = _flat(config, "the configuration")
     figures = _figures(flat)
-    rows = [(key, _short(value), KEYS[key].meaning.format(**figures)) for key, value in flat.items()]
+    if tables is not None:
+        figures |= _figures_of_music(flat, tables)
+    if trial is not None:
+        figures |= _figures_of_trial(flat, trial)
+    rows = [(key, _short(value), _told(KEYS[key], figures)) for key, value in flat.items()]
     return pd.DataFrame(rows, columns=["key", "value", "meaning"])
+
+
+def _told(key, figures):
+    sentences = [key.meaning.format(**figures)]
+    for sentence in key.more:
+        with contextlib.suppress(KeyError):  # nothing is known about the user's music or machine
+            sentences.append(sentence.format(**figures))
+    return " ".join(sentences)
 
 
 def _short(value):
@@ -294,8 +329,7 @@ def _figures(flat):
     rate, step = flat["sample_rate"], flat["frame_step"]
     n_instruments = len(flat["instrument_list"])
     crop, batch = flat["muscomp.crop_frames"] * step / rate, flat["batch_size"]
-    chunks = flat.get("n_chunks_per_song", 1) * flat.get("chunk_duration", SPLEETER_CHUNK)  # seconds per song
-    spectrograms = (n_instruments + 1) * flat["F"] * flat["n_channels"]  # values per frame, mix included
+    heard = flat["n_channels"] if flat["model.type"] in SPLEETER_TYPES else 1  # ours listens to the average of channels
     return {
         "n_instruments": n_instruments,
         "nyquist_khz": rate / 2000,
@@ -306,12 +340,75 @@ def _figures(flat):
         "segment": flat["T"] * step / rate,
         "crop": crop,
         "batch_seconds": batch * crop,
-        "batch_mb": batch * flat["muscomp.crop_frames"] * spectrograms * 4 / 1e6,  # float32
-        "cache_mb": chunks * rate / step * spectrograms / 1e6,  # 1 byte each
+        "batch": size(batch * flat["muscomp.crop_frames"] * _values_per_frame(flat, heard) * FLOAT_BYTES),
+        "spleeters_batch": size(batch * flat["T"] * _values_per_frame(flat) * FLOAT_BYTES),
+        "shuffled": size(SPLEETER_SHUFFLED * flat["T"] * _values_per_frame(flat)),
+        "cache": size(_cached_seconds(flat) * _cache_per_second(flat)),
         "heard_hours": flat["train_max_steps"] * batch * crop / 3600,
         "n_saves": math.ceil(flat["train_max_steps"] / flat["save_checkpoints_steps"]),
         "network": _network(flat, n_instruments),
     }
+
+
+def _figures_of_music(flat, tables):
+    music, unseen = tables["train"]["duration"], tables["validation"]["duration"]
+    crop = flat["muscomp.crop_frames"] * flat["frame_step"] / flat["sample_rate"]
+    times = flat["train_max_steps"] * flat["batch_size"] * crop / music.sum()
+    cached = sum(_cached_seconds(flat, song) for song in music)
+    return {
+        "n_songs": len(music),
+        "music": duration(music.sum()),
+        "n_unseen": len(unseen),
+        "unseen": duration(unseen.sum()),
+        "times_heard": times,
+        "cache_of_all": size(cached * _cache_per_second(flat)),
+    }
+
+
+def _figures_of_trial(flat, trial):
+    known = {
+        "step": duration(trial.step_seconds),
+        "training": duration(flat["train_max_steps"] * trial.step_seconds),
+        "weights": size(trial.weights_bytes),
+        "save": size(trial.save_bytes),
+    }
+    return known if trial.memory_bytes is None else known | {"memory": size(trial.memory_bytes)}
+
+
+def _values_per_frame(flat, n_channels=None):
+    """Values of a frame's spectrograms, those of the mix included."""
+    return (len(flat["instrument_list"]) + 1) * flat["F"] * (n_channels or flat["n_channels"])
+
+
+def _cached_seconds(flat, song=math.inf):
+    """Seconds that Spleeter caches of a song of so many seconds."""
+    return flat.get("n_chunks_per_song", 1) * min(flat.get("chunk_duration", SPLEETER_CHUNK), song)
+
+
+def _cache_per_second(flat):
+    """Bytes: Spleeter keeps a value of its spectrograms in one."""
+    return flat["sample_rate"] / flat["frame_step"] * _values_per_frame(flat)
+
+
+def duration(seconds):
+    """Seconds in words: `0.25 s`, `45 s`, `12 min`, `1 h 20 min`, `3 days 4 h`."""
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} days {minutes % 1440 // 60} h"
+
+
+def size(n_bytes):
+    """Bytes in words: `23 MB`, `1.4 TB`."""
+    for unit in ("kB", "MB", "GB"):
+        n_bytes /= 1000
+        if n_bytes < 999.5:
+            return f"{n_bytes:.1f} {unit}" if n_bytes < 9.95 else f"{n_bytes:.0f} {unit}"
+    return f"{n_bytes / 1000:.1f} TB"
 
 
 def _network(flat, n_instruments):

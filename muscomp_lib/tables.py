@@ -50,6 +50,8 @@ class Settings:
         Hz; 1 or 2. Of the prepared songs: others are left out.
     sum_checks : int, optional
         In how many songs of each partition to check that the instruments sum to the mix, sample by sample; None: all.
+    time_steps : int
+        How many training steps to time on this machine (training.try_out); 0: none.
     """
 
     name: str = "shared_unet"
@@ -74,6 +76,7 @@ class Settings:
     n_channels: int = 2
     sum_checks: int | None = 20
     instruments: tuple | None = None
+    time_steps: int = 3
 
     def __post_init__(self):
         if not (isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)):
@@ -82,6 +85,8 @@ class Settings:
             raise SettingError(f"residual = {self.residual!r} is not possible: choose {' or '.join(RESIDUALS)}.")
         if self.sum_checks is not None and not (type(self.sum_checks) is int and self.sum_checks >= 0):
             raise SettingError(f"sum_checks = {self.sum_checks!r} is not possible: a whole number, or None for all.")
+        if not (type(self.time_steps) is int and self.time_steps >= 0):
+            raise SettingError(f"time_steps = {self.time_steps!r} is not possible: a whole number, 0 for none.")
         self._check_names()
         configuration = _configuration(self, Path(), Path())
         configs.check(configuration, "The parameters of notebook 03")

@@ -13,6 +13,13 @@ With `engine="spleeter"` the real Spleeter does the training, from the same tabl
 
 import csv
 import logging
+import multiprocessing
+import re
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -240,8 +247,7 @@ def mask_cross_entropy(instruments, amounts):
 def _save(folder, model, step, history):
     """Save the history first: on the way back, rows later than the checkpoint are dropped."""
     _write_history(folder, history)
-    variables = [*model.variables, *model.optimizer.variables]
-    state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+    state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(_variables(model))}
     unet.save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
 
 
@@ -250,10 +256,14 @@ def _restore(folder, model):
     if not (folder / CHECKPOINT).exists():
         return 0, []
     state = unet.read_arrays(folder / CHECKPOINT)
-    for i, variable in enumerate([*model.variables, *model.optimizer.variables]):
+    for i, variable in enumerate(_variables(model)):
         variable.assign(state[f"variable_{i}"])
     step = int(state["step"])
     return step, [row for row in read_history(folder) if row[0] <= step]
+
+
+def _variables(model):
+    return [*model.variables, *model.optimizer.variables]
 
 
 def _write_history(folder, history):
@@ -269,3 +279,98 @@ def read_history(folder):
         rows = csv.reader(file)
         next(rows)
         return [[int(step), float(loss), float(validation)] for step, loss, validation in rows]
+
+
+# ---- before training ----
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a few steps took on this machine.
+
+    Attributes
+    ----------
+    step_seconds : float
+        A step of the network, without the making of its examples, which goes on meanwhile.
+    weights_bytes, save_bytes : int
+        On disk: the trained network; what is saved to go on from.
+    memory_bytes : int or None
+        The most that the process held, or on a GPU the most that lay there; None where the system does not say.
+    """
+
+    step_seconds: float
+    weights_bytes: int
+    save_bytes: int
+    memory_bytes: int | None
+
+
+def try_out(config, steps=3):
+    """Take a few training steps with random spectrograms, to foretell what training takes on this machine.
+
+    They are taken in a process of their own, which gives all memory back, and may run out of it without harm.
+
+    Parameters
+    ----------
+    config : dict
+        As `config.read` gives it.
+    steps : int
+        How many to time, from 1; the median counts.
+
+    Returns
+    -------
+    Trial or None
+        None, and a warning, where the network does not fit into memory.
+
+    Raises
+    ------
+    SettingError
+        When `steps` is not possible.
+    """
+    if not (type(steps) is int and steps >= 1):
+        raise SettingError(f"steps = {steps!r} is not possible: give a whole number from 1.")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            trial = pool.submit(_trial, config, steps).result()
+        except BrokenProcessPool:  # the system ends a process that takes more than there is
+            trial = None
+    if trial is None:
+        log.warning("A step of %d examples does not fit into this machine's memory.", config["batch_size"])
+    return trial
+
+
+def _trial(config, steps):
+    unet.start_tensorflow()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    try:
+        model = compiled(config)
+        seconds = [_seconds_of_a_step(model, *_random_batch(config)) for _ in range(steps + 1)]
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        return None
+    return Trial(
+        statistics.median(seconds[1:]),  # the first also compiles the network
+        sum(np.asarray(weight).nbytes for weight in model.weights),
+        sum(np.asarray(variable).nbytes for variable in _variables(model)),
+        _most_memory(tf),
+    )
+
+
+def _random_batch(config):
+    n_channels = 1 if unet.hears_one_channel(config) else config["n_channels"]
+    shape = (config["batch_size"], config["muscomp"]["crop_frames"], config["F"], n_channels)
+    instruments = np.random.default_rng(0).random((*shape, len(config["instrument_list"])), np.float32)
+    return instruments.sum(axis=-1), instruments
+
+
+def _seconds_of_a_step(model, mix, instruments):
+    began = time.perf_counter()
+    float(model.train_on_batch(mix, instruments))
+    return time.perf_counter() - began
+
+
+def _most_memory(tf):
+    if tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    status = Path("/proc/self/status")
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) if status.is_file() else None

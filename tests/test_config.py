@@ -1,8 +1,9 @@
 import json
 
+import pandas as pd
 import pytest
 
-from muscomp_lib import config, instruments
+from muscomp_lib import config, instruments, training
 from muscomp_lib.errors import MissingError, SettingError
 
 SPLEETER_KEYS = [
@@ -56,8 +57,8 @@ def good(**changes):
     return made
 
 
-def meaning(of, **changes):
-    return config.explain(good(**changes)).set_index("key").loc[of, "meaning"]
+def meaning(of, tables=None, trial=None, **changes):
+    return config.explain(good(**changes), tables, trial).set_index("key").loc[of, "meaning"]
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -197,6 +198,60 @@ def test_the_size_of_spleeters_networks_is_told():
 
 
 def test_spleeters_cache_is_foretold():
-    twelve = good(instrument_list=instruments.names(), n_chunks_per_song=1)
-    told = config.explain(twelve).set_index("key").loc["n_chunks_per_song", "meaning"]
-    assert "23 MB" in told  # 23.7 MB were measured
+    told = meaning("n_chunks_per_song", instrument_list=instruments.names(), n_chunks_per_song=1)
+    assert "23 MB of disk per song" in told  # 23.7 MB were measured
+    music = {"train": songs([240.0] * 1500), "validation": songs([240.0])}
+    told = meaning("n_chunks_per_song", music, instrument_list=instruments.names())
+    assert "That is 1.4 TB for your 1500 song(s)" in told
+    music["train"] = songs([10.0] * 1500)  # a chunk is not longer than its song
+    told = meaning("n_chunks_per_song", music, instrument_list=instruments.names())
+    assert "That is 688 GB for your 1500 song(s)" in told
+
+
+def songs(durations):
+    """A table of notebook 03, as far as it matters here."""
+    return pd.DataFrame({"duration": durations})
+
+
+def test_the_users_own_music_is_told():
+    music = {"train": songs([600.0, 3000.0]), "validation": songs([90.0])}
+    assert "2 song(s), 1 h 0 min of music" in meaning("train_csv", music)
+    assert "1 song(s), 2 min of music" in meaning("validation_csv", music)
+    assert "heard 660.5 times" in meaning("train_max_steps", music)
+    assert "heard 2.0 times" in meaning("train_max_steps", music, train_max_steps=303, batch_size=8)
+
+
+def test_what_a_trial_took_becomes_the_time_of_the_training():
+    trial = training.Trial(step_seconds=0.24, weights_bytes=2_300_000, save_bytes=9_200_000, memory_bytes=3_100_000_000)
+    assert "A step takes 0.24 s, so all of them take about 13 h 20 min on this" in meaning(
+        "train_max_steps", None, trial
+    )
+    assert "it takes 2.3 MB of disk" in meaning("model.type", None, trial)
+    assert "A save takes 9.2 MB" in meaning("save_checkpoints_steps", None, trial)
+    assert "3.1 GB of memory" in meaning("batch_size", None, trial)
+    silent = training.Trial(step_seconds=1.0, weights_bytes=1, save_bytes=1, memory_bytes=None)
+    assert "of memory" not in meaning("batch_size", None, silent)
+    assert "2 days 7 h" in meaning("train_max_steps", None, silent)
+
+
+def test_the_memory_of_a_batch_counts_what_the_network_hears():
+    assert "12 s of sound, 59 MB of spectrograms" in meaning("batch_size")  # 13 instruments, mix, two channels
+    assert "29 MB of spectrograms" in meaning("batch_size", model__type="muscomp.shared_unet")
+    assert "whole segments, 235 MB, and keeps 3.8 GB" in meaning("batch_size")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.256, "0.26 s"), (3, "3 s"), (59.4, "59 s"), (100, "2 min"), (3599, "1 h 0 min"), (4800, "1 h 20 min"),
+     (47.9 * 3600, "47 h 54 min"), (76 * 3600, "3 days 4 h")],
+)  # fmt: skip
+def test_a_time_is_told_in_words(seconds, words):
+    assert config.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "words"),
+    [(400, "0.4 kB"), (9949, "9.9 kB"), (9951, "10 kB"), (999_600, "1.0 MB"), (2.5e10, "25 GB"), (1.42e12, "1.4 TB")],
+)
+def test_a_size_is_told_in_words(n_bytes, words):
+    assert config.size(n_bytes) == words

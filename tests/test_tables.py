@@ -219,6 +219,7 @@ def test_filters_go_into_the_network_parameters(root):
         ({"name": "../mine"}, "name = '../mine'"),
         ({"residual": "yes"}, "residual = 'yes'.*target or drop"),
         ({"sum_checks": -1}, "sum_checks = -1"),
+        ({"time_steps": 0.5}, "time_steps = 0.5.*0 for none"),
         ({"batch_size": 0}, "notebook 03: batch_size = 0"),
         ({"crop_frames": 100}, "crop_frames = 100.*multiple of 64"),
         ({"model_type": "unet.deep"}, "model.type.*unet.deep.*muscomp.shared_unet"),

@@ -1,9 +1,12 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 import tiny_prepared
 from killing import run, run_and_kill, snapshot
 
-from muscomp_lib import config, dataset, separation, training
+from muscomp_lib import config, dataset, separation, training, unet
 from muscomp_lib.errors import MissingError, SettingError
 
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -132,3 +135,33 @@ def test_a_network_of_our_own_is_not_trained_by_spleeter(tmp_path):
     root = tiny_prepared.write(tmp_path)
     with pytest.raises(SettingError, match="a network of our own"):
         training.train("tiny", root, engine="spleeter")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"model": SPLEETERS}], ids=["muscomp.shared_unet", "unet.unet"])
+def test_a_trial_foretells_the_files_of_a_training(tmp_path, changes):
+    root = tiny_prepared.write(tmp_path, train_max_steps=1, **changes)
+    found = config.read(root.configs / "tiny.json")
+    trial = training.try_out(found, steps=1)
+    folder = training.train("tiny", root)
+    held = unet.read_arrays(folder / "checkpoint.npz")
+    assert trial.save_bytes == sum(array.nbytes for name, array in held.items() if name != "step")
+    built = unet.build(found | {"n_channels": 1} if unet.hears_one_channel(found) else found)
+    assert trial.weights_bytes == 4 * built.count_params()
+    assert trial.step_seconds > 0
+    assert trial.memory_bytes is None or trial.memory_bytes > trial.save_bytes
+    assert "about" in config.explain(found, trial=trial).set_index("key").loc["train_max_steps", "meaning"]
+
+
+def test_a_trial_that_the_system_ends_is_no_trial_and_harms_nothing(tmp_path, monkeypatch, caplog):
+    found = config.read(tiny_prepared.write(tmp_path).configs / "tiny.json")
+    monkeypatch.setattr(training, "_trial", _killed)
+    assert training.try_out(found) is None
+    assert "2 examples does not fit into this machine's memory" in caplog.text
+    assert config.explain(found, trial=None) is not None
+    with pytest.raises(SettingError, match="steps = 0"):
+        training.try_out(found, steps=0)
+
+
+def _killed(config, steps):
+    os.kill(os.getpid(), signal.SIGKILL)
