@@ -297,6 +297,7 @@ def test_copies_lie_in_many_folders_and_equal_names_do_not_meet(tmp_path, cache)
         assert mount.near(tmp_path / f"Track{number}" / "mix.flac").read_bytes() == b"%4d" % number
     assert len(files(cache)) == 40
     assert len(list(cache.iterdir())) > 20
+    assert all(folder.is_dir() for folder in cache.iterdir())
 
 
 def test_threads_and_processes_may_copy_the_same_file_at_once(tmp_path, cache):
@@ -314,6 +315,13 @@ def test_threads_and_processes_may_copy_the_same_file_at_once(tmp_path, cache):
     copies |= {Path(process.communicate()[0].strip()) for process in processes}
     assert files(cache) == list(copies)
     assert copies.pop().read_bytes() == path.read_bytes()
+
+
+def test_a_file_that_fails_in_passing_is_copied_all_the_same(tmp_path, cache, monkeypatch):
+    (tmp_path / "a.flac").write_bytes(b"sound")
+    failing, stat = Failing(errno.EIO), os.stat
+    monkeypatch.setattr(mount.os, "stat", lambda *given, **named: failing() or stat(*given, **named))
+    assert mount.near(tmp_path / "a.flac").is_relative_to(cache)
 
 
 def test_a_cache_leaves_room_on_its_disk(tmp_path, cache, monkeypatch):
@@ -365,6 +373,10 @@ def test_over_a_mount_that_fails_every_sample_is_right(tmp_path, mounted, share,
                 assert audio.info(there.path / f"a.{suffix}") == audio.info(source / f"a.{suffix}")
         assert set(mount.listing(there.path)) == {*(f"a.{suffix}" for suffix in suffixes), "metadata.yaml"}
         assert mount.read_text(there.path / "metadata.yaml") == "UUID: a"
+        (source / "stems").mkdir()
+        for number in range(100):
+            (source / "stems" / str(number)).touch()
+        assert len(mount.listing(there.path / "stems")) == 100
         mount.check_mounted(there.path)
         assert there.counts()["failed"] > 0
 
@@ -384,6 +396,7 @@ def test_what_ffmpeg_decodes_over_a_mount_that_fails_is_whole_or_refused(tmp_pat
         monkeypatch.setenv(mount.CACHE, str(tmp_path / "cache"))
         monkeypatch.setattr(mount, "KEPT_FREE", 0)
         np.testing.assert_array_equal(audio.read(there.path / "a.m4a")[0], expected)
+        assert len(files(tmp_path / "cache")) == 1
         monkeypatch.delenv(mount.CACHE)
         monkeypatch.setattr(mount, "PAUSES", (0,))
         there.fail(0.6)
