@@ -14,7 +14,7 @@ from muscomp_lib.errors import MissingError, SettingError
 
 SETTINGS = tables.Settings(instruments=musdb.INSTRUMENTS, crop_frames=64)
 HOSTILE = ["-n 'quoted', \"doubly\" & more", "Beyoncé – 100% $HOME; 東京 #1", "NA", "100%d {x} [y]"]
-PITCHES = dict(zip(musdb.STREAMS, (100.0, 220.0, 330.0, 440.0, 550.0), strict=True))  # Hz
+PITCHES = {"mixture": 100, "drums": 220, "bass": 330, "other": 440, "vocals": 550}  # Hz; in the order of MUSDB18
 
 
 @pytest.fixture
