@@ -15,7 +15,7 @@ import yaml
 
 from muscomp_lib.errors import MissingError, SettingError
 
-PATHS = ("root", "song", "out")  # parameters that are paths: taken literally, relative to the caller's folder
+PATHS = ("root", "song", "out", "musdb")  # parameters that are paths: taken literally, relative to the caller's folder
 
 
 class Loader(yaml.SafeLoader):

@@ -20,6 +20,7 @@ from muscomp_lib.drive import written_whole
 SAMPLE_RATE = 44100  # Hz: Slakh's, and Spleeter's
 PEAK_DB = -1.0  # Slakh's `target_peak`: no prepared file exceeds it
 INT16_SCALE = 32768  # the integer that 1.0 stands for
+FLAC_LEVEL = 0.5  # as small as the default, 0.625, in four fifths of its time (measured on music with equal channels)
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so nothing shorter has a loudness
 
 
@@ -105,7 +106,8 @@ def write(path, waveform, sample_rate):
     """
     encoded = io.BytesIO()  # in memory first: a full disk is then one plain OSError, not a silent short file
     kind = Path(path).suffix.lstrip(".").upper()
-    soundfile.write(encoded, to_int16(waveform), sample_rate, format=kind, subtype="PCM_16")
+    options = {"compression_level": FLAC_LEVEL} if kind == "FLAC" else {}
+    soundfile.write(encoded, to_int16(waveform), sample_rate, format=kind, subtype="PCM_16", **options)
     with written_whole(path) as part:
         part.write_bytes(encoded.getbuffer())
 
@@ -114,8 +116,9 @@ def to_int16(waveform):
     """Floats in [-1, 1] as int16, rounded and limited to full scale; int16 stays as it is."""
     if waveform.dtype == np.int16:
         return waveform
-    scaled = np.rint(waveform * INT16_SCALE)
-    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
+    scaled = waveform * INT16_SCALE
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled).astype(np.int16)
 
 
 def to_float(waveform):

@@ -36,12 +36,12 @@ def _found(look, path):
     """
     try:
         return look(path)
-    except AudioError as error:
-        return {"problem": str(error)}
     except DiskFullError:
         raise
-    except OSError as error:
-        return {"problem": f"{path} cannot be read ({error.strerror or error}).", "passing": True}
+    except OSError as error:  # also UnreachableError: the disk fails, and the file may be sound
+        return {"problem": str(error), "passing": True}
+    except AudioError as error:
+        return {"problem": str(error)}
 
 
 def _header(path):

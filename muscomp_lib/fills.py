@@ -101,7 +101,6 @@ def draw(root, stems, tracks, fills, settings):
             gain_db = level.difference(track, source.track)
             offset = source.draw_offset(frames, settings.sample_rate, rng)
             rows.append((track, instrument, source.track, source.stems, offset, gain_db))
-    journal.close()
     return pd.DataFrame(rows, columns=list(SYNTHESIS_COLUMNS)).astype(SYNTHESIS_COLUMNS), notes
 
 

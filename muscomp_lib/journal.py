@@ -13,6 +13,7 @@ line that a killed process left half-written is passed over.
 import json
 import os
 import socket
+import threading
 
 from muscomp_lib import drive
 
@@ -29,8 +30,8 @@ class Journal:
 
     def __init__(self, root):
         self._folder = root.journal
-        self._known = {}
-        self._file = None
+        self._known, self._file = {}, None
+        self._writing = threading.Lock()
         for path in self._files():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._remember(line)
@@ -71,14 +72,17 @@ class Journal:
         What has a key `passing` is remembered by this object alone: the next run shall look again.
         """
         self._known[path, kind] = (seen, found)
-        if "passing" in found:
-            return
+        if "passing" not in found:
+            with self._writing:
+                self._own_file().write(_line(path, kind, seen, found))
+
+    def _own_file(self):
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             own = f"{socket.gethostname()}-{os.getpid()}.jsonl"
             self._file = (self._folder / own).open("a", encoding="utf-8", buffering=1)
             self._file.write("\n")  # an earlier process of this number may have been killed within a line
-        self._file.write(_line(path, kind, seen, found))
+        return self._file
 
     def compact(self):
         """Bring all into one file. No other process may be writing: only notebook 01 does this."""
@@ -95,10 +99,12 @@ class Journal:
                 path.unlink()
 
     def close(self):
-        """Close this process' own file."""
+        """Close this process' own file; happens of itself when the journal is not used any more."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    __del__ = close
 
 
 def _line(path, kind, seen, found):

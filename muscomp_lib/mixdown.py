@@ -30,6 +30,7 @@ from muscomp_lib.instruments import MIX
 
 RECIPE = "recipe.json"
 FORMATS = ("flac", "wav")
+BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
 SUFFIX = ".flac"
 
 
@@ -56,9 +57,8 @@ class Stems:
 
     def frames(self, paths):
         """Length of the longest of several stems, in samples at the rate asked for."""
-        return max(
-            frames_at(self._sample_rate, self._info(path).frames, self._info(path).sample_rate) for path in paths
-        )
+        infos = list(map(self._info, paths))
+        return max((frames_at(self._sample_rate, info.frames, info.sample_rate) for info in infos), default=0)
 
     def sum(self, paths, start, frames):
         """`frames` samples of the sum of stems from sample `start` on, silence past their ends.
@@ -145,23 +145,38 @@ class Song:
         AudioError, MissingError
             When a stem cannot be read.
         """
-        frames = max(0, self.frames - start if frames is None else min(frames, self.frames - start))
-        if name == MIX:
-            total = sum(self.excerpt(each, start, frames).astype(np.int32) for each in self.files)
-            return total.astype(np.int16)
+        end = self.frames if frames is None else min(start + frames, self.frames)
+        made = np.zeros((max(0, end - start), self.channels), np.int16)
+        for first in range(start, end, BLOCK):
+            frames = min(BLOCK, end - first)
+            made[first - start :][:frames] = (
+                self._mix(first, frames) if name == MIX else self._file(name, first, frames)
+            )
+        return made
+
+    def check(self, name):
+        """Make sure that the stems of a file, or of all for `mix`, can be opened; AudioError, MissingError if not."""
+        for part in self.files.values() if name == MIX else [self.files[name]]:
+            self._stems.frames(part["stems"])
+
+    def _mix(self, start, frames):
+        return sum(self._file(name, start, frames).astype(np.int32) for name in self.files)
+
+    def _file(self, name, start, frames):
+        """A block of a file: int16, shape (frames, 1 or channels)."""
+        if not self.files[name]["stems"]:
+            return np.zeros((frames, 1), np.int16)
         return audio.to_int16(self._sound(name, start, frames) * self.gain)
 
     def _sound(self, name, start, frames):
-        """What a file sounds like before the gain: float32, shape (frames, channels)."""
+        """What a file with stems sounds like before the gain: float32, shape (frames, 1 or channels)."""
         part = self.files[name]
-        if not part["stems"]:
-            return np.zeros((frames, self.channels), np.float32)
         if "offset" not in part:
             sound = self._stems.sum(part["stems"], start, frames)
         else:
             sound = self._looped(part["stems"], part["offset"] + start, frames)
             sound *= np.float32(audio.to_gain(part["gain_db"]))
-        return audio.fit_channels(sound, self.channels)
+        return sound if sound.shape[1] == 1 else audio.fit_channels(sound, self.channels)
 
     def _looped(self, paths, start, frames):
         """`frames` samples of the sum of stems from `start` on, going round at its end."""
@@ -170,19 +185,18 @@ class Song:
             first = start % length
             pieces.append(self._stems.sum(paths, first, min(frames, length - first)))
             start, frames = start + len(pieces[-1]), frames - len(pieces[-1])
-        return np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     @cached_property
     def gain(self):
         """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32."""
         if self._given_gain is not None:
             return np.float32(self._given_gain)
-        total, peak = np.zeros((self.frames, self.channels), np.float32), 0.0
-        for name in self.files:
-            sound = self._sound(name, 0, self.frames)
-            total += sound
-            peak = max(peak, _peak(sound))
-        return _gain(max(peak, _peak(total)), len(self.files))
+        peak, sounding = 0.0, [name for name, part in self.files.items() if part["stems"]]
+        for start in range(0, self.frames, BLOCK):
+            sounds = [self._sound(name, start, min(BLOCK, self.frames - start)) for name in sounding]
+            peak = max(peak, *map(_peak, sounds), _peak(sum(sounds))) if sounds else 0.0
+        return _gain(peak, len(self.files))
 
 
 def _peak(waveform):
@@ -254,14 +268,14 @@ def make(slakh, folder, recipe):
     DiskFullError
     """
     song = Song(slakh, recipe, keep=True)
-    mix = np.zeros((song.frames, song.channels), np.int32)
+    mix = np.zeros((song.frames, song.channels), np.int16)  # the gain keeps it in range
     with written_whole(folder) as part:
         part.mkdir()
         for name in song.files:
             waveform = song.excerpt(name)
             mix += waveform
             audio.write(part / f"{name}.{recipe['format']}", waveform, song.sample_rate)
-        audio.write(part / f"{MIX}.{recipe['format']}", mix.astype(np.int16), song.sample_rate)
+        audio.write(part / f"{MIX}.{recipe['format']}", mix, song.sample_rate)
         (part / RECIPE).write_text(_text(recipe), encoding="utf-8")
 
 

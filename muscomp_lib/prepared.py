@@ -38,7 +38,8 @@ class VirtualFile:
     name: str
 
     def info(self):
-        """Its length, rate and channels."""
+        """Its length, rate and channels; AudioError or MissingError when one of its stems cannot be opened."""
+        self.song.check(self.name)
         return audio.AudioInfo(self.song.frames, self.song.sample_rate, self.song.channels, sixteen_bit=True)
 
     def read(self, start=0, frames=None, dtype="float32"):

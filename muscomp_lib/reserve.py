@@ -266,7 +266,6 @@ def _level(root, recipes, settings):
     jobs = [(root.slakh, recipes[key]) for key in left]
     sizes = [_decoded_bytes(recipe) for _, recipe in jobs]
     parallel.each(_gain, jobs, settings.workers, desc="songs", sizes=sizes, done=note)
-    journal.close()
     found = {key: journal.recall("/".join(key), seen[key], GAIN) or {} for key in recipes}
     if not settings.shard:
         prepared.write_recipes(root, {key: {**recipes[key], **found[key]} for key in recipes if GAIN in found[key]})

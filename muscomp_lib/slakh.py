@@ -88,7 +88,7 @@ def index(root, settings=None):
     settings = settings or Settings()
     drive.clean_parts(root.tables)
     places = _spread(find_tracks(root.slakh), settings.limit)
-    known_bad = {} if (root.slakh / RENDERED_HERE).exists() else _known_bad()
+    known_bad = {} if mount.retried((root.slakh / RENDERED_HERE).exists) else _known_bad()
     source = slakh_rows.Source(root.slakh, settings.taxonomy, known_bad, Journal(root))
     with ThreadPoolExecutor(READERS) as pool:
         looking = pool.map(lambda place: slakh_rows.look(place, source), places)
@@ -178,13 +178,15 @@ def find_tracks(slakh):
 def is_free(slakh):
     """Whether our small data set may be rendered into `slakh`: there is no track, or it is the one begun there."""
     marker = slakh / RENDERED_HERE
-    begun = marker.exists() and marker.read_text().strip() != "null"  # null: tracks from the user's own MIDI files
+    begun = (
+        mount.retried(marker.exists) and mount.read_text(marker).strip() != "null"
+    )  # null: tracks from the user's own MIDI files
     return begun or not any(_walk(slakh, DEEPEST))
 
 
 def _walk(folder, deeper):
     for entry in mount.retried(_entries, folder):
-        if not entry.is_dir() or entry.name.startswith("."):
+        if not mount.retried(entry.is_dir) or entry.name.startswith("."):
             continue
         if TRACK_NAME.fullmatch(entry.name):
             yield Place(Path(entry.path), folder.name if folder.name in SPLITS else "")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from muscomp_lib import audio, dataset
+from muscomp_lib import audio, dataset, prepared
 from muscomp_lib.config import SPLEETER_CHUNK
 from muscomp_lib.errors import AudioError, MissingError, SettingError
 
@@ -57,6 +57,11 @@ def check_table(table, config, root):
     MissingError, SettingError, AudioError
         Of the first thing wrong: the table, the line and the file are named.
     """
+    if prepared.Library(root).virtual:
+        raise SettingError(
+            "The songs are virtual, and Spleeter reads files only. Run notebook 02 with virtual = False, then notebook "
+            "03, and train again."
+        )
     _check_relative(table)
     songs = dataset.read_songs(root, table, config)
     lines = range(2, len(songs) + 2)

@@ -17,14 +17,13 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from muscomp_lib import audio, catalogue, drive, instruments, spleeter_checks
+from muscomp_lib import audio, catalogue, drive, instruments, prepared, spleeter_checks
 from muscomp_lib import config as configs
 from muscomp_lib.errors import AudioError, MissingError, SettingError
 from muscomp_lib.instruments import RESIDUALS
 
 PARTITIONS = ("train", "validation", "test")
 LEARNED = ("train", "validation")  # partitions that are cut into training examples
-SUFFIXES = (".flac", ".wav")
 FRAME_LENGTH, FRAME_STEP = 4096, 1024  # samples: Spleeter's spectrogram
 NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)  # of an instrument: a file, a column, and a name in TensorFlow
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
@@ -202,11 +201,13 @@ def write(root, settings=None):
     settings = settings or Settings()
     drive.clean_parts(root.tables)
     tables, problems = {}, []
-    held_out = {folder.name for name in PARTITIONS if name != "train" for folder in _songs(root, name)}
+    library = prepared.Library(root)
+    songs = {partition: library.songs(partition) for partition in PARTITIONS}
+    held_out = {track for partition in PARTITIONS if partition != "train" for track in songs[partition]}
     for partition in PARTITIONS:
-        rows = _checked(root, partition, settings, held_out if partition == "train" else ())
+        rows = _checked(library, partition, songs[partition], settings, held_out if partition == "train" else ())
         tables[partition] = pd.DataFrame([row for _, row, reason in rows if not reason], columns=_columns(settings))
-        problems += [(partition, folder.name, reason) for folder, _, reason in rows if reason]
+        problems += [(partition, track, reason.replace(f"{root.path}/", "")) for track, _, reason in rows if reason]
     problems = pd.DataFrame(problems, columns=["partition", "track", "reason"])
     for partition in LEARNED:
         _require_songs(root, partition, tables[partition], problems[problems["partition"] == partition])
@@ -217,12 +218,6 @@ def write(root, settings=None):
 
 def _columns(settings):
     return [f"{name}_path" for name in (instruments.MIX, *settings.instrument_list)] + ["duration"]
-
-
-def _songs(root, partition):
-    """The prepared songs of a partition, by name; what a killed run left half-made is not one."""
-    folder = root.prepared / partition
-    return sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
 
 
 def _require_songs(root, partition, table, problems):
@@ -243,24 +238,23 @@ def _require_songs(root, partition, table, problems):
 # ---- looking at one song ----
 
 
-def _checked(root, partition, settings, held_out):
-    """Every song of a partition with its row, or the reason to leave it out: [(folder, row, reason)]."""
-    folders = _songs(root, partition)
-    summed = set(_evenly(folders, settings.sum_checks))
+def _checked(library, partition, songs, settings, held_out):
+    """Every song of a partition with its row, or the reason to leave it out: [(track, row, reason)]."""
+    summed = set(_evenly(list(songs), settings.sum_checks))
 
-    def look(folder):
-        if folder.name in held_out:
-            return folder, None, "it is in validation or test too: run notebook 02 again"
+    def look(track):
+        if track in held_out:
+            return track, None, "it is in validation or test too: run notebook 02 again"
         try:
-            row = _row(root, folder, settings, partition in LEARNED)
-            if folder in summed:
-                _check_sum(root, row)
-            return folder, row, ""
+            row = _row(library, songs[track], settings, partition in LEARNED)
+            if track in summed:
+                _check_sum(library, songs[track])
+            return track, row, ""
         except (AudioError, OSError) as error:
-            return folder, None, str(error).replace(f"{root.path}/", "").rstrip(".")
+            return track, None, str(error).rstrip(".")
 
     with ThreadPoolExecutor(READERS) as pool:
-        return list(tqdm(pool.map(look, folders), total=len(folders), desc=partition, disable=None))
+        return list(tqdm(pool.map(look, songs), total=len(songs), desc=partition, disable=None))
 
 
 def _evenly(items, count):
@@ -270,8 +264,8 @@ def _evenly(items, count):
     return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
 
 
-def _row(root, folder, settings, learned):
-    """A song's row of the table, from the headers of its files.
+def _row(library, files, settings, learned):
+    """A song's row of the table, from the headers of its files (their paths by name).
 
     Raises
     ------
@@ -279,10 +273,9 @@ def _row(root, folder, settings, learned):
         Says what is wrong with the song.
     """
     names = (instruments.MIX, *settings.instrument_list)
-    there = _files(folder)
-    if absent := [name for name in names if name not in there]:
+    if absent := [name for name in names if name not in files]:
         raise AudioError(f"{', '.join(absent)}: no such file. Prepare the song again")
-    infos = {name: audio.info(there[name]) for name in names}
+    infos = {name: prepared.info(library.file(files[name])) for name in names}
     mix = infos[instruments.MIX]
     for name, info in infos.items():
         _check_form(name, info, settings)
@@ -290,12 +283,7 @@ def _row(root, folder, settings, learned):
             raise AudioError(f"{name} has {info.frames} samples, its mix {mix.frames}")
     if learned:
         _check_length(mix, settings)
-    return {f"{name}_path": root.relative(there[name]) for name in names} | {"duration": round(mix.duration, 3)}
-
-
-def _files(folder):
-    """The audio files of a prepared song by name; FLAC where both are there."""
-    return {path.stem: path for suffix in reversed(SUFFIXES) for path in folder.glob(f"*{suffix}")}
+    return {f"{name}_path": files[name] for name in names} | {"duration": round(mix.duration, 3)}
 
 
 def _check_form(name, info, settings):
@@ -320,16 +308,15 @@ def _check_length(mix, settings):
         )
 
 
-def _check_sum(root, row):
-    """Make sure that the instruments and `other`, kept or dropped, sum to the mix exactly, as integers."""
-    paths = {column: root.path / path for column, path in row.items() if column.endswith("_path")}
-    other = root.path / Path(row["mix_path"]).with_name(f"{instruments.OTHER}{Path(row['mix_path']).suffix}")
-    if other.exists():
-        paths[f"{instruments.OTHER}_path"] = other
-    mix, _ = audio.read(paths.pop("mix_path"), dtype="int16")
+def _check_sum(library, files):
+    """Make sure that all files but the mix, whether learned from or not, sum to the mix exactly, as integers."""
+    mix, _ = prepared.read(library.file(files[instruments.MIX]), dtype="int16")
     total = np.zeros(mix.shape, np.int32)
-    for path in paths.values():
-        total += audio.read(path, dtype="int16")[0]
+    for name in files.keys() - {instruments.MIX}:
+        waveform, _ = prepared.read(library.file(files[name]), dtype="int16")
+        if waveform.shape != mix.shape:
+            raise AudioError(f"{name} has another length or number of channels than its mix")
+        total += waveform
     if wrong := int(np.count_nonzero(np.any(total != mix, axis=1))):
         raise AudioError(f"its instruments do not sum to its mix: {wrong} of {len(mix)} samples differ")
 
@@ -354,17 +341,17 @@ def activity(root, table, limit=20):
         By instrument, 0 to 1: the share of seconds that are louder than -60 dB. NaN for a table without songs.
     """
     columns = [column for column in table if column.endswith("_path") and column != "mix_path"]
-    rows = _evenly(list(table.index), limit)
+    rows, library = _evenly(list(table.index), limit), prepared.Library(root)
     with ThreadPoolExecutor(READERS) as pool:
-        paths = [root.path / table.at[row, column] for column in columns for row in rows]
-        shares = np.reshape(list(pool.map(_sounding, paths)), (len(columns), len(rows)))
+        files = [library.file(table.at[row, column]) for column in columns for row in rows]
+        shares = np.reshape(list(pool.map(_sounding, files)), (len(columns), len(rows)))
     names = [column.removesuffix("_path") for column in columns]
     return pd.Series(shares.mean(axis=1) if rows else np.nan, index=names)
 
 
-def _sounding(path):
+def _sounding(file):
     """Share of a file's whole seconds that are louder than `AUDIBLE_DB`."""
-    waveform, rate = audio.read(path)
+    waveform, rate = prepared.read(file)
     seconds = waveform[: max(len(waveform) // rate, 1) * rate]
     blocks = np.array_split(seconds, max(len(waveform) // rate, 1))
     return np.mean([np.sqrt(np.mean(np.square(block))) > audio.to_gain(AUDIBLE_DB) for block in blocks])
