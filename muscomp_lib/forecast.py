@@ -107,7 +107,7 @@ def _try(root, stems, settings):
         excerpts = {name: song.excerpt(name, (length - frames) // 2, frames) for name in (*recipe["files"], MIX)}
         if not settings.virtual:
             for name, waveform in excerpts.items():
-                audio.write(Path(folder) / f"{name}.{settings.format}", waveform, rate)
+                audio.write(Path(folder) / f"{name}.{settings.file_format}", waveform, rate)
         took = time.perf_counter() - began
         n_bytes = sum(path.stat().st_size for path in Path(folder).iterdir())
     tried = len(excerpts) * frames / rate  # seconds of files

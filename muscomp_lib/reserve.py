@@ -64,8 +64,8 @@ class Settings:
         Of the songs, in Hz.
     channels : int
         Of the songs: 1 or 2.
-    format : {"flac", "wav"}
-        Of the files.
+    file_format : {"flac", "wav"}
+        Of the songs.
     limit : int, optional
         At most so many songs per partition.
     shard : str, optional
@@ -84,7 +84,7 @@ class Settings:
     virtual: bool = False
     sample_rate: int = audio.SAMPLE_RATE
     channels: int = 2
-    format: str = "flac"
+    file_format: str = "flac"
     limit: int | None = None
     shard: str | None = None
     workers: int | None = None
@@ -103,7 +103,7 @@ class Settings:
             "fill": (lambda value: type(value) is bool, "True or False"),
             "virtual": (lambda value: type(value) is bool, "True or False"),
             "residual": (lambda value: value in RESIDUALS, f"one of {', '.join(RESIDUALS)}"),
-            "format": (lambda value: value in mixdown.FORMATS, f"one of {', '.join(mixdown.FORMATS)}"),
+            "file_format": (lambda value: value in mixdown.FORMATS, f"one of {', '.join(mixdown.FORMATS)}"),
             "channels": (lambda value: type(value) is int and value in (1, 2), "1 or 2"),
             "sample_rate": (lambda value: _is_whole(value, lowest, highest), f"Hz from {lowest} to {highest}"),
             "shard": (
@@ -307,7 +307,7 @@ def _recipes(stems, tracks, synthesis, settings):
     for row in synthesis.itertuples():
         paths = [path[row.reserve_track, stem] for stem in row.reserve_stems.split(fills.JOINT)]
         filled[row.track, row.instrument] = {"stems": paths, "offset": row.offset, "gain_db": row.gain_db}
-    form = {"sample_rate": settings.sample_rate, "channels": settings.channels, "format": settings.format}
+    form = {"sample_rate": settings.sample_rate, "channels": settings.channels, "format": settings.file_format}
     if settings.virtual:
         del form["format"]
     recipes = {}

@@ -131,7 +131,7 @@ def test_a_path_that_no_recipe_knows_is_told_with_what_to_run(virtual):
 
 
 def test_wav_and_mono_are_as_exact_as_flac_and_stereo(root):  # noqa: F811
-    reserve.fill(root, reserve.Settings(workers=1, limit=1, format="wav", channels=1))
+    reserve.fill(root, reserve.Settings(workers=1, limit=1, file_format="wav", channels=1))
     for folder in folders(root):
         assert {path.suffix for path in folder.iterdir()} == {".wav", ".json"}
         assert audio.info(folder / "mix.wav").channels == 1

@@ -141,7 +141,7 @@ def test_nothing_is_reserved_when_nothing_is_to_be_filled():
     [
         {"reserve_share": 0.7}, {"validation_share": -0.1}, {"test_share": "a"}, {"seed": -1}, {"seed": 1.5},
         {"limit": 0}, {"workers": "two"}, {"residual": "keep"}, {"fill": 1}, {"reserve_stems": -1}, {"virtual": "yes"},
-        {"sample_rate": 4000}, {"sample_rate": 44100.0}, {"channels": 3}, {"channels": True}, {"format": "mp3"},
+        {"sample_rate": 4000}, {"sample_rate": 44100.0}, {"channels": 3}, {"channels": True}, {"file_format": "mp3"},
         {"shard": "3/2"}, {"shard": "0/2"}, {"shard": 2}, {"shard": "1/2 "},
     ],
 )  # fmt: skip
