@@ -116,8 +116,8 @@ class _Reserve:
 
     First each partition that lacks an instrument somewhere gets a song that has it, the rarest instrument first;
     `supply` goes on until there are enough stems of each instrument, again the rarest first; then `top_up` adds songs
-    up to the wanted share, for the partition with most songs per reserve song. Train always keeps a song of each
-    instrument it has.
+    up to the wanted share, of every instrument alike, for the partition with most songs per reserve song. Train always
+    keeps a song of each instrument it has.
     """
 
     def __init__(self, partitions, stems, order):
@@ -170,11 +170,16 @@ class _Reserve:
         return max(PREPARED, key=lambda name: self.lacks.get((name, instrument), 0) / (1 + able[name]))
 
     def top_up(self, wanted):
+        """Choose songs up to `wanted`, so that of every instrument about the same share is in the reserve."""
+        everything = self.stems.loc[[*self.free, *self.chosen]].sum()
+        target = (everything * wanted / max(1, len(self.free) + len(self.chosen))).clip(lower=1)
         while len(self.chosen) < wanted and len(spare := self._spare()):
             given = Counter(self.chosen.values())
             name = max(PREPARED, key=lambda name: self.sizes[name] / (1 + given[name]))
             already = self.has.loc[[song for song, fills in self.chosen.items() if fills == name]].sum()
-            self._take((self.has.loc[spare] / (1 + already)).sum(axis=1).idxmax(), name)
+            short = 1 - self.stems.loc[list(self.chosen)].sum() / target  # below zero: there is more than the share
+            worth = short.where(short < 0, short / (1 + already))
+            self._take((self.has.loc[spare] * worth).sum(axis=1).idxmax(), name)
 
     def _take(self, song, name):
         self.chosen[song] = name

@@ -64,6 +64,8 @@ def look(place, source):
     Looked
     """
     top, stems, midi = (_listing(place.folder / part, source.slakh) for part in ("", "stems", "MIDI"))
+    if not top:  # it was there a moment ago
+        mount.check_mounted(source.slakh)
     files = {file: top[file] for file in [_file_of("mix", top)] if file}
     files |= {f"stems/{name}": stat for name, stat in stems.items() if Path(name).suffix in SUFFIXES}
     where = place.folder.relative_to(source.slakh).as_posix()

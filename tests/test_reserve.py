@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import tiny_slakh
 
-from muscomp_lib import audio, catalogue, drive, fills, instruments, mixdown, partitions, reserve, slakh
-from muscomp_lib.errors import DiskFullError, MissingError, SettingError
+from muscomp_lib import audio, catalogue, drive, fills, instruments, mixdown, mount, partitions, reserve, slakh
+from muscomp_lib.errors import DiskFullError, MissingError, MountLostError, SettingError
 from muscomp_lib.journal import Journal
 
 NAMES = instruments.names()
@@ -122,6 +122,52 @@ def test_rare_instruments_are_shared_out_and_the_last_song_stays_in_train():
     given = reserve.reserve_for(tracks_table(rows))
     assert sorted(given[given.index.isin([f"Track{n:05d}" for n in range(20, 24)])]) == ["test", "train", "validation"]
     assert tracks.loc["Track00030", "partition"] == "train"
+
+
+def slakhs_tracks(seed):
+    """A table like Slakh2100's: as many tracks and copies, and each instrument in as many as in the real one."""
+    rng = np.random.default_rng(seed)
+    splits = ["train"] * 1289 + ["validation"] * 270 + ["test"] * 151 + ["omitted"] * 390
+    counts = (96, 56, 604, 203, 777, 424, 295, 151, 664, 287, 66, 1500)  # stems in 1500 train tracks
+    rows = [
+        (
+            f"Track{n:05d}",
+            split,
+            f"song {n}",
+            {name for name, count in zip(NAMES, counts, strict=True) if rng.random() < count / 1500},
+        )
+        for n, split in enumerate(splits)
+    ]
+    for n in rng.choice(2100, 698, replace=False):
+        rows[n] = (*rows[n][:2], f"song {rng.integers(2100)}", rows[n][3])
+    return tracks_table(rows)
+
+
+def test_on_a_data_set_like_slakh_the_reserve_holds_what_is_wanted_and_nothing_leaks():
+    tracks = slakhs_tracks(0)
+    settings = reserve.Settings(reserve_stems=12)
+    drawn = reserve.partition(tracks, settings)
+    supply = partitions.supply(drawn, settings).set_index("instrument")
+    assert (supply["missing"] == 0).all()
+    assert (supply["reserve"] >= 12).all()
+    assert (supply["train"] >= 1.5 * supply["reserve"]).all(), "rare instruments are not taken from train"
+    used = drawn[drawn["partition"] != ""]
+    assert (used.groupby("uuid")["partition"].nunique() == 1).all()
+    assert (drawn.loc[drawn["split"] == "test", "partition"] == "test").all()
+
+
+def test_what_the_reserve_lacks_is_told_and_train_keeps_two_thirds():
+    rows = [(f"Track{n:05d}", "train", f"own {n}", NAMES[:1] if n < 9 else NAMES[1:]) for n in range(60)]
+    rows += [("Track00070", "validation", "own 70", NAMES), ("Track00071", "test", "own 71", NAMES)]
+    settings = reserve.Settings(reserve_share=0.05, reserve_stems=8)
+    drawn = reserve.partition(tracks_table(rows), settings)
+    supply = partitions.supply(drawn, settings).set_index("instrument")
+    assert supply.loc[NAMES[0], ["train", "reserve", "missing"]].tolist() == [6, 3, 5]
+    assert supply.loc[NAMES[1], "reserve"] >= 8 and supply.loc[NAMES[1], "missing"] == 0
+    fewer = reserve.Settings(reserve_share=0.05, reserve_stems=0)
+    assert (reserve.partition(tracks_table(rows), fewer)["partition"] == "reserve").sum() < len(
+        drawn[drawn["partition"] == "reserve"]
+    )
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_another():
@@ -491,7 +537,70 @@ def test_a_full_disk_in_a_worker_process_is_the_same_error(root, tmp_path):
         subprocess.run(["umount", tmp_path / "full"], check=True)
 
 
+# ---- in shards ----
+
+
+@pytest.mark.parametrize("order", [("1/3", "2/3", "3/3"), ("3/3", "1/3", "3/3", "2/3", "2/3"), ("2/3",)])
+def test_shards_in_any_order_and_a_run_that_joins_them_give_the_same_bytes_as_one_run(root, filled, order):
+    before = (root.tables / "tracks.csv").read_bytes()
+    for shard in order:
+        reserve.fill(root, reserve.Settings(workers=1, shard=shard))
+    assert (root.tables / "tracks.csv").read_bytes() == before, "a shard writes songs, no table"
+    kept = {folder: folder.stat().st_ino for folder in prepared(root)}
+    assert len(kept) == (len(prepared(filled)) if len(order) > 1 else len(prepared(filled)[1::3]))
+    reserve.fill(root, ONE)
+    assert digests(root) == digests(filled)
+    assert all(folder.stat().st_ino == inode for folder, inode in kept.items()), "the run that joins makes nothing anew"
+
+
+def test_a_shard_disturbs_no_other_that_is_at_work(root):
+    theirs = root.prepared / "train" / ".part-elsewhere-77-Track00001"
+    theirs.mkdir(parents=True)
+    synthesis = reserve.fill(root, reserve.Settings(workers=1, shard="1/4"))
+    mine = [folder.name for folder in prepared(root)]
+    assert "Track00001" not in mine and theirs.exists()
+    ours = root.prepared / "train" / f".part-elsewhere-77-{mine[0]}"
+    ours.mkdir()
+    reserve.fill(root, reserve.Settings(workers=1, shard="1/4"))
+    assert theirs.exists() and not ours.exists(), "what a killed run of this shard left is removed"
+    assert set(synthesis["track"]) > set(mine), "the whole table is known to every shard"
+
+
+def test_shards_at_the_same_time_end_in_the_same_files(root, filled, tmp_path):
+    script = tmp_path / "shard.py"
+    script.write_text(FILL.replace("workers=int(sys.argv[2])", "workers=1, shard=sys.argv[2]"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    shards = [
+        subprocess.Popen([sys.executable, str(script), str(root.path), shard], env=environment)
+        for shard in ("1/2", "2/2", "2/2")  # one of them twice
+    ]
+    assert [shard.wait() for shard in shards] == [0, 0, 0]
+    reserve.fill(root, ONE)
+    assert digests(root) == digests(filled)
+
+
 # ---- bad input ----
+
+
+def test_a_lost_disk_stops_the_run_and_no_song_is_left_out_for_it(root, indexed, filled, monkeypatch):
+    with_own_slakh(root, indexed)
+    monkeypatch.setattr(mount, "PAUSES", ())
+    make, made = mixdown.make, []
+
+    def make_then_lose(slakh, folder, recipe):
+        if made:
+            root.slakh.rename(root.path / "gone")  # unmounted in the middle of the run
+        made.append(folder)
+        make(slakh, folder, recipe)
+
+    monkeypatch.setattr(mixdown, "make", make_then_lose)
+    with pytest.raises(MountLostError, match="run the same again"):
+        reserve.fill(root, ONE)
+    assert len(prepared(root)) == 1
+    (root.path / "gone").rename(root.slakh)
+    monkeypatch.setattr(mixdown, "make", make)
+    reserve.fill(root, ONE)
+    assert digests(root) == digests(filled)
 
 
 def with_own_slakh(root, source):

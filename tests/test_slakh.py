@@ -1,12 +1,14 @@
 import errno
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from killing import run, run_and_kill, snapshot, whole_or_absent
 from tiny_slakh import truncate, write_track
 
-from muscomp_lib import catalogue, drive, instruments, slakh
-from muscomp_lib.errors import DiskFullError, MissingError, SettingError
+from muscomp_lib import audio, catalogue, drive, examination, instruments, mount, slakh
+from muscomp_lib.errors import DiskFullError, MissingError, MountLostError, SettingError
 
 GUITAR = {"program": 30, "seconds": 1.0}
 DRUMS = {"program": 128, "seconds": 1.0, "noise": True}
@@ -186,6 +188,116 @@ def test_known_bad_stems_are_marked_in_slakh_and_not_in_what_we_rendered(root):
     assert one(stems, track="Track00357", stem="S03")["status"] == "ok"
 
 
+FULL = slakh.Settings(verify="full", workers=1)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that are opened from now on."""
+    seen = []
+    monkeypatch.setattr(audio, "info", lambda path, real=audio.info: seen.append(path.name) or real(path))
+    monkeypatch.setattr(mount, "read_text", lambda path, real=mount.read_text: seen.append(path.name) or real(path))
+    return seen
+
+
+def test_a_second_run_opens_only_what_has_changed(root, opened):
+    for number in (1, 2):
+        folder = write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR, "S01": DRUMS})
+    before = slakh.index(root)
+    assert sorted(opened) == sorted(["S00.flac", "S01.flac", "mix.flac", "metadata.yaml"] * 2)
+    opened.clear()
+    for again, table in zip(slakh.index(root), before, strict=True):
+        pd.testing.assert_frame_equal(again, table)
+    assert opened == []
+    truncate(folder / "stems" / "S01.flac")
+    stems, _ = slakh.index(root)
+    assert opened == ["S01.flac"]
+    assert one(stems, track="Track00002", stem="S01")["status"] == "unreadable"
+    opened.clear()
+    assert one(slakh.index(root, slakh.Settings(taxonomy="families"))[0], track="Track00001", stem="S00") is not None
+    assert opened == [], "another taxonomy needs no other look at the files"
+
+
+def test_decoding_finds_what_headers_do_not_tell(root):
+    folder = write_track(
+        root.slakh, "", "Track00001", {f"S0{n}": {**GUITAR, "seconds": 4.0} for n in range(4)}, suffix=".wav"
+    )
+    wave = audio.read(folder / "stems" / "S01.wav")[0]
+    wave[-5:] = np.nan
+    soundfile.write(folder / "stems" / "S01.wav", wave, 44100, subtype="FLOAT")
+    soundfile.write(folder / "stems" / "S02.wav", np.zeros_like(wave), 44100, subtype="PCM_16")
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, len(wave))
+    soundfile.write(folder / "stems" / "S03.flac", noise, 44100, subtype="PCM_16")
+    (folder / "stems" / "S03.wav").unlink()
+    held = bytearray((folder / "stems" / "S03.flac").read_bytes())
+    held[len(held) // 3 : len(held) // 2] = bytes(len(held) // 2 - len(held) // 3)
+    (folder / "stems" / "S03.flac").write_bytes(held)
+    assert set(slakh.index(root)[0]["status"]) == {"ok"}
+    stems, tracks = slakh.index(root, FULL)
+    assert list(stems["status"]) == ["ok", "unreadable", "silent", "unreadable"]
+    assert "no numbers, first in second 3" in stems.loc[1, "note"]
+    assert tracks.loc[0, "Distortion_Guitar"] == 1
+    again, _ = slakh.index(root)
+    assert list(again["status"]) == list(stems["status"]), "what was found is not forgotten"
+
+
+def test_a_full_reading_that_was_stopped_goes_on_where_it_was(root, monkeypatch):
+    for number in range(5):
+        write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR})
+    decoded, real = [], examination._sound
+
+    def stop_after_four(path):
+        if len(decoded) == 4:
+            raise KeyboardInterrupt
+        decoded.append(path)
+        return real(path)
+
+    monkeypatch.setattr(examination, "_sound", stop_after_four)
+    with pytest.raises(KeyboardInterrupt):
+        slakh.index(root, FULL)
+    monkeypatch.setattr(examination, "_sound", lambda path: decoded.append(path) or real(path))
+    stems, _ = slakh.index(root, FULL)
+    assert len(decoded) == len(set(decoded)) == 10
+    assert (stems["status"] == "ok").all()
+
+
+def test_two_workers_find_the_same_as_one(tmp_path):
+    made = []
+    for workers in (1, 2):
+        root = drive.open_root(tmp_path / str(workers))
+        for number in range(3):
+            spec = {**DRUMS, "frequency": number, "truncated": number == 1}
+            write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR, "S01": spec})
+        slakh.index(root, slakh.Settings(verify="full", workers=workers))
+        made.append(snapshot(root.tables))
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("names", [("S00", "S 00;1"), ("S00", "Gitarre ü")])
+def test_hostile_names_of_stems_are_told_or_taken_as_they_are(root, names):
+    write_track(root.slakh, "train", "Track00001", dict.fromkeys(names, GUITAR))
+    stems, tracks = slakh.index(root)
+    statuses = dict(zip(stems["stem"], stems["status"], strict=True))
+    assert statuses["S00"] == "ok"
+    assert statuses[names[1]] == ("unreadable" if ";" in names[1] else "ok")
+    assert tracks.loc[0, "status"] == "ok"
+
+
+def test_a_lost_disk_is_no_data_set_full_of_missing_files(root, monkeypatch):
+    for number in range(3):
+        write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR})
+    slakh.index(root)
+    before = snapshot(root.tables)
+    monkeypatch.setattr(mount, "PAUSES", ())
+    places = slakh.find_tracks(root.slakh)
+    monkeypatch.setattr(slakh, "find_tracks", lambda slakh: places)
+    root.slakh.rename(root.path / "gone")
+    root.slakh.mkdir()  # as an unmounted disk leaves it
+    with pytest.raises(MountLostError, match="run the same again"):
+        slakh.index(root)
+    assert snapshot(root.tables) == before
+
+
 def test_no_track_at_all_says_where_the_data_must_lie(root):
     (root.slakh / "train" / "Notes").mkdir(parents=True)
     with pytest.raises(MissingError, match=r"no track in .*slakh.*Zenodo record 4599666"):
@@ -210,7 +322,10 @@ def test_a_limit_is_spread_over_the_data_set(root):
     assert list(tracks["track"]) == ["Track00000", "Track00002", "Track00005"]
 
 
-@pytest.mark.parametrize("settings", [{"limit": 0}, {"limit": "3"}, {"limit": True}, {"taxonomy": "slakh13"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"limit": 0}, {"limit": "3"}, {"limit": True}, {"taxonomy": "slakh13"}, {"verify": "all"}, {"workers": 0}],
+)
 def test_a_wrong_setting_is_refused_at_once(settings):
     with pytest.raises(SettingError, match=repr(next(iter(settings.values())))):
         slakh.Settings(**settings)
