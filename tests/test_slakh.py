@@ -3,6 +3,7 @@ import errno
 import numpy as np
 import pandas as pd
 import pytest
+import slow_mount
 import soundfile
 from killing import run, run_and_kill, snapshot, whole_or_absent
 from tiny_slakh import truncate, write_track
@@ -394,3 +395,50 @@ def test_a_full_disk_leaves_the_old_tables_whole_and_says_so(root, monkeypatch):
     with pytest.raises(DiskFullError, match=r"stems\.csv"):
         slakh.index(root)
     assert snapshot(root.tables) == before
+
+
+# ---- over a mount like Google Drive ----
+
+
+@pytest.fixture
+def on_drive(root, tmp_path):
+    """A data set of 24 tracks behind a mount where opening takes time and one call in fifty fails."""
+    behind = tmp_path / "behind"
+    for number in range(24):
+        stems = {"S00": {**GUITAR, "seconds": 0.1}, "S01": {**DRUMS, "seconds": 0.1}}
+        write_track(behind, "train", f"Track{number:05d}", stems)
+    slow_mount.require_mounting()
+    with slow_mount.mounted(behind, root.slakh, open_seconds=0.05, fail_share=0.02, seed=1) as mounted:
+        yield mounted
+
+
+def test_over_a_slow_failing_mount_the_index_is_the_same_and_opens_many_files_at_once(root, on_drive, tmp_path):
+    made = slakh.index(root)
+    assert on_drive.counts()["most_at_once"] >= 8
+    assert on_drive.counts()["failed"] > 0, "the mount must have failed now and then"
+    plain = drive.open_root(tmp_path / "plain")
+    plain.slakh.rmdir()
+    plain.slakh.symlink_to(tmp_path / "behind")
+    for table, expected in zip(made, slakh.index(plain), strict=True):
+        pd.testing.assert_frame_equal(table, expected)
+
+
+def test_a_full_reading_whose_mount_is_lost_goes_on_where_it_was(root, on_drive, monkeypatch):
+    monkeypatch.setattr(mount, "PAUSES", (0,) * 6)
+    slakh.index(root)
+    decoded, real = [], examination._sound
+
+    def lose_after_ten(path):
+        if len(decoded) == 10:
+            on_drive.lose()
+        decoded.append(path)
+        return real(path)
+
+    monkeypatch.setattr(examination, "_sound", lose_after_ten)
+    with pytest.raises(MountLostError, match="run the same again"):
+        slakh.index(root, FULL)
+    on_drive.start()
+    monkeypatch.setattr(examination, "_sound", lambda path: decoded.append(path) or real(path))
+    stems, tracks = slakh.index(root, FULL)
+    assert (stems["status"] == "ok").all() and (tracks["status"] == "ok").all()
+    assert 72 <= len(decoded) <= 72 + 2, "what was decoded before is not decoded again"
