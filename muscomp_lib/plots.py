@@ -179,11 +179,14 @@ def activity(shares):
 def partitions(tracks, names):
     """In how many tracks of each partition an instrument is: a stacked bar per instrument (notebook 02)."""
     figure, axes = _axes(4.2)
+    has = {name: (tracks.loc[tracks["partition"] == name, names] > 0).sum() for name in PARTITION_COLOURS}
+    too_narrow = sum(has.values()).max() / 40  # for a number in it
     left = np.zeros(len(names))
     for partition, colour in PARTITION_COLOURS.items():
-        counts = (tracks.loc[tracks["partition"] == partition, names] > 0).sum().to_numpy(dtype=float)
+        counts = has[partition].to_numpy(dtype=float)
         bars = axes.barh(names, counts, left=left, color=colour, label=partition)
-        axes.bar_label(bars, [f"{count:.0f}" if count else "" for count in counts], label_type="center", fontsize=8)
+        labels = [f"{count:.0f}" if count > too_narrow else "" for count in counts]
+        axes.bar_label(bars, labels, label_type="center", fontsize=8)
         left += counts
     axes.set(xlabel="tracks that have it", title="Who learns an instrument from how many tracks, before filling")
     axes.invert_yaxis()

@@ -6,8 +6,20 @@ from test_reserve import NAMES, ONE, copy_of, digests, filled, indexed, root, wi
 from test_reserve import prepared as folders
 from tiny_slakh import truncate, write_track
 
-from muscomp_lib import audio, catalogue, dataset, drive, mixdown, prepared, reserve, slakh, songs, tables
-from muscomp_lib.errors import MissingError
+from muscomp_lib import (
+    audio,
+    catalogue,
+    dataset,
+    drive,
+    mixdown,
+    prepared,
+    reserve,
+    slakh,
+    songs,
+    spleeter_checks,
+    tables,
+)
+from muscomp_lib.errors import MissingError, SettingError
 
 VIRTUAL = reserve.Settings(workers=1, virtual=True)
 CONFIG = {"mix_name": "mix", "instrument_list": [*NAMES, "other"], "sample_rate": 44100}
@@ -138,3 +150,8 @@ def test_wav_and_mono_are_as_exact_as_flac_and_stereo(root):  # noqa: F811
         parts = [audio.read(folder / f"{name}.wav", dtype="int16")[0].astype(int) for name in (*NAMES, "other")]
         np.testing.assert_array_equal(sum(parts), audio.read(folder / "mix.wav", dtype="int16")[0])
         assert mixdown.check(folder, mixdown.read_recipe(folder))["note"] == ""
+
+
+def test_spleeter_which_reads_files_only_refuses_virtual_songs(virtual):
+    with pytest.raises(SettingError, match=r"Spleeter reads files only\. Run notebook 02 with virtual = False"):
+        spleeter_checks.check_table(virtual.tables / "train.csv", CONFIG, virtual)
