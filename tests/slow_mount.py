@@ -65,7 +65,9 @@ class Mount:
         self.folder, self.path, self._settings, self._process = Path(folder), Path(mountpoint), settings, None
 
     def start(self):
-        """Mount it, also again after it was lost."""
+        """Mount it, also again after it was lost: what is left of the lost mount goes first."""
+        if os.path.ismount(self.path) or self._is_dead():
+            self.vanish()
         command = [sys.executable, __file__, str(self.folder), str(self.path), json.dumps(self._settings)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -77,6 +79,14 @@ class Mount:
     def _asked(self, command):
         print(command, file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
+
+    def _is_dead(self):
+        """Whether a process died here with its mount in place."""
+        try:
+            os.stat(self.path)
+        except OSError as error:
+            return error.errno == errno.ENOTCONN
+        return False
 
     def counts(self):
         """{"opens": {file: number}, "listings": {folder: number}, "most_at_once": opens, "failed": calls} so far."""

@@ -59,6 +59,7 @@ def command(*words, cwd, **env):
     return subprocess.run(
         [sys.executable, RUN, *map(str, words)],
         cwd=cwd, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background
     )  # fmt: skip
 
 
