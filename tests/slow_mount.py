@@ -83,7 +83,7 @@ class Mount:
     def _is_dead(self):
         """Whether a process died here with its mount in place."""
         try:
-            os.stat(self.path)
+            Path(self.path).stat()
         except OSError as error:
             return error.errno == errno.ENOTCONN
         return False
