@@ -31,7 +31,7 @@ from muscomp_lib.instruments import MIX
 RECIPE = "recipe.json"
 FORMATS = ("flac", "wav")
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
-SUFFIX = ".flac"
+SUFFIX = ".flac"  # of songs that nobody asked to be anything else
 
 
 def frames_at(sample_rate, frames, from_rate):

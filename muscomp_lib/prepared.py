@@ -14,7 +14,6 @@ import pandas as pd
 from muscomp_lib import audio, catalogue, mixdown, mount
 from muscomp_lib.errors import MissingError
 
-SUFFIX = ".flac"
 JOINT = ";"  # between the paths of stems
 RECIPE_COLUMNS = {
     "partition": "str",
@@ -111,7 +110,7 @@ class Library:
         """
         folder = (self._root.path / path).parent
         if self.virtual:
-            recipe = read_recipes(self._root)[folder.parent.name, folder.name] | {"format": SUFFIX[1:]}
+            recipe = read_recipes(self._root)[folder.parent.name, folder.name] | {"format": mixdown.SUFFIX[1:]}
             if not mixdown.is_made(folder, recipe):
                 mixdown.make(self._root.slakh, folder, recipe)
         return self._root.path / path

@@ -9,7 +9,7 @@ from pathlib import Path
 from muscomp_lib import prepared
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.instruments import MIX
-from muscomp_lib.mixdown import RECIPE
+from muscomp_lib.mixdown import RECIPE, SUFFIX
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 UNSEEN = "test"  # the partition that no network has learnt from
@@ -95,4 +95,4 @@ def _samples(seconds, found):
 
 
 def _is_prepared(path):
-    return path.name == MIX + prepared.SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
+    return path.name == MIX + SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
