@@ -47,7 +47,13 @@ def test_a_whole_track_is_told_as_it_is(root):
 
 @pytest.mark.parametrize(
     "where, split",
-    [("train", "train"), ("slakh2100_flac_redux/omitted", "omitted"), ("", ""), ("babyslakh_16k", "")],
+    [
+        ("train", "train"),
+        ("slakh2100_flac_redux/omitted", "omitted"),
+        ("slakh2100_flac_split2/validation", "validation"),
+        ("", ""),
+        ("babyslakh_16k", ""),
+    ],
 )
 def test_tracks_are_found_however_the_archive_was_unpacked(root, where, split):
     write_track(root.slakh, where, "Track00003", {"S00": GUITAR})
