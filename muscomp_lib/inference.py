@@ -33,7 +33,8 @@ def load(config, folder):
     Returns
     -------
     callable
-        From magnitudes, shape (n_segments, T, F, n_channels), float32, to their `Masks`.
+        From magnitudes, shape (n_segments, context + T + context, F, n_channels), float32, to their `Masks`,
+        T frames each. Its attribute `context` says how many frames it is given on either side.
 
     Raises
     ------
@@ -81,6 +82,8 @@ class Masks:
 class _SharedNetwork:
     """One network for all instruments: `muscomp.shared_unet`."""
 
+    context = 64  # frames heard on either side of a segment: without them its ends would be judged half deaf
+
     def __init__(self, config, folder):
         import tensorflow as tf
 
@@ -92,9 +95,10 @@ class _SharedNetwork:
         unet.set_weights(network, unet.read_arrays(folder / unet.WEIGHTS), folder / unet.WEIGHTS)
         exponent = config["separation_exponent"]
 
-        @tf.function(input_signature=[_segments(config)])
+        @tf.function(input_signature=[_segments(config, self.context)])
         def run(magnitude):
-            return tf.unstack(network(magnitude, training=False) ** exponent, axis=-1)
+            amounts = network(magnitude, training=False)[:, self.context : -self.context]
+            return tf.unstack(amounts**exponent, axis=-1)
 
         self._run = run
 
@@ -104,6 +108,8 @@ class _SharedNetwork:
 
 class _SpleeterNetwork:
     """One U-Net per instrument: `unet.unet` and `unet.softmax_unet`."""
+
+    context = 0  # as in Spleeter, or the result would be another
 
     def __init__(self, config, folder):
         import tensorflow as tf
@@ -115,7 +121,7 @@ class _SpleeterNetwork:
         self._exponent = config["separation_exponent"]
         specs = [[tf.TensorSpec(w.shape, w.dtype) for w in weights] for weights in self._weights[0]]
 
-        @tf.function(input_signature=[*specs, _segments(config)])
+        @tf.function(input_signature=[*specs, _segments(config, self.context)])
         def run(trainable, others, magnitude):
             logits, _ = one.stateless_call(trainable, others, magnitude, training=False)
             return [logits if self._softmax else (tf.sigmoid(logits) * magnitude) ** self._exponent]
@@ -145,10 +151,10 @@ def _share_gpu():
             return
 
 
-def _segments(config):
+def _segments(config, context):
     import tensorflow as tf
 
-    return tf.TensorSpec((None, config["T"], config["F"], config["n_channels"]))
+    return tf.TensorSpec((None, config["T"] + 2 * context, config["F"], config["n_channels"]))
 
 
 def _in_order(network, values):

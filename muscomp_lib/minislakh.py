@@ -21,13 +21,13 @@ from muscomp_lib import composer, drive, instruments, midi_input, parallel, slak
 from muscomp_lib.errors import SettingError
 
 MARKER = "minislakh.json"  # lies in every data set made here, and says from which settings
-RECIPE = 1  # to be raised when the same settings begin to give other music or other sound
+RECIPE = 2  # to be raised when the same settings begin to give other music or other sound
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.15  # of the tracks, in validation and in test each
 FEWEST_TRACKS = len(SPLITS)
 SHORTEST, LONGEST = 4.0, 600.0  # seconds of a track
 FEWEST_PARTS, MOST_PARTS = 5, 9  # rendered parts of a track
-OTHERS = (0, 4, 11, 12, 16, 25, 29, 33, 35, 42, 46, 52, 56, 65, 71, 73, 81, 88)  # programs outside the taxonomy
+OTHERS = (*range(96), *range(104, 112))  # for parts outside the taxonomy, which is taken off: all but effects
 UNRENDERED = (97, 99, 103, 119, 122, 126)  # effects: Slakh has no patches for most of them
 LINES = ("Drums", "Electric_Bass_pick")  # nobody has two of these
 COPY_FROM = 4  # tracks in the train split: with fewer, no song is there twice
@@ -50,8 +50,10 @@ class Settings:
     plant : bool
         Plant real Slakh's difficulties: doubled instruments, other programs, unrendered stems, a song twice.
     engine : {"tinysoundfont", "fluidsynth"}
-    soundfont : str or Path, optional
-        A General MIDI SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it.
+    soundfonts : sequence of str or Path
+        General MIDI SoundFont 2 files, which the songs take in turn; pretty_midi's TimGM6mb.sf2 without any.
+    taxonomy : str
+        Of `instruments.yaml`. Where an instrument is several programs, each song draws one of them.
     """
 
     tracks: int = 24
@@ -59,7 +61,8 @@ class Settings:
     seed: int = 0
     plant: bool = True
     engine: str = "tinysoundfont"
-    soundfont: str | Path | None = None
+    soundfonts: tuple = ()
+    taxonomy: str = instruments.DEFAULT_TAXONOMY
 
     def __post_init__(self):
         if type(self.tracks) is not int or self.tracks < FEWEST_TRACKS:
@@ -71,7 +74,11 @@ class Settings:
         if type(self.plant) is not bool:
             raise SettingError(f"plant = {self.plant!r} is not possible: give True or False.")
         synthesizer.check_engine(self.engine)
-        synthesizer.soundfont_path(self.soundfont)
+        if not isinstance(self.soundfonts, (tuple, list)):
+            raise SettingError(f"soundfonts = {self.soundfonts!r} is not possible: give a list of files.")
+        for soundfont in self.soundfonts:
+            synthesizer.soundfont_path(soundfont)
+        instruments.load(self.taxonomy)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ def _render(track, folder, settings):
         track.uuid,
         silent=track.silent,
         engine=settings.engine,
-        soundfont=settings.soundfont,
+        soundfont=settings.soundfonts[track.song % len(settings.soundfonts)] if settings.soundfonts else None,
     )
 
 
@@ -148,8 +155,8 @@ def plan(settings):
     for split, size in zip(SPLITS, sizes, strict=True):
         copied = settings.plant and split == "train" and size >= COPY_FROM
         first = len(planned)
-        for hand in _deal(size - copied, rng):
-            programs, silent = _plant(hand, song, rng) if settings.plant else (hand, ())
+        for hand in _deal(size - copied, settings.taxonomy, rng):
+            programs, silent = _plant(hand, song, settings.taxonomy, rng) if settings.plant else (hand, ())
             name = f"Track{len(planned) + 1:05d}"
             uuid, style = rng.bytes(16).hex(), str(styles[song % len(styles)])
             planned.append(Track(name, split, song, uuid, style, tuple(programs), tuple(silent)))
@@ -159,22 +166,21 @@ def plan(settings):
     return planned
 
 
-def _deal(n_songs, rng):
+def _deal(n_songs, taxonomy, rng):
     """Programs for each song: every instrument in about half of them, every song with five or more instruments."""
-    hands = [[] for _ in range(n_songs)]
-    for turn, name in enumerate(rng.permutation(instruments.names())):
+    hands, instruments_of = [[] for _ in range(n_songs)], instruments.load(taxonomy)
+    for turn, name in enumerate(rng.permutation(list(instruments_of))):
         share = (n_songs + turn % 2) // 2
         crowded = [len(hand) + rng.uniform(0, 2) for hand in hands]  # the noise breaks up fixed pairs of instruments
         for song in np.argsort(crowded)[:share]:
             hands[song].append(str(name))
     for hand in hands:
-        absent = [name for name in instruments.names() if name not in hand]
+        absent = [name for name in instruments_of if name not in hand]
         hand += [str(name) for name in rng.permutation(absent)[: max(0, FEWEST_PARTS - len(hand))]]
-    taxonomy = instruments.load()
-    return [[taxonomy[name].programs[0] for name in hand] for hand in hands]
+    return [[int(rng.choice(instruments_of[name].programs)) for name in hand] for hand in hands]
 
 
-def _plant(programs, song, rng):
+def _plant(programs, song, taxonomy, rng):
     """Add what real Slakh has to a song's programs, each difficulty to some songs.
 
     Returns
@@ -185,10 +191,11 @@ def _plant(programs, song, rng):
     """
     programs = list(programs)
     if song % 6 == 0:
-        single = [p for p in programs if instruments.of_program(p) not in LINES]
+        single = [p for p in programs if instruments.of_program(p, taxonomy) not in LINES]
         programs.append(int(rng.choice(single)))
-    if song % 2 == 1:
-        programs += [int(p) for p in rng.choice(OTHERS, int(rng.integers(1, 3)), replace=False)]
+    others = [p for p in OTHERS if not instruments.of_program(p, taxonomy)]
+    if song % 2 == 1 and len(others) > 1:
+        programs += [int(p) for p in rng.choice(others, int(rng.integers(1, 3)), replace=False)]
     programs = [programs[i] for i in rng.permutation(min(len(programs), MOST_PARTS))]
     if song % 4 == 2:
         return [*programs, int(rng.choice(UNRENDERED))], [len(programs)]
@@ -272,10 +279,10 @@ def _check_program_map(program_map):
 
 
 def _description(settings):
-    """The settings as the marker holds them: the soundfont by what is in it, since its path may change."""
-    soundfont = synthesizer.soundfont_path(settings.soundfont)
-    digest = hashlib.sha256(soundfont.read_bytes()).hexdigest()
-    return {"recipe": RECIPE, **asdict(settings), "soundfont": f"{soundfont.name}, SHA-256 {digest}"}
+    """The settings as the marker holds them: soundfonts by what is in them, since their paths may change."""
+    paths = [synthesizer.soundfont_path(soundfont) for soundfont in settings.soundfonts or (None,)]
+    soundfonts = [f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
+    return {"recipe": RECIPE, **asdict(settings), "soundfonts": soundfonts}
 
 
 def _claim(folder, description):

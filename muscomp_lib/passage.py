@@ -2,12 +2,14 @@
 
 A song goes through in blocks of a few segments, so that an hour takes no more memory than a minute: samples are brought
 to the model's rate, analysed, masked, transformed back and brought to the song's rate again, and then the next block is
-read. What is carried from block to block are the samples of frames that are not complete yet and the resamplers'
-memory, so the result is that of the whole song at once. Every sample comes out one frame later than it went in.
+read. What is carried from block to block are the samples of frames that are not complete yet, the frames that the next
+segment is heard in the light of, and the resamplers' memory, so the result is that of the whole song at once. Every
+sample comes out one frame later than it went in.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -71,10 +73,13 @@ class Passage:
         ends_at : int or None
             With the last block, the song's length in samples.
         """
+        for spectrogram, surrounded, ends_at in _surrounded(self._analysed(), self._network.context):
+            yield spectrogram, self._network(self._heard(surrounded)), ends_at
+
+    def _analysed(self):
         analyser = stft.Analyser(self._song.channels, **self._frame)
         for block, ends_at in self._blocks():
-            spectrogram = analyser.feed(block)
-            yield spectrogram, self._network(self._heard(spectrogram)), ends_at
+            yield analyser.feed(block), ends_at
 
     def _blocks(self):
         """The song at the model's rate in blocks of whole segments, and silence until its last sample is out."""
@@ -98,10 +103,15 @@ class Passage:
                 yield waiting[number * size : (number + 1) * size], n_samples if number == n_blocks - 1 else None
             progress.update(total - progress.n)
 
-    def _heard(self, spectrogram):
-        """What the network is given, (n_segments, T, F, n_channels); channels are segments if it hears but one."""
-        T, F = self._config["T"], self._config["F"]
-        magnitude = np.abs(spectrogram[:, :F]).reshape(-1, T, F, spectrogram.shape[2])
+    def _heard(self, surrounded):
+        """What the network is given: segments of T frames with their context, (n_segments, n_frames, F, n_channels).
+
+        Channels are segments if it hears but one.
+        """
+        T, context = self._config["T"], self._network.context
+        magnitude = np.abs(surrounded[:, : self._config["F"]])
+        windows = np.lib.stride_tricks.sliding_window_view(magnitude, T + 2 * context, axis=0)[::T]
+        magnitude = np.moveaxis(windows, 3, 1)
         if self._alternating:
             return np.concatenate([magnitude[..., :1], magnitude[..., 1:]])
         return np.repeat(magnitude, self._config["n_channels"] // magnitude.shape[3], axis=3)
@@ -176,6 +186,22 @@ def _one_ahead(items):
         while (item := upcoming.result()) is not end:
             upcoming = pool.submit(next, items, end)
             yield item
+
+
+def _surrounded(blocks, context):
+    """Each spectrogram once more with `context` frames of its neighbours on either side, silence at the song's ends.
+
+    Yields
+    ------
+    spectrogram, surrounded : np.ndarray, shape=(n_frames, n_bins, n_channels)
+    ends_at : int or None
+    """
+    before = None
+    for (spectrogram, ends_at), following in pairwise(chain(blocks, [(None, None)])):
+        silence = np.zeros_like(spectrogram[:context])
+        after = silence if following[0] is None else following[0][:context]
+        yield spectrogram, np.concatenate([silence if before is None else before, spectrogram, after]), ends_at
+        before = spectrogram[len(spectrogram) - context :]
 
 
 def _above(mask, config):

@@ -1,6 +1,7 @@
 """The embedded data set: Slakh's layout and metadata, exact sums, dealt instruments, MIDI files as tracks."""
 
 import json
+import shutil
 import struct
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from muscomp_lib import audio, instruments, minislakh
+from muscomp_lib import audio, instruments, minislakh, synthesizer
 from muscomp_lib.errors import MidiError, MissingError, SettingError
 
 ODD_MIDI = Path(__file__).parents[2] / "shared" / "data" / "odd_midi"
@@ -192,7 +193,34 @@ def test_a_wrong_setting_is_refused_before_any_work(wrong):
     with pytest.raises(SettingError, match=repr(next(iter(wrong.values())))):
         minislakh.Settings(**wrong)
     with pytest.raises(MissingError):
-        minislakh.Settings(soundfont="no_such.sf2")
+        minislakh.Settings(soundfonts=["no_such.sf2"])
+    with pytest.raises(SettingError, match="give a list of files"):
+        minislakh.Settings(soundfonts="no_such.sf2")
+    with pytest.raises(SettingError, match="slakh13"):
+        minislakh.Settings(taxonomy="slakh13")
+
+
+def test_in_families_each_song_draws_one_of_an_instruments_programs():
+    basses = set()
+    for track in minislakh.plan(minislakh.Settings(tracks=60, taxonomy="families")):
+        named = [instruments.of_program(program, "families") for program in track.programs]
+        basses.update(p for p, name in zip(track.programs, named, strict=True) if name == "Electric_Bass_pick")
+        single = [name for name in named if name in minislakh.LINES]
+        assert len(single) == len(set(single))
+    assert len(basses) > 4
+    assert basses <= set(range(32, 40))
+
+
+def test_songs_take_soundfonts_in_turn(tmp_path):
+    fonts = [tmp_path / f"{name}.sf2" for name in "abc"]
+    for font in fonts:
+        shutil.copy(synthesizer.soundfont_path(), font)
+    settings = minislakh.Settings(**TINY, soundfonts=fonts)
+    made = minislakh.make(tmp_path / "slakh", settings, workers=1)
+    played = [{stem["plugin_name"] for stem in metadata_of(track)["stems"].values()} - {"None"} for track in made]
+    planned = minislakh.plan(settings)
+    assert played == [{fonts[track.song % 3].name} for track in planned]
+    assert len(set.union(*played)) > 1
 
 
 # --- MIDI files as tracks

@@ -94,9 +94,10 @@ def test_a_song_in_blocks_is_what_it_is_as_a_whole(models, kind, n_channels, mon
     found = separator.separate(waveform, 44100)
     mix = stft.stft(waveform, 4096, 1024)
     count = -(-len(mix) // 64)
-    padded = np.pad(np.abs(mix[:, :256]), ((0, count * 64 - len(mix)), (0, 0), (0, 0)))
-    heard = np.repeat(padded, 2 // n_channels, axis=2).reshape(count, 64, 256, 2)
-    masks = separator._network(heard)
+    context = separator._network.context
+    padded = np.pad(np.abs(mix[:, :256]), ((context, context + count * 64 - len(mix)), (0, 0), (0, 0)))
+    padded = np.repeat(padded, 2 // n_channels, axis=2)
+    masks = separator._network(np.stack([padded[at * 64 : (at + 1) * 64 + 2 * context] for at in range(count)]))
     for number, name in enumerate(separator.instruments):
         mask = np.pad(masks.of([number])[: len(mix)], ((0, 0), (0, 2049 - 256), (0, 0)))
         whole = audio.fit_channels(stft.istft(mask * mix, len(waveform), 4096, 1024), 2)
