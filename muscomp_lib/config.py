@@ -150,6 +150,9 @@ KEYS = {
                             "Which General MIDI programs make up each instrument (instruments.yaml)."),
     "muscomp.crop_frames": Key(*_FRAMES, "Columns of one training example: {crop:.1f} s. Shorter than T, because a "
                                "network of this kind learns as much from several short ones."),
+    "muscomp.start_from": Key(lambda value: value is None or _text(value), "a model, or null for fresh weights",
+                              "The model whose weights training starts from: its name, its folder, or `shipped`, the "
+                              "one that comes with this project.", needed=False),
     "muscomp.remix": Key(lambda value: type(value) is bool, "true or false",
                          "If true, each instrument of an example comes from another song and place: a few songs then "
                          "make endless mixes."),

@@ -1,25 +1,35 @@
 """Training examples from the tables of notebook 03. Used by 04.
 
-One example is a short excerpt: the magnitudes of a mix and of each instrument in it. Every example is a function of the
-seed, the step and its place in the batch, nothing else: training that was killed goes on with exactly the examples it
-would have seen. With `remix`, each instrument of an example is drawn from another song, place and level, so that a few
-songs make an endless number of mixes; without it, the excerpts are those of the songs themselves.
+One example is a short excerpt: the magnitudes of a mix and of each instrument in it. Every batch of examples is a
+function of the seed and its number, nothing else: training that was killed goes on with exactly the examples it would
+have seen. With `remix`, each instrument of an example is drawn from another song and place, tuned a little higher or
+lower, coloured by a random equaliser, and played at another level, so that a few songs make an endless number of mixes
+and a few timbres stand for many; without it, the excerpts are those of the songs themselves.
 """
 
 import csv
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import psutil
 
 from muscomp_lib import audio, prepared, stft
 from muscomp_lib.errors import MissingError, SettingError
 
-CACHE_BYTES = 2**31  # decoded audio kept in memory
-AHEAD = 3  # batches made while the network is busy
+CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decoded audio
+WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
+AHEAD = WORKERS + 2  # batches made or being made meanwhile
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
-ABSENT = 0.2  # chance that an instrument is left out of a remix: most songs lack some
+ABSENT = 0.4  # chance that an instrument is left out of a remix: most songs lack many
+TUNING = 1.5  # semitones, at most, that an instrument is tuned up or down
+EQ_DB, EQ_POINTS = (
+    4.0,
+    8,
+)  # standard deviation of the equaliser, at points evenly spread over the logarithm of frequency
+USES = 2  # of each excerpt in a batch, in different mixes: transforming sound costs more than mixing it
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,11 @@ def _song(library, table, line, row, config):
 
 
 class Waveforms:
-    """Excerpts of audio files, with what was decoded kept in memory up to `CACHE_BYTES`."""
+    """Excerpts of audio files, with what was decoded kept in memory as far as `CACHE_SHARE` reaches."""
 
     def __init__(self):
         self._kept = {}
-        self._room = CACHE_BYTES
+        self._room = CACHE_SHARE * psutil.virtual_memory().available  # bytes
 
     def excerpt(self, file, start, n_samples, n_channels):
         """`n_samples` of a file from sample `start`, float32, shape (n_samples, n_channels); silence past the end."""
@@ -122,6 +132,9 @@ class Examples:
         self.n_frames = config["muscomp"]["crop_frames"]
         self.n_samples = (self.n_frames - 1) * config["frame_step"] + config["frame_length"]
         self._waveforms = Waveforms()
+        self._octaves = np.log2(1 + np.arange(config["F"])) / np.log2(
+            config["F"]
+        )  # of each bin, as a share of them all
 
     def batch(self, number):
         """Batch `number`.
@@ -132,42 +145,59 @@ class Examples:
             Magnitudes.
         instruments : np.ndarray, shape=(batch, T, F, n_channels, n_instruments), float32
         """
-        seed = self.config["random_seed"]
-        examples = [self._example(np.random.default_rng([seed, number, i])) for i in range(self.config["batch_size"])]
-        mixes, instruments = zip(*examples, strict=True)
-        return np.stack(mixes), np.stack(instruments)
+        rng = np.random.default_rng([self.config["random_seed"], number])
+        shape = (self.config["batch_size"], self.n_frames, self.config["F"], self.n_channels)
+        names = self.config["instrument_list"]
+        mix, instruments = np.zeros(shape, np.complex64), np.zeros((*shape, len(names)), np.float32)
+        places = [] if self.remix else [self._somewhere(rng) for _ in mix]
+        for number, name in enumerate(names):
+            for example, part in self._remixed(name, rng) if self.remix else self._as_recorded(name, places):
+                mix[example] += part
+                instruments[example, ..., number] = np.abs(part)
+        return np.abs(mix), instruments
 
-    def _example(self, rng):
-        waveforms = self._remixed(rng) if self.remix else self._as_recorded(rng)
-        stacked = np.concatenate(waveforms, axis=1)  # (n_samples, n_instruments * n_channels)
-        spectra = stft.frames_to_spectrogram(stacked, self.config["frame_length"], self.config["frame_step"])
-        spectra = spectra[:, : self.config["F"]].reshape(self.n_frames, self.config["F"], -1, self.n_channels)
-        return np.abs(spectra.sum(axis=2)), np.abs(np.swapaxes(spectra, 2, 3))
+    def _as_recorded(self, name, places):
+        """One instrument in each example: (number of the example, spectrogram)."""
+        for example, (song, start) in enumerate(places):
+            yield example, self._spectrogram(self._excerpt(song, name, start, self.n_samples))
 
-    def _as_recorded(self, rng):
+    def _remixed(self, name, rng):
+        """One instrument in those examples that are to have it: (number of the example, spectrogram)."""
+        batch_size = self.config["batch_size"]
+        drawn = [self._spectrogram(self._drawn(name, rng)) for _ in range(-(-batch_size // USES))]
+        order = np.concatenate([rng.permutation(len(drawn)) for _ in range(USES)])[:batch_size]
+        for example, which in enumerate(order):
+            equaliser = np.interp(self._octaves, np.linspace(0, 1, EQ_POINTS), rng.normal(0.0, EQ_DB, EQ_POINTS))
+            gain = audio.to_gain(rng.normal(0.0, GAIN_DB) + equaliser).astype(np.float32)
+            if rng.random() >= ABSENT:
+                yield example, drawn[which] * gain[:, None]
+
+    def _drawn(self, name, rng):
+        """An excerpt of an instrument from anywhere, played a little faster or slower, and so tuned."""
         song, start = self._somewhere(rng)
-        return [self._excerpt(song, name, start) for name in self.config["instrument_list"]]
-
-    def _remixed(self, rng):
-        waveforms = []
-        for name in self.config["instrument_list"]:
-            song, start = self._somewhere(rng)
-            gain = audio.to_gain(rng.normal(0.0, GAIN_DB)) * (rng.random() >= ABSENT)
-            waveforms.append(np.float32(gain) * self._excerpt(song, name, start))
-        return waveforms
+        speed = 2 ** (rng.uniform(-TUNING, TUNING) / 12)
+        heard = self._excerpt(song, name, start, round(self.n_samples * speed) + 1)
+        times, samples = np.arange(self.n_samples) * speed, np.arange(len(heard))
+        return np.stack([np.interp(times, samples, channel) for channel in heard.T], axis=1).astype(np.float32)
 
     def _somewhere(self, rng):
         song = self.songs[rng.integers(len(self.songs))]
         return song, int(rng.integers(max(1, song.n_samples - self.n_samples + 1)))
 
-    def _excerpt(self, song, name, start):
-        return self._waveforms.excerpt(song.files[name], start, self.n_samples, self.n_channels)
+    def _excerpt(self, song, name, start, n_samples):
+        return self._waveforms.excerpt(song.files[name], start, n_samples, self.n_channels)
+
+    def _spectrogram(self, waveform):
+        """Shape (T, F, n_channels), complex64."""
+        return stft.frames_to_spectrogram(waveform, self.config["frame_length"], self.config["frame_step"])[
+            : self.n_frames, : self.config["F"]
+        ]
 
 
 def ahead(examples, numbers):
     """Yield `examples.batch(n)` for each of `numbers`, made in the background a few steps ahead."""
     numbers = list(numbers)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         waiting = [pool.submit(examples.batch, number) for number in numbers[:AHEAD]]
         for upcoming in [*numbers[AHEAD:], *[None] * AHEAD]:
             if not waiting:

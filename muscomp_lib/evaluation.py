@@ -24,6 +24,7 @@ The SDR, SIR and SAR of BSS Eval are other measures: their numbers do not compar
 import numpy as np
 import pandas as pd
 
+from muscomp_lib import audio, stft
 from muscomp_lib.errors import AudioError, SettingError
 
 
@@ -113,6 +114,68 @@ def _scored(name, reference, estimate, mix):
         raise AudioError(f"{name}: {error}") from error
     improvement = 0.0 if of_estimate == of_mix else of_estimate - of_mix  # equal infinities have no difference
     return name, of_mix, of_estimate, improvement
+
+
+def ideal(references, frame_length, frame_step):
+    """What the ideal ratio mask would give: the best that a mask with the mix's phases can hope for, nearly.
+
+    Each point of the mix's spectrogram is shared out as the true magnitudes are.
+
+    Parameters
+    ----------
+    references : dict of str to np.ndarray, shape=(n_samples, n_channels)
+        All instruments; their sum is the mix. One with fewer channels is spread to the most that any has.
+    frame_length, frame_step : int
+        Samples.
+
+    Returns
+    -------
+    dict of str to np.ndarray, shape=(n_samples, n_channels), float32
+    """
+    n_channels = max(reference.shape[1] for reference in references.values())
+
+    def spectrum(reference):  # taken twice: thirteen spectrograms at once would fill the memory
+        return stft.stft(audio.fit_channels(reference, n_channels), frame_length, frame_step)
+
+    mix = sum(map(spectrum, references.values()))
+    whole = sum(np.abs(spectrum(reference)) for reference in references.values()) + np.float32(1e-9)
+    return {
+        name: stft.istft(mix * (np.abs(spectrum(reference)) / whole), len(reference), frame_length, frame_step)
+        for name, reference in references.items()
+    }
+
+
+def share_closed(mix, estimate, ideal):
+    """How much of the way from the untouched mix to the ideal mask an estimate has gone: 0 is none, 1 is all.
+
+    All three in dB of SI-SDR. Taken of means over instruments, it does not hang on the one with the shortest way.
+    """
+    return (estimate - mix) / (ideal - mix)
+
+
+def confusion(references, masks, frame_length, frame_step):
+    """Where each instrument ends up: the share of its energy that each mask lets through.
+
+    Parameters
+    ----------
+    references : dict of str to np.ndarray, shape=(n_samples, n_channels)
+        Those that sound.
+    masks : dict of str to np.ndarray, shape=(n_frames, n_bins)
+        As `Separator.masks` gives them for their sum.
+    frame_length, frame_step : int
+        Samples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per reference, a column per mask; each row is divided by its sum.
+    """
+    rows = {}
+    for name, reference in references.items():
+        energy = (np.abs(stft.stft(reference, frame_length, frame_step)) ** 2).sum(axis=2)
+        heard = [float((mask[: len(energy)] ** 2 * energy).sum()) for mask in masks.values()]
+        rows[name] = np.array(heard) / max(sum(heard), 1e-12)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(masks))
 
 
 def as_metrics(table):

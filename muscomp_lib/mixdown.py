@@ -31,6 +31,7 @@ from muscomp_lib.instruments import MIX
 RECIPE = "recipe.json"
 FORMATS = ("flac", "wav")
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
+READ_BLOCK = 1 << 22  # ... where stems are read anew for every block, which takes longer than mixing them
 SUFFIX = ".flac"  # of songs that nobody asked to be anything else
 
 
@@ -124,6 +125,7 @@ class Song:
         self.frames, self.sample_rate, self.channels = (recipe[key] for key in ("frames", "sample_rate", "channels"))
         self.files = recipe["files"]
         self._stems = Stems(slakh, self.sample_rate, keep)
+        self._block = BLOCK if keep else READ_BLOCK
         self._given_gain = recipe.get("gain")
 
     def excerpt(self, name, start=0, frames=None):
@@ -147,8 +149,8 @@ class Song:
         """
         end = self.frames if frames is None else min(start + frames, self.frames)
         made = np.zeros((max(0, end - start), self.channels), np.int16)
-        for first in range(start, end, BLOCK):
-            frames = min(BLOCK, end - first)
+        for first in range(start, end, self._block):
+            frames = min(self._block, end - first)
             made[first - start :][:frames] = (
                 self._mix(first, frames) if name == MIX else self._file(name, first, frames)
             )
@@ -193,8 +195,8 @@ class Song:
         if self._given_gain is not None:
             return np.float32(self._given_gain)
         peak, sounding = 0.0, [name for name, part in self.files.items() if part["stems"]]
-        for start in range(0, self.frames, BLOCK):
-            sounds = [self._sound(name, start, min(BLOCK, self.frames - start)) for name in sounding]
+        for start in range(0, self.frames, self._block):
+            sounds = [self._sound(name, start, min(self._block, self.frames - start)) for name in sounding]
             peak = max(peak, *map(_peak, sounds), _peak(sum(sounds))) if sounds else 0.0
         return _gain(peak, len(self.files))
 

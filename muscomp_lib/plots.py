@@ -277,12 +277,13 @@ def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
 
 
 def si_sdr_bars(table):
-    """SI-SDR of the mix and of the estimate, a pair of bars per instrument (notebooks 04 and 05).
+    """SI-SDR of the mix, the estimate and, where it is given, the ideal mask, per instrument (notebooks 04 and 05).
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As from `evaluation.score`; instruments without a figure (silent ones) keep their place, without bars.
+        As from `evaluation.score`, with or without a column `si_sdr_ideal`; instruments without a figure (silent ones)
+        keep their place, without bars.
     """
     figure, axes = _axes(3.8)
     places = np.arange(len(table))
@@ -292,14 +293,36 @@ def si_sdr_bars(table):
     ):
         figures = table[column].to_numpy(dtype=float)
         axes.bar(places + shift, np.where(np.isfinite(figures), figures, 0), 0.4, label=label, color=colour)
+    if "si_sdr_ideal" in table:
+        axes.plot(places, table["si_sdr_ideal"], "_", color="black", markersize=18, label="ideal mask")
     for place in places[table["si_sdr_mix"].isna()]:
         axes.text(place, 0, "silent", rotation=90, ha="center", va="bottom", color="grey", fontsize=8)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(places, table["instrument"], rotation=40, ha="right", fontsize=8)
     axes.set(ylabel="SI-SDR, dB (more is better)")
     axes.set_title("What separating has gained", loc="left")
-    axes.legend(frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 1.14))
+    axes.legend(frameon=False, ncols=3, loc="upper right", bbox_to_anchor=(1, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def confusion(table):
+    """Where each instrument's energy ends up, as a picture (notebook 05).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As from `evaluation.confusion`.
+    """
+    figure, axes = _axes(0.9 + 0.32 * len(table))
+    axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(table.to_numpy()):
+        if share >= 0.05:
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(table)), table.index, fontsize=8)
+    axes.set_title("Which file each instrument (row) ends up in", loc="left")
     return figure
 
 

@@ -21,6 +21,7 @@ from muscomp_lib import (
     inference,
     outputs,
     prepared,
+    shipped,
     songs,
     spleeter_bridge,
     spleeter_engine,
@@ -41,9 +42,10 @@ class Separator:
 
     Parameters
     ----------
-    model : str or Path
-        A model folder, written by `training.train` or by Spleeter's own training; or a Spleeter configuration `.json`,
-        whose `model_dir` holds the checkpoint (a relative one is taken from the configuration's folder).
+    model : str or Path, optional
+        Without it, the model that comes with the project (shipped.py). Else a model folder, written by `training.train`
+        or by Spleeter's own training; or a Spleeter configuration `.json`, whose `model_dir` holds the checkpoint (a
+        relative one is taken from the configuration's folder).
     engine : {"muscomp", "spleeter"}
         Who makes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
         is the same, but Spleeter takes longer and holds the whole song in memory; it is there to compare with.
@@ -62,7 +64,7 @@ class Separator:
         There is no finished model; its weights do not fit its configuration.
     """
 
-    def __init__(self, model, engine="muscomp"):
+    def __init__(self, model=shipped.FOLDER, engine="muscomp"):
         check_engine(engine)
         self.engine = engine
         self.config, self.folder = spleeter_bridge.find_model(model)

@@ -6,7 +6,7 @@ it. Any other audio file is a song whose truth nobody knows.
 
 from pathlib import Path
 
-from muscomp_lib import prepared
+from muscomp_lib import prepared, shipped
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.instruments import MIX
 from muscomp_lib.mixdown import RECIPE, SUFFIX
@@ -56,7 +56,9 @@ def _songs_in(folder):
 
 
 def model_path(model, root):
-    """The path of a model that is given by path, or by its name under `models/`."""
+    """The path of a model: given by path, by its name under `models/`, or `shipped`, the one that comes along."""
+    if model == shipped.NAME:
+        return shipped.FOLDER
     named = root.models / str(model)
     return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
 

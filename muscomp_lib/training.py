@@ -26,15 +26,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from muscomp_lib import config as configs
-from muscomp_lib import dataset, spleeter_bridge, spleeter_engine, unet
+from muscomp_lib import dataset, songs, spleeter_bridge, spleeter_engine, unet
 from muscomp_lib.drive import clean_parts, remove, written_whole
-from muscomp_lib.errors import SettingError
-from muscomp_lib.unet import CONFIG, WEIGHTS
+from muscomp_lib.errors import MissingError, SettingError
+from muscomp_lib.unet import CONFIG, HISTORY, WEIGHTS
 
 CHECKPOINT = "checkpoint.npz"
-HISTORY = "history.csv"
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
-MAGNITUDE_POWER = 0.4  # the weight of a point of the spectrogram: quiet ones count, but less
 AVERAGED_STEPS = 100  # the finished weights are an exponential average over about this many steps
 VALIDATION_BATCHES = 8
 PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validation_cache")
@@ -42,7 +40,7 @@ PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validat
 log = logging.getLogger(__name__)
 
 
-def train(config, root, fresh=False, engine="muscomp"):
+def train(config, root, fresh=False, engine="muscomp", start_from=None):
     """Train the network that a configuration describes, or go on where an earlier run stopped.
 
     Parameters
@@ -53,6 +51,9 @@ def train(config, root, fresh=False, engine="muscomp"):
     fresh : bool
         Throw away what an earlier run with this configuration's name has learnt.
     engine : {"muscomp", "spleeter"}
+    start_from : str or Path, optional
+        A model of our own whose weights to start from, with the same network and instruments: its name, its folder, or
+        "shipped". It overrides the configuration's `muscomp.start_from`.
 
     Returns
     -------
@@ -66,6 +67,8 @@ def train(config, root, fresh=False, engine="muscomp"):
     """
     configs.check_engine(engine)
     settings = configs.read(find_config(config, root))
+    if start_from is not None:
+        settings["muscomp"]["start_from"] = str(start_from)
     folder = _model_folder(settings, root)
     if fresh:
         remove(folder)
@@ -90,11 +93,26 @@ def _ours(folder, settings, root):
     if settings["model"]["type"] in configs.SPLEETER_TYPES:
         spleeter_bridge.require_spleeters_network(settings)
     learnt, validation = examples(settings, root)
-    return lambda: _run(folder, settings, learnt, validation)
+    first = _first_weights(settings, root)
+    return lambda: _run(folder, settings, learnt, validation, first)
+
+
+def _first_weights(settings, root):
+    """The weights file of the model to start from; None for fresh weights."""
+    start_from = settings["muscomp"].get("start_from")
+    if start_from is None:
+        return None
+    weights = songs.model_path(start_from, root) / WEIGHTS
+    if not weights.is_file():
+        raise MissingError(f"There is no model of our own to start from: {weights} is not there. Check start_from.")
+    unet.set_weights(unet.build(_heard(settings)), unet.read_arrays(weights), weights)  # refused now, not in an hour
+    return weights
 
 
 def _spleeters(folder, settings, root):
     """Make sure that the real Spleeter's training can start, and return what starts it."""
+    if settings["muscomp"].get("start_from") is not None:
+        raise SettingError("start_from is for engine='muscomp' only: the real Spleeter starts with fresh weights.")
     if (folder / CHECKPOINT).exists():
         raise SettingError(f"{folder} was begun by our own training. {_GO_ON.format('muscomp')}")
     rows = spleeter_engine.train(settings, folder, root)
@@ -166,13 +184,15 @@ def examples(settings, root):
     return learnt, dataset.Examples(held_out, settings, n_channels, remix=False)
 
 
-def _run(folder, settings, learnt, validation):
+def _run(folder, settings, learnt, validation, first):
     """The training loop: learn for a while, validate, save; until the last step."""
     unet.start_tensorflow()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
     model = compiled(settings)
+    if first:
+        unet.set_weights(model, unet.read_arrays(first), first)
     done, history = _restore(folder, model)
     last, stride = settings["train_max_steps"], settings["save_checkpoints_steps"]
     checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
@@ -206,11 +226,16 @@ def compiled(settings):
 
     schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["train_max_steps"])
     averaging = {"use_ema": True, "ema_momentum": 1 - 1 / AVERAGED_STEPS, "ema_overwrite_frequency": None}
-    model = unet.build(settings | {"n_channels": 1} if unet.hears_one_channel(settings) else settings)
+    model = unet.build(_heard(settings))
     loss = mask_cross_entropy if unet.hears_one_channel(settings) else magnitude_distance
     model.compile(optimizer=keras.optimizers.Adam(schedule, **averaging), loss=loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _heard(settings):
+    """The settings of the network as it is trained."""
+    return settings | {"n_channels": 1} if unet.hears_one_channel(settings) else settings
 
 
 def magnitude_distance(instruments, amounts):
@@ -224,7 +249,7 @@ def magnitude_distance(instruments, amounts):
 
 
 def mask_cross_entropy(instruments, amounts):
-    """How far the masks are from the ideal ones, each point of the spectrogram weighted by its magnitude ** 0.4.
+    """How far the masks are from the ideal ones, each point of the spectrogram weighted by its magnitude.
 
     Unlike a distance between magnitudes, it does not let quiet and rare instruments collapse to silence.
 
@@ -239,9 +264,8 @@ def mask_cross_entropy(instruments, amounts):
 
     total = ops.sum(instruments, axis=-1, keepdims=True)
     ideal = instruments / (total + 1e-7)
-    weight = ops.power(total[..., 0] + 1e-7, MAGNITUDE_POWER)
-    entropy = -ops.sum(ideal * ops.log(amounts + 1e-7), axis=-1)
-    return ops.sum(weight * entropy) / ops.sum(weight)
+    entropy = -ops.sum(ideal * ops.log(amounts + 1e-7), axis=-1, keepdims=True)
+    return ops.sum(total * entropy) / (ops.sum(total) + 1e-7)
 
 
 def _save(folder, model, step, history):

@@ -7,8 +7,7 @@ of STFT frames, a multiple of 64; F the number of bins from 0 Hz up. How amounts
 
 `unet.unet` and `unet.softmax_unet` are Spleeter's networks (Jansson et al. 2017; Hennequin et al. 2020): one U-Net per
 instrument, layer for layer, created in Spleeter's order, so that weights carry over in both directions.
-`muscomp.shared_unet` is ours: one U-Net for all instruments, which share everything up to the last layer, where a
-softmax divides each point of the spectrogram among them. It costs about a tenth and learns in minutes.
+`muscomp.shared_unet` is ours (shared_unet.py): one U-Net for all instruments, at a fraction of the work.
 
 Keras is imported when a network is built, because it takes seconds.
 """
@@ -23,15 +22,12 @@ from muscomp_lib.config import SPLEETER_FILTERS
 from muscomp_lib.drive import written_whole
 from muscomp_lib.errors import SettingError
 
-CONFIG, WEIGHTS = "config.json", "weights.npz"  # the files of a model folder that make a finished model
-SHARED_FILTERS = (16, 32, 64, 96, 128)
-FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bins a dense layer over frequency is
+CONFIG, WEIGHTS, HISTORY = "config.json", "weights.npz", "history.csv"  # the files of a model folder
 DROPOUT = 0.5  # Spleeter's, in the three innermost decoder layers
 MOMENTUM = 0.95  # statistics follow the weights within some 20 steps: a short training has only hundreds
 LEAK = 0.2  # slope of LeakyReLU below zero
 MASK_CHANNELS = 2  # Spleeter's masks are for left and right, also where the network hears one channel
 ONE = "one"  # what the instrument is called in the network of `build_one`
-FLOOR = 1e-3  # of the mean magnitude: what is quieter looks like silence to the shared network
 
 
 def build(config):
@@ -127,7 +123,7 @@ def set_weights(network, values, where):
     ----------
     network : keras.Model
     values : mapping of str to np.ndarray
-        As `weights` gives them.
+        As `weights` gives them; in half precision they will do, too.
     where : str or Path
         Where they come from, for the message.
 
@@ -144,7 +140,7 @@ def set_weights(network, values, where):
                 f"{where} holds the weights of another network: {weight.path} {found}, and {tuple(weight.shape)} is "
                 "needed. Use the config.json that it was trained with, or train anew."
             )
-        weight.assign(values[weight.path])
+        weight.assign(values[weight.path].astype(np.float32))
 
 
 def save_arrays(path, arrays):
@@ -191,18 +187,18 @@ def _one_unet(magnitude, name, params, last_activation):
     from keras import layers
 
     filters = params.get("conv_n_filters", SPLEETER_FILTERS)
-    down = _activation(params.get("conv_activation", "LeakyReLU"))
-    up = _activation(params.get("deconv_activation", "ReLU"))
+    down = activation(params.get("conv_activation", "LeakyReLU"))
+    up = activation(params.get("deconv_activation", "ReLU"))
     skips, x = [], magnitude
     for depth, n_filters in enumerate(filters):
         x = layers.Conv2D(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_down{depth}")(x)
         skips.append(x)
-        x = down(_normalised(x, f"{name}_down{depth}"))
+        x = down(normalised(x, f"{name}_down{depth}"))
     x = skips.pop()
     for depth, n_filters in enumerate((*reversed(filters[:-1]), 1)):
         layer = layers.Conv2DTranspose if n_filters > 1 else _to_one_filter()
         x = layer(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_up{depth}")(x)
-        x = _normalised(up(x), f"{name}_up{depth}")
+        x = normalised(up(x), f"{name}_up{depth}")
         x = layers.Dropout(DROPOUT)(x) if depth < 3 else x
         x = layers.Concatenate()([skips.pop(), x]) if skips else x
     return layers.Conv2D(
@@ -240,7 +236,8 @@ def _to_one_filter():
     return ToOneFilter
 
 
-def _activation(name):
+def activation(name):
+    """The layer with the activation of this name, as a function; SettingError for one that does not exist."""
     from keras import layers
 
     known = {"ELU": layers.ELU, "ReLU": layers.ReLU, "LeakyReLU": lambda: layers.LeakyReLU(negative_slope=LEAK)}
@@ -249,58 +246,21 @@ def _activation(name):
     return lambda x: known[name]()(x)
 
 
-def _normalised(x, name):
+def normalised(x, name):
+    """Batch normalisation of `x`, as a layer called `<name>_normalisation`."""
     from keras import layers
 
     return layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-3, name=f"{name}_normalisation")(x)
 
 
 def _shared_unet(magnitude, instruments, params):
-    """One U-Net with a softmax over instruments: masks, the same for all channels.
+    """Masks from one U-Net for all instruments, the same for all channels."""
+    from muscomp_lib import shared_unet  # brings Keras
 
-    It hears the logarithm of the magnitude relative to the example's mean, because a song played more softly holds the
-    same instruments, and it is told the frequency of each bin, because an instrument's pattern is not the same there.
-    """
-    from keras import layers, ops
-
-    filters = params.get("conv_n_filters", SHARED_FILTERS)
-    down = _activation(params.get("conv_activation", "LeakyReLU"))
-    up = _activation(params.get("deconv_activation", "ReLU"))
-    x, skips = _level_and_frequency(magnitude), []
-    for depth, n_filters in enumerate(filters):
-        name = f"down{depth}"
-        x = down(_normalised(layers.Conv2D(n_filters, 5, 2, "same", use_bias=False, name=name)(x), name))
-        x = _over_frequency(x, name) if depth else x
-        skips.append(x)
-    skips.pop()
-    for depth, n_filters in enumerate(reversed(filters[:-1])):
-        name = f"up{depth}"
-        x = up(_normalised(layers.Conv2DTranspose(n_filters, 5, 2, "same", use_bias=False, name=name)(x), name))
-        x = layers.Concatenate()([x, skips.pop()])
-    logits = layers.Conv2DTranspose(len(instruments), 5, 2, "same", name="masks")(x)
-    return ops.expand_dims(ops.softmax(logits, axis=-1), 3)
-
-
-def _level_and_frequency(magnitude):
-    """(batch, T, F, n_channels) to (batch, T, F, 2): log level relative to the mean, and frequency from -1 to 1."""
-    from keras import ops
-
-    level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
-    sounding = ops.cast(level > 0, "float32")  # the last segment of a song is padded with silence: it must not count
-    mean = ops.sum(level, axis=(1, 2), keepdims=True) / (ops.sum(sounding, axis=(1, 2), keepdims=True) + 1.0)
-    relative = level / (mean + 1e-7)
-    log_level = ops.log(relative + FLOOR) / 3.0  # about -2 to 2
-    frequency = ops.reshape(ops.linspace(-1.0, 1.0, magnitude.shape[2]), (1, 1, -1, 1))
-    return ops.concatenate([log_level, ops.ones_like(log_level) * frequency], axis=-1)
-
-
-def _over_frequency(x, name):
-    """Add to each point what all frequencies of its frame say together: overtones lie far apart (Choi et al. 2020)."""
-    from keras import layers
-
-    n_bins = x.shape[2]
-    y = layers.Permute((1, 3, 2))(x)
-    y = layers.Dense(n_bins // FREQUENCY_BOTTLENECK, use_bias=False, name=f"{name}_frequency_in")(y)
-    y = layers.ReLU()(_normalised(y, f"{name}_frequency"))
-    y = layers.Dense(n_bins, name=f"{name}_frequency_out")(y)
-    return layers.Add()([x, layers.Permute((1, 3, 2))(y)])
+    return shared_unet.masks(
+        magnitude,
+        len(instruments),
+        params.get("conv_n_filters", shared_unet.FILTERS),
+        down=activation(params.get("conv_activation", "LeakyReLU")),
+        up=activation(params.get("deconv_activation", "ReLU")),
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from muscomp_lib.errors import AudioError, SettingError
-from muscomp_lib.evaluation import as_metrics, score, si_sdr
+from muscomp_lib.evaluation import as_metrics, confusion, ideal, score, share_closed, si_sdr
 
 
 @pytest.fixture
@@ -91,3 +91,35 @@ def test_metrics_hold_none_where_there_is_no_finite_figure(noises):
     assert metrics["drums"] == {"mix": None, "estimate": None}
     assert metrics["bass"] == {"mix": pytest.approx(0, abs=0.5), "estimate": None}
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def tones(n_samples=44100):
+    time = np.arange(n_samples)[:, None] / 44100
+    return {"low": 0.3 * np.sin(2 * np.pi * 220 * time), "high": 0.3 * np.sin(2 * np.pi * 3000 * time)}
+
+
+def test_the_ideal_mask_gives_back_what_does_not_overlap():
+    songs = tones()
+    for name, estimate in ideal(songs, 4096, 1024).items():
+        assert estimate.shape == (44100, 1)
+        assert si_sdr(songs[name], estimate) > 40
+
+
+def test_the_ideal_mask_shares_out_what_overlaps_by_magnitude(noises):
+    estimates = ideal({"one": noises[0], "other": noises[1]}, 4096, 1024)
+    np.testing.assert_allclose(sum(estimates.values()), noises[0] + noises[1], atol=1e-4)
+    assert si_sdr(noises[0], noises[0] + noises[1]) + 3 < si_sdr(noises[0], estimates["one"]) < 20
+
+
+def test_the_share_of_the_way_is_none_for_the_mix_and_all_for_the_ideal():
+    assert share_closed(-8.0, -8.0, 4.0) == 0
+    assert share_closed(-8.0, 4.0, 4.0) == 1
+    assert share_closed(-8.0, -2.0, 4.0) == 0.5
+
+
+def test_confusion_says_whose_mask_lets_an_instrument_through():
+    below = np.repeat(np.arange(2049)[None] < 150, 60, axis=0).astype(np.float32)  # 150 bins are 1,615 Hz
+    table = confusion(tones(), {"low": below, "high": 1 - below}, 4096, 1024)
+    assert table.loc["low", "low"] > 0.99 and table.loc["high", "high"] > 0.99
+    halves = confusion(tones(), {"low": below * 0 + 0.5, "high": below * 0 + 0.5}, 4096, 1024)
+    np.testing.assert_allclose(halves, 0.5)

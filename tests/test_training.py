@@ -59,6 +59,35 @@ def test_fresh_starts_over(tmp_path):
     assert training.read_history(root.models / "tiny")[-1][0] == 2
 
 
+def test_fine_tuning_starts_from_what_another_model_knows(trained, tmp_path):
+    root = tiny_prepared.write(tmp_path, train_max_steps=1, save_checkpoints_steps=1, learning_rate=1e-6)
+    folder = training.train("tiny", root, start_from=trained.models / "tiny")
+    begun = unet.read_arrays(trained.models / "tiny" / "weights.npz")
+    for name, weight in unet.read_arrays(folder / "weights.npz").items():
+        if "normalisation" not in name:
+            np.testing.assert_allclose(weight, begun[name], atol=1e-4)
+    assert training.read_history(folder)[0][2] < 0.8 * fresh_loss(tmp_path / "fresh")
+    with pytest.raises(SettingError, match=r"begun with other settings"):
+        training.train("tiny", root)
+    assert config.read(folder / "config.json")["muscomp"]["start_from"] == str(trained.models / "tiny")
+
+
+def fresh_loss(folder):
+    root = tiny_prepared.write(folder, train_max_steps=1, save_checkpoints_steps=1, learning_rate=1e-6)
+    return training.read_history(training.train("tiny", root))[0][2]
+
+
+def test_a_model_that_cannot_be_started_from_is_refused_before_training(trained, tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    with pytest.raises(MissingError, match=r"no model of our own to start from: .*nothing"):
+        training.train("tiny", root, start_from="nothing")
+    with pytest.raises(SettingError, match=r"weights of another network"):
+        training.train("tiny", root, start_from="shipped")
+    with pytest.raises(SettingError, match="engine='muscomp' only"):
+        training.train("tiny", root, engine="spleeter", start_from=trained.models / "tiny")
+    assert not (root.models / "tiny").exists()
+
+
 def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=2)
     folder = training.train("tiny", root)

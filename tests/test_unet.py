@@ -3,7 +3,7 @@ import pytest
 from tiny_prepared import tiny_config
 
 from muscomp_lib import config as configs
-from muscomp_lib import drive, unet
+from muscomp_lib import drive, shared_unet, unet
 from muscomp_lib.errors import SettingError
 
 KINDS = ["unet.unet", "unet.softmax_unet", "muscomp.shared_unet"]
@@ -48,7 +48,7 @@ def test_the_shared_network_hears_a_soft_song_as_a_loud_one(settings):
 def test_silence_behind_a_song_does_not_change_how_loud_it_seems():
     short = magnitudes()
     padded = np.pad(short, ((0, 0), (0, 192), (0, 0), (0, 0)))
-    alone, followed = (np.asarray(unet._level_and_frequency(mix))[:, :64] for mix in (short, padded))
+    alone, followed = (np.asarray(shared_unet._level_and_frequency(mix))[:, :64] for mix in (short, padded))
     np.testing.assert_allclose(alone, followed, atol=1e-5)
 
 

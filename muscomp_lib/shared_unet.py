@@ -1,0 +1,111 @@
+"""Our own network: one U-Net for all instruments, `muscomp.shared_unet`. Used by 04 and 05, through `unet.build`.
+
+Spleeter has a U-Net per instrument, and each has to find out for itself what a note is. Here all instruments share
+everything up to the last layer, where a softmax divides each point of the spectrogram among them. What else is
+different, and what it is for:
+
+- It hears the logarithm of the magnitude relative to the example's mean: a song played more softly holds the same
+  instruments. And it is told the frequency of each bin, because an instrument's pattern is not the same there.
+- High bins are looked at in bands, as ears do: the network has a third as many points to think about.
+- Dense layers over frequency (Choi et al. 2020) connect overtones, which lie too far apart for a convolution.
+- A recurrent layer at the bottom hears the whole example before and after each moment.
+
+All of it is `keras.ops` and Keras layers, so it trains on TensorFlow and on JAX.
+"""
+
+from keras import layers, ops
+
+from muscomp_lib.unet import normalised
+
+FILTERS = (16, 32, 64, 128, 192)
+BANDS = ((0, 1), (256, 4), (512, 8), (1024, 16))  # from this bin on, so many bins are one band
+FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bands a dense layer over frequency is
+MEMORY = 128  # numbers that the recurrent layer carries along, in either direction
+FLOOR = 1e-3  # of the mean magnitude: what is quieter looks like silence
+
+
+def masks(magnitude, n_instruments, filters, down, up):
+    """Masks that sum to one over instruments.
+
+    Parameters
+    ----------
+    magnitude : Keras tensor, shape=(batch, T, F, n_channels)
+        T is a multiple of 2 to the power of the number of `filters`, F of 64.
+    n_instruments : int
+    filters : sequence of int
+        Patterns of each convolution.
+    down, up : callable
+        The activations.
+
+    Returns
+    -------
+    Keras tensor, shape=(batch, T, F, 1, n_instruments)
+    """
+    x, skips = _level_and_frequency(magnitude), []
+    for depth, n_filters in enumerate(filters):
+        x = layers.Conv2D(n_filters, 5, 2, "same", use_bias=False, name=f"down{depth}")(x)
+        x = down(normalised(x, f"down{depth}"))
+        x = _over_frequency(x, f"down{depth}") if depth else x
+        skips.append(x)
+    x = _over_time(skips.pop())
+    for depth, n_filters in enumerate(reversed(filters[:-1])):
+        x = layers.Conv2DTranspose(n_filters, 4, 2, "same", use_bias=False, name=f"up{depth}")(x)
+        skip = skips.pop()
+        x = up(normalised(x, f"up{depth}"))[:, :, : skip.shape[2]]  # of an odd number, doubled, one goes
+        x = layers.Concatenate()([x, skip])
+        x = _over_frequency(x, f"up{depth}") if depth < len(filters) - 2 else x  # not in the widest: it costs most there
+    logits = layers.Conv2DTranspose(n_instruments, 4, 2, "same", name="masks")(x)
+    return ops.expand_dims(_from_bands(ops.softmax(logits, axis=-1), magnitude.shape[2]), 3)
+
+
+def _level_and_frequency(magnitude):
+    """(batch, T, F, n_channels) to (batch, T, n_bands, 2): log level relative to the mean, and frequency, -1 to 1."""
+    level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
+    sounding = ops.cast(level > 0, "float32")  # the last segment of a song is padded with silence: it must not count
+    mean = ops.sum(level, axis=(1, 2), keepdims=True) / (ops.sum(sounding, axis=(1, 2), keepdims=True) + 1.0)
+    log_level = ops.log(_to_bands(level / (mean + 1e-7)) + FLOOR) / 3.0  # about -2 to 2
+    frequency = ops.reshape(ops.linspace(-1.0, 1.0, log_level.shape[2]), (1, 1, -1, 1))
+    return ops.concatenate([log_level, ops.ones_like(log_level) * frequency], axis=-1)
+
+
+def _bands(n_bins):
+    """The ranges of bins that are banded alike: (first, end, bins per band)."""
+    edges = [*(first for first, _ in BANDS), n_bins]
+    return [
+        (first, min(end, n_bins), width) for (first, width), end in zip(BANDS, edges[1:], strict=True) if first < n_bins
+    ]
+
+
+def _to_bands(x):
+    """The mean of each band: (batch, T, F, n) to (batch, T, n_bands, n)."""
+    parts = [layers.AveragePooling2D((1, width))(x[:, :, first:end]) for first, end, width in _bands(x.shape[2])]
+    return ops.concatenate(parts, axis=2)
+
+
+def _from_bands(x, n_bins):
+    """Every bin gets what its band has: (batch, T, n_bands, n) to (batch, T, F, n)."""
+    parts, start = [], 0
+    for first, end, width in _bands(n_bins):
+        n_bands = (end - first) // width
+        parts.append(layers.UpSampling2D((1, width))(x[:, :, start : start + n_bands]))
+        start += n_bands
+    return ops.concatenate(parts, axis=2)
+
+
+def _over_frequency(x, name):
+    """Add to each point what all frequencies of its frame say together."""
+    n_bands = x.shape[2]
+    y = layers.Permute((1, 3, 2))(x)
+    y = layers.Dense(max(1, n_bands // FREQUENCY_BOTTLENECK), use_bias=False, name=f"{name}_frequency_in")(y)
+    y = layers.ReLU()(normalised(y, f"{name}_frequency"))
+    y = layers.Dense(n_bands, name=f"{name}_frequency_out")(y)
+    return layers.Add()([x, layers.Permute((1, 3, 2))(y)])
+
+
+def _over_time(x):
+    """Add to each point what came before and comes after."""
+    n_bands, n_filters = x.shape[2:]
+    y = layers.Dense(2 * MEMORY, name="time_in")(layers.Reshape((-1, n_bands * n_filters))(x))
+    y = layers.Bidirectional(layers.GRU(MEMORY, return_sequences=True, name="time"), name="both_ways")(y)
+    y = layers.Dense(n_bands * n_filters, name="time_out")(y)
+    return layers.Add()([x, layers.Reshape((-1, n_bands, n_filters))(y)])

@@ -1,0 +1,36 @@
+"""The model that comes with the project: it is there, whole, small, and made as the module says."""
+
+import numpy as np
+import tiny_prepared
+
+from muscomp_lib import config, instruments, separation, shipped, songs, training, unet
+
+
+def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
+    root = tiny_prepared.write(tmp_path / "root", train_max_steps=20)
+    folder = training.train("tiny", root)
+    shipped.ship(folder, tmp_path / "weights")
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {"config.json", "weights.npz", "history.csv"}
+    assert (tmp_path / "weights" / "weights.npz").stat().st_size < 0.6 * (folder / "weights.npz").stat().st_size
+    assert str(tmp_path) not in (tmp_path / "weights" / "config.json").read_text()
+    waveform = np.random.default_rng(0).uniform(-0.3, 0.3, (44100, 2)).astype(np.float32)
+    before = separation.Separator(folder).separate(waveform, 44100)
+    after = separation.Separator(tmp_path / "weights").separate(waveform, 44100)
+    for name in before:
+        np.testing.assert_allclose(before[name], after[name], atol=2e-3)
+
+
+def test_without_a_model_the_shipped_one_separates_twelve_instruments_and_the_rest(tmp_path):
+    separator = separation.Separator()
+    assert separator.instruments == [*instruments.names("families"), instruments.OTHER]
+    waveform = np.random.default_rng(0).uniform(-0.3, 0.3, (44100, 2)).astype(np.float32)
+    total = sum(separator.separate(waveform, 44100).values())
+    np.testing.assert_allclose(total, waveform, atol=1e-4)
+    assert songs.model_path("shipped", None) == separator.folder
+
+
+def test_the_shipped_weights_are_small_and_all_there():
+    assert (shipped.FOLDER / "weights.npz").stat().st_size < 20e6
+    settings = config.read(shipped.FOLDER / "config.json")
+    unet.set_weights(unet.build(settings), unet.read_arrays(shipped.FOLDER / "weights.npz"), shipped.FOLDER)
+    assert (shipped.FOLDER / "MODEL_CARD.md").is_file()
