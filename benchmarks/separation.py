@@ -2,8 +2,9 @@
 
     python benchmarks/separation.py --seconds 30 60 240 --repeats 3
 
-Both separate the same song with the same weights (random ones: what they say does not change the work) into the same
-kind of files, one after the other on the same machine. Three times are taken:
+`ours` and `spleeter` separate the same song with the same weights (random ones: what they say does not change the
+work) into the same kind of files, one after the other on the same machine. `shipped` is the network of our own that
+comes with the project, which always has twelve instruments and the rest. Three times are taken:
 
 - `start to files`: a new process, from its start to the last file;
 - `next song`: the same song again in that process, model loaded and everything prepared;
@@ -26,7 +27,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 44100  # Hz
 FILTERS = (16, 32, 64, 128, 256, 512)
-ENGINES = ("ours", "spleeter")
+ENGINES = ("shipped", "ours", "spleeter")
 
 
 def main():
@@ -58,7 +59,7 @@ def measure(args, folder):
     sys.path.insert(0, str(PROJECT))
     from muscomp_lib import spleeter_engine
 
-    pythons = {"ours": sys.executable}
+    pythons = {"shipped": sys.executable, "ours": sys.executable}
     if "spleeter" in args.engines:
         pythons["spleeter"] = spleeter_engine.environment()
     config = make_model(folder / "model", args.instruments)
@@ -96,7 +97,7 @@ def medians(runs):
 
 def work(engine, config, song, out):
     """Separate the song twice in this process, with one engine."""
-    separate = {"ours": ours, "spleeter": spleeters}[engine](config, out)
+    separate = {"shipped": shipped, "ours": ours, "spleeter": spleeters}[engine](config, out)
     separate(song)
     ended = time.time()
     separate(song)
@@ -107,6 +108,14 @@ def peak_gigabytes():
     """The most memory this process ever had. The `resource` module would count that of the process that started it."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
+
+
+def shipped(_, out):
+    """A function that separates a file with the model that comes with this project."""
+    sys.path.insert(0, str(PROJECT))
+    from muscomp_lib import shipped
+
+    return ours(shipped.FOLDER, out)
 
 
 def ours(config, out):

@@ -10,10 +10,9 @@ different, and what it is for:
 - Dense layers over frequency (Choi et al. 2020) connect overtones, which lie too far apart for a convolution.
 - A recurrent layer at the bottom hears the whole example before and after each moment.
 
-All of it is `keras.ops` and Keras layers, so it trains on TensorFlow and on JAX.
+All of it is `keras.ops` and Keras layers, so it trains on TensorFlow and on JAX. Keras is imported where it is used,
+because it takes seconds.
 """
-
-from keras import layers, ops
 
 from muscomp_lib.unet import normalised
 
@@ -41,6 +40,8 @@ def masks(magnitude, n_instruments, filters, down, up):
     -------
     Keras tensor, shape=(batch, T, F, 1, n_instruments)
     """
+    from keras import layers, ops
+
     x, skips = _level_and_frequency(magnitude), []
     for depth, n_filters in enumerate(filters):
         x = layers.Conv2D(n_filters, 5, 2, "same", use_bias=False, name=f"down{depth}")(x)
@@ -53,13 +54,17 @@ def masks(magnitude, n_instruments, filters, down, up):
         skip = skips.pop()
         x = up(normalised(x, f"up{depth}"))[:, :, : skip.shape[2]]  # of an odd number, doubled, one goes
         x = layers.Concatenate()([x, skip])
-        x = _over_frequency(x, f"up{depth}") if depth < len(filters) - 2 else x  # not in the widest: it costs most there
+        x = (
+            _over_frequency(x, f"up{depth}") if depth < len(filters) - 2 else x
+        )  # not in the widest: it costs most there
     logits = layers.Conv2DTranspose(n_instruments, 4, 2, "same", name="masks")(x)
     return ops.expand_dims(_from_bands(ops.softmax(logits, axis=-1), magnitude.shape[2]), 3)
 
 
 def _level_and_frequency(magnitude):
     """(batch, T, F, n_channels) to (batch, T, n_bands, 2): log level relative to the mean, and frequency, -1 to 1."""
+    from keras import ops
+
     level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
     sounding = ops.cast(level > 0, "float32")  # the last segment of a song is padded with silence: it must not count
     mean = ops.sum(level, axis=(1, 2), keepdims=True) / (ops.sum(sounding, axis=(1, 2), keepdims=True) + 1.0)
@@ -78,12 +83,16 @@ def _bands(n_bins):
 
 def _to_bands(x):
     """The mean of each band: (batch, T, F, n) to (batch, T, n_bands, n)."""
+    from keras import layers, ops
+
     parts = [layers.AveragePooling2D((1, width))(x[:, :, first:end]) for first, end, width in _bands(x.shape[2])]
     return ops.concatenate(parts, axis=2)
 
 
 def _from_bands(x, n_bins):
     """Every bin gets what its band has: (batch, T, n_bands, n) to (batch, T, F, n)."""
+    from keras import layers, ops
+
     parts, start = [], 0
     for first, end, width in _bands(n_bins):
         n_bands = (end - first) // width
@@ -94,6 +103,8 @@ def _from_bands(x, n_bins):
 
 def _over_frequency(x, name):
     """Add to each point what all frequencies of its frame say together."""
+    from keras import layers
+
     n_bands = x.shape[2]
     y = layers.Permute((1, 3, 2))(x)
     y = layers.Dense(max(1, n_bands // FREQUENCY_BOTTLENECK), use_bias=False, name=f"{name}_frequency_in")(y)
@@ -104,6 +115,8 @@ def _over_frequency(x, name):
 
 def _over_time(x):
     """Add to each point what came before and comes after."""
+    from keras import layers
+
     n_bands, n_filters = x.shape[2:]
     y = layers.Dense(2 * MEMORY, name="time_in")(layers.Reshape((-1, n_bands * n_filters))(x))
     y = layers.Bidirectional(layers.GRU(MEMORY, return_sequences=True, name="time"), name="both_ways")(y)

@@ -31,6 +31,7 @@ COLAB = {  # versions in Colab's image of August 2026, from its published packag
     "soxr": "1.1.0",
     "matplotlib": "3.10.0",
     "tqdm": "4.67.3",
+    "psutil": "5.9.5",
     "ipywidgets": "7.7.1",
     "ipykernel": "6.17.1",
     "pyyaml": "6.0.3",
