@@ -82,7 +82,9 @@ class Masks:
 class _SharedNetwork:
     """One network for all instruments: `muscomp.shared_unet`."""
 
-    context = 64  # frames heard on either side of a segment: without them its ends would be judged half deaf
+    # Frames heard on either side of a segment. What comes out around a border then differs by -38 dB from what comes out
+    # when the border is elsewhere, no more than anywhere; without context it would be -13 dB, which one hears.
+    context = 32
 
     def __init__(self, config, folder):
         import tensorflow as tf
@@ -97,7 +99,7 @@ class _SharedNetwork:
 
         @tf.function(input_signature=[_segments(config, self.context)])
         def run(magnitude):
-            amounts = network(magnitude, training=False)[:, self.context : -self.context]
+            amounts = network(magnitude, training=False)[:, self.context :][:, : config["T"]]
             return tf.unstack(amounts**exponent, axis=-1)
 
         self._run = run

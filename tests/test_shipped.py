@@ -3,7 +3,7 @@
 import numpy as np
 import tiny_prepared
 
-from muscomp_lib import config, instruments, separation, shipped, songs, training, unet
+from muscomp_lib import composer, config, instruments, separation, shipped, songs, synthesizer, training, unet
 
 
 def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
@@ -27,6 +27,24 @@ def test_without_a_model_the_shipped_one_separates_twelve_instruments_and_the_re
     total = sum(separator.separate(waveform, 44100).values())
     np.testing.assert_allclose(total, waveform, atol=1e-4)
     assert songs.model_path("shipped", None) == separator.folder
+
+
+def test_borders_of_segments_are_not_heard():
+    """What comes out around a border is what comes out when the border is elsewhere."""
+    separator = separation.Separator()
+    waveform = music(30.0)
+    frames = separator.config["T"] // 2 * separator.config["frame_step"]
+    one = separator.separate(waveform, 44100)
+    moved = separator.separate(np.concatenate([np.zeros((frames, 1), np.float32), waveform]), 44100)
+    border = slice(2 * frames - 8192, 2 * frames + 8192)
+    different = sum(((one[name] - moved[name][frames:])[border] ** 2).sum() for name in one)
+    assert different < 10**-2.5 * sum((one[name][border] ** 2).sum() for name in one)
+
+
+def music(seconds):
+    midi = composer.compose(0, [33, 1, 48, 27, 128], seconds)
+    mix = sum(synthesizer.render(part, seconds) for part in midi.instruments)
+    return np.float32(0.5) * mix / np.abs(mix).max()
 
 
 def test_the_shipped_weights_are_small_and_all_there():
