@@ -82,8 +82,8 @@ class Masks:
 class _SharedNetwork:
     """One network for all instruments: `muscomp.shared_unet`."""
 
-    # Frames heard on either side of a segment. What comes out around a border then differs by -38 dB from what comes out
-    # when the border is elsewhere, no more than anywhere; without context it would be -13 dB, which one hears.
+    # Frames heard on either side of a segment. What comes out around a border then differs from what comes out when the
+    # border is elsewhere by -38 dB, no more than anywhere; without context it would be -13 dB, which one hears.
     context = 32
 
     def __init__(self, config, folder):
