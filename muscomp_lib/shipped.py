@@ -4,7 +4,7 @@
 that says from what, for how long, how well they do and where they fail. To make them anew:
 
     python batch/run.py all -f batch/params/weights.yaml -p root <folder>
-    python -m muscomp_lib.shipped <folder>/models/shipped
+    python -m muscomp_lib.shipped <folder>/models/weights
 """
 
 import shutil
@@ -18,7 +18,7 @@ from muscomp_lib import unet
 
 NAME = "shipped"  # how this model is chosen in the notebooks
 FOLDER = Path(__file__).with_name("weights")
-PLACES = {"train_csv": "tables/train.csv", "validation_csv": "tables/validation.csv", "model_dir": f"models/{NAME}"}
+PLACES = {"train_csv": "tables/train.csv", "validation_csv": "tables/validation.csv", "model_dir": "models/weights"}
 
 
 def ship(model_folder, folder=FOLDER):
