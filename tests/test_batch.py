@@ -195,7 +195,8 @@ def test_a_stopped_run_leaves_no_kernel_and_no_worker_behind(tmp_path, number):
     notebook(path, "parent = 0", busy.replace("{parent}", "os.getppid()"))
     done = command(path, "--out", "out", cwd=tmp_path)
     assert done.returncode == 128 + number
-    assert done.stderr.splitlines()[-1].startswith("01_busy was stopped.")
+    # Not always the last line: a kernel that is ended in the middle of its work may have a last word of its own.
+    assert any(line.startswith("01_busy was stopped.") for line in done.stderr.splitlines())
     assert metrics(tmp_path / "out")["01_busy"]["status"] == "interrupted"
     pids = [int(pid) for pid in (path.parent / "pids").read_text().split()]
     assert wait_for_the_end(pids) == [], "processes outlived the run that started them"
