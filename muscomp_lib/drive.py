@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
 import yaml
 
 from muscomp_lib.errors import DiskFullError, MissingError, MusCompError
@@ -204,7 +205,16 @@ def remove(path):
 
 
 def clean_parts(folder, name="*"):
-    """Remove what killed runs left half-written directly in `folder`: of everything, or of the file `name`."""
+    """Remove what killed runs left half-written directly in `folder`.
+
+    Of everything; or of the file `name`, but not what another process of this machine is writing just now.
+    """
     for part in folder.glob(f"{PART}*"):
-        if name == "*" or part.name.endswith(f"-{name}"):
+        if name == "*" or (part.name.endswith(f"-{name}") and not _is_being_written(part)):
             remove(part)
+
+
+def _is_being_written(part):
+    here = f"{PART}{platform.node()[:LONGEST_NODE]}-"
+    pid = part.name.removeprefix(here).partition("-")[0]
+    return part.name.startswith(here) and pid.isdigit() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))
