@@ -25,10 +25,8 @@ AHEAD = WORKERS + 2  # batches made or being made meanwhile
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
 ABSENT = 0.4  # chance that an instrument is left out of a remix: most songs lack many
 TUNING = 1.5  # semitones, at most, that an instrument is tuned up or down
-EQ_DB, EQ_POINTS = (
-    4.0,
-    8,
-)  # standard deviation of the equaliser, at points evenly spread over the logarithm of frequency
+EQ_DB = 4.0  # standard deviation of the equaliser
+EQ_POINTS = 8  # places where it is drawn, evenly spread over the logarithm of frequency
 USES = 2  # of each excerpt in a batch, in different mixes: transforming sound costs more than mixing it
 
 
@@ -132,9 +130,8 @@ class Examples:
         self.n_frames = config["muscomp"]["crop_frames"]
         self.n_samples = (self.n_frames - 1) * config["frame_step"] + config["frame_length"]
         self._waveforms = Waveforms()
-        self._octaves = np.log2(1 + np.arange(config["F"])) / np.log2(
-            config["F"]
-        )  # of each bin, as a share of them all
+        bins = np.arange(config["F"])
+        self._octaves = np.log2(1 + bins) / np.log2(config["F"])  # of each bin, as a share of them all
 
     def batch(self, number):
         """Batch `number`.
