@@ -12,7 +12,6 @@ m * frame_step - frame_length / 2.
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 
 WINDOW_SUM = 1.5  # of squared Hann windows a quarter frame apart
 
@@ -123,4 +122,4 @@ def _overlap_added(spectrogram, frame_length, frame_step):
 
 
 def _window(frame_length):
-    return scipy.signal.get_window("hann", frame_length, fftbins=True).astype(np.float32)
+    return np.hanning(frame_length + 1)[:-1].astype(np.float32)  # SciPy's periodic Hann, without its second of import
