@@ -23,6 +23,7 @@ MODEL_TYPES = (*SPLEETER_TYPES, "muscomp.shared_unet")
 ACTIVATIONS = ("ELU", "ReLU", "LeakyReLU")
 MASK_EXTENSIONS = ("zeros", "average")
 ENGINES = ("muscomp", "spleeter")  # who trains and separates: this library, or the real Spleeter
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras' names
 OPTIMIZERS = ("Adam", "Adadelta", "SGD")
 SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)  # of the six convolutions, unless conv_n_filters says otherwise
 FRAME_MULTIPLE = 64  # six convolutions each halve frames and bins: what cannot be halved so often does not fit
@@ -150,12 +151,16 @@ KEYS = {
                             "Which General MIDI programs make up each instrument (instruments.yaml)."),
     "muscomp.crop_frames": Key(*_FRAMES, "Columns of one training example: {crop:.1f} s. Shorter than T, because a "
                                "network of this kind learns as much from several short ones."),
+    "muscomp.precision": Key(_one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}",
+                             "The numbers it reckons with while it learns: half as long ones are faster where the "
+                             "processor or GPU has circuits for them, and hardly worse. The weights stay whole.",
+                             needed=False),
     "muscomp.start_from": Key(lambda value: value is None or _text(value), "a model, or null for fresh weights",
                               "The model whose weights training starts from: its name, its folder, or `shipped`, the "
                               "one that comes with this project.", needed=False),
     "muscomp.remix": Key(lambda value: type(value) is bool, "true or false",
-                         "If true, each instrument of an example comes from another song and place: a few songs then "
-                         "make endless mixes."),
+                         "If true, in most examples each instrument comes from another song and place: a few songs "
+                         "then make endless mixes."),
 }  # fmt: skip
 
 
@@ -258,6 +263,9 @@ def _check_together(flat, where):
          f"frame_length / {OVERLAP} = {flat['frame_length'] // OVERLAP}, or the inverse STFT changes the sound"),
         ("F", flat["F"] <= flat["frame_length"] // 2 + 1,
          f"at most frame_length / 2 + 1 = {flat['frame_length'] // 2 + 1}, the number of bins there are"),
+        ("muscomp.precision",
+         flat["model.type"] not in SPLEETER_TYPES or flat.get("muscomp.precision", "float32") == "float32",
+         f"float32 for {flat['model.type']}"),
         ("muscomp.crop_frames", flat["muscomp.crop_frames"] <= flat["T"], f"at most T = {flat['T']}"),
         ("instrument_list", flat["mix_name"] not in flat["instrument_list"],
          f"without {flat['mix_name']!r}, which is the name of the mix"),

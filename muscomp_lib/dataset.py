@@ -2,9 +2,10 @@
 
 One example is a short excerpt: the magnitudes of a mix and of each instrument in it. Every batch of examples is a
 function of the seed and its number, nothing else: training that was killed goes on with exactly the examples it would
-have seen. With `remix`, each instrument of an example is drawn from another song and place, tuned a little higher or
-lower, coloured by a random equaliser, and played at another level, so that a few songs make an endless number of mixes
-and a few timbres stand for many; without it, the excerpts are those of the songs themselves.
+have seen. With `remix`, most batches are new music: each instrument of an example is drawn from another song and place,
+tuned a little higher or lower, coloured by a random equaliser, and played at another level, so that a few songs make an
+endless number of mixes and a few timbres stand for many. The other batches, and without `remix` all, are excerpts of
+the songs as they are.
 """
 
 import csv
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import psutil
+import scipy.fft
 
 from muscomp_lib import audio, prepared, stft
 from muscomp_lib.errors import MissingError, SettingError
@@ -23,8 +25,11 @@ CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decode
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
 AHEAD = WORKERS + 2  # batches made or being made meanwhile
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
+TOGETHER = 0.3  # share of batches that are not remixed: in songs, instruments play what belongs together
 ABSENT = 0.4  # chance that an instrument is left out of a remix: most songs lack many
 TUNING = 1.5  # semitones, at most, that an instrument is tuned up or down
+AUDIBLE = 1e-3  # full scale: an excerpt that stays below is silent
+DRAWS = 4  # places looked at, at most, for one where the instrument sounds: most parts rest for much of a song
 EQ_DB = 4.0  # standard deviation of the equaliser
 EQ_POINTS = 8  # places where it is drawn, evenly spread over the logarithm of frequency
 USES = 2  # of each excerpt in a batch, in different mixes: transforming sound costs more than mixing it
@@ -146,22 +151,24 @@ class Examples:
         shape = (self.config["batch_size"], self.n_frames, self.config["F"], self.n_channels)
         names = self.config["instrument_list"]
         mix, instruments = np.zeros(shape, np.complex64), np.zeros((*shape, len(names)), np.float32)
-        places = [] if self.remix else [self._somewhere(rng) for _ in mix]
+        remix = self.remix and rng.random() >= TOGETHER
+        places = [] if remix else [self._somewhere(rng) for _ in mix]
         for number, name in enumerate(names):
-            for example, part in self._remixed(name, rng) if self.remix else self._as_recorded(name, places):
+            for example, part in self._remixed(name, rng) if remix else self._as_recorded(name, places):
                 mix[example] += part
                 instruments[example, ..., number] = np.abs(part)
         return np.abs(mix), instruments
 
     def _as_recorded(self, name, places):
         """One instrument in each example: (number of the example, spectrogram)."""
+        frame = self.config["frame_length"], self.config["frame_step"]
         for example, (song, start) in enumerate(places):
-            yield example, self._spectrogram(self._excerpt(song, name, start, self.n_samples))
+            yield example, self._spectrogram(self._excerpt(song, name, start, self.n_samples), *frame)
 
     def _remixed(self, name, rng):
         """One instrument in those examples that are to have it: (number of the example, spectrogram)."""
         batch_size = self.config["batch_size"]
-        drawn = [self._spectrogram(self._drawn(name, rng)) for _ in range(-(-batch_size // USES))]
+        drawn = [self._drawn(name, rng) for _ in range(-(-batch_size // USES))]
         order = np.concatenate([rng.permutation(len(drawn)) for _ in range(USES)])[:batch_size]
         for example, which in enumerate(order):
             equaliser = np.interp(self._octaves, np.linspace(0, 1, EQ_POINTS), rng.normal(0.0, EQ_DB, EQ_POINTS))
@@ -170,12 +177,19 @@ class Examples:
                 yield example, drawn[which] * gain[:, None]
 
     def _drawn(self, name, rng):
-        """An excerpt of an instrument from anywhere, played a little faster or slower, and so tuned."""
-        song, start = self._somewhere(rng)
-        speed = 2 ** (rng.uniform(-TUNING, TUNING) / 12)
-        heard = self._excerpt(song, name, start, round(self.n_samples * speed) + 1)
-        times, samples = np.arange(self.n_samples) * speed, np.arange(len(heard))
-        return np.stack([np.interp(times, samples, channel) for channel in heard.T], axis=1).astype(np.float32)
+        """The spectrogram of an excerpt of an instrument from anywhere, played a little faster or slower, and so tuned.
+
+        Frames of more samples than usual, read as if they were as long as all others, hold the same sound sped up.
+        """
+        length, step = self.config["frame_length"], self.config["frame_step"]
+        tuned_length = scipy.fft.next_fast_len(round(length * 2 ** (rng.uniform(-TUNING, TUNING) / 12)))
+        tuned_step = round(tuned_length * step / length)
+        for _ in range(DRAWS):
+            song, start = self._somewhere(rng)
+            heard = self._excerpt(song, name, start, (self.n_frames - 1) * tuned_step + tuned_length)
+            if np.abs(heard).max() > AUDIBLE:
+                break
+        return self._spectrogram(heard, tuned_length, tuned_step)
 
     def _somewhere(self, rng):
         song = self.songs[rng.integers(len(self.songs))]
@@ -184,11 +198,10 @@ class Examples:
     def _excerpt(self, song, name, start, n_samples):
         return self._waveforms.excerpt(song.files[name], start, n_samples, self.n_channels)
 
-    def _spectrogram(self, waveform):
-        """Shape (T, F, n_channels), complex64."""
-        return stft.frames_to_spectrogram(waveform, self.config["frame_length"], self.config["frame_step"])[
-            : self.n_frames, : self.config["F"]
-        ]
+    def _spectrogram(self, waveform, frame_length, frame_step):
+        """Shape (T, F, n_channels), complex64; short frames lack the highest bins, which are silent then."""
+        whole = stft.frames_to_spectrogram(waveform, frame_length, frame_step)[: self.n_frames, : self.config["F"]]
+        return audio.fit_length(whole.swapaxes(0, 1), self.config["F"]).swapaxes(0, 1)
 
 
 def ahead(examples, numbers):

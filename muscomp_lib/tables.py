@@ -62,6 +62,7 @@ class Settings:
     F: int = 1024
     crop_frames: int = 128
     remix: bool = True
+    precision: str = "float32"
     batch_size: int = 4
     learning_rate: float = 2e-3
     train_max_steps: int = 1000
@@ -157,6 +158,7 @@ def _configuration(settings, tables, model):
             "taxonomy": None if settings.instruments is not None else settings.taxonomy,
             "crop_frames": settings.crop_frames,
             "remix": settings.remix,
+            "precision": settings.precision,
         },
     }
 

@@ -26,7 +26,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from muscomp_lib import config as configs
-from muscomp_lib import dataset, songs, spleeter_bridge, spleeter_engine, unet
+from muscomp_lib import dataset, shared_unet, songs, spleeter_bridge, spleeter_engine, unet
 from muscomp_lib.drive import clean_parts, remove, written_whole
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.unet import CONFIG, HISTORY, WEIGHTS
@@ -226,9 +226,14 @@ def compiled(settings):
 
     schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["train_max_steps"])
     averaging = {"use_ema": True, "ema_momentum": 1 - 1 / AVERAGED_STEPS, "ema_overwrite_frequency": None}
-    model = unet.build(_heard(settings))
-    loss = mask_cross_entropy if unet.hears_one_channel(settings) else magnitude_distance
-    model.compile(optimizer=keras.optimizers.Adam(schedule, **averaging), loss=loss, jit_compile=False)
+    precision = settings["muscomp"].get("precision", "float32")
+    optimizer = keras.optimizers.Adam(schedule, **averaging)
+    if precision == "mixed_float16":  # its smallest numbers are not small enough for gradients
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model, loss = unet.build(_heard(settings), precision), magnitude_distance
+    if unet.hears_one_channel(settings):
+        model, loss = shared_unet.in_bands(model), mask_cross_entropy
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -248,24 +253,23 @@ def magnitude_distance(instruments, amounts):
     return ops.sum(ops.mean(ops.abs(instruments - amounts), axis=(0, 1, 2, 3)))
 
 
-def mask_cross_entropy(instruments, amounts):
+def mask_cross_entropy(instruments, masks):
     """How far the masks are from the ideal ones, each point of the spectrogram weighted by its magnitude.
 
-    Unlike a distance between magnitudes, it does not let quiet and rare instruments collapse to silence.
+    The ideal mask is an instrument's share of the total magnitude; times the weight, that is its magnitude. Unlike a
+    distance between magnitudes, this does not let quiet and rare instruments collapse to silence.
 
     Parameters
     ----------
-    instruments : shape=(batch, T, F, n_channels, n_instruments), float32
+    instruments : shape=(batch, T, F, 1, n_instruments), float32
         True magnitudes.
-    amounts : the same shape, float32
-        Masks that sum to one over instruments.
+    masks : shape=(batch, T, n_bands, n_instruments), float32
+        They sum to one over instruments.
     """
     from keras import ops
 
-    total = ops.sum(instruments, axis=-1, keepdims=True)
-    ideal = instruments / (total + 1e-7)
-    entropy = -ops.sum(ideal * ops.log(amounts + 1e-7), axis=-1, keepdims=True)
-    return ops.sum(total * entropy) / (ops.sum(total) + 1e-7)
+    magnitudes = shared_unet.sums_in_bands(instruments[:, :, :, 0])
+    return -ops.sum(magnitudes * ops.log(masks + 1e-7)) / (ops.sum(magnitudes) + 1e-7)
 
 
 def _save(folder, model, step, history):

@@ -12,6 +12,7 @@ instrument, layer for layer, created in Spleeter's order, so that weights carry 
 Keras is imported when a network is built, because it takes seconds.
 """
 
+import contextlib
 import os
 import zipfile
 from functools import cache
@@ -30,13 +31,15 @@ MASK_CHANNELS = 2  # Spleeter's masks are for left and right, also where the net
 ONE = "one"  # what the instrument is called in the network of `build_one`
 
 
-def build(config):
+def build(config, precision="float32"):
     """Build the network that a training configuration describes, with fresh weights.
 
     Parameters
     ----------
     config : dict
         As `config.read` returns it. Weights depend on `random_seed` alone.
+    precision : str
+        One of `config.PRECISIONS`: what it reckons with. The weights are float32 with any.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def build(config):
         raise SettingError(f"model.type {kind!r} is not a network. Choose one of: {', '.join(builders)}.")
     keras.utils.set_random_seed(config["random_seed"])
     magnitude = _input(config)
-    amounts = builders[kind](magnitude, config["instrument_list"], config["model"].get("params", {}))
+    with _precision(precision):
+        amounts = builders[kind](magnitude, config["instrument_list"], config["model"].get("params", {}))
     return keras.Model(magnitude, amounts, name=kind.replace(".", "_"))
 
 
@@ -80,6 +84,19 @@ def build_one(config):
 
     magnitude = _input(config)
     return keras.Model(magnitude, _one_unet(magnitude, ONE, config["model"].get("params", {}), None))
+
+
+@contextlib.contextmanager
+def _precision(name):
+    """Layers made meanwhile reckon with these numbers."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _input(config):
@@ -193,12 +210,12 @@ def _one_unet(magnitude, name, params, last_activation):
     for depth, n_filters in enumerate(filters):
         x = layers.Conv2D(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_down{depth}")(x)
         skips.append(x)
-        x = down(normalised(x, f"{name}_down{depth}"))
+        x = down(_normalised(x, f"{name}_down{depth}"))
     x = skips.pop()
     for depth, n_filters in enumerate((*reversed(filters[:-1]), 1)):
         layer = layers.Conv2DTranspose if n_filters > 1 else _to_one_filter()
         x = layer(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_up{depth}")(x)
-        x = normalised(up(x), f"{name}_up{depth}")
+        x = _normalised(up(x), f"{name}_up{depth}")
         x = layers.Dropout(DROPOUT)(x) if depth < 3 else x
         x = layers.Concatenate()([skips.pop(), x]) if skips else x
     return layers.Conv2D(
@@ -246,7 +263,7 @@ def activation(name):
     return lambda x: known[name]()(x)
 
 
-def normalised(x, name):
+def _normalised(x, name):
     """Batch normalisation of `x`, as a layer called `<name>_normalisation`."""
     from keras import layers
 

@@ -44,7 +44,7 @@ def good(**changes):
         "save_checkpoints_steps": 1000,
         "save_summary_steps": 5,
         "model": {"type": "unet.unet", "params": {"conv_activation": "ELU", "deconv_activation": "ELU"}},
-        "muscomp": {"taxonomy": "slakh12", "crop_frames": 128, "remix": True},
+        "muscomp": {"taxonomy": "slakh12", "crop_frames": 128, "remix": True, "precision": "float32"},
     }
     for dotted, value in changes.items():
         *groups, key = dotted.split("__")
@@ -126,6 +126,8 @@ def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
         ("model__params__n_filters", [16], "no key 'model.params.n_filters'.*'model.params.conv_n_filters'"),
         ("muscomp__crop_frames", 576, "at most T = 512"),
         ("muscomp__remix", "yes", "true or false"),
+        ("muscomp__precision", "half", "one of float32, mixed_bfloat16, mixed_float16"),
+        ("muscomp__precision", "mixed_bfloat16", "float32 for unet.unet"),
         ("muscomp__taxonomy", "orchestra", "no taxonomy 'orchestra'"),
         ("learning_rat", 1e-3, "no key 'learning_rat'. Do you mean 'learning_rate'"),
         ("learning_rate", ..., "lacks 'learning_rate'"),

@@ -204,7 +204,12 @@ def test_the_configuration_has_absolute_paths_and_reads_back(root):
     assert found["model_dir"] == str(root.models / "mine")
     assert found["instrument_list"] == NAMES
     assert (found["random_seed"], found["batch_size"]) == (7, 2)
-    assert found["muscomp"] == {"taxonomy": "slakh12", "crop_frames": 128, "remix": True}
+    assert found["muscomp"] == {
+        "taxonomy": "slakh12",
+        "crop_frames": 128,
+        "remix": True,
+        "precision": "float32",
+    }
 
 
 def test_filters_go_into_the_network_parameters(root):

@@ -37,6 +37,17 @@ def test_training_learns_to_tell_unseen_tones_apart(trained):
     assert gained["Electric_Bass_pick"] > 6 and gained["Violin"] > 6
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_long_numbers_learn_as_well(precision, tmp_path):
+    muscomp = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "precision": precision}
+    root = tiny_prepared.write(
+        tmp_path, train_max_steps=150, save_checkpoints_steps=150, learning_rate=5e-3, muscomp=muscomp
+    )
+    folder = training.train("tiny", root)
+    assert {array.dtype.name for array in unet.read_arrays(folder / "weights.npz").values()} == {"float32"}
+    test_training_learns_to_tell_unseen_tones_apart(root)
+
+
 def test_a_finished_model_is_not_trained_again(trained):
     before = snapshot(trained.models)
     training.train("tiny", trained)
@@ -134,9 +145,18 @@ def test_the_mask_loss_is_least_for_the_ideal_masks():
     truth = np.random.default_rng(0).uniform(0, 1, (1, 4, 4, 1, 3)).astype(np.float32)
     ideal = truth / truth.sum(axis=-1, keepdims=True)
     uniform = np.full_like(ideal, 1 / 3)
-    best, worse = (float(training.mask_cross_entropy(truth, masks)) for masks in (ideal, uniform))
+    best, worse = (float(training.mask_cross_entropy(truth, masks[:, :, :, 0])) for masks in (ideal, uniform))
     assert best < worse
     assert worse == pytest.approx(np.log(3), abs=1e-4)
+
+
+def test_the_mask_loss_by_band_is_that_of_all_its_bins():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 1, (2, 4, 320, 1, 3)).astype(np.float32)
+    by_band = rng.dirichlet([1, 1, 1], (2, 4, 256 + 16)).astype(np.float32)
+    by_bin = np.concatenate([by_band[:, :, :256], by_band[:, :, 256:].repeat(4, axis=2)], axis=2)
+    expected = -(truth[:, :, :, 0] * np.log(by_bin)).sum() / truth.sum()
+    assert float(training.mask_cross_entropy(truth, by_band)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_engine_does_not_go_on_with_what_the_other_has_begun(tmp_path):
