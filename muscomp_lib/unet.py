@@ -107,10 +107,11 @@ def _input(config):
 
 @cache
 def start_tensorflow():
-    """Load TensorFlow without the notes it prints at its start, before it looks at any setting of what to print.
+    """Load TensorFlow without the notes it prints, at its start even before it looks at any setting of what to print.
 
     They come from C++ code that writes to the process's error output itself, so that is what has to be turned away.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later ones: of graphs that it could not make faster still
     errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
