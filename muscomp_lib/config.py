@@ -153,7 +153,7 @@ KEYS = {
                                "network of this kind learns as much from several short ones."),
     "muscomp.precision": Key(_one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}",
                              "The numbers it reckons with while it learns: half as long ones are faster where the "
-                             "processor or GPU has circuits for them, and hardly worse. The weights stay whole.",
+                             "processor or GPU has circuits for them. The weights stay whole.",
                              needed=False),
     "muscomp.start_from": Key(lambda value: value is None or _text(value), "a model, or null for fresh weights",
                               "The model whose weights training starts from: its name, its folder, or `shipped`, the "

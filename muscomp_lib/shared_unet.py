@@ -63,7 +63,7 @@ def masks(magnitude, n_instruments, filters, down, up):
 def in_bands(network):
     """A network of ours as it is trained: its masks by band, (batch, T, n_bands, n_instruments).
 
-    Each bin's mask is its band's, so a loss needs no more, and takes a third of the time and memory.
+    Each bin's mask is its band's, so a loss needs no more, and a step takes a third less time.
     """
     import keras
 
