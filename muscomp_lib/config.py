@@ -152,8 +152,8 @@ KEYS = {
     "muscomp.crop_frames": Key(*_FRAMES, "Columns of one training example: {crop:.1f} s. Shorter than T, because a "
                                "network of this kind learns as much from several short ones."),
     "muscomp.precision": Key(_one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}",
-                             "The numbers it reckons with while it learns: half as long ones are faster where the "
-                             "processor or GPU has circuits for them. The weights stay whole.",
+                             "What it computes in while it learns: 16-bit floats are faster where the processor or "
+                             "GPU has circuits for them. The weights stay 32-bit.",
                              needed=False),
     "muscomp.start_from": Key(lambda value: value is None or _text(value), "a model, or null for fresh weights",
                               "The model whose weights training starts from: its name, its folder, or `shipped`, the "

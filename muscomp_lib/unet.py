@@ -39,7 +39,7 @@ def build(config, precision="float32"):
     config : dict
         As `config.read` returns it. Weights depend on `random_seed` alone.
     precision : str
-        One of `config.PRECISIONS`: what it reckons with. The weights are float32 with any.
+        One of `config.PRECISIONS`, Keras' dtype policies: what it computes in. The weights are float32 with any.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def build_one(config):
 
 @contextlib.contextmanager
 def _precision(name):
-    """Layers made meanwhile reckon with these numbers."""
+    """Layers made meanwhile compute with this dtype policy."""
     import keras
 
     before = keras.config.dtype_policy()
