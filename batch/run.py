@@ -9,6 +9,7 @@ failure ends with the reason as the last lines and a non-zero exit status. READM
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
 import logging
@@ -217,6 +218,12 @@ def _stop_on_signals():
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not leave the kernel behind
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that was broken off
+        try:  # between two tasks: one broken off in its middle would break off the kernel's ending too
+            asyncio.get_running_loop().call_soon_threadsafe(interrupt, number)
+        except RuntimeError:  # there is no loop
+            interrupt(number)
+
+    def interrupt(number):
         raise KeyboardInterrupt(number)
 
     before = {each: signal.getsignal(each) for each in SIGNALS}
