@@ -33,7 +33,6 @@ from muscomp_lib.unet import CONFIG, HISTORY, WEIGHTS
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
-AVERAGED_STEPS = 100  # the finished weights are an exponential average over about this many steps
 VALIDATION_BATCHES = 8
 PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validation_cache")
 
@@ -204,7 +203,6 @@ def _run(folder, settings, learnt, validation, first):
                 history.append([step, float(loss), _validate(model, checks)])
                 progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
                 _save(folder, model, step, history)
-    model.optimizer.finalize_variable_values(model.trainable_variables)
     if settings["model"]["type"] in configs.SPLEETER_TYPES:
         spleeter_bridge.write(folder, settings, unet.weights(model), last)
     else:
@@ -225,9 +223,8 @@ def compiled(settings):
     import keras
 
     schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["train_max_steps"])
-    averaging = {"use_ema": True, "ema_momentum": 1 - 1 / AVERAGED_STEPS, "ema_overwrite_frequency": None}
     precision = settings["muscomp"].get("precision", "float32")
-    optimizer = keras.optimizers.Adam(schedule, **averaging)
+    optimizer = keras.optimizers.Adam(schedule)
     if precision == "mixed_float16":  # its smallest numbers are not small enough for gradients
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model, loss = unet.build(_heard(settings), precision), magnitude_distance
