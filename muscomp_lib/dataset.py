@@ -4,9 +4,8 @@ One example is a short excerpt: the magnitudes of a mix and of each instrument i
 function of the seed and its number, nothing else: training that was killed goes on with exactly the examples it would
 have seen. With `remix`, most batches are new music: each instrument of an example is drawn from another song and place,
 tuned a little higher or lower, coloured by a random equaliser, and played at another level, so that a few songs make an
-endless number of mixes and a few timbres stand for many. The other batches are excerpts of songs as they were recorded,
-without what notebook 02 lent them, since who plays together in music is worth learning. Without `remix` all batches are
-excerpts of the songs as the tables have them, with what was lent.
+endless number of mixes and a few timbres stand for many. The other batches, and without `remix` all, are excerpts of
+the songs as they are.
 """
 
 import csv
@@ -19,7 +18,7 @@ import numpy as np
 import psutil
 import scipy.fft
 
-from muscomp_lib import audio, fills, prepared, stft
+from muscomp_lib import audio, prepared, stft
 from muscomp_lib.errors import MissingError, SettingError
 
 CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decoded audio
@@ -40,14 +39,13 @@ USES = 2  # of each excerpt in a batch, in different mixes: transforming sound c
 class Song:
     """One row of a table: its track, its files by instrument, and its length in samples.
 
-    A file is a path, or virtual; `prepared.read` reads both. `own` names the instruments that notebook 02 has not lent.
+    A file is a path, or virtual; `prepared.read` reads both.
     """
 
     track: str
     mix: Path | prepared.VirtualFile
     files: dict
     n_samples: int
-    own: frozenset
 
 
 def read_songs(root, table, config):
@@ -75,11 +73,11 @@ def read_songs(root, table, config):
         rows = list(csv.DictReader(file))
     if not rows:
         raise SettingError(f"{table} has no rows, so there is nothing to learn from. Notebook 03 says why.")
-    library, lent = prepared.Library(root), fills.filled(root)
-    return [_song(library, lent, table, line, row, config) for line, row in enumerate(rows, start=2)]
+    library = prepared.Library(root)
+    return [_song(library, table, line, row, config) for line, row in enumerate(rows, start=2)]
 
 
-def _song(library, lent, table, line, row, config):
+def _song(library, table, line, row, config):
     columns = {name: f"{name}_path" for name in [config["mix_name"], *config["instrument_list"]]}
     for column in [*columns.values(), "duration"]:
         if not row.get(column):
@@ -87,8 +85,7 @@ def _song(library, lent, table, line, row, config):
     files = {name: library.file(row[column]) for name, column in columns.items()}
     n_samples = round(float(row["duration"]) * config["sample_rate"])
     track = PurePosixPath(row[columns[config["mix_name"]]]).parent.name
-    mix = files.pop(config["mix_name"])
-    return Song(track, mix, files, n_samples, frozenset(name for name in files if (track, name) not in lent))
+    return Song(track, files.pop(config["mix_name"]), files, n_samples)
 
 
 class Waveforms:
@@ -166,8 +163,6 @@ class Examples:
         """One instrument in each example: (number of the example, spectrogram)."""
         frame = self.config["frame_length"], self.config["frame_step"]
         for example, (song, start) in enumerate(places):
-            if self.remix and name not in song.own:
-                continue
             yield example, self._spectrogram(self._excerpt(song, name, start, self.n_samples), *frame)
 
     def _remixed(self, name, rng):

@@ -49,14 +49,6 @@ def holes(tracks):
     return [(track, name) for track, counts in made[names].iterrows() for name in names if not counts[name]]
 
 
-def filled(root):
-    """What songs did not have: a set of (track, instrument). Empty where no song has been filled."""
-    if not synthesis_path(root).is_file():
-        return set()
-    synthesis = read_synthesis(root)
-    return set(zip(synthesis["track"], synthesis["instrument"], strict=True))
-
-
 def unfilled(tracks, synthesis):
     """The holes that no reserve song could fill: they are silence.
 

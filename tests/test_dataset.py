@@ -66,23 +66,6 @@ def test_some_batches_are_songs_as_they_are(root, settings, monkeypatch):
     assert 0.1 < np.mean(sounding) < 0.5
 
 
-def test_what_was_lent_to_a_song_is_heard_in_remixes_only(root, settings, monkeypatch):
-    lent = {(track, "Violin") for track in ("Track00001", "Track00002", "Track00003")}
-    monkeypatch.setattr(dataset.fills, "filled", lambda root: lent)
-    violin = settings["instrument_list"].index("Violin")
-
-    def heard(table, numbers, **options):
-        songs = dataset.read_songs(root, root.tables / table, settings)
-        reader = dataset.Examples(songs, settings, 1, **options)
-        return [reader.batch(number)[1].any(axis=(0, 1, 2, 3)) for number in numbers]
-
-    assert any(parts[violin] for parts in heard("train.csv", range(10), remix=True))
-    monkeypatch.setattr(dataset, "TOGETHER", 1.0)
-    as_they_were = heard("train.csv", range(10), remix=True)
-    assert not any(parts[violin] for parts in as_they_were) and any(parts.any() for parts in as_they_were)
-    assert any(parts[violin] for parts in heard("validation.csv", range(4), remix=False))
-
-
 def test_each_use_of_an_excerpt_sounds_different(root, settings):
     """Two examples of a batch that share an excerpt differ in level and colour, not in what is played."""
     reader = examples(root, settings)
