@@ -11,7 +11,6 @@ checkpoint of Spleeter's own, so that `spleeter separate -p <folder>/config.json
 With `engine="spleeter"` the real Spleeter does the training, from the same tables and configuration.
 """
 
-import csv
 import logging
 import multiprocessing
 import re
@@ -23,17 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from muscomp_lib import config as configs
 from muscomp_lib import dataset, shared_unet, songs, spleeter_bridge, spleeter_engine, unet
-from muscomp_lib.drive import clean_parts, remove, written_whole
+from muscomp_lib.drive import clean_parts, remove
 from muscomp_lib.errors import MissingError, SettingError
+from muscomp_lib.learning import CHECKPOINT, adam, learn, make_deterministic, read_history, variables, write_history
 from muscomp_lib.unet import CONFIG, HISTORY, WEIGHTS
 
-CHECKPOINT = "checkpoint.npz"
-HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
-VALIDATION_BATCHES = 8
 PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validation_cache")
 
 log = logging.getLogger(__name__)
@@ -121,7 +117,7 @@ def _spleeters(folder, settings, root):
         history = [row for row in read_history(folder) if row[0] <= done] if (folder / HISTORY).exists() else []
         for row in rows:
             history.append(row)
-            _write_history(folder, history)
+            write_history(folder, history)
 
     return run
 
@@ -185,37 +181,16 @@ def examples(settings, root):
 
 def _run(folder, settings, learnt, validation, first):
     """The training loop: learn for a while, validate, save; until the last step."""
-    unet.start_tensorflow()
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
+    make_deterministic()
     model = compiled(settings)
     if first:
         unet.set_weights(model, unet.read_arrays(first), first)
-    done, history = _restore(folder, model)
-    last, stride = settings["train_max_steps"], settings["save_checkpoints_steps"]
-    checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
-    with tqdm(total=last, initial=done, unit="step", desc="training", disable=None) as progress:
-        for step, (mix, instruments) in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
-            loss = model.train_on_batch(mix, instruments)
-            progress.update()
-            if step % stride == 0 or step == last:
-                history.append([step, float(loss), _validate(model, checks)])
-                progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
-                _save(folder, model, step, history)
+    last = settings["train_max_steps"]
+    learn(folder, model, learnt, validation, last, settings["save_checkpoints_steps"])
     if settings["model"]["type"] in configs.SPLEETER_TYPES:
         spleeter_bridge.write(folder, settings, unet.weights(model), last)
     else:
         unet.save_arrays(folder / WEIGHTS, unet.weights(model))
-
-
-def _validate(model, checks):
-    """The mean loss over the validation batches. Keras averages all calls since the last reset, training's too."""
-    model.reset_metrics()
-    for check in checks:
-        mean = model.test_on_batch(*check)
-    model.reset_metrics()
-    return float(mean)
 
 
 def compiled(settings):
@@ -224,9 +199,7 @@ def compiled(settings):
 
     schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["train_max_steps"])
     precision = settings["muscomp"].get("precision", "float32")
-    optimizer = keras.optimizers.Adam(schedule)
-    if precision == "mixed_float16":  # its smallest numbers are not small enough for gradients
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer = adam(schedule, precision)
     model, loss = unet.build(_heard(settings), precision), magnitude_distance
     if unet.hears_one_channel(settings):
         model, loss = shared_unet.in_bands(model), mask_cross_entropy
@@ -267,43 +240,6 @@ def mask_cross_entropy(instruments, masks):
 
     magnitudes = shared_unet.sums_in_bands(instruments[:, :, :, 0])
     return -ops.sum(magnitudes * ops.log(masks + 1e-7)) / (ops.sum(magnitudes) + 1e-7)
-
-
-def _save(folder, model, step, history):
-    """Save the history first: on the way back, rows later than the checkpoint are dropped."""
-    _write_history(folder, history)
-    state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(_variables(model))}
-    unet.save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
-
-
-def _restore(folder, model):
-    """Put a checkpoint's state into the model; the step it was saved at, and the history up to there."""
-    if not (folder / CHECKPOINT).exists():
-        return 0, []
-    state = unet.read_arrays(folder / CHECKPOINT)
-    for i, variable in enumerate(_variables(model)):
-        variable.assign(state[f"variable_{i}"])
-    step = int(state["step"])
-    return step, [row for row in read_history(folder) if row[0] <= step]
-
-
-def _variables(model):
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _write_history(folder, history):
-    with written_whole(folder / HISTORY) as part, part.open("w", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(HISTORY_COLUMNS)
-        rows.writerows(history)
-
-
-def read_history(folder):
-    """Rows of `history.csv`: [step, loss, validation loss]."""
-    with (Path(folder) / HISTORY).open(newline="") as file:
-        rows = csv.reader(file)
-        next(rows)
-        return [[int(step), float(loss), float(validation)] for step, loss, validation in rows]
 
 
 # ---- before training ----
@@ -367,7 +303,7 @@ def _trial(config, steps):
     unet.start_tensorflow()
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    make_deterministic()
     try:
         model = compiled(config)
         seconds = [_seconds_of_a_step(model, *_random_batch(config)) for _ in range(steps + 1)]
@@ -376,7 +312,7 @@ def _trial(config, steps):
     return Trial(
         statistics.median(seconds[1:]),  # the first also compiles the network
         sum(np.asarray(weight).nbytes for weight in model.weights),
-        sum(np.asarray(variable).nbytes for variable in _variables(model)),
+        sum(np.asarray(variable).nbytes for variable in variables(model)),
         _most_memory(tf),
     )
 

@@ -64,7 +64,7 @@ def build(config, precision="float32"):
         raise SettingError(f"model.type {kind!r} is not a network. Choose one of: {', '.join(builders)}.")
     keras.utils.set_random_seed(config["random_seed"])
     magnitude = _input(config)
-    with _precision(precision):
+    with precision_of(precision):
         amounts = builders[kind](magnitude, config["instrument_list"], config["model"].get("params", {}))
     return keras.Model(magnitude, amounts, name=kind.replace(".", "_"))
 
@@ -87,7 +87,7 @@ def build_one(config):
 
 
 @contextlib.contextmanager
-def _precision(name):
+def precision_of(name):
     """Layers made meanwhile compute with this dtype policy."""
     import keras
 

@@ -1,0 +1,112 @@
+"""The loop in which a network learns: steps, validation, saving, and going on after being killed. Used by 04.
+
+Every so many steps the weights, the optimizer's state and the step are saved together, batches are functions of the
+step, and TensorFlow is told to be deterministic: what comes out is the same, byte for byte, as if nothing had happened.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from muscomp_lib import dataset, unet
+from muscomp_lib.drive import written_whole
+from muscomp_lib.unet import HISTORY
+
+CHECKPOINT = "checkpoint.npz"
+HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
+VALIDATION_BATCHES = 8
+
+
+def make_deterministic():
+    """Load TensorFlow, and have it compute the same each time."""
+    unet.start_tensorflow()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def adam(schedule, precision, **options):
+    """The optimizer Adam for a learning rate and a precision.
+
+    Half-long floats have no numbers small enough for gradients: losses are scaled up, and gradients down again.
+    """
+    import keras
+
+    optimizer = keras.optimizers.Adam(schedule, **options)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+
+
+def learn(folder, model, learnt, validation, last, stride):
+    """Learn from where `folder` says to the last step; validate and save on the way.
+
+    Parameters
+    ----------
+    folder : Path
+        For the checkpoint and `history.csv`.
+    model : keras.Model
+        Compiled.
+    learnt, validation : object with batch(number)
+        Inputs and targets by number, as `dataset.Examples` makes them.
+    last, stride : int
+        The last step; steps from one saving to the next.
+    """
+    done, history = _restore(folder, model)
+    checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
+    with tqdm(total=last, initial=done, unit="step", desc="training", disable=None) as progress:
+        for step, batch in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
+            loss = model.train_on_batch(*batch)
+            progress.update()
+            if step % stride == 0 or step == last:
+                history.append([step, float(loss), _validate(model, checks)])
+                progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
+                _save(folder, model, step, history)
+
+
+def _validate(model, checks):
+    """The mean loss over the validation batches. Keras averages all calls since the last reset, training's too."""
+    model.reset_metrics()
+    for check in checks:
+        mean = model.test_on_batch(*check)
+    model.reset_metrics()
+    return float(mean)
+
+
+def _save(folder, model, step, history):
+    """Save the history first: on the way back, rows later than the checkpoint are dropped."""
+    write_history(folder, history)
+    state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables(model))}
+    unet.save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
+
+
+def _restore(folder, model):
+    """Put a checkpoint's state into the model; the step it was saved at, and the history up to there."""
+    if not (folder / CHECKPOINT).exists():
+        return 0, []
+    state = unet.read_arrays(folder / CHECKPOINT)
+    for i, variable in enumerate(variables(model)):
+        variable.assign(state[f"variable_{i}"])
+    step = int(state["step"])
+    return step, [row for row in read_history(folder) if row[0] <= step]
+
+
+def variables(model):
+    """All that training changes: the network's weights and the optimizer's state."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def write_history(folder, history):
+    """Write `history.csv`: rows of [step, loss, validation loss]."""
+    with written_whole(folder / HISTORY) as part, part.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(HISTORY_COLUMNS)
+        rows.writerows(history)
+
+
+def read_history(folder):
+    """Rows of `history.csv`: [step, loss, validation loss]."""
+    with (Path(folder) / HISTORY).open(newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [[int(step), float(loss), float(validation)] for step, loss, validation in rows]
