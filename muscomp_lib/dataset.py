@@ -89,11 +89,23 @@ def _song(library, table, line, row, config):
 
 
 class Waveforms:
-    """Excerpts of audio files, with what was decoded kept in memory as far as `CACHE_SHARE` reaches."""
+    """Excerpts of audio files, with what was decoded kept in memory as far as `CACHE_SHARE` reaches.
 
-    def __init__(self):
+    Parameters
+    ----------
+    sample_rate : int, optional
+        Hz, to which everything is resampled; without it, files are taken at their own.
+    """
+
+    def __init__(self, sample_rate=None):
+        self._sample_rate = sample_rate
         self._kept = {}
         self._room = CACHE_SHARE * psutil.virtual_memory().available  # bytes
+
+    def n_samples(self, file):
+        """The length of a file."""
+        found = prepared.info(file)
+        return found.frames * (self._sample_rate or found.sample_rate) // found.sample_rate
 
     def excerpt(self, file, start, n_samples, n_channels):
         """`n_samples` of a file from sample `start`, float32, shape (n_samples, n_channels); silence past the end."""
@@ -101,7 +113,7 @@ class Waveforms:
         if whole is None and self._room > 0:
             whole = self._keep(file, n_channels)
         if whole is None:
-            length = max(0, min(n_samples, prepared.info(file).frames - start))
+            length = max(0, min(n_samples, self.n_samples(file) - start))
             whole, start = self._decoded(file, n_channels, start, length), 0
         return audio.fit_length(audio.to_float(whole[start : start + n_samples]), n_samples)
 
@@ -111,10 +123,13 @@ class Waveforms:
         self._kept[file] = whole
         return whole
 
-    @staticmethod
-    def _decoded(file, n_channels, start=0, frames=None):
-        waveform, _ = prepared.read(file, start, frames, dtype="int16")
-        return audio.fit_channels(waveform, n_channels)
+    def _decoded(self, file, n_channels, start=0, frames=None):
+        rate = prepared.info(file).sample_rate
+        wanted = self._sample_rate or rate
+        first, length = start * rate // wanted, None if frames is None else -(-frames * rate // wanted)
+        waveform, _ = prepared.read(file, first, length, dtype="int16")
+        waveform = audio.fit_channels(waveform, n_channels)
+        return waveform if rate == wanted else audio.to_int16(audio.resample(audio.to_float(waveform), rate, wanted))
 
 
 class Examples:

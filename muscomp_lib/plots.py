@@ -32,7 +32,7 @@ def colours(names):
     return dict(zip(names, mpl.colormaps["tab20"](np.arange(len(names)) % 20), strict=True))
 
 
-def _axes(height, **kwargs):
+def subplots(height, **kwargs):
     """A figure of our width and `height` inches, with axes."""
     figure = Picture(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(**kwargs)
@@ -53,7 +53,7 @@ def training_example(mix, parts, names, seconds, top_khz):
     """
     loudest = np.argsort(parts.sum(axis=(0, 1)))[::-1][:3]
     pictures = {"mix": mix} | {names[i]: parts[..., i] for i in loudest}
-    figure, axes = _axes(3.0, ncols=len(pictures), sharey=True)
+    figure, axes = subplots(3.0, ncols=len(pictures), sharey=True)
     for ax, (title, magnitude) in zip(axes, pictures.items(), strict=True):
         level = 20 * np.log10(magnitude.T + 1e-6) - 20 * np.log10(mix.max() + 1e-6)
         ax.imshow(level, origin="lower", aspect="auto", extent=(0, seconds, 0, top_khz), vmin=-80, vmax=0)
@@ -71,7 +71,7 @@ def learning_curve(history):
         Step, loss, validation loss.
     """
     steps, loss, validation = np.array(history).T
-    figure, ax = _axes(3.0)
+    figure, ax = subplots(3.0)
     ax.plot(steps, loss, marker="o", label="songs it learns from, remixed")
     ax.plot(steps, validation, marker="o", label="validation songs, as they are")
     ax.set(xlabel="step", ylabel="loss")
@@ -81,7 +81,7 @@ def learning_curve(history):
 
 def instrument_counts(coverage):
     """How much there is of each instrument (`catalogue.coverage`): in how many tracks, with the hours beside."""
-    figure, axes = _axes(4.2)
+    figure, axes = subplots(4.2)
     bars = axes.barh(coverage["instrument"], coverage["tracks"], color="tab:blue")
     bars[-1].set_color("lightgrey")  # `other` is no instrument
     hours = [f"{n} stems, {_duration(h)}" for n, h in zip(coverage["stems"], coverage["hours"], strict=True)]
@@ -97,7 +97,7 @@ def taxonomies(covered):
     """How much each taxonomy would cover (`catalogue.taxonomies`): per instrument a bar for each (notebook 01)."""
     names, groups = (covered[column].drop_duplicates() for column in ("instrument", "taxonomy"))
     thick = 0.8 / len(groups)
-    figure, axes = _axes(1.2 + 0.26 * len(names) * max(2, len(groups)))
+    figure, axes = subplots(1.2 + 0.26 * len(names) * max(2, len(groups)))
     for turn, (taxonomy, its) in enumerate(covered.groupby("taxonomy", sort=False)):
         places = [list(names).index(name) + (turn - (len(groups) - 1) / 2) * thick for name in its["instrument"]]
         bars = axes.barh(places, its["tracks"], 0.92 * thick, color=_apart(turn, len(groups)), label=taxonomy)
@@ -122,7 +122,7 @@ def _duration(hours):
 
 def who_has_what(tracks, stems, names):
     """Tracks against instruments: darker for more stems, a red cross where one is broken, a red name for a track."""
-    figure, axes = _axes(min(2.5 + 0.16 * len(tracks), 9))
+    figure, axes = subplots(min(2.5 + 0.16 * len(tracks), 9))
     counts = tracks[names].to_numpy(dtype=float)
     image = axes.imshow(counts, aspect="auto", cmap="Blues", vmin=0, vmax=max(2, counts.max()), interpolation="nearest")
     broken = stems[~stems["status"].isin(("ok", "unrendered")) & stems["instrument"].isin(names)]
@@ -147,7 +147,7 @@ def _name_tracks(axes, tracks):
 
 def statuses(stems, names):
     """How many stems are in order, by status: one bar per status, the 12 and the rest apart."""
-    figure, axes = _axes(2.6)
+    figure, axes = subplots(2.6)
     inside = stems["instrument"].isin(names)
     counts = [stems[mask]["status"].value_counts().reindex(STATUSES, fill_value=0) for mask in (inside, ~inside)]
     axes.barh(STATUSES, counts[0], label="of our instruments", color="tab:blue")
@@ -162,7 +162,7 @@ def statuses(stems, names):
 
 def activity(shares):
     """How much of the time each instrument sounds (`tables.activity`): a bar per partition, shares by instrument."""
-    figure, axes = _axes(3.6)
+    figure, axes = subplots(3.6)
     width = 0.8 / len(shares.columns)
     for i, partition in enumerate(shares.columns):
         axes.bar(np.arange(len(shares)) + (i - (len(shares.columns) - 1) / 2) * width, shares[partition], width,
@@ -178,7 +178,7 @@ def activity(shares):
 
 def partitions(tracks, names):
     """In how many tracks of each partition an instrument is: a stacked bar per instrument (notebook 02)."""
-    figure, axes = _axes(4.2)
+    figure, axes = subplots(4.2)
     has = {name: (tracks.loc[tracks["partition"] == name, names] > 0).sum() for name in PARTITION_COLOURS}
     too_narrow = sum(has.values()).max() / 40  # for a number in it
     left = np.zeros(len(names))
@@ -203,7 +203,7 @@ def before_and_after(tracks, synthesis, names):
     before = (songs[names] > 0).to_numpy(dtype=int) * 2
     filled = set(zip(synthesis["track"], synthesis["instrument"], strict=True))
     after = np.maximum(before, [[(track, name) in filled for name in names] for track in songs.index])
-    figure, pair = _axes(min(2.5 + 0.16 * len(songs), 9), ncols=2, sharey=True)
+    figure, pair = subplots(min(2.5 + 0.16 * len(songs), 9), ncols=2, sharey=True)
     meaning = mpl.colors.ListedColormap(["white", "tab:orange", "tab:blue"])
     for axes, state, title in zip(pair, (before, after), ("as the songs are", "after filling"), strict=True):
         axes.imshow(state, aspect="auto", cmap=meaning, vmin=0, vmax=2, interpolation="nearest")
@@ -232,7 +232,7 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
     top_khz : float
         The highest frequency shown.
     """
-    figure, rows = _axes(2.2 * len(waveforms) + 0.6, nrows=len(waveforms), sharex=True, squeeze=False)
+    figure, rows = subplots(2.2 * len(waveforms) + 0.6, nrows=len(waveforms), sharex=True, squeeze=False)
     for axes, (title, waveform) in zip(rows[:, 0], waveforms.items(), strict=True):
         # A sample far below any sound keeps the logarithm of digital silence finite.
         signal = waveform[:, 0] + 1e-7 * np.random.default_rng(0).standard_normal(len(waveform))
@@ -262,7 +262,7 @@ def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
     used = round(top_khz * 1000 * frame_length / sample_rate)
     names = sorted(masks, key=lambda name: -float(masks[name].mean()))[:shown]
     n_rows = -(-len(names) // 3)
-    figure, axes = _axes(2.3 * n_rows + 0.3, nrows=n_rows, ncols=3, sharex=True, sharey=True, squeeze=False)
+    figure, axes = subplots(2.3 * n_rows + 0.3, nrows=n_rows, ncols=3, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     for ax, name in zip(axes.flat, [n for n in masks if n in names], strict=False):
@@ -285,7 +285,7 @@ def si_sdr_bars(table):
         As from `evaluation.score`, with or without a column `si_sdr_ideal`; instruments without a figure (silent ones)
         keep their place, without bars.
     """
-    figure, axes = _axes(3.8)
+    figure, axes = subplots(3.8)
     places = np.arange(len(table))
     for shift, column, label, colour in (
         (-0.2, "si_sdr_mix", "mix, untouched", "lightgrey"),
@@ -314,7 +314,7 @@ def confusion(table):
     table : pandas.DataFrame
         As from `evaluation.confusion`.
     """
-    figure, axes = _axes(0.9 + 0.32 * len(table))
+    figure, axes = subplots(0.9 + 0.32 * len(table))
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(table.to_numpy()):
         if share >= 0.05:
@@ -323,32 +323,4 @@ def confusion(table):
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=8)
     axes.set_yticks(range(len(table)), table.index, fontsize=8)
     axes.set_title("Which file each instrument (row) ends up in", loc="left")
-    return figure
-
-
-def piano_roll(midi, names):
-    """The notes of a transcription: time to the right, pitch upwards, a colour per instrument (notebook 05).
-
-    Parameters
-    ----------
-    midi : pretty_midi.PrettyMIDI
-    names : list of str
-        All instruments in order, for the colours; drums are drawn in a strip below the others.
-    """
-    figure, (pitched, drums) = _axes(5.5, nrows=2, sharex=True, height_ratios=(4, 1))
-    colour = colours(names)
-    for track in midi.instruments:
-        axes = drums if track.is_drum else pitched
-        spans = [(note.start, note.end - note.start) for note in track.notes]
-        pitches = [note.pitch - 0.4 for note in track.notes]
-        axes.barh(pitches, [length for _, length in spans], 0.8, [start for start, _ in spans], align="edge",
-                  color=colour[track.name], label=track.name)  # fmt: skip
-    pitched.set(ylabel="MIDI note (60: middle C)", xlim=(0, max(midi.get_end_time(), 1)))
-    drums.set(ylabel="drum", xlabel="seconds")
-    drums.set_yticks([36, 38, 42, 46, 49], ["kick", "snare", "closed hat", "open hat", "crash"], fontsize=7)
-    if midi.instruments:
-        figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
-    for axes in (pitched, drums):
-        axes.grid(axis="x", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -63,9 +63,14 @@ def model_path(model, root):
     return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
 
 
+def transcriber_path(model, root):
+    """The folder of a transcriber: given by path, by its name under `models/`, or `shipped`."""
+    return shipped.TRANSCRIBER if model == shipped.NAME else model_path(model, root)
+
+
 def title(path):
-    """What a song is called: the track's name when it is prepared, otherwise the file's name without suffix."""
-    return path.absolute().parent.name if _is_prepared(path) else path.stem
+    """What a song is called: its file's name without suffix, or its folder's where every song's file is `mix`."""
+    return path.absolute().parent.name if path.stem == MIX else path.stem
 
 
 def true_files(path, names):

@@ -24,6 +24,8 @@ TINY = {
     "train_max_steps": 2,
     "save_checkpoints_steps": 1,
     "test_songs": 1,
+    "notes_model": "notes",
+    "notes_steps": 2,
 }
 RATE = 22050  # Hz: the second song is of another rate, and mono
 ORDER = [
@@ -50,6 +52,14 @@ def first_run(tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
     return done, drive.open_root(folder / "root")
+
+
+@pytest.mark.slow
+def test_the_second_part_of_04_trains_a_transcriber(first_run):
+    _, root = first_run
+    measured = json.loads((root.runs / "all" / "metrics.json").read_text())["04_train"]["metrics"]
+    assert set(measured["note_f1"]) <= set(instruments.names())
+    assert (root.models / "notes" / "weights.npz").is_file()
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ COLAB = {  # versions in Colab's image of August 2026, from its published packag
     "ipykernel": "6.17.1",
     "pyyaml": "6.0.3",
 }
-NOT_IN_COLAB = {"papermill", "pretty_midi", "pyloudnorm"}  # what the setup cell adds there
+NOT_IN_COLAB = {"papermill", "pretty_midi", "pyloudnorm", "mir_eval"}  # what the setup cell adds there
 
 
 def requirements(file):
