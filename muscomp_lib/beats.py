@@ -70,12 +70,10 @@ def grid(song, notes):
         return None
     starts = np.sort([note.start for those in notes.values() for note in those])
     halves = halves + _late(halves, starts)
-    weight = _low_notes(halves, notes)
-    times = halves[int(weight[1::2].sum() > weight[::2].sum()) :: 2]
+    times = _every_other(halves, notes)
     between = (times[1:] + times[:-1]) / 2
     if tempo > QUICK and len(starts) > len(times) and np.mean(_count(starts, between) > 0) < ALONE:
-        weight = _low_notes(times, notes)
-        times = times[int(weight[1::2].sum() > weight[::2].sum()) :: 2]
+        times = _every_other(times, notes)
     return Grid(times, *_bars(times, notes)) if len(times) > 1 else None
 
 
@@ -133,6 +131,12 @@ def _late(times, starts):
     )
     near = late[np.abs(late) < NEAR]
     return float(np.median(near)) if len(near) else 0.0
+
+
+def _every_other(times, notes):
+    """Of the odd and the even times, those on which more of the low notes begin."""
+    weight = _low_notes(times, notes)
+    return times[int(weight[1::2].sum() > weight[::2].sum()) :: 2]
 
 
 def _low_notes(times, notes):

@@ -21,7 +21,8 @@ import scipy.fft
 from muscomp_lib import audio, prepared, stft
 from muscomp_lib.errors import MissingError, SettingError
 
-CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decoded audio
+CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decoded audio ...
+LEFT_FREE = 0.2  # ... until no more than this share of it is left: others on the machine take memory, too
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
 AHEAD = WORKERS + 2  # batches made or being made meanwhile
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
@@ -100,7 +101,8 @@ class Waveforms:
     def __init__(self, sample_rate=None):
         self._sample_rate = sample_rate
         self._kept = {}
-        self._room = CACHE_SHARE * psutil.virtual_memory().available  # bytes
+        free = psutil.virtual_memory().available
+        self._room, self._left_free = CACHE_SHARE * free, LEFT_FREE * free  # bytes
 
     def n_samples(self, file):
         """The length of a file."""
@@ -110,7 +112,7 @@ class Waveforms:
     def excerpt(self, file, start, n_samples, n_channels):
         """`n_samples` of a file from sample `start`, float32, shape (n_samples, n_channels); silence past the end."""
         whole = self._kept.get(file)
-        if whole is None and self._room > 0:
+        if whole is None and self._room > 0 and psutil.virtual_memory().available > self._left_free:
             whole = self._keep(file, n_channels)
         if whole is None:
             length = max(0, min(n_samples, self.n_samples(file) - start))

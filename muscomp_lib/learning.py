@@ -5,18 +5,55 @@ step, and TensorFlow is told to be deterministic: what comes out is the same, by
 """
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from muscomp_lib import dataset, unet
-from muscomp_lib.drive import written_whole
-from muscomp_lib.unet import HISTORY
+from muscomp_lib.drive import remove, written_whole
+from muscomp_lib.errors import SettingError
+from muscomp_lib.unet import CONFIG, HISTORY
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 VALIDATION_BATCHES = 8
+
+
+def settle(folder, settings, fresh=False, read=None, places=()):
+    """Make sure that a model folder can be gone on with: that it was begun with the same settings, or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : dict
+        What is to be learnt now, and how.
+    fresh : bool
+        Throw away what an earlier run has learnt.
+    read : callable, optional
+        What reads the folder's `config.json`; without it, it is taken as it is.
+    places : sequence of str
+        Settings that may differ: where things lie.
+
+    Raises
+    ------
+    SettingError
+        It was begun with another network, other data or another schedule.
+    """
+    if fresh:
+        remove(folder)
+    file = folder / CONFIG
+    if not file.exists():
+        return
+    begun = read(file) if read else json.loads(file.read_text(encoding="utf-8"))
+    other = [key for key in settings if key not in places and begun.get(key) != settings[key]]
+    if other:
+        changes = "; ".join(f"{key}: {begun.get(key)!r} then, {settings[key]!r} now" for key in other)
+        raise SettingError(
+            f"{folder} was begun with other settings ({changes}). Give what is to be trained another name, or train "
+            "with fresh=True to start over."
+        )
 
 
 def make_deterministic():

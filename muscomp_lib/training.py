@@ -25,9 +25,18 @@ import numpy as np
 
 from muscomp_lib import config as configs
 from muscomp_lib import dataset, shared_unet, songs, spleeter_bridge, spleeter_engine, unet
-from muscomp_lib.drive import clean_parts, remove
+from muscomp_lib.drive import clean_parts
 from muscomp_lib.errors import MissingError, SettingError
-from muscomp_lib.learning import CHECKPOINT, adam, learn, make_deterministic, read_history, variables, write_history
+from muscomp_lib.learning import (
+    CHECKPOINT,
+    adam,
+    learn,
+    make_deterministic,
+    read_history,
+    settle,
+    variables,
+    write_history,
+)
 from muscomp_lib.unet import CONFIG, HISTORY, WEIGHTS
 
 PLACES = ("train_csv", "validation_csv", "model_dir", "training_cache", "validation_cache")
@@ -65,9 +74,7 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
     if start_from is not None:
         settings["muscomp"]["start_from"] = str(start_from)
     folder = _model_folder(settings, root)
-    if fresh:
-        remove(folder)
-    _check_same_settings(folder, settings)
+    settle(folder, settings, fresh, configs.read, PLACES)
     if _is_finished(folder, settings):
         log.info("%s is trained already.", folder)
         return folder
@@ -134,20 +141,6 @@ def find_config(config, root):
 def _model_folder(settings, root):
     folder = Path(settings["model_dir"])
     return folder if folder.is_absolute() else root.models / folder
-
-
-def _check_same_settings(folder, settings):
-    """Refuse to go on with another network, other data or another schedule than the folder was begun with."""
-    if not (folder / CONFIG).exists():
-        return
-    begun = configs.read(folder / CONFIG)
-    other = [key for key in settings if key not in PLACES and begun.get(key) != settings[key]]
-    if other:
-        changes = "; ".join(f"{key}: {begun.get(key)!r} then, {settings[key]!r} now" for key in other)
-        raise SettingError(
-            f"{folder} was begun with other settings ({changes}). Give the configuration another name in notebook 03, "
-            "or train with fresh=True to start over."
-        )
 
 
 def _is_finished(folder, settings):

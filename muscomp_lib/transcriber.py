@@ -99,11 +99,9 @@ class Transcriber:
         """A block's likelihoods. Every block is as long as the others, so that the network is compiled once."""
         rows = np.arange(start - CONTEXT, start + BLOCK + CONTEXT)
         part = np.where(((rows >= 0) & (rows < len(seen)))[:, None, None], seen[rows.clip(0, len(seen) - 1)], 0.0)
-        log_odds = self._said(constant_q.levels(part, loudness)[None], named[None])[0, CONTEXT:-CONTEXT]
+        inputs = [constant_q.levels(part, loudness)[None], named[None]]
+        log_odds = self._network.predict_on_batch(inputs)[0, CONTEXT:-CONTEXT]
         return 1 / (1 + np.exp(-log_odds[: len(seen) - start]))
-
-    def _said(self, levels, named):
-        return self._network.predict_on_batch([levels, named])
 
     def notes(self, waveform, instrument):
         """The notes in a waveform.

@@ -18,7 +18,7 @@ import numpy as np
 from muscomp_lib import batches, catalogue, drive, note_examples, note_network, separation, songs, unet
 from muscomp_lib.config import PRECISIONS
 from muscomp_lib.errors import SettingError
-from muscomp_lib.learning import adam, learn, make_deterministic
+from muscomp_lib.learning import adam, learn, make_deterministic, settle
 from muscomp_lib.note_network import ONSET, SOUNDING, VELOCITY
 from muscomp_lib.partitions import instrument_columns
 from muscomp_lib.unet import CONFIG, WEIGHTS
@@ -102,10 +102,8 @@ def train(root, settings=None, fresh=False):
     """
     settings = settings or Settings()
     folder = root.models / settings.name
-    if fresh:
-        drive.remove(folder)
-    config = asdict(settings) | {"instrument_list": instrument_columns(catalogue.read(root)[1])}
-    _check_same_settings(folder, config)
+    config = _config(root, settings)
+    settle(folder, config, fresh)
     if (folder / WEIGHTS).exists():
         log.info("%s is trained already.", folder)
         return folder
@@ -120,16 +118,9 @@ def train(root, settings=None, fresh=False):
     return folder
 
 
-def _check_same_settings(folder, config):
-    if not (folder / CONFIG).exists():
-        return
-    begun = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    other = [f"{key}: {begun.get(key)!r} then, {config[key]!r} now" for key in config if begun.get(key) != config[key]]
-    if other:
-        raise SettingError(
-            f"{folder} was begun with other settings ({'; '.join(other)}). Give it another name, or train with "
-            "fresh=True to start over."
-        )
+def _config(root, settings):
+    """What `config.json` says: the settings, and which instruments the tables know."""
+    return asdict(settings) | {"instrument_list": instrument_columns(catalogue.read(root)[1])}
 
 
 def examples(root, settings):
@@ -139,7 +130,7 @@ def examples(root, settings):
     -------
     learnt, validation : note_examples.Examples
     """
-    config = asdict(settings) | {"instrument_list": instrument_columns(catalogue.read(root)[1])}
+    config = _config(root, settings)
     pools = [note_examples.stems(root, LEARNT)]
     if settings.separator and settings.separated_songs:
         pools.append(note_examples.separated(root, LEARNT, _separated(root, settings)))

@@ -38,11 +38,15 @@ def test_a_batch_is_a_function_of_seed_and_number_alone(root, settings):
     assert not np.array_equal(one.batch(7)[0], reseeded.batch(7)[0])
 
 
-def test_what_fits_into_memory_makes_no_difference(root, settings, monkeypatch):
-    kept = examples(root, settings).batch(3)
-    monkeypatch.setattr(dataset, "CACHE_SHARE", 0)
-    for here, there in zip(kept, examples(root, settings).batch(3), strict=True):
+@pytest.mark.parametrize(("share", "value"), [("CACHE_SHARE", 0), ("LEFT_FREE", 2)])
+def test_what_fits_into_memory_makes_no_difference(share, value, root, settings, monkeypatch):
+    reader = examples(root, settings)
+    kept = reader.batch(3)
+    monkeypatch.setattr(dataset, share, value)
+    without = examples(root, settings)
+    for here, there in zip(kept, without.batch(3), strict=True):
         np.testing.assert_array_equal(here, there)
+    assert reader._waveforms._kept and not without._waveforms._kept
 
 
 def test_without_remixing_the_mix_is_that_of_the_song(root, settings):
