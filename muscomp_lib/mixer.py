@@ -10,13 +10,12 @@ import io
 import numpy as np
 import soundfile
 
-from muscomp_lib import audio
+from muscomp_lib import audio, synthesizer
 from muscomp_lib.errors import AudioError, SettingError
 
 LOWEST_GAIN, HIGHEST_GAIN, GAIN_STEP = -40.0, 12.0, 1.0  # dB
-PREVIEW = "MIDI_preview"  # the transcription, played by simple tones
-PREVIEW_PEAK = 0.3
-SELECT = ("mute", "solo")
+SILENT = 1e-12  # power below which nothing sounds
+SELECT = ("mute", "solo", "MIDI")
 FORMATS = (("OGG", "VORBIS", "audio/ogg"), ("MP3", "MPEG_LAYER_III", "audio/mpeg"), ("FLAC", "PCM_16", "audio/flac"))
 VORBIS_BLOCK = 65536  # samples: libsndfile's Vorbis encoder overruns its stack when given much more at a time
 
@@ -31,7 +30,7 @@ class Mixer:
     sample_rate : int
         Hz.
     midi : pretty_midi.PrettyMIDI, optional
-        A transcription: heard as one more source, muted at first.
+        A transcription, its tracks named like stems: a synthesizer can play them in their stems' place, as loud.
 
     Attributes
     ----------
@@ -39,6 +38,8 @@ class Mixer:
         dB, by source.
     muted, soloed : set of str
         While any source is soloed, only soloed ones sound. Muting wins over solo.
+    as_midi : set of str
+        Those whose transcription is heard.
 
     Raises
     ------
@@ -52,27 +53,27 @@ class Mixer:
             raise AudioError(f"A mixer needs stems of one shape (n_samples, n_channels); these have {shapes}.")
         self.sample_rate = sample_rate
         self._sources = dict(stems)
+        self._tracks = {track.name: track for track in midi.instruments if track.name in stems} if midi else {}
+        self._played = {}
         self.gains = dict.fromkeys(self._sources, 0.0)
-        self.muted, self.soloed = set(), set()
-        if midi is not None:
-            self._sources[PREVIEW] = _preview(midi, sample_rate, next(iter(shapes.values())))
-            self.gains[PREVIEW] = 0.0
-            self.muted.add(PREVIEW)
+        self.muted, self.soloed, self.as_midi = set(), set(), set()
 
     @property
     def names(self):
         """The sources, in order."""
         return list(self._sources)
 
-    def set(self, name, gain=None, mute=None, solo=None):
-        """Change one source: gain in dB, mute and solo True or False; what is not given stays."""
+    def set(self, name, gain=None, mute=None, solo=None, midi=None):
+        """Change one source: gain in dB; mute, solo and midi True or False; what is not given stays."""
         if name not in self._sources:
             raise SettingError(f"There is no source {name!r} in this mixer; there is {', '.join(self._sources)}.")
         if gain is not None:
             if not np.isfinite(gain):
                 raise SettingError(f"The gain of {name} is {gain!r}; give a number of dB, or mute it.")
             self.gains[name] = float(gain)
-        for chosen, wanted in ((self.muted, mute), (self.soloed, solo)):
+        if midi and name not in self._tracks:
+            raise SettingError(f"Nothing of {name} was written down; there are notes of {', '.join(self._tracks)}.")
+        for chosen, wanted in ((self.muted, mute), (self.soloed, solo), (self.as_midi, midi)):
             if wanted is not None:
                 (chosen.add if wanted else chosen.discard)(name)
 
@@ -80,8 +81,19 @@ class Mixer:
         """What is to be heard now: shape (n_samples, n_channels), float32; not limited to [-1, 1]."""
         total = np.zeros_like(next(iter(self._sources.values())), dtype=np.float32)
         for name in self._audible():
-            total += audio.to_gain(self.gains[name]) * self._sources[name]
+            total += audio.to_gain(self.gains[name]) * self._sound(name)
         return total
+
+    def _sound(self, name):
+        """A stem, or its transcription, played at its first use."""
+        stem = self._sources[name]
+        if name not in self.as_midi:
+            return stem
+        if name not in self._played:
+            tones = synthesizer.render(self._tracks[name], len(stem) / self.sample_rate, self.sample_rate)
+            tones *= np.sqrt(np.mean(stem**2) / max(np.mean(tones**2), SILENT))
+            self._played[name] = audio.fit_channels(audio.fit_length(tones, len(stem)), stem.shape[1])
+        return self._played[name]
 
     def _audible(self):
         return [n for n in self._sources if n not in self.muted and (not self.soloed or n in self.soloed)]
@@ -114,18 +126,19 @@ class Mixer:
         return ipywidgets.VBox([*rows, play, heard])
 
     def _row(self, ipywidgets, name):
-        """One source's label, mute and solo toggles, and gain slider."""
+        """One source's label, toggles and gain slider."""
         wide = ipywidgets.Layout(width="14em")
         toggles = [
             ipywidgets.ToggleButton(value=name in chosen, description=kind, layout=ipywidgets.Layout(width="5em"))
-            for kind, chosen in zip(SELECT, (self.muted, self.soloed), strict=True)
+            for kind, chosen in zip(SELECT, (self.muted, self.soloed, self.as_midi), strict=True)
         ]
+        toggles[-1].disabled = name not in self._tracks
         gain = ipywidgets.FloatSlider(
             value=self.gains[name], min=LOWEST_GAIN, max=HIGHEST_GAIN, step=GAIN_STEP, description="dB"
         )
         gain.observe(lambda change: self.set(name, gain=change["new"]), names="value")
         for kind, toggle in zip(SELECT, toggles, strict=True):
-            toggle.observe(lambda change, kind=kind: self.set(name, **{kind: change["new"]}), names="value")
+            toggle.observe(lambda change, kind=kind: self.set(name, **{kind.lower(): change["new"]}), names="value")
         return ipywidgets.HBox([ipywidgets.Label(name.replace("_", " "), layout=wide), *toggles, gain])
 
     def _ipython_display_(self):
@@ -150,9 +163,3 @@ def compressed(waveform, sample_rate):
         for start in range(0, len(waveform), VORBIS_BLOCK):
             file.write(waveform[start : start + VORBIS_BLOCK])
     return out.getvalue(), mimetype
-
-
-def _preview(midi, sample_rate, shape):
-    """The transcription played by sine tones, as long and with as many channels as the stems."""
-    tones = np.asarray(midi.synthesize(fs=sample_rate), np.float32).reshape(-1, 1) * PREVIEW_PEAK
-    return audio.fit_channels(audio.fit_length(tones, shape[0]), shape[1])

@@ -3,7 +3,8 @@
 Sound and notes both come from Slakh: each stem has the MIDI file that it was played from. What is to be transcribed
 later is not such stems but separated ones, which have holes where other instruments were louder, and remains of those.
 So some examples are parts of separated songs, and the others are damaged on purpose: another stem leaks in, patches
-fade, an equaliser colours them, noise is added; and all pitched ones are moved up or down by some semitones, notes and
+fade, noise is added. Other players have other instruments, so an equaliser colours them, some get an octave laid over
+them, as an organ's drawbar does, and drums are tuned up or down; pitched ones are moved by some semitones, notes and
 all. As in `dataset.py`, every batch is a function of the seed and its number alone.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 from muscomp_lib import audio, catalogue, constant_q, dataset, midi_input, note_network
 from muscomp_lib.constant_q import BINS_PER_NOTE, FRAME, HOP, N_BINS, N_NOTES, SAMPLE_RATE
 from muscomp_lib.errors import MidiError, MissingError
+from muscomp_lib.note_network import ONSET, SOUNDING, VELOCITY
 
 SEPARATED = 0.4  # share of examples that come from separated songs, where there are any
 DRUMS = 0.2  # share of examples that are drums, which have most to tell apart
@@ -25,8 +27,10 @@ LEAK, LEAK_DB = 0.4, (-35.0, -10.0)  # chance that another stem is heard; its le
 NOISE, NOISE_DB = 0.3, (-60.0, -30.0)
 HOLES, HOLES_DB = 0.3, (5.0, 25.0)  # how deep they can be
 HOLE_FRAMES, HOLE_BINS = 4, 6  # the size of a patch that fades
-EQ_DB, EQ_POINTS = 5.0, 9
-LEVEL_DB = 4.0  # standard deviation of how loud an excerpt is beside the whole stem
+EQ_DB, EQ_POINTS = 8.0, 9
+OCTAVE, OCTAVE_DB = 0.2, (-25.0, 3.0)  # chance that overtones are as strong as an octave; its level
+LEVEL_DB = 6.0  # standard deviation of how loud an excerpt is beside the whole stem
+VELOCITY_DB = 40.0  # by which a note is softer at a tenth of the velocity, as General MIDI has it
 MOVE = 4  # semitones, at most
 PATIENCE = 50  # parts that cannot be read, before giving up
 
@@ -162,13 +166,16 @@ class Examples:
             waveform = self._leaked(waveform, part.instrument, rng)
         seen = constant_q.magnitudes(waveform)[: self.config["n_frames"]]
         loudness = constant_q.loudness(seen) or 1.0
+        level, moved = 0.0, 0  # dB and semitones
         if self.damage:
             seen = _coloured(_holed(seen, rng), rng)
-            loudness *= audio.to_gain(rng.normal(0.0, LEVEL_DB))
-        moved = int(rng.integers(-MOVE, MOVE + 1)) if self.damage and not is_drum else 0
+            if not is_drum and rng.random() < OCTAVE:
+                seen = seen + _moved(seen, 12 * BINS_PER_NOTE) * np.float32(_gain(rng, OCTAVE_DB))
+            level, moved = rng.normal(0.0, LEVEL_DB), int(rng.integers(-MOVE, MOVE + 1))
         named = self.names.index(part.instrument) if not self.damage or rng.random() >= UNNAMED else None
-        levels = _moved(constant_q.levels(seen, loudness), moved * BINS_PER_NOTE)
-        said = _said(part.notes, start / SAMPLE_RATE, len(levels), moved, is_drum)
+        levels = _moved(constant_q.levels(seen, loudness / audio.to_gain(level)), moved * BINS_PER_NOTE)
+        said = _said(part.notes, start / SAMPLE_RATE, len(levels), 0 if is_drum else moved, is_drum)
+        said[..., VELOCITY] = (said[..., VELOCITY] * 10 ** (level / VELOCITY_DB)).clip(0.0, 1.0)
         return levels, note_network.chosen(named, len(self.names)), said
 
     def _audible(self, rng):
@@ -255,8 +262,8 @@ def _said(notes, begin, n_frames, moved, is_drum):
             continue
         first, last = (start - begin) / FRAME, (end - begin) / FRAME
         if not is_drum:  # a stroke has no end
-            said[max(0, round(first)) : max(0, round(last)), row, note_network.SOUNDING] = 1.0
+            said[max(0, round(first)) : max(0, round(last)), row, SOUNDING] = 1.0
         for frame in range(max(0, int(np.ceil(first - 1))), min(n_frames, int(np.floor(first + 1)) + 1)):
-            said[frame, row, note_network.ONSET] = max(said[frame, row, note_network.ONSET], 1 - abs(frame - first))
-            said[frame, row, note_network.VELOCITY] = velocity
+            said[frame, row, ONSET] = max(said[frame, row, ONSET], 1 - abs(frame - first))
+            said[frame, row, VELOCITY] = velocity
     return said

@@ -20,7 +20,7 @@ from muscomp_lib import unet
 NAME = "shipped"  # how these models are chosen in the notebooks
 FOLDER = Path(__file__).with_name("weights")
 TRANSCRIBER = FOLDER / "transcriber"
-MADE = {"weights": FOLDER}  # the models' names in weights.yaml
+MADE = {"weights": FOLDER, "weights_notes": TRANSCRIBER}  # the models' names in weights.yaml
 PLACES = {"train_csv": "tables/train.csv", "validation_csv": "tables/validation.csv", "model_dir": "models/weights",
           "training_cache": None, "validation_cache": None}  # fmt: skip
 

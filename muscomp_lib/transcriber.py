@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
+from scipy.special import expit
 
 from muscomp_lib import audio, constant_q, note_network, shipped, unet
 from muscomp_lib.constant_q import FRAME, LOWEST, SAMPLE_RATE
@@ -19,7 +20,7 @@ from muscomp_lib.note_network import CONTEXT, ONSET, SOUNDING, VELOCITY
 
 BLOCK = 512  # frames that go through the network at a time
 SILENCE = 1e-3  # of the loudness: a stretch in which nothing is louder is not looked at
-BEGINS, SOUNDS = 0.35, 0.4  # how likely a note must begin, and sound on
+BEGINS, SOUNDS = 0.2, 0.4  # how likely a note must begin, and sound on
 SHORTEST = 2  # frames
 STROKE = 0.1  # seconds: a stroke's note; how long it rings is the instrument's affair
 
@@ -101,7 +102,7 @@ class Transcriber:
         part = np.where(((rows >= 0) & (rows < len(seen)))[:, None, None], seen[rows.clip(0, len(seen) - 1)], 0.0)
         inputs = [constant_q.levels(part, loudness)[None], named[None]]
         log_odds = self._network.predict_on_batch(inputs)[0, CONTEXT:-CONTEXT]
-        return 1 / (1 + np.exp(-log_odds[: len(seen) - start]))
+        return expit(log_odds[: len(seen) - start])
 
     def notes(self, waveform, instrument):
         """The notes in a waveform.

@@ -64,7 +64,7 @@ class Settings:
     n_frames: int = 128
     learning_rate: float = 2e-3
     separator: str | None = "shipped"
-    separated_songs: int = 40
+    separated_songs: int = 60
     precision: str = "float32"
     random_seed: int = 0
 

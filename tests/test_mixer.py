@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from muscomp_lib.errors import AudioError, SettingError
-from muscomp_lib.mixer import PREVIEW, Mixer, compressed
+from muscomp_lib.mixer import Mixer, compressed
 
 RATE = 22050  # Hz
 
@@ -55,23 +55,50 @@ def test_the_widgets_move_the_mix(stems):
     sliders = [w for w in tree if isinstance(w, ipywidgets.FloatSlider)]
     toggles = [w for w in tree if isinstance(w, ipywidgets.ToggleButton)]
     assert len(sliders) == 3
-    assert [t.description for t in toggles[:2]] == ["mute", "solo"]
+    assert [t.description for t in toggles[:3]] == ["mute", "solo", "MIDI"]
     sliders[1].value = 6
     toggles[0].value = True
-    toggles[5].value = True
+    toggles[7].value = True
     assert (mixer.gains["violin"], mixer.muted, mixer.soloed) == (6.0, {"bass"}, {"drums"})
 
 
-def test_a_transcription_is_one_more_source_muted_at_first(stems):
-    midi = pretty_midi.PrettyMIDI()
-    midi.instruments.append(pretty_midi.Instrument(0))
-    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, 0.2, 3.0))
+@pytest.fixture
+def midi():
+    written = pretty_midi.PrettyMIDI()
+    written.instruments.append(pretty_midi.Instrument(40, name="violin"))
+    written.instruments[0].notes.append(pretty_midi.Note(100, 69, 0.2, 0.9))
+    return written
+
+
+def test_a_transcription_is_heard_in_its_stems_place_and_as_loud(stems, midi):
     mixer = Mixer(stems, RATE, midi)
     np.testing.assert_allclose(mixer.mix(), sum(stems.values()), atol=1e-6)
-    mixer.set(PREVIEW, mute=False, solo=True)
-    assert mixer.mix().shape == (RATE, 2)
-    assert np.abs(mixer.mix()[RATE // 2 :]).max() > 0.05
-    assert Mixer(stems, RATE, pretty_midi.PrettyMIDI()).names[-1] == PREVIEW
+    mixer.set("violin", midi=True, solo=True)
+    heard = mixer.mix()
+    assert heard.shape == (RATE, 2) and not heard[: RATE // 6].any()
+    assert np.mean(heard**2) == pytest.approx(np.mean(stems["violin"] ** 2), rel=0.01)
+    peak = np.abs(np.fft.rfft(heard[:, 0])).argmax()
+    assert min(peak % 440, -peak % 440) < 8, "an A, or its overtones"
+    mixer.set("violin", midi=False)
+    np.testing.assert_allclose(mixer.mix(), stems["violin"], atol=1e-6)
+
+
+def test_what_was_not_written_down_has_no_midi_to_switch_to(stems, midi):
+    mixer = Mixer(stems, RATE, midi)
+    toggles = [w for w in descendants(mixer.widget()) if getattr(w, "description", "") == "MIDI"]
+    assert [toggle.disabled for toggle in toggles] == [True, False, True]
+    toggles[1].value = True
+    assert mixer.as_midi == {"violin"}
+    with pytest.raises(SettingError, match="Nothing of bass was written down; there are notes of violin"):
+        mixer.set("bass", midi=True)
+    assert Mixer(stems, RATE, pretty_midi.PrettyMIDI()).as_midi == set()
+
+
+def test_a_part_without_notes_is_silent_as_midi(stems, midi):
+    midi.instruments[0].notes = []
+    mixer = Mixer(stems, RATE, midi)
+    mixer.set("violin", midi=True, solo=True)
+    assert not mixer.mix().any()
 
 
 def test_a_minute_of_sound_stays_below_two_megabytes_and_sounds_the_same():

@@ -88,7 +88,7 @@ def test_moving_moves_sound_and_notes_alike():
     assert note_examples._said(notes, 0.0, 20, 2, is_drum=False)[:, 62 - LOWEST].any()
 
 
-def test_drums_are_never_moved_and_all_are_learnt_from(root, monkeypatch):
+def test_the_notes_of_drums_are_never_moved_and_all_are_learnt_from(root, monkeypatch):
     monkeypatch.setattr(note_examples, "UNNAMED", 0.0)
     rows = {name: set() for name in tiny_notes.NAMES}
     for number in range(15):
@@ -97,6 +97,34 @@ def test_drums_are_never_moved_and_all_are_learnt_from(root, monkeypatch):
             rows[name] |= set(np.flatnonzero(says[..., ONSET].any(axis=0)) + LOWEST)
     assert rows["Drums"] <= {36, 38} and rows["Drums"]
     assert len(rows["Violin"]) > 12, "twelve notes are played, more are heard"
+
+
+def test_what_is_played_harder_is_louder(root, monkeypatch):
+    """The same batch, as loud as it is and at chance levels: 40 dB are a factor of ten in velocity."""
+    monkeypatch.setattr(note_examples, "LEVEL_DB", 0.0)
+    (plain, _), said = examples(root).batch(3)
+    monkeypatch.setattr(note_examples, "LEVEL_DB", 12.0)
+    (changed, _), harder = examples(root).batch(3)
+    louder = 30 * (changed - plain).reshape(4, -1)[np.arange(4), plain.reshape(4, -1).argmax(axis=1)]  # dB
+    assert np.ptp(louder) > 3
+    for db, before, after in zip(louder, said[..., VELOCITY], harder[..., VELOCITY], strict=True):
+        np.testing.assert_allclose(after, (before * 10 ** (db / 40)).clip(0, 1), atol=0.01)
+
+
+def test_an_octave_laid_over_the_sound_is_no_note(root, monkeypatch):
+    monkeypatch.setattr(note_examples, "OCTAVE", 1.0)
+    part, drawn = examples(root)._pools[0]["Violin"][0], []
+    for level in (-200.0, 0.0):
+        monkeypatch.setattr(note_examples, "OCTAVE_DB", (level, level))
+        reader = examples(root)
+        monkeypatch.setattr(reader, "_readable", lambda rng: part)
+        drawn.append(reader._example(np.random.default_rng(4)))
+    (plain, _, said), (laid_over, _, same) = drawn
+    np.testing.assert_array_equal(said, same)
+    longest = said[..., SOUNDING].sum(axis=0).argmax()
+    while_it_sounds = said[:, longest, SOUNDING] > 0
+    octave = (longest + 12) * BINS_PER_NOTE + 1
+    assert (laid_over - plain)[while_it_sounds, octave].mean() > 0.1
 
 
 def test_the_network_is_not_always_told_what_it_hears(root):

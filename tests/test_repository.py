@@ -27,6 +27,7 @@ COLAB = {  # versions in Colab's image of August 2026, from its published packag
     "pandas": "2.2.3",
     "scipy": "1.16.3",
     "librosa": "0.11.0",
+    "music21": "9.9.2",
     "soundfile": "0.14.0",
     "soxr": "1.1.0",
     "matplotlib": "3.10.0",

@@ -3,7 +3,18 @@
 import numpy as np
 import tiny_prepared
 
-from muscomp_lib import composer, config, instruments, separation, shipped, songs, synthesizer, training, unet
+from muscomp_lib import (
+    composer,
+    config,
+    instruments,
+    separation,
+    shipped,
+    songs,
+    synthesizer,
+    training,
+    transcriber,
+    unet,
+)
 
 
 def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
@@ -52,3 +63,12 @@ def test_the_shipped_weights_are_small_and_all_there():
     settings = config.read(shipped.FOLDER / "config.json")
     unet.set_weights(unet.build(settings), unet.read_arrays(shipped.FOLDER / "weights.npz"), shipped.FOLDER)
     assert (shipped.FOLDER / "MODEL_CARD.md").is_file()
+
+
+def test_the_shipped_transcriber_is_small_and_knows_the_same_twelve():
+    assert (shipped.TRANSCRIBER / "weights.npz").stat().st_size < 2e6
+    listener = transcriber.Transcriber()
+    assert listener.instruments == instruments.names("families")
+    assert str(shipped.FOLDER.parent) not in (shipped.TRANSCRIBER / "config.json").read_text()
+    assert (shipped.TRANSCRIBER / "MODEL_CARD.md").is_file()
+    assert songs.transcriber_path("shipped", None) == listener.folder

@@ -1,95 +1,44 @@
+import mido
 import numpy as np
 import pretty_midi
 import pytest
+from rendered import RATE, rendered
 
-from muscomp_lib import transcription
+from muscomp_lib import beats, transcription
 from muscomp_lib.errors import AudioError, SettingError
+from muscomp_lib.transcriber import Note
 from muscomp_lib.transcription import Settings, transcribe
 
-RATE = 22050  # Hz
-TOLERANCE = 0.05  # seconds: the usual one for onsets
-
-
-def tone(pitch, start, length, n_seconds, partials=6):
-    """A decaying harmonic note in silence: shape (n_samples,)."""
-    time = np.arange(int(n_seconds * RATE)) / RATE - start
-    frequency = 440 * 2 ** ((pitch - 69) / 12)
-    sound = sum(0.7**k * np.sin(2 * np.pi * k * frequency * time) for k in range(1, partials + 1))
-    release = np.clip((length - time) / 0.05, 0, 1)
-    return 0.1 * sound * np.exp(-1.5 * np.clip(time, 0, None)) * (time >= 0) * release
-
-
-def played(notes, n_seconds=4):
-    """Notes [(pitch, start, length)] as a stereo waveform."""
-    mono = sum(tone(pitch, start, length, n_seconds) for pitch, start, length in notes)
-    return np.repeat(mono[:, None], 2, axis=1).astype(np.float32)
-
-
-def kit(strokes, n_seconds=4):
-    """Strokes [(kind, start)] of a made-up drum kit as a mono waveform, shape (n_samples, 1)."""
-    rng = np.random.default_rng(0)
-    out = np.zeros(int(n_seconds * RATE))
-    time = np.arange(RATE // 2) / RATE
-    noise = rng.normal(size=len(time))
-    hiss = np.diff(np.diff(noise, prepend=0), prepend=0)
-    sounds = {
-        "kick": np.sin(2 * np.pi * 60 * time) * np.exp(-15 * time),
-        "snare": (0.6 * np.sin(2 * np.pi * 200 * time) + np.convolve(noise, np.ones(5) / 5, "same"))
-        * np.exp(-20 * time),
-        "hat": 0.1 * hiss * np.exp(-60 * time),
-    }
-    for kind, start in strokes:
-        begin = int(start * RATE)
-        sound = sounds[kind][: len(out) - begin]
-        out[begin : begin + len(sound)] += 0.5 * sound
-    return out[:, None].astype(np.float32)
-
-
-def onset_f1(track, notes):
-    """F-measure of pitch and onset within 50 ms, every note matched once; notes: [(pitch, start, ...)]."""
-    left = [(note.pitch, note.start) for note in track.notes]
-    hits = 0
-    for pitch, start, *_ in notes:
-        match = next((n for n in left if n[0] == pitch and abs(n[1] - start) <= TOLERANCE), None)
-        if match:
-            left.remove(match)
-            hits += 1
-    return 2 * hits / (len(track.notes) + len(notes))
-
-
+FAMILIES = Settings(taxonomy="families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
 LINE = [(57, 0.25, 0.4), (60, 0.75, 0.4), (64, 1.25, 0.4), (64, 1.75, 0.4), (69, 2.25, 0.9)]
-BEAT = [("kick", 0.5), ("hat", 0.75), ("snare", 1.0), ("hat", 1.25), ("kick", 1.5), ("hat", 1.75), ("snare", 2.0)]
+BASS = [(40, 0.5, 1.0), (45, 2.0, 1.0)]
 
 
-def test_chords_come_out_as_their_notes_without_overtones():
-    midi = transcribe({"Bright_Acoustic_Piano": played(CHORDS)}, RATE)
-    assert onset_f1(midi.instruments[0], CHORDS) > 0.8
+def groove(bpm, seconds=12.0, start=0.3, swing=0.5):
+    """Kick and snare on the beats, hi-hats on the eighths."""
+    beat = 60 / bpm
+    count = int((seconds - start) / beat)
+    strokes = [(36 if k % 4 in (0, 2) else 38, start + k * beat, 0.1) for k in range(count)]
+    hats = [(42, start + (k + part) * beat, 0.1) for k in range(count) for part in (0, swing)]
+    return strokes + hats
 
 
-def test_a_line_of_one_voice_comes_out_with_its_repeated_note():
-    midi = transcribe({"Violin": played(LINE)}, RATE)
-    assert onset_f1(midi.instruments[0], LINE) > 0.9
-
-
-def test_notes_end_when_their_sound_does():
-    track = transcribe({"String_Ensemble_1": played([(60, 0.5, 0.5), (64, 2.0, 1.5)])}, RATE).instruments[0]
-    ends = {note.pitch: note.end for note in track.notes}
-    assert ends[60] == pytest.approx(1.0, abs=0.2)
-    assert ends[64] == pytest.approx(3.5, abs=0.4)
-
-
-def test_drum_strokes_are_told_apart_and_go_to_channel_ten():
-    track = transcribe({"Drums": kit(BEAT)}, RATE).instruments[0]
-    assert track.is_drum
-    names = {36: "kick", 38: "snare", 42: "hat"}
-    found = [(names.get(note.pitch), round(note.start, 1)) for note in sorted(track.notes, key=lambda n: n.start)]
-    assert found == [(kind, pytest.approx(start, abs=0.06)) for kind, start in BEAT]
+@pytest.fixture(scope="module")
+def song():
+    """Separated stems of twelve seconds at 100 bpm."""
+    chords = [(p + (0, 5, 7, 0, 5)[bar], 0.3 + 2.4 * bar, 2.3) for bar in range(5) for p in (60, 64, 67)]
+    bass = [(36 + (0, 5, 7, 0, 5)[bar], 0.3 + 2.4 * bar + beat, 0.5) for bar in range(5) for beat in (0, 1.2)]
+    return {
+        "Drums": rendered("Drums", groove(100), 12.0),
+        "Electric_Bass_pick": rendered("Electric_Bass_pick", bass, 12.0),
+        "Bright_Acoustic_Piano": 0.5 * rendered("Bright_Acoustic_Piano", chords, 12.0),
+    }
 
 
 def test_tracks_carry_name_and_program_in_the_taxonomys_order():
-    stems = {"Violin": played(LINE), "Drums": kit(BEAT), "Electric_Bass_pick": played([(40, 0.5, 1.0), (45, 2.0, 1.0)])}
-    midi = transcribe(stems, RATE)
+    stems = {"Violin": rendered("Violin", LINE), "Drums": rendered("Drums", groove(120, 4.0), 4.0)}
+    midi = transcribe(stems | {"Electric_Bass_pick": rendered("Electric_Bass_pick", BASS)}, RATE)
     assert [(t.name, t.program, t.is_drum) for t in midi.instruments] == [
         ("Electric_Bass_pick", 34, False),
         ("Violin", 40, False),
@@ -97,73 +46,142 @@ def test_tracks_carry_name_and_program_in_the_taxonomys_order():
     ]
 
 
-def test_louder_notes_get_a_higher_velocity():
-    loud, soft = played([(60, 0.5, 1.0)]), 0.25 * played([(64, 2.0, 1.0)])
-    notes = transcribe({"Acoustic_Guitar_nylon": loud + soft}, RATE).instruments[0].notes
-    velocity = {note.pitch: note.velocity for note in notes}
-    assert velocity[60] - velocity[64] == pytest.approx(24, abs=8)  # 12 dB
-
-
-def test_notes_outside_an_instruments_range_are_not_written():
-    midi = transcribe({"Glockenspiel": played([(45, 0.5, 1.0)])}, RATE)
-    assert all(note.pitch >= 72 for track in midi.instruments for note in track.notes)
-
-
 @pytest.mark.parametrize("bpm", [84, 120, 150])
 def test_the_tempo_is_that_of_the_drums(bpm):
-    beat = 60 / bpm
-    strokes = [("kick" if k % 2 == 0 else "snare", k * beat) for k in range(int(9 / beat))]
-    midi = transcribe({"Drums": kit(strokes, 9)}, RATE)
-    assert midi.get_tempo_changes()[1][0] == pytest.approx(bpm, rel=0.01)
+    midi = transcribe({"Drums": rendered("Drums", groove(bpm, 12.0), 12.0)}, RATE)
+    beat = np.median(np.diff(midi.get_beats()))
+    assert 60 / beat == pytest.approx(bpm, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["Rock_Organ", "Electric_Bass_pick", "Drums"])
-@pytest.mark.parametrize(
-    "waveform",
-    [
-        np.zeros((RATE, 2), np.float32),
-        np.zeros((0, 2), np.float32),
-        np.ones((1, 1), np.float32),
-        np.full((RATE, 2), np.nan, np.float32),
-        np.full(RATE, np.inf, np.float32),
-    ],
-    ids=["silence", "empty", "one sample", "nan", "inf"],
-)
-def test_a_stem_without_music_gets_no_track(name, waveform):
-    assert transcribe({name: waveform}, RATE).instruments == []
+def test_the_song_has_its_tempo_bars_and_key_and_notes_lie_on_them(song):
+    midi = transcribe(song, RATE, FAMILIES)
+    assert 60 / np.median(np.diff(midi.get_beats())) == pytest.approx(100, rel=0.005)
+    assert midi.time_signature_changes[-1].numerator == 4
+    assert midi.key_signature_changes[0].key_number in (0, 5)  # C and F have all but one note in common
+    downbeats = midi.get_downbeats()
+    bass = next(track for track in midi.instruments if track.name == "Electric_Bass_pick")
+    firsts = [0.3 + 2.4 * bar for bar in range(5)]
+    assert np.median([np.abs(downbeats - first).min() for first in firsts]) < 0.05
+    assert len(bass.notes) == pytest.approx(10, abs=2)
 
 
-@pytest.mark.parametrize("name", ["Rock_Organ", "Electric_Bass_pick"])
-def test_white_noise_has_no_notes(name):
-    noise = np.random.default_rng(1).normal(scale=0.1, size=(3 * RATE, 1)).astype(np.float32)
-    assert sum(len(track.notes) for track in transcribe({name: noise}, RATE).instruments) < 5
+@pytest.mark.parametrize("waveform", [np.zeros((RATE, 2)), np.zeros((0, 2)), np.full((RATE, 2), np.nan)])
+def test_a_stem_without_music_gets_no_track(waveform):
+    assert transcribe({"Rock_Organ": waveform, "Drums": waveform}, RATE).instruments == []
 
 
 def test_leakage_far_below_the_song_gets_no_track_and_the_residual_never_does():
-    song = played(CHORDS)
+    song = rendered("Bright_Acoustic_Piano", CHORDS)
     midi = transcribe({"Rock_Organ": 0.01 * song, "Bright_Acoustic_Piano": song, "other": song}, RATE)
     assert [track.name for track in midi.instruments] == ["Bright_Acoustic_Piano"]
     lower = transcribe({"Rock_Organ": 0.01 * song, "Bright_Acoustic_Piano": song}, RATE, Settings(floor_db=-50))
     assert len(lower.instruments) == 2
 
 
-def test_a_hole_of_bad_samples_leaves_the_other_notes():
-    song = played(LINE)
-    song[:50] = np.nan
-    assert onset_f1(transcribe({"Violin": song}, RATE).instruments[0], LINE) > 0.8
-
-
-def test_the_file_opens_elsewhere_holds_the_tempo_and_is_the_same_every_time(tmp_path):
-    stems = {"Bright_Acoustic_Piano": played(CHORDS), "Drums": kit(BEAT)}
+def test_the_file_opens_elsewhere_and_is_the_same_every_time(song, tmp_path):
     for name in ("a.mid", "b.mid"):
-        transcription.write(transcribe(stems, RATE), tmp_path / name)
+        transcription.write(transcribe(song, RATE, FAMILIES), tmp_path / name)
     assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
-    opened = pretty_midi.PrettyMIDI(str(tmp_path / "a.mid"))
-    assert [track.name for track in opened.instruments] == ["Bright_Acoustic_Piano", "Drums"]
-    assert opened.get_tempo_changes()[1][0] == pytest.approx(
-        transcribe(stems, RATE).get_tempo_changes()[1][0], rel=1e-4
-    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mid", "b.mid"]
+    opened = pretty_midi.PrettyMIDI(str(tmp_path / "a.mid"))
+    assert [track.name for track in opened.instruments] == [*list(song)[1:], "Drums"]
+    file = mido.MidiFile(tmp_path / "a.mid")
+    assert file.type == 1 and len(file.tracks) == 1 + len(song)
+    drums = next(track for track in file.tracks if track.name == "Drums")
+    assert {message.channel for message in drums if message.type == "note_on"} == {9}
+    kinds = {message.type for message in file.tracks[0]}
+    assert {"set_tempo", "time_signature", "key_signature"} <= kinds
+
+
+def test_a_score_opens_elsewhere_and_is_the_same_every_time(song, tmp_path):
+    import music21
+
+    midi = transcribe(song, RATE, FAMILIES)
+    for name in ("a.musicxml", "b.musicxml"):
+        transcription.write_score(midi, tmp_path / name, "R&B <song>")
+    assert (tmp_path / "a.musicxml").read_bytes() == (tmp_path / "b.musicxml").read_bytes()
+    score = music21.converter.parse(tmp_path / "a.musicxml")
+    assert score.metadata.bestTitle == "R&B <song>"
+    assert [part.partName for part in score.parts] == [track.name for track in midi.instruments]
+    bass = next(part for part in score.parts if part.partName == "Electric_Bass_pick")
+    written = [note.pitch.midi for note in bass.flatten().notes if not note.tie or note.tie.type == "start"]
+    assert written == [note.pitch for note in midi.instruments[0].notes]
+
+
+# ---- the tempo map ----
+
+
+def midi_of(times, metre=4, downbeat=0, key=None):
+    return transcription._bars(beats.Grid(np.asarray(times, float), metre, downbeat), key)
+
+
+def test_beats_of_the_file_are_those_of_the_song():
+    times = 0.7 + 0.5 * np.arange(40)
+    midi = midi_of(times)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, 0.7, 20.0))
+    found = midi.get_beats()
+    assert max(np.abs(found - time).min() for time in times[:-1]) < 1e-3
+    assert np.abs(midi.get_downbeats() - 0.7).min() < 1e-3
+
+
+def test_one_tempo_is_written_once():
+    tempi = midi_of(0.7 + 0.5 * np.arange(40)).get_tempo_changes()[1]
+    assert len(tempi) == 2 and tempi[1] == pytest.approx(120)  # before the first bar, and from there on
+    assert len(midi_of(0.5 * np.arange(40)).get_tempo_changes()[1]) == 1
+
+
+def test_a_drifting_tempo_is_followed_beat_by_beat():
+    times = 1.0 + np.cumsum(0.5 + 0.05 * np.sin(np.arange(40) / 5))
+    midi = midi_of(times)
+    ticks = [midi.time_to_tick(time) / transcription.TICKS_PER_BEAT for time in times]
+    assert np.abs(np.array(ticks) - np.rint(ticks)).max() < 0.01 and np.allclose(np.diff(np.rint(ticks)), 1)
+
+
+@pytest.mark.parametrize(("start", "downbeat", "pickup"), [(0.0, 1, 1), (0.0, 3, 3), (1.0, 2, 0), (0.005, 0, 0)])
+def test_what_is_before_the_first_bar_is_a_bar_of_its_own(start, downbeat, pickup):
+    midi = midi_of(start + 0.5 * np.arange(40), downbeat=downbeat)
+    signatures = [(s.numerator, round(s.time, 3)) for s in midi.time_signature_changes]
+    first = round(start + 0.5 * downbeat, 3)
+    assert signatures == ([(pickup, 0.0), (4, first)] if pickup else [(4, 0.0)])
+
+
+def test_without_beats_there_is_midis_own_tempo():
+    midi = transcribe({"Rock_Organ": rendered("Rock_Organ", [(60, 0.1, 0.5)], 1.0)}, RATE)
+    assert midi.get_tempo_changes()[1] == pytest.approx([120])
+
+
+# ---- the grid ----
+
+
+def quantised(notes, steps, times=None):
+    midi = midi_of(0.5 * np.arange(40) if times is None else times)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes = [pretty_midi.Note(100, 60, start, end) for start, end in notes]
+    transcription._quantise(midi, steps)
+    return [(round(note.start, 3), round(note.end, 3)) for note in midi.instruments[0].notes]
+
+
+def test_notes_move_to_the_nearest_step_and_keep_a_length():
+    assert quantised([(0.01, 0.24), (0.49, 0.51), (1.13, 1.4)], 4) == [(0.0, 0.25), (0.5, 0.625), (1.125, 1.375)]
+
+
+def test_triplets_have_a_grid_of_their_own():
+    assert quantised([(0.17, 0.34), (0.34, 0.5)], transcription.GRIDS["1/8T"]) == [(0.167, 0.333), (0.333, 0.5)]
+
+
+def test_swung_eighths_stay_swung():
+    rng = np.random.default_rng(0)
+    played = [(k * 0.5 + part + rng.normal(0, 0.005), 0) for k in range(1, 30) for part in (0, 0.32)]
+    found = quantised([(start, start + 0.1) for start, _ in played], 2)
+    off_beats = np.array([start for start, _ in found[1::2]]) % 0.5
+    assert off_beats.min() == pytest.approx(off_beats.max(), abs=2e-3) and off_beats[0] == pytest.approx(0.32, abs=0.01)
+
+
+def test_a_transcription_can_be_quantised(song):
+    midi = transcribe(song, RATE, Settings(taxonomy="families", quantise="1/16"))
+    ticks = [midi.time_to_tick(note.start) for track in midi.instruments for note in track.notes]
+    assert np.mean(np.array(ticks) % 120 == 0) > 0.99
 
 
 def test_wrong_settings_are_refused_with_the_value_and_the_valid_ones():
@@ -171,9 +189,18 @@ def test_wrong_settings_are_refused_with_the_value_and_the_valid_ones():
         Settings(taxonomy="orchestra")
     with pytest.raises(SettingError, match="floor_db is 3"):
         Settings(floor_db=3)
+    with pytest.raises(SettingError, match=r"quantise is '1/7'.*1/16"):
+        Settings(quantise="1/7")
+    sound = rendered("Violin", LINE)
     with pytest.raises(SettingError, match=r"'Kazoo' is no instrument.*Electric_Bass_pick"):
-        transcribe({"Kazoo": played(LINE)}, RATE)
+        transcribe({"Kazoo": sound}, RATE)
     with pytest.raises(SettingError, match="sample rate is 0"):
-        transcribe({"Violin": played(LINE)}, 0)
+        transcribe({"Violin": sound}, 0)
     with pytest.raises(AudioError, match=r"Violin has shape \(2, 2, 2\)"):
         transcribe({"Violin": np.zeros((2, 2, 2))}, RATE)
+
+
+def test_a_note_is_never_shorter_than_nothing():
+    note = Note(1.0, 1.0, 60, 0.5)
+    track = transcription._track(transcription.instruments.load()["Violin"], [note])
+    assert track.notes[0].velocity == 64

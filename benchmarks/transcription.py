@@ -1,0 +1,260 @@
+"""How well notes are found: our transcriber, basic-pitch and pYIN, on clean and on separated stems, and on whole songs.
+
+    python -m venv peer
+    peer/bin/pip install onnxruntime librosa mir_eval pretty_midi resampy scikit-learn "setuptools<81"
+    peer/bin/pip install --no-deps basic-pitch==0.4.0
+    python benchmarks/transcription.py --basic-pitch peer/bin/python
+
+Songs are composed and rendered for the purpose, with seeds that no training uses, with TimGM6mb: a timbre that neither
+our separator nor our transcriber has learnt from. Printed are, per instrument and in the mean over instruments, the F1
+of notes (onset within 50 ms; in brackets with their ends right as well), drums by drum, how fast each transcribes one
+stem, and how far tempo, beats, bars and key are right. basic-pitch runs in an environment of its own, since its
+packages are older ones; without `--basic-pitch` its columns are left out. pYIN follows one voice: it is asked only
+where there is one.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+
+from muscomp_lib import (  # noqa: E402
+    audio,
+    catalogue,
+    constant_q,
+    drive,
+    instruments,
+    midi_input,
+    minislakh,
+    note_evaluation,
+    note_network,
+    separation,
+    shipped,
+    slakh,
+    transcription,
+)
+from muscomp_lib.transcriber import Note, Transcriber, heard  # noqa: E402
+
+SEED = 1000  # of the songs
+TAXONOMY = "families"
+DRUMS = "Drums"
+PEER = """
+import json, logging, sys, time, warnings
+logging.disable(logging.WARNING); warnings.simplefilter("ignore")
+from basic_pitch import ICASSP_2022_MODEL_PATH
+from basic_pitch.inference import Model, predict
+model = Model(ICASSP_2022_MODEL_PATH)
+for path in json.load(open(sys.argv[1])):
+    began = time.perf_counter()
+    sys.stdout, shown = sys.stderr, sys.stdout
+    _, _, notes = predict(path, model)
+    sys.stdout = shown
+    notes = [[float(n[0]), float(n[1]), int(n[2]), float(n[3])] for n in notes]
+    print(json.dumps([notes, time.perf_counter() - began]), flush=True)
+"""
+
+
+def main():
+    """Measure, and print the tables."""
+    args = arguments()
+    ours = Transcriber(args.model)
+    with tempfile.TemporaryDirectory() as folder:
+        songs = list(rendered(Path(folder), args))
+        separator = separation.Separator()
+        for song in songs:
+            its = separator.separate(song["mix"], audio.SAMPLE_RATE)
+            song["separated"] = {name: its[name] for name in song["notes"] if name in its}
+        peer = Peer(args.basic_pitch, Path(folder))
+        for where in ("clean", "separated"):
+            print_table(where, [row for song in songs for row in measure(song, where, ours, peer)])
+        print_mixes(songs, ours, peer)
+        print_speed(songs, ours, peer)
+    print_beats(songs, ours)
+
+
+def arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--songs", type=int, default=16)
+    parser.add_argument("--seconds", type=int, default=40, help="length of each song")
+    parser.add_argument(
+        "--model", default=shipped.TRANSCRIBER, help="folder of the transcriber; otherwise the shipped one"
+    )
+    parser.add_argument("--basic-pitch", metavar="PYTHON", help="the Python of an environment that has basic-pitch")
+    return parser.parse_args()
+
+
+def rendered(folder, args):
+    """Songs: the mix, the clean stems and the true notes by instrument, and the score with tempo, bars and key."""
+    root = drive.open_root(folder)
+    settings = {"tracks": args.songs, "seconds": float(args.seconds), "seed": SEED, "taxonomy": TAXONOMY}
+    minislakh.make(root.slakh, minislakh.Settings(**settings))
+    slakh.index(root, slakh.Settings(taxonomy=TAXONOMY))
+    stems, tracks = catalogue.read(root)
+    for row in tracks.itertuples():
+        its = stems[(stems["track"] == row.track) & (stems["status"] == "ok") & (stems["instrument"] != "")]
+        clean, notes = {}, {}
+        for path, midi, name in zip(its["audio"], its["midi"], its["instrument"], strict=True):
+            clean[name] = clean.get(name, 0) + audio.read(root.slakh / path)[0]
+            notes.setdefault(name, []).extend(notes_of(midi_input.read(root.slakh / midi).midi))
+        mix, _ = audio.read(root.slakh / row.mix)
+        score = midi_input.read((root.slakh / row.mix).with_name("all_src.mid")).midi
+        yield {"mix": mix, "clean": clean, "notes": notes, "score": score}
+
+
+def notes_of(midi):
+    """All notes of a pretty_midi.PrettyMIDI."""
+    return [Note(n.start, n.end, n.pitch, n.velocity / 127) for part in midi.instruments for n in part.notes]
+
+
+class Peer:
+    """basic-pitch, in its own environment; nothing where that is not given."""
+
+    def __init__(self, python, folder):
+        self.python, self.folder = python, folder
+
+    def notes(self, waveforms, sample_rate):
+        """For each waveform, its notes and the seconds it took."""
+        paths = [self.folder / f"peer-{number}.wav" for number in range(len(waveforms))]
+        for path, waveform in zip(paths, waveforms, strict=True):
+            audio.write(path, audio.to_int16(waveform), sample_rate)
+        listed = self.folder / "peer.json"
+        listed.write_text(json.dumps([str(path) for path in paths]))
+        done = subprocess.run([self.python, "-c", PEER, listed], capture_output=True, text=True, check=True)
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+        return [([Note(*note) for note in notes], seconds) for notes, seconds in rows]
+
+
+def measure(song, where, ours, peer):
+    """F1 of one song's instruments: rows of instrument (or drum), way, F1, F1 with ends."""
+    taxonomy = instruments.load(TAXONOMY)
+    pitched = [name for name in song["notes"] if name != DRUMS]
+    found = {"ours": {name: ours.notes(mono(song[where][name]), taxonomy[name]) for name in song["notes"]}}
+    if peer.python:
+        those = peer.notes([song[where][name] for name in pitched], audio.SAMPLE_RATE)
+        found["basic-pitch"] = {name: notes for name, (notes, _) in zip(pitched, those, strict=True)}
+    found["pYIN"] = {name: pyin(song[where][name], taxonomy[name]) for name in pitched if taxonomy[name].one_voice}
+    for way, by_name in found.items():
+        for name, notes in by_name.items():
+            if name == DRUMS:
+                true, those = note_evaluation.by_drum(song["notes"][name]), note_evaluation.by_drum(notes)
+                for drum in true:
+                    yield drum, way, note_evaluation.match_strokes(true[drum], those[drum]), None
+            else:
+                true = song["notes"][name]
+                yield name, way, note_evaluation.match(true, notes), note_evaluation.match(true, notes, ends=True)
+
+
+def mono(waveform):
+    """As the transcriber takes it."""
+    return heard(waveform, audio.SAMPLE_RATE)
+
+
+def pyin(waveform, instrument):
+    """The pitch that pYIN hears, cut into notes where it changes or stops."""
+    import librosa
+
+    voice = mono(waveform)
+    low, high = librosa.midi_to_hz(instrument.lowest), librosa.midi_to_hz(instrument.highest)
+    f0, voiced, sure = librosa.pyin(voice, fmin=low, fmax=high, sr=constant_q.SAMPLE_RATE, hop_length=512)
+    pitch = np.where(voiced, np.rint(librosa.hz_to_midi(np.nan_to_num(f0, nan=low))), 0).astype(int)
+    edges = np.flatnonzero(np.diff(pitch, prepend=0, append=0))
+    frame = 512 / constant_q.SAMPLE_RATE
+    return [
+        Note(begin * frame, end * frame, int(pitch[begin]), float(sure[begin]))
+        for begin, end in itertools.pairwise(edges)
+        if pitch[begin] and end - begin > 2
+    ]
+
+
+def f1(matches):
+    """F1 of several matches together; nan where there was nothing to find."""
+    counts = [[len(part) for part in match] for match in matches if match]
+    hits, misses, extras = np.sum(counts, axis=0) if counts else (0, 0, 0)
+    return 2 * hits / (2 * hits + misses + extras) if hits + misses else np.nan
+
+
+def print_table(where, rows):
+    """Print F1 by instrument and drum, and the means."""
+    matches = pd.DataFrame(rows, columns=["name", "way", "onsets", "with ends"])
+    scores = matches.groupby(["name", "way"]).agg(f1).unstack().dropna(axis=1, how="all")
+    scores.columns = [f"{way}, {what}" for what, way in scores.columns]
+    pitched = scores.reindex([name for name in instruments.names(TAXONOMY) if name in scores.index])
+    drums = scores.reindex([name for name in note_network.DRUMS if name in scores.index])
+    drums = drums.dropna(axis=1, how="all")
+    for kind, its in (("notes", pitched), ("strokes", drums)):
+        whole = matches[matches["name"].isin(its.index)].drop(columns="name").groupby("way").agg(f1).unstack()
+        its.loc["mean"] = its.mean()
+        its.loc["all together"] = {f"{way}, {what}": value for (what, way), value in whole.items()}
+        print(f"\n{where} stems, F1 of {kind}\n{its.round(2).to_string(na_rep='-')}")
+
+
+def print_mixes(songs, ours, peer):
+    """Print how many of a whole song's pitched notes are found, whoever plays them."""
+    taxonomy = instruments.load(TAXONOMY)
+    ways = {"ours, separated first": []}
+    for song in songs:
+        true = [note for name, its in song["notes"].items() if name != DRUMS for note in its]
+        found = [
+            n for name, w in song["separated"].items() if name != DRUMS for n in ours.notes(mono(w), taxonomy[name])
+        ]
+        ways["ours, separated first"].append(note_evaluation.match(true, sorted(found)))
+        if peer.python:
+            [(those, _)] = peer.notes([song["mix"]], audio.SAMPLE_RATE)
+            ways.setdefault("basic-pitch, on the mix", []).append(note_evaluation.match(true, sorted(those)))
+    print("\nWhole songs, all pitched notes of the twelve instruments, F1")
+    for way, matches in ways.items():
+        print(f"{way:32}{f1(matches):.2f}")
+
+
+def print_speed(songs, ours, peer):
+    """Print how many seconds of one stem are transcribed in a second."""
+    taxonomy = instruments.load(TAXONOMY)
+    name = next(name for name in songs[0]["clean"] if name != DRUMS)
+    stem = np.concatenate([song["clean"][name] for song in songs if name in song["clean"]])[: 60 * audio.SAMPLE_RATE]
+    length = len(stem) / audio.SAMPLE_RATE
+    taken = {"ours": []}
+    for _ in range(3):
+        began = time.perf_counter()
+        ours.notes(mono(stem), taxonomy[name])
+        taken["ours"].append(time.perf_counter() - began)
+    if peer.python:
+        taken["basic-pitch"] = [seconds for _, seconds in peer.notes([stem] * 3, audio.SAMPLE_RATE)]
+    print(f"\n{name}, {length:.0f} s: times realtime, median of 3")
+    for way, seconds in taken.items():
+        print(f"{way:32}{length / np.median(seconds):.0f}")
+
+
+def print_beats(songs, ours):
+    """Print how far tempo, beats, bars and key are right, from separated stems."""
+    import mir_eval
+
+    rows = []
+    for song in songs:
+        midi = transcription.transcribe(
+            song["separated"], audio.SAMPLE_RATE, transcription.Settings(taxonomy=TAXONOMY), ours
+        )
+        score, end = song["score"], len(song["mix"]) / audio.SAMPLE_RATE - 2.0  # the last notes ring on without a beat
+        true, found = (np.array([t for t in m.get_beats() if t < end]) for m in (score, midi))
+        bars, downbeats = (np.array([t for t in m.get_downbeats() if t < end]) for m in (score, midi))
+        tempo = np.median(60 / np.diff(found)) / score.get_tempo_changes()[1][0]
+        keys = [m.key_signature_changes[0].key_number if m.key_signature_changes else None for m in (score, midi)]
+        beats, firsts = mir_eval.beat.f_measure(true, found), mir_eval.beat.f_measure(bars, downbeats)
+        rows.append((abs(tempo - 1) < 0.01, beats, firsts, keys[0] == keys[1]))
+    right = np.array(rows, float).mean(axis=0)
+    print(f"\nTempo within 1 % in {right[0]:.0%} of songs, key right in {right[3]:.0%}")
+    print(f"beats F1 {right[1]:.2f}, first beats of bars F1 {right[2]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
