@@ -100,16 +100,32 @@ def from_file(file):
     MissingError, SettingError
         No such file; not YAML, or not of this form.
     """
-    if not Path(file).is_file():
-        raise MissingError(f"The parameter file {file} is not there.")
+    return from_content(read_yaml(file, "The parameter file"), file)
+
+
+def from_content(content, source):
+    """The parameters that such a file's content gives; `source` is what a message calls it."""
     common, own = [], []
-    for key, value in _mapping(_parsed(Path(file).read_text(encoding="utf-8"), file), file).items():
+    for key, value in mapping(content, source).items():
         if re.fullmatch(r"\d\d?", str(key)):
-            section = f"{file}, section {key}"
-            own += [Given(str(key).zfill(2), str(n), v, section) for n, v in _mapping(value, section).items()]
+            section = f"{source}, section {key}"
+            own += [Given(str(key).zfill(2), str(n), v, section) for n, v in mapping(value, section).items()]
         else:
-            common.append(Given("", str(key), value, file))
+            common.append(Given("", str(key), value, source))
     return common + own  # what is given for one notebook wins
+
+
+def read_yaml(file, what):
+    """The content of a YAML file; `what` is what a message calls it.
+
+    Raises
+    ------
+    MissingError, SettingError
+        No such file; not YAML.
+    """
+    if not Path(file).is_file():
+        raise MissingError(f"{what} {file} is not there.")
+    return _parsed(Path(file).read_text(encoding="utf-8"), file)
 
 
 def _parsed(text, source):
@@ -119,7 +135,13 @@ def _parsed(text, source):
         raise SettingError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _mapping(content, source):
+def mapping(content, source):
+    """`content`, which has to be lines of the form name: value.
+
+    Raises
+    ------
+    SettingError
+    """
     if not isinstance(content or {}, dict):
         raise SettingError(f"{source} holds {content!r}, not lines of the form name: value.")
     return content or {}

@@ -168,7 +168,7 @@ def execute(step, target):
     Returns
     -------
     entry : dict
-        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, note, metrics.
+        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, memory_mb, note, metrics.
     status : int
         The exit status.
     """
@@ -186,8 +186,17 @@ def execute(step, target):
     except KeyboardInterrupt as stop:
         state, status = "interrupted", _exit_status(stop)
         note = f"{step.name} was stopped. Run the same command again to go on. The notebook so far: {target}"
-    entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "note": note}
+    entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "memory_mb": peak_memory(), "note": note}
     return {**entry, "metrics": report.collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
+
+
+def peak_memory():
+    """MB that the largest process of any notebook so far has held; None where the system does not say."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import resource  # there is none on Windows
+
+    return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)
 
 
 def _run_notebook(step, target):
