@@ -202,10 +202,9 @@ def table(campaign, estimates):
     for each in estimates:
         request = each.stage.request
         limit = duration(request.hours * HOUR) if request.hours and campaign.site.has_scheduler else "-"
-        yield (
-            f"{each.stage.name:8}{request.jobs:5}{duration(each.seconds):>10}{limit:>10}{each.cost:10.2f}{each.most:10.1f}"
-            f"  {each.count} {each.unit}{'s' * (each.count != 1)}, {each.per_unit:.3g} s each{_shared(campaign, each)} ({each.origin})"
-        )
+        todo = f"{each.count} {each.unit}{'s' * (each.count != 1)}, {each.per_unit:.3g} s each{_shared(campaign, each)}"
+        figures = f"{duration(each.seconds):>10}{limit:>10}{each.cost:10.2f}{each.most:10.1f}"
+        yield f"{each.stage.name:8}{request.jobs:5}{figures}  {todo} ({each.origin})"
     total, most = sum(each.cost for each in estimates), sum(each.most for each in estimates)
     yield f"{'in all':8}{'':25}{total:10.2f}{most:10.1f}"
     if any(each.origin == "shipped" for each in estimates):

@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, {str(PROJECT)!r})
 from muscomp_lib import report
 me = NAME + (f"-{{shard.partition('/')[0]}}" if globals().get("shard") else "")
+(Path(root) / f"began-{{me}}").touch()
 while (Path(root) / f"hold-{{me}}").exists():
     time.sleep(0.05)
 given = {{name: globals().get(name) for name in ("shard", "workers", "verify", "config", "model", "song")}}
@@ -40,7 +41,7 @@ def write(folder, **given):
         spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         nbformat.write(new_notebook(metadata=spec, cells=cells), notebooks / f"{name}.ipynb")
     file = folder / "campaign.yaml"
-    content = {"name": "tiny", "root": "root", "notebooks": "notebooks", **given}
+    content = {"name": "tiny", "root": "root", "notebooks": "notebooks", **given}  # None: the project's own
     file.write_text(yaml.safe_dump(content))
     return file
 

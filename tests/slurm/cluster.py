@@ -82,23 +82,17 @@ def start_node(folder, node):
     _run(folder, "slurmd", "-N", node)
 
 
-def stop_node(folder, node):
+def kill_node(folder, node):
     """Kill one node without a word, and all that runs on it."""
-    pid = int((folder / "run" / f"slurmd.{node}.pid").read_text())
-    victims = [psutil.Process(pid)]
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "slurmstepd" and _serves(process, folder, node):
-            victims += [process, *process.children(recursive=True)]
+    victims = [psutil.Process(int((folder / "run" / f"slurmd.{node}.pid").read_text()))]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            its = process.environ()
+            if its.get("SLURMD_NODENAME") == node and its.get("SLURM_CONF") == str(folder / "slurm.conf"):
+                victims += [process.parent(), process] if process.parent().name() == "slurmstepd" else [process]
     for process in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-def _serves(process, folder, node):
-    """Whether a slurmstepd belongs to this node of this cluster."""
-    with contextlib.suppress(psutil.Error):
-        return any(node in path for path in (process.cwd(), *process.environ().values()) if str(folder) in path)
-    return False
 
 
 def stop(folder):
@@ -118,11 +112,19 @@ def _end(pid_file):
     except (OSError, ValueError, psutil.NoSuchProcess):
         return
     process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except psutil.TimeoutExpired:
+    until = time.monotonic() + 10
+    while _is_alive(process) and time.monotonic() < until:
+        time.sleep(0.05)
+    if _is_alive(process):
         process.kill()
     pid_file.unlink(missing_ok=True)
+
+
+def _is_alive(process):
+    """Whether a process is at work: one that has ended may stay listed, where nobody asks for its exit status."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _run(folder, *command, timeout=60):
