@@ -75,7 +75,7 @@ def _estimate(campaign, stage, count, measured):
     shipped = SHIPPED["stages"][_work(campaign, stage)]
     found = measured.get(_place(campaign, stage), {}).get(_work(campaign, stage), {})
     per_unit = found.get("seconds", shipped["seconds"])
-    seconds = SHIPPED["start"] + per_unit * count / stage.request.jobs / _sharing(campaign, stage)
+    seconds = SHIPPED["start"] + per_unit * _counted(stage, count) / stage.request.jobs / _sharing(campaign, stage)
     rate = campaign.site.units_per_hour(stage.request) * stage.request.jobs
     hours = stage.request.hours or _hours(campaign, stage, seconds)
     return Estimate(
@@ -88,6 +88,11 @@ def _work(campaign, stage):
     """What a stage does: without shards, join makes the songs itself."""
     names = [each.name for each in campaign.stages]
     return "shards" if stage.name == "join" and "shards" not in names else stage.name
+
+
+def _counted(stage, count):
+    """How many units take time: of some stages not all."""
+    return min(count, SHIPPED["stages"][stage.name].get("most", count))
 
 
 def _sharing(campaign, stage):
@@ -184,7 +189,7 @@ def remember(campaign, seconds, runs):
         at_work = max(0.0, seconds[stage.name] - SHIPPED["start"] * runs[stage.name])
         if at_work < SHIPPED["start"] * runs[stage.name]:
             continue  # mostly starts: that tells nothing of more work
-        per_unit = at_work * _sharing(campaign, stage) / todo[stage.name]
+        per_unit = at_work * _sharing(campaign, stage) / _counted(stage, todo[stage.name])
         entry = {"seconds": round(per_unit, 4), "origin": f"{campaign.name}, {date.today()}"}
         measured.setdefault(_place(campaign, stage), {})[_work(campaign, stage)] = entry
     if measured != before:

@@ -24,7 +24,8 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
         Of one argument, at a module's level; its result must not depend on the order of the calls.
     items : sequence
     workers : int, optional
-        Processes; None: one per core. With one, or for a single item, everything happens in this process.
+        Processes; None: one per core that this process may use. With one, or for a single item, everything happens in
+        this process.
     desc : str, optional
         What the progress bar says.
     sizes : sequence of int, optional
@@ -42,7 +43,7 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
     MusCompError
         When the system killed a worker. What `function` raises ends the work and is raised here.
     """
-    workers = min(workers or os.cpu_count() or 1, len(items))
+    workers = min(workers or cores(), len(items))
     if workers <= 1:
         return _collect(map(function, items), len(items), desc, sizes, done)
     spawn = multiprocessing.get_context("spawn")
@@ -56,6 +57,11 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def cores():
+    """How many cores this process may use: in a batch job often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _collect(results, n_items, desc, sizes, done):

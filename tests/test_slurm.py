@@ -227,7 +227,7 @@ def test_a_campaign_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_t
     assert (root.runs / "tiny" / "train" / "times.log").read_text().count("start") == 2
     assert "data:image/png" in (root.runs / "tiny" / "report.html").read_text()
     config = json.loads((root.configs / "shared_unet.json").read_text())
-    (root.configs / "calm.json").write_text(json.dumps(config | {"model_dir": "calm"}))
+    (root.configs / "calm.json").write_text(json.dumps(config | {"model_dir": str(root.models / "calm")}))
     training.train("calm", root)
     for name in ("history.csv", "weights.npz"):
         assert (root.models / "calm" / name).read_bytes() == (model / name).read_bytes(), name

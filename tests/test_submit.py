@@ -1,6 +1,7 @@
 """batch/submit.py without a cluster: what it refuses, what it would submit and what that costs; a run without Slurm."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,7 @@ def test_the_estimate_grows_with_what_there_is_to_do(prepared):
 
     once = seconds(parameters={"01": {"minislakh_tracks": 10}, "03": {"train_max_steps": 100}})
     more = seconds(parameters={"01": {"minislakh_tracks": 30}, "03": {"train_max_steps": 400}})
+    assert seconds(parameters={"limit": 60})["tables"] == seconds(parameters={"limit": 90})["tables"] > more["tables"]
     for name, times in {"index": 3, "shards": 3, "join": 3, "tables": 3, "train": 4, "songs": 1}.items():
         assert more[name] == pytest.approx(times * once[name])
 
@@ -244,6 +246,18 @@ def test_without_slurm_the_command_says_what_to_do(tmp_path):
     tools.mkdir()
     told = submit(file, status=2, env={"PATH": str(tools), "HOME": str(tmp_path), "PROJECT": str(tmp_path)})
     assert "There is no sbatch here" in told and "site: local" in told
+
+
+def test_a_job_works_on_no_more_cores_than_it_was_given():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system gives every process all cores")
+    code = (
+        "import os; from muscomp_lib import parallel\n"
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "print(parallel.cores(), parallel.each(abs, [-1, -2]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1 [1, 2]"
 
 
 @pytest.mark.slow
