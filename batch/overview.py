@@ -4,6 +4,7 @@ import contextlib
 import csv
 import html
 import json
+import shlex
 import time
 from dataclasses import dataclass, field
 
@@ -243,7 +244,7 @@ def verdict(campaign, found):
         yield "Under way."
     else:
         yield f"Missing: {'; '.join(map(_missing, lacking))}. Logs: {campaign.folder / 'logs'}"
-        yield f"To go on: python batch/submit.py {campaign.file} resume"
+        yield f"To go on: python batch/submit.py {shlex.quote(str(campaign.file))} resume"
 
 
 def _missing(row):

@@ -9,6 +9,7 @@ README.md beside this file is the manual.
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,8 @@ def _submit_chain(campaign, estimates):
             slurm.cancel([entry["job"] for entry in entries])
         raise
     overview.note(campaign, entries, estimates)
-    print(f"Scripts, logs and results: {campaign.folder}\nSee: python batch/submit.py {campaign.file} status")
+    print(f"Scripts, logs and results: {campaign.folder}")
+    print(f"See: python batch/submit.py {shlex.quote(str(campaign.file))} status")
     return DONE
 
 

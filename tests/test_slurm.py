@@ -44,7 +44,7 @@ def slurm():
 @pytest.fixture
 def run(slurm):
     """Give Slurm a command, and return what it prints."""
-    return lambda *words: cluster._run(slurm, *words)
+    return lambda *words: cluster.run(slurm, *words)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class Tiny:
     def job(self, stage):
         """The number of the latest job of a stage."""
         jobs = [
-            entry["job"] for entry in yaml.safe_load((self.folder / "jobs.json").read_text()) if entry["stage"] == stage
+            entry["job"] for entry in json.loads((self.folder / "jobs.json").read_text()) if entry["stage"] == stage
         ]
         return jobs[-1]
 
@@ -134,7 +134,7 @@ def test_stages_follow_one_another_and_the_report_comes_last(tiny, tmp_path):
         assert spans[before][1] <= spans[after][0]
     told = campaign("status")
     assert "6 of 6 stages done" in told and "2/2" in told
-    heard = [yaml.safe_load((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
+    heard = [json.loads((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
     assert [Path(each["05_songs"]["metrics"]["given"]["song"]).name for each in heard] == ["a.wav", "b.wav"]
     assert heard[0]["05_songs"]["metrics"]["temporary"].startswith(
         str(Path(campaign.env["SLURM_CONF"]).parent / "local")
@@ -216,9 +216,10 @@ def test_a_campaign_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_t
     file = tiny_campaign.write(tmp_path, site=site(tmp_path), **given)
     submit(file, env=env)
     root = drive.open_root(tmp_path / "root")
-    jobs = {entry["stage"]: entry["job"] for entry in yaml.safe_load((root.runs / "tiny" / "jobs.json").read_text())}
+    jobs = {entry["stage"]: entry["job"] for entry in json.loads((root.runs / "tiny" / "jobs.json").read_text())}
     model = root.models / "shared_unet"
     until(lambda: (model / "history.csv").exists() and learning.read_history(model)[-1][0] >= 5)
+    assert "running, step " in submit(file, "status", status=1, env=env)
     run("scancel", "--batch", "--signal=USR1", jobs["train"])  # as Slurm does before the time is up
     until(lambda: not run("squeue", "--noheader", "--me"))
     assert "6 of 6 stages done" in submit(file, "status", env=env)

@@ -64,10 +64,10 @@ def start(folder):
 
 def _start_daemons(folder):
     munge = folder / "munge"
-    _run(folder, "munged", "--force", f"--key-file={munge / 'key'}", f"--socket={munge / 'socket'}",
+    run(folder, "munged", "--force", f"--key-file={munge / 'key'}", f"--socket={munge / 'socket'}",
          f"--pid-file={folder / 'run' / 'munged.pid'}", f"--log-file={folder / 'log' / 'munged.log'}",
          f"--seed-file={munge / 'seed'}")  # fmt: skip
-    _run(folder, "slurmctld", "-c")
+    run(folder, "slurmctld", "-c")
     for node in NODES:
         start_node(folder, node)
     until = time.monotonic() + PATIENCE
@@ -79,7 +79,7 @@ def _start_daemons(folder):
 
 def start_node(folder, node):
     """Start one node."""
-    _run(folder, "slurmd", "-N", node)
+    run(folder, "slurmd", "-N", node)
 
 
 def kill_node(folder, node):
@@ -98,9 +98,9 @@ def kill_node(folder, node):
 def stop(folder):
     """End all jobs and the daemons that this folder's pid files name."""
     with contextlib.suppress(subprocess.SubprocessError):
-        _run(folder, "scancel", "--me", timeout=10)
+        run(folder, "scancel", "--me", timeout=10)
         until = time.monotonic() + 10
-        while _run(folder, "squeue", "--noheader", timeout=10).strip() and time.monotonic() < until:
+        while run(folder, "squeue", "--noheader", timeout=10).strip() and time.monotonic() < until:
             time.sleep(0.2)
     for name in ("slurmctld", *(f"slurmd.{node}" for node in NODES), "munged"):
         _end(folder / "run" / f"{name}.pid")
@@ -127,7 +127,8 @@ def _is_alive(process):
     return False
 
 
-def _run(folder, *command, timeout=60):
+def run(folder, *command, timeout=60):
+    """Give this cluster a command, and return what it prints."""
     done = subprocess.run(
         command, env={**os.environ, **environment(folder)}, capture_output=True, text=True,
         stdin=subprocess.DEVNULL, timeout=timeout, check=False,
@@ -139,7 +140,7 @@ def _run(folder, *command, timeout=60):
 
 def _states(folder):
     with contextlib.suppress(subprocess.SubprocessError):
-        return _run(folder, "sinfo", "--noheader", "--Node", "--format=%t", timeout=10).split()
+        return run(folder, "sinfo", "--noheader", "--Node", "--format=%t", timeout=10).split()
     return []
 
 
