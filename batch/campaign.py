@@ -27,7 +27,7 @@ CHAIN = {  # stages in order: the notebook of each, and what it does
     "shards": ("02", "fills the songs, in parts"),
     "join": ("02", "makes what is missing, and writes the tables"),
     "tables": ("03", "writes the lists and settings to train from"),
-    "train": ("04", "trains"),
+    "train": ("04", "trains a network"),
     "songs": ("05", "separates songs and writes them down"),
 }
 KEYS = {"name", "site", "root", "account", "budget", "notebooks", "songs", "parameters", "stages"}

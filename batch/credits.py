@@ -141,6 +141,13 @@ def check_budget(campaign, estimates, used):
         )
 
 
+def balance(campaign, estimates, used):
+    """What lies ahead, what is used, and the budget: one line."""
+    ahead, unit = sum(left(campaign, each) for each in estimates), campaign.site.data.get("unit", "credits")
+    budget = "none" if campaign.budget is None else f"{campaign.budget:g}"
+    return f"{unit} still to be used: {ahead:.2f}; used: {used:.2f}; budget: {budget}"
+
+
 def left(campaign, estimate):
     """What of an estimated cost lies ahead, by the number of jobs that are not done."""
     return estimate.cost * len(campaign.missing(estimate.stage)) / estimate.stage.request.jobs

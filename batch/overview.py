@@ -147,7 +147,8 @@ def _sort_in(row, task, job, metrics, account, campaign):
         name = f"{row.stage.name} {task}" if row.stage.is_array else row.stage.name
         why = (metrics.get("note") or "").strip().splitlines()
         told = f": {why[0]} {why[-1] if len(why) > 1 else ''}".rstrip() if why else ""
-        row.notes.append(f"{name} {state.lower().replace('_', ' ') or 'stopped'}{told}")
+        reason = f" ({job.reason})" if job and job.reason else ""
+        row.notes.append(f"{name} {state.lower().replace('_', ' ') or 'stopped'}{reason}{told}")
 
 
 def _times(campaign, stage, task, known):
@@ -197,7 +198,7 @@ def _progress(campaign, row):
 def columns(campaign):
     """The heads of the table."""
     unit = campaign.site.data.get("unit", "credits")
-    return ["stage", "notebook", "done", "state", "time", "left", "memory", f"{unit} used", "estimated"]
+    return ["stage", "notebook", "done", "runs", "state", "time", "left", "memory", f"{unit} used", "estimated"]
 
 
 def cells(campaign, row):
@@ -206,6 +207,7 @@ def cells(campaign, row):
         row.stage.name,
         row.stage.number,
         f"{len(row.done)}/{len(row.stage.tasks)}",
+        str(row.runs),
         f"{row.state}{', ' + row.progress if row.progress else ''}",
         costs.duration(row.seconds) if row.runs else "-",
         costs.duration(row.left),
@@ -220,7 +222,7 @@ def total(campaign, found):
     used = sum(costs.cost(campaign, row.stage, row.seconds) for row in found)
     estimated = sum(row.foretold for row in found)
     seconds = costs.duration(sum(row.seconds for row in found))
-    return ["in all", "", "", "", seconds, "", "", f"{used:.2f}", f"{estimated:.2f}"]
+    return ["in all", "", "", "", "", seconds, "", "", f"{used:.2f}", f"{estimated:.2f}"]
 
 
 def text(campaign, found):

@@ -76,7 +76,7 @@ def dry_run(campaign, estimates):
     for name, text in scripts.all_of(campaign).items():
         print(f"==== {campaign.folder / name}\n{text}")
     print("\n".join(costs.table(campaign, estimates)))
-    _check_budget(campaign, estimates, overview.rows(campaign, estimates))
+    _weigh(campaign, estimates, overview.rows(campaign, estimates))
     return DONE
 
 
@@ -88,15 +88,16 @@ def submit(campaign, estimates):
             f"{campaign.name} is under way: see its status. To submit it anew, wait for its end, or cancel it first."
         )
     print("\n".join(costs.table(campaign, estimates)))
-    _check_budget(campaign, estimates, found)
+    _weigh(campaign, estimates, found)
     campaigns.write(campaign, scripts.all_of(campaign))
     if not any(campaign.missing(stage) for stage in campaign.stages):
         return report(campaign, estimates)
     return (_submit_chain if campaign.site.has_scheduler else _run_here)(campaign, estimates)
 
 
-def _check_budget(campaign, estimates, found):
+def _weigh(campaign, estimates, found):
     used = sum(costs.cost(campaign, row.stage, row.seconds) for row in found)
+    print(costs.balance(campaign, estimates, used))
     costs.check_budget(campaign, estimates, used)
 
 
