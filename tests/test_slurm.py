@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent / "slurm"))
 
 import cluster
 
-PATIENCE = 240  # seconds that anything here may take
+PATIENCE = 400  # seconds that anything here may take
 STAGES = ("index", "shards", "join", "tables", "train", "songs")
 
 
@@ -212,7 +212,11 @@ def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
 def test_a_campaign_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_training(tmp_path, env, run):
     parameters = {name: yaml.safe_load(str(value)) for name, value in TINY.items()}
     parameters |= {"notes_model": None, "train_max_steps": 60, "05": {"seconds": 4}}
-    given = {"notebooks": None, "parameters": parameters, "stages": {"shards": {"jobs": 2}}}
+    given = {
+        "notebooks": None,
+        "parameters": parameters,
+        "stages": {"shards": {"jobs": 2, "cores": 2}, "join": {"cores": 2}},
+    }
     file = tiny_campaign.write(tmp_path, site=site(tmp_path), **given)
     submit(file, env=env)
     root = drive.open_root(tmp_path / "root")
