@@ -35,7 +35,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 
 from parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of  # noqa: E402
 
-from muscomp_lib import audio, drive, report  # noqa: E402
+from muscomp_lib import audio, drive, mixer, report  # noqa: E402
 from muscomp_lib.errors import MusCompError, SettingError  # noqa: E402
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -51,8 +51,8 @@ class ThisInterpreter(AsyncKernelManager):
 
     @property
     def kernel_spec(self):
-        """What ipykernel would install for `sys.executable`."""
-        return KernelSpec(**get_kernel_dict())
+        """What ipykernel would install for `sys.executable`; nobody will see the mixer's desk, so it makes players."""
+        return KernelSpec(**{**get_kernel_dict(), "env": {mixer.PLAIN: "1"}})
 
 
 def main(argv=None):

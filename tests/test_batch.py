@@ -72,6 +72,17 @@ def song(path, seconds=1.0):
     return path
 
 
+def test_in_place_of_the_mixer_an_executed_notebook_has_plain_players_and_no_widget(batch, tmp_path):
+    stems = "{name: np.zeros((4410, 2), 'f4') for name in ('Violin', 'Drums')}"
+    cell = f"import numpy as np\nfrom muscomp_lib.mixer import Mixer\nMixer({stems}, 44100)"
+    path = notebook(tmp_path / "nb" / "05_listen.ipynb", "root = None", cell, "report.finish([], {})")
+    assert batch(path, "--out", tmp_path / "out") == 0
+    executed = nbformat.read(tmp_path / "out" / "05_listen.ipynb", as_version=4)
+    shown = [output["data"] for output in executed.cells[-2].outputs]
+    assert sum("<audio" in data.get("text/html", "") for data in shown) == 3
+    assert "widgets" not in executed.metadata
+
+
 def test_a_run_gives_the_executed_notebook_and_its_metrics_with_the_callers_interpreter(measuring, tmp_path):
     done = command(measuring, "-p", "seed", "7", "-p", "rate", "1e-4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -34,6 +34,7 @@ COLAB = {  # versions in Colab's image of August 2026, from its published packag
     "tqdm": "4.67.3",
     "psutil": "5.9.5",
     "ipywidgets": "7.7.1",
+    "anywidget": "0.9.21",
     "ipykernel": "6.17.1",
     "pyyaml": "6.0.3",
 }
