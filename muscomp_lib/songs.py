@@ -64,8 +64,8 @@ def model_path(model, root):
 
 
 def transcriber_path(model, root):
-    """The folder of a transcriber: given by path, by its name under `models/`, or `shipped`."""
-    return shipped.TRANSCRIBER if model == shipped.NAME else model_path(model, root)
+    """The folder of a transcriber: given by path, by its name under `models/`, or `shipped`; None stands for that."""
+    return shipped.TRANSCRIBER if model in (None, shipped.NAME) else model_path(model, root)
 
 
 def title(path):

@@ -21,7 +21,7 @@ from muscomp_lib.note_network import CONTEXT, ONSET, SOUNDING, VELOCITY
 BLOCK = 512  # frames that go through the network at a time
 SILENCE = 1e-3  # of the loudness: a stretch in which nothing is louder is not looked at
 BEGINS, SOUNDS = 0.2, 0.4  # how likely a note must begin, and sound on
-SHORTEST = 2  # frames
+SHORTEST = 2  # frames: what is no longer is no note, and a file no longer holds none
 STROKE = 0.1  # seconds: a stroke's note; how long it rings is the instrument's affair
 
 
@@ -86,7 +86,7 @@ class Transcriber:
         seen = constant_q.magnitudes(waveform)
         said = np.zeros((len(seen), constant_q.N_NOTES, 3), np.float32)
         loudness = constant_q.loudness(seen)
-        if not loudness:
+        if not loudness or len(seen) <= SHORTEST:
             return said
         sounding = maximum_filter1d(seen.max(axis=(1, 2)), 2 * CONTEXT + 1) > SILENCE * loudness
         known = self.instruments.index(instrument) if instrument in self.instruments else None
