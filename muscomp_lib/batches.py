@@ -24,22 +24,26 @@ COLUMNS = ["song", "status", "seconds", "note"]
 log = logging.getLogger(__name__)
 
 
-def titles(paths):
-    """A folder name for each song: its title, or its file name where two titles would be the same."""
+def titles(paths, seconds=None):
+    """A folder name for each song: its title, or its file name where two titles would be the same.
+
+    An excerpt of `seconds` has a folder of its own beside the whole song's: `Song_30s`.
+    """
     found = [title(path) for path in paths]
     folded = [name.lower() for name in found]  # many disks do not tell large and small letters apart
-    return [path.name if folded.count(name.lower()) > 1 else name for path, name in zip(paths, found, strict=True)]
+    names = [path.name if folded.count(name.lower()) > 1 else name for path, name in zip(paths, found, strict=True)]
+    return names if seconds is None else [f"{name}_{seconds:g}s" for name in names]
 
 
-def separate_all(separator, paths, out_dir, **options):
-    """Separate songs into `out_dir/<song>/`.
+def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=tqdm):
+    """Separate songs into `out_dir/<title>/`.
 
     Parameters
     ----------
     separator : Separator
     paths : list of Path
     out_dir : str or Path
-    **options
+    wanted, file_format, exact, seconds, progress
         As `Separator.separate_file` takes them.
 
     Returns
@@ -55,11 +59,13 @@ def separate_all(separator, paths, out_dir, **options):
         There is but one song, and it failed.
     """
     rows = []
-    with tqdm(list(zip(paths, titles(paths), strict=True)), unit="song", desc="songs", disable=None) as progress:
-        for path, name in progress:
+    options = {"wanted": wanted, "file_format": file_format, "exact": exact, "seconds": seconds}
+    several = {"unit": "song", "desc": "songs", "disable": None if len(paths) > 1 else True}
+    with tqdm(list(zip(paths, titles(paths, seconds), strict=True)), **several) as bar:
+        for path, name in bar:
             began = time.monotonic()
             try:
-                status, note = _separate(separator, path, Path(out_dir) / name, options), ""
+                status, note = _separate(separator, path, Path(out_dir) / name, options, progress), ""
             except (MusCompError, OSError) as error:
                 if len(paths) == 1 or isinstance(error, DiskFullError):
                     raise
@@ -84,13 +90,13 @@ def files_of(folder):
         raise MissingError(f"{folder} holds no separated song. Separate it first.") from error
 
 
-def _separate(separator, path, folder, options):
+def _separate(separator, path, folder, options, progress):
     """Separate one song unless it is there already: its status."""
     told = _told(separator, path, options)
     if _is_done(folder, told):
         return "there already"
     (folder / NOTE).unlink(missing_ok=True)  # it is not true of what comes now
-    files = separator.separate_file(path, folder, **options)
+    files = separator.separate_file(path, folder, progress=progress, **options)
     with written_whole(folder / NOTE) as part:
         part.write_text(
             json.dumps(told | {"files": {name: file.name for name, file in files.items()}}, indent=2) + "\n"

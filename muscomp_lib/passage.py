@@ -31,10 +31,12 @@ class Passage:
         As `inference.load` gives it.
     song : streams.Song
     planned : list of outputs.Output
+    progress : callable
+        Called like tqdm for a bar that counts seconds of the song; whatever its `update` raises ends the passage.
     """
 
-    def __init__(self, config, network, song, planned):
-        self._config, self._network, self._song = config, network, song
+    def __init__(self, config, network, song, planned, progress=tqdm):
+        self._config, self._network, self._song, self._progress = config, network, song, progress
         self._frame = {key: config[key] for key in ("frame_length", "frame_step")}
         self._alternating = song.channels > config["n_channels"]  # the network hears one channel after the other
         self._lines = [_Line(output, config, song) for output in planned]
@@ -88,7 +90,7 @@ class Passage:
         to_model = streams.Resampler(rate, self._config["sample_rate"], self._song.channels)
         waiting, n_samples = np.zeros((0, self._song.channels), np.float32), 0
         total = round(self._song.frames / rate)
-        with tqdm(total=total, unit=" s of sound", desc="separating", disable=None) as progress:
+        with self._progress(total=total, unit=" s of sound", desc="separating", disable=None) as progress:
             for block in self._song.blocks(size):
                 n_samples += len(block)
                 waiting = np.concatenate([waiting, to_model.feed(block)])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from muscomp_lib import (
     audio,
@@ -117,7 +118,7 @@ class Separator:
         n_frames = stft.n_frames(n_samples, self.config["frame_length"], self.config["frame_step"])
         return {name: np.concatenate(parts)[:n_frames] for name, parts in found.items()}
 
-    def separate_file(self, path, out_dir, wanted=None, file_format="flac", exact=False, seconds=None):
+    def separate_file(self, path, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=tqdm):
         """Separate an audio file of any length into `out_dir/<Instrument>.<suffix>`, at its own rate and length.
 
         Parameters
@@ -134,6 +135,9 @@ class Separator:
             sample, in a FLAC or WAV format with at least as many bits as the song has.
         seconds : float, optional
             Only so many seconds, from the song's middle.
+        progress : callable
+            Called like tqdm for a bar. What its `update` raises stops the work and leaves nothing behind; the real
+            Spleeter has a bar of its own.
 
         Returns
         -------
@@ -153,13 +157,13 @@ class Separator:
                 file = Path(out_dir) / f"{output.name}{streams.FORMATS[file_format].suffix}"
                 writer = streams.Writer(file, file_format, song.sample_rate, CHANNELS, song.frames)
                 files[output.name] = stack.enter_context(writer)
-            self._write(song, planned, files)
+            self._write(song, planned, files, progress)
         for name, file in files.items():
             if file.limited:
                 log.warning("%s: %d samples beyond full scale were limited; wav_float keeps them.", name, file.limited)
         return {name: file.path for name, file in files.items()}
 
-    def _write(self, song, planned, files):
+    def _write(self, song, planned, files, progress):
         """Take a song through and write every block of every output, and last what is left of the song, if wanted."""
         remainders = [output for output in planned if output.is_remainder]
         separated = [output for output in planned if not output.is_remainder]
@@ -169,15 +173,15 @@ class Separator:
             files[output.name].write(block)
             return files[output.name].as_stored(block) if remainders else block
 
-        for blocks in self._passage(song, separated).run(write):
+        for blocks in self._passage(song, separated, progress).run(write):
             mix = song.take(len(blocks[0]))
             for output in remainders:
                 files[output.name].write(files[output.name].as_stored(mix) - sum(blocks))
 
-    def _passage(self, song, planned):
+    def _passage(self, song, planned, progress):
         if self.engine == "spleeter":
             return _SpleetersPassage(self.config, self.folder, song, planned)
-        return Passage(self.config, self._network, song, planned)
+        return Passage(self.config, self._network, song, planned, progress)
 
 
 class _SpleetersPassage:

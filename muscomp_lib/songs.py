@@ -1,18 +1,26 @@
 """Which songs notebook 05 takes, what they are called, and whether their true instruments are known.
 
 A prepared song is a folder with `mix.flac` and a file per instrument, as notebook 02 writes them: its truth lies beside
-it. Any other audio file is a song whose truth nobody knows.
+it. Any other audio file is a song whose truth nobody knows. Where there is neither, one is composed.
 """
 
+import shutil
+import tempfile
 from pathlib import Path
 
-from muscomp_lib import prepared, shipped
-from muscomp_lib.errors import MissingError, SettingError
+from muscomp_lib import composer, prepared, shipped, slakh_writer
+from muscomp_lib.drive import written_whole
+from muscomp_lib.errors import AudioError, MissingError, SettingError
 from muscomp_lib.instruments import MIX
 from muscomp_lib.mixdown import RECIPE, SUFFIX
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 UNSEEN = "test"  # the partition that no network has learnt from
+EXAMPLE = "Composed example"
+EXAMPLE_PROGRAMS, EXAMPLE_SECONDS = (
+    (128, 34, 1, 48, 9, 61, 27),
+    40.0,
+)  # drums, bass, piano, strings, bells, brass, guitar
 
 
 def choose(song, root):
@@ -21,7 +29,8 @@ def choose(song, root):
     Parameters
     ----------
     song : str, Path or None
-        A file; a folder, for all songs in it; None for the first prepared song that the network never saw.
+        A file; a folder, for all songs in it; None for the first prepared song that the network never saw, or else the
+        first in `songs/`, or else one that is composed now.
     root : drive.Root
 
     Returns
@@ -31,28 +40,80 @@ def choose(song, root):
     Raises
     ------
     MissingError
-        When the file is not there, the folder holds no song, or there is no prepared song.
+        When the file is not there, or the folder holds no song.
     """
-    if song is not None:
-        path = Path(song).expanduser()
-        if path.is_dir():
-            return _songs_in(path)
-        if not path.is_file():
-            raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
-        return [path]
-    library = prepared.Library(root)
-    found = library.songs(UNSEEN)
-    if not found:
-        raise MissingError(f"{root.prepared / UNSEEN} holds no song. Run notebook 02 first, or set `song` to a file.")
-    return [library.made(next(iter(found.values()))[MIX])]
+    if song is None:
+        unseen, own = _unseen(root), _songs_in(root.songs)
+        song = unseen[0] if unseen else own[0] if own else compose_example(root)
+    path = Path(song).expanduser()
+    if path.is_dir():
+        found = _songs_in(path)
+        if not found:
+            raise MissingError(f"The folder {str(path.absolute())!r} holds no song ({', '.join(SUFFIXES)}).")
+        return found
+    if path in _unseen(root):
+        return [prepared.Library(root).made(root.relative(path))]  # a virtual song becomes files
+    if not path.is_file():
+        raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
+    return [path]
+
+
+def at_hand(root):
+    """The songs one can choose without giving a path: {what a list calls them: Path}.
+
+    First those in `songs/`, then the prepared ones that no network has learnt from.
+    """
+    own = {path.name: path for path in _songs_in(root.songs)}
+    return own | {f"{title(path)} (prepared, its instruments are known)": path for path in _unseen(root)}
+
+
+def compose_example(root):
+    """Compose a song of seven instruments into `songs/`, so that there is something to hear: its Path."""
+    path = root.songs / f"{EXAMPLE}.flac"
+    if not path.is_file():
+        midi = composer.compose(0, EXAMPLE_PROGRAMS, EXAMPLE_SECONDS)
+        with tempfile.TemporaryDirectory() as folder, written_whole(path) as part:
+            slakh_writer.write(Path(folder) / "track", midi, EXAMPLE_SECONDS, uuid="0" * 32)
+            shutil.copyfile(Path(folder) / "track" / "mix.flac", part)
+    return path
+
+
+def take_in(root, name, content):
+    """Put a song that came over the network into `songs/`.
+
+    Parameters
+    ----------
+    root : drive.Root
+    name : str
+        Its file's name, as the sender gave it; of a path, the last part counts.
+    content : bytes-like
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    AudioError
+        It is not called as audio files are.
+    """
+    name = Path(name.replace("\\", "/")).name
+    if Path(name).suffix.lower() not in SUFFIXES or name.startswith("."):
+        raise AudioError(f"{name!r} is not called like an audio file. Give one of {', '.join(SUFFIXES)}.")
+    path = root.songs / name
+    with written_whole(path) as part:
+        part.write_bytes(content)
+    return path
 
 
 def _songs_in(folder):
     """The songs in a folder, by name: what looks like an audio file and is not hidden."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
-    if not found:
-        raise MissingError(f"The folder {str(folder.absolute())!r} holds no song ({', '.join(SUFFIXES)}).")
-    return found
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+
+
+def _unseen(root):
+    """The mixes of the prepared songs that no network has learnt from, by name; virtual ones may not be there yet."""
+    return [root.path / files[MIX] for files in prepared.Library(root).songs(UNSEEN).values() if MIX in files]
 
 
 def model_path(model, root):

@@ -43,8 +43,11 @@ def browser():
 
 
 @contextlib.contextmanager
-def jupyterlab(folder):
-    """A JupyterLab that shows `folder`; its address. It keeps its files in there and is ended at the end."""
+def jupyterlab(folder, **variables):
+    """A JupyterLab that shows `folder`; its address. It keeps its files in there and is ended at the end.
+
+    `variables` are added to its environment.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,7 +59,7 @@ def jupyterlab(folder):
     asks.write_text('{"fetchNews": "false"}')  # or a question about news lies over the page
     given = [f"--{name}={value}" for name, value in {**OWN, "ServerApp.root_dir": folder}.items()]
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", *given]
-    environment = {**os.environ, **kept, "PYTHONPATH": str(PROJECT)}
+    environment = {**os.environ, **kept, "PYTHONPATH": str(PROJECT), **variables}
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -107,3 +110,10 @@ def run_cell(page, number):
         if prompt.inner_text() not in (before, "[ ]:"):  # JupyterLab drops what comes while it connects to the kernel
             return
     raise RuntimeError(f"Cell {number} did not run.")
+
+
+def step_through(page, cells):
+    """Run so many cells from the top, text among them, as a person does: Shift and Enter. Returns at once."""
+    page.locator(".jp-NotebookPanel .jp-Cell").first.click()
+    for _ in range(cells):
+        page.keyboard.press("Shift+Enter")

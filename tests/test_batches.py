@@ -68,7 +68,7 @@ def test_the_note_says_what_made_the_files(separator, album, tmp_path):
     batches.separate_all(separator, album[:1], tmp_path / "out", wanted=["vocals", "rest"])
     noted = json.loads((tmp_path / "out" / "a" / "separation.json").read_text())
     assert noted["song"]["name"] == "a.wav"
-    assert noted["options"] == {"wanted": ["vocals", "rest"]}
+    assert noted["options"] == {"wanted": ["vocals", "rest"], "file_format": "flac", "exact": False, "seconds": None}
     assert noted["files"] == {"vocals": "vocals.flac", "rest": "rest.flac"}
     assert noted["model"]["config"]["instrument_list"] == ["vocals", "accompaniment"]
 
@@ -76,6 +76,17 @@ def test_the_note_says_what_made_the_files(separator, album, tmp_path):
 def test_songs_of_one_title_get_folders_of_their_own(separator, tmp_path):
     paths = [tmp_path / "album" / name for name in ("Song.wav", "song.flac", "other.wav")]
     assert batches.titles(paths) == ["Song.wav", "song.flac", "other"]
+
+
+def test_an_excerpt_does_not_take_the_place_of_the_whole_song(separator, album, tmp_path):
+    for seconds in (None, 0.25):
+        batches.separate_all(separator, album[:1], tmp_path / "out", seconds=seconds)
+    frames = {
+        folder.name: {audio.info(path).frames for path in batches.files_of(folder).values()}
+        for folder in (tmp_path / "out").iterdir()
+    }
+    assert frames == {"a": {20000}, "a_0.25s": {11025}}
+    assert list(batches.separate_all(separator, album[:1], tmp_path / "out")["status"]) == ["there already"]
 
 
 def test_a_single_song_that_fails_says_why(separator, album, tmp_path):

@@ -1,16 +1,20 @@
-"""The mixer where it is used: a real JupyterLab in a real Chromium, and what really reaches the loudspeaker."""
+"""The mixer and the stage where they are used: a real JupyterLab in a real Chromium, and what is really heard."""
 
 import io
 import json
+import shutil
 import wave
 import zipfile
+from pathlib import Path
 
 import laboratory
+import nbformat
 import numpy as np
 import pretty_midi
 import pytest
 from playwright.sync_api import expect
 
+from muscomp_lib import drive, songs
 from muscomp_lib.mixer import PIECE, Mixer
 
 pytestmark = pytest.mark.slow
@@ -305,3 +309,79 @@ def test_running_the_cell_again_leaves_nothing_playing(page, desk):
     until(page, "before.context.state === 'closed'")
     assert page.evaluate("heard()") == 0
     assert page.evaluate("before.playing || before.sources.length > 0") is False
+
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "05_separate_and_transcribe.ipynb"
+RECORDING = Path(__file__).parents[2] / "shared" / "data" / "real_audio" / "helland_Remember.mp3"
+BIG = 12_000_000  # bytes: more than a server takes in one message
+
+
+@pytest.fixture(scope="module")
+def notebook_05(tmp_path_factory):
+    """The notebook opened, run as far as the stage, and what the console said since: (page, errors, root)."""
+    folder, errors = tmp_path_factory.mktemp("05"), []
+    shutil.copy(NOTEBOOK, folder)
+    root = drive.open_root(folder / "root")
+    with laboratory.jupyterlab(folder, MUSCOMP_ROOT=str(root.path)) as address, laboratory.browser() as browser:
+        page = browser.new_page(viewport=laboratory.WINDOW)
+        page.add_init_script(EARS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        laboratory.open_notebook(page, address, NOTEBOOK.name)
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        cells = nbformat.read(NOTEBOOK, as_version=4).cells
+        laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.source == "on_stage"))
+        expect(page.locator(".muscomp-stage")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
+        yield page, errors, root
+
+
+def separated(page, name):
+    """Press Separate; the stage's mixer when all its sound is there."""
+    page.get_by_role("button", name="Separate").click()
+    desk = page.locator(".muscomp-mixer.complete").first
+    expect(page.locator(".muscomp-said")).to_contain_text(f"{name}: 13 files", timeout=1000 * laboratory.PATIENCE)
+    expect(desk).to_be_visible()
+    return desk
+
+
+def test_with_nothing_at_hand_the_stage_has_a_song_and_one_press_makes_it_sound(notebook_05):
+    page, errors, _ = notebook_05
+    desk = separated(page, "Composed example_30s")
+    press(desk, "Solo Drums")
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.01")
+    press(desk, "Mute Drums")
+    until(page, "heard() < 1e-4")
+    assert not errors
+
+
+def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
+    page, errors, root = notebook_05
+    waveform = np.random.default_rng(0).integers(-3000, 3000, (BIG // 4, 2), np.int16)
+    with wave.open(str(root.path / "Noise.wav"), "wb") as file:
+        file.setparams((2, 2, 44100, 0, "NONE", ""))
+        file.writeframes(waveform.tobytes())
+    recording = RECORDING if RECORDING.exists() else songs.compose_example(root)
+    for path in (root.path / "Noise.wav", recording):
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Upload a song").click()
+        chooser.value.set_files(path)
+        expect(page.locator(".muscomp-said")).to_contain_text(f"{path.name} is here", timeout=60_000)
+        assert (root.songs / path.name).read_bytes() == path.read_bytes()
+    page.get_by_role("combobox", name="Length").select_option("10 seconds")
+    desk = separated(page, f"{recording.stem}_10s")
+    assert page.locator(".muscomp-mixer").count() == 1 and page.evaluate("heard()") == 0
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.01")
+    assert not errors
+
+
+def test_the_lesson_goes_on_with_the_song_that_was_on_stage(notebook_05):
+    page, errors, _ = notebook_05
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run Selected Cell and All Below").click()
+    last = page.locator(".jp-NotebookPanel .jp-CodeCell").last
+    expect(last).to_contain_text("Written:", timeout=1000 * laboratory.PATIENCE)
+    expect(last).to_contain_text("_10s")
+    assert page.locator(".jp-NotebookPanel .jp-OutputArea-output[data-mime-type*=stderr]").count() == 0
+    assert page.locator(".muscomp-mixer").count() == 2
+    assert not errors

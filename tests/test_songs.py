@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from muscomp_lib import audio, drive, songs
-from muscomp_lib.errors import MissingError, SettingError
+from muscomp_lib.errors import AudioError, MissingError, SettingError
 
 NAMES = ["Violin", "Drums"]
 
@@ -31,11 +31,44 @@ def test_any_other_file_is_called_as_it_is_and_has_no_truth(root, tmp_path):
     assert songs.true_files(song, NAMES) == {}
 
 
-def test_a_song_that_is_not_there_is_named(root, tmp_path):
+def test_a_song_that_is_not_there_is_named(root):
     with pytest.raises(MissingError, match=r"nowhere\.mp3' is not there"):
         songs.choose("nowhere.mp3", root)
-    with pytest.raises(MissingError, match="Run notebook 02"):
-        songs.choose(None, drive.open_root(tmp_path / "empty"))
+
+
+def test_without_prepared_songs_ones_own_is_taken_and_without_any_one_is_composed(tmp_path):
+    root = drive.open_root(tmp_path)
+    (example,) = songs.choose(None, root)
+    assert example == root.songs / "Composed example.flac"
+    waveform, _ = audio.read(example)
+    assert audio.info(example).duration == 40.0 and np.sqrt((waveform**2).mean()) > 0.02
+    before = example.read_bytes()
+    example.unlink()
+    assert songs.compose_example(root).read_bytes() == before
+    audio.write(root.songs / "A.wav", np.zeros((100, 1), np.float32), 8000)
+    assert songs.choose(None, root) == [root.songs / "A.wav"]
+
+
+def test_what_can_be_chosen_from_a_list(root):
+    audio.write(root.songs / "Mine.wav", np.zeros((100, 1), np.float32), 8000)
+    (root.songs / "cover.jpg").touch()
+    assert list(songs.at_hand(root)) == ["Mine.wav"] + [
+        f"Track0000{number} (prepared, its instruments are known)" for number in (1, 2)
+    ]
+    assert all(songs.choose(path, root) == [path] for path in songs.at_hand(root).values())
+
+
+@pytest.mark.parametrize("name", ["../../evil.wav", "C:\\songs\\evil.wav", "evil.wav"])
+def test_an_uploaded_song_lands_in_songs_and_nowhere_else(root, name):
+    path = songs.take_in(root, name, b"content")
+    assert path == root.songs / "evil.wav" and path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("name", ["virus.exe", "", ".wav", ".hidden.wav", ".."])
+def test_what_is_not_called_like_audio_is_not_taken_in(root, name):
+    with pytest.raises(AudioError, match="not called like an audio file"):
+        songs.take_in(root, name, b"content")
+    assert not list(root.songs.iterdir())
 
 
 def test_an_excerpt_is_the_middle(tmp_path):
