@@ -77,11 +77,17 @@ def errors():
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, errors):
+def chromium():
+    with laboratory.browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, chromium, errors):
     folder = tmp_path_factory.mktemp("lab")
     laboratory.write_notebook(folder / "song.ipynb", *CELLS)
-    with laboratory.jupyterlab(folder) as address, laboratory.browser() as browser:
-        page = browser.new_page(viewport=laboratory.WINDOW)
+    with laboratory.jupyterlab(folder) as address:
+        page = chromium.new_page(viewport=laboratory.WINDOW)
         page.add_init_script(EARS)
         page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -317,13 +323,13 @@ BIG = 12_000_000  # bytes: more than a server takes in one message
 
 
 @pytest.fixture(scope="module")
-def notebook_05(tmp_path_factory):
+def notebook_05(tmp_path_factory, chromium):
     """The notebook opened, run as far as the stage, and what the console said since: (page, errors, root)."""
     folder, errors = tmp_path_factory.mktemp("05"), []
     shutil.copy(NOTEBOOK, folder)
     root = drive.open_root(folder / "root")
-    with laboratory.jupyterlab(folder, MUSCOMP_ROOT=str(root.path)) as address, laboratory.browser() as browser:
-        page = browser.new_page(viewport=laboratory.WINDOW)
+    with laboratory.jupyterlab(folder, MUSCOMP_ROOT=str(root.path)) as address:
+        page = chromium.new_page(viewport=laboratory.WINDOW)
         page.add_init_script(EARS)
         page.on("pageerror", lambda error: errors.append(str(error)))
         laboratory.open_notebook(page, address, NOTEBOOK.name)

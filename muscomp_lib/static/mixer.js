@@ -1,7 +1,7 @@
 // The desk of notebook 05: plays all stems of a song on one clock. muscomp_lib/mixer.py says what it is sent, and why.
 //
 // From top to bottom: `Engine`, the sound, which knows nothing of the page; the synthesizer for notes; files to
-// download; and `render`, which draws the desk and connects it. Times are in seconds, gains in dB.
+// download; and `Desk`, which draws it and connects it. Times are in seconds, gains in dB.
 
 const AHEAD = 0.06; // s from a command to its sound: all sources are set up before the first sounds
 const SMOOTH = 0.008; // s: how quickly gains move, so that nothing clicks
@@ -537,97 +537,145 @@ function fit(canvas) {
   return width > 0;
 }
 
-function render({ model, el }) {
-  const song = model.get("song");
-  const engine = new Engine(song, model.get("settings"), model.get("midi_file"));
-  const anyNotes = Object.keys(song.tracks).length > 0;
-  const cleanups = [() => engine.close()];
-  const listen = (target, event, act, first = false) => {
+class Desk {
+  constructor(model) {
+    this.model = model;
+    this.song = model.get("song");
+    this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
+    this.anyNotes = Object.keys(this.song.tracks).length > 0;
+    this.frame = null; // the next redrawing of the position, while it plays
+    this.cleanups = [() => this.engine.close(), () => cancelAnimationFrame(this.frame)];
+    this.strips = this.song.names.map((name, i) => this.strip(name, i));
+    this.rows = make("div", { class: "rows" }, this.ruler(), ...this.strips.map(({ row }) => row));
+    this.root = make("div", { class: "muscomp-mixer", role: "region", "aria-label": `Mixer: ${pretty(this.song.title)}`, tabindex: 0 },
+      this.bar(), this.rows, this.hint());
+    this.root.mixer = this.engine; // for whoever wants to look inside from the browser's console
+    this.strips.forEach(({ lane }) => this.takePointer(lane));
+    this.takeKeys();
+    this.followEngine();
+    this.followPython();
+    this.showSettings();
+    this.showState();
+  }
+
+  close() {
+    this.cleanups.forEach((act) => act());
+  }
+
+  listen(target, event, act, first = false) {
     target.addEventListener(event, act, first);
-    cleanups.push(() => target.removeEventListener(event, act, first));
-  };
+    this.cleanups.push(() => target.removeEventListener(event, act, first));
+  }
 
   // The line of controls on top.
-  const status = make("span", { class: "status", role: "status" });
-  const time = make("span", { class: "time" });
-  const play = button("▶\uFE0E Play", "Play (space)", () => engine.toggle(), { class: "play" });
-  const remix = button("Remix", "Listen to the remix (O)", () => engine.setOriginal(false));
-  const original = button("Original", "Listen to the original (O)", () => engine.setOriginal(true));
-  const unloop = button("End loop", "Play on after the loop (Escape)", () => engine.setLoop(null), { class: "unloop" });
-  const reset = button("Reset", "All gains, pans, mutes and solos back to the start", () => {
-    for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
-  });
-  const volume = slider("Volume", LOWEST_GAIN, 6, 1, 0, (db) => engine.setVolume(db), sayGain);
-  const download = async (label, name, get) => {
-    status.textContent = `Preparing ${name} …`;
+  bar() {
+    const { engine, song } = this;
+    this.time = make("span", { class: "time" });
+    this.play = button("▶\uFE0E Play", "Play (space)", () => engine.toggle(), { class: "play" });
+    this.remix = button("Remix", "Listen to the remix (O)", () => engine.setOriginal(false));
+    this.original = button("Original", "Listen to the original (O)", () => engine.setOriginal(true));
+    this.master = make("span", { class: "meter wide", "aria-hidden": "true" }, make("i"));
+    const heard = make("span", { class: "group joined", role: "group", "aria-label": "What is heard" }, this.remix, this.original);
+    const volume = slider("Volume", LOWEST_GAIN, 6, 1, 0, (db) => engine.setVolume(db), sayGain);
+    const reset = button("Reset", "All gains, pans, mutes and solos back to the start", () => {
+      for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
+    });
+    return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [heard] : []),
+      make("label", { class: "volume" }, "Volume ", volume), this.master, reset, this.downloads());
+  }
+
+  downloads() {
+    const { engine, song } = this;
+    const one = (text, label, said, name, get) => button(text, label, () => this.download(said, name, get));
+    const mix = one("Mix", "Download the mix as it is set (WAV)", "The mix is", `${song.title}.wav`, () => file(engine, "mix"));
+    const midi = one("MIDI", "Download the MIDI file", "The MIDI file is", `${song.title}.mid`, () => file(engine, "midi"));
+    const all = one("All", "Download the mix, all stems and the MIDI file (zip)", "All files are", `${song.title}.zip`, () => everything(engine));
+    this.downloadable = [mix, midi, all];
+    return make("span", { class: "group", role: "group", "aria-label": "Downloads" }, "⤓ ", mix,
+      ...(engine.midiFile?.byteLength ? [midi] : []), all);
+  }
+
+  async download(said, name, get) {
+    this.status.textContent = `Preparing ${name} …`;
     await new Promise((resume) => setTimeout(resume, 20)); // let the page show it first
     const content = await get();
     save(content instanceof Blob ? content : new Blob([content]), name);
-    status.textContent = `${label} downloaded.`;
-  };
-  const downloads = make("span", { class: "group", role: "group", "aria-label": "Downloads" }, "⤓ ",
-    button("Mix", "Download the mix as it is set (WAV)", () => download("The mix is", `${song.title}.wav`, () => file(engine, "mix"))),
-    ...(engine.midiFile?.byteLength ? [button("MIDI", "Download the MIDI file", () => download("The MIDI file is", `${song.title}.mid`, () => file(engine, "midi")))] : []),
-    button("All", "Download the mix, all stems and the MIDI file (zip)", () => download("All files are", `${song.title}.zip`, () => everything(engine))));
-  const master = make("span", { class: "meter wide", "aria-hidden": "true" }, make("i"));
-  const bar = make("div", { class: "bar" }, play, time,
-    ...(song.original ? [make("span", { class: "group joined", role: "group", "aria-label": "What is heard" }, remix, original)] : []),
-    make("label", { class: "volume" }, "Volume ", volume), master, reset, downloads);
+    this.status.textContent = `${said} downloaded.`;
+  }
 
-  // A row for the position, then one per stem.
-  const position = slider("Position in the song", 0, engine.duration, 0.1, 0, (at) => engine.seek(at), (at) => `${spoken(at)} of ${spoken(engine.duration)}`);
-  const rows = make("div", { class: "rows" }, make("div", { class: "row ruler" }, make("div", { class: "controls" }, status, unloop), make("div"), make("div", { class: "lane" }, position)));
-  const strips = song.names.map((name, i) => {
+  // The row for the position.
+  ruler() {
+    const { engine } = this;
+    this.status = make("span", { class: "status", role: "status" });
+    this.position = slider("Position in the song", 0, engine.duration, 0.1, 0, (at) => engine.seek(at), (at) => `${spoken(at)} of ${spoken(engine.duration)}`);
+    const unloop = button("End loop", "Play on after the loop (Escape)", () => engine.setLoop(null), { class: "unloop" });
+    return make("div", { class: "row ruler" }, make("div", { class: "controls" }, this.status, unloop), make("div"), make("div", { class: "lane" }, this.position));
+  }
+
+  // The row of one stem: its controls, its level, and its waveform over its notes.
+  strip(name, i) {
+    const { engine, song } = this;
     const colour = `oklch(0.64 0.16 ${Math.round((i * 360) / song.names.length + 240) % 360})`; // as light in each hue
-    const label = pretty(name), notes = engine.hasNotes(name);
+    const label = pretty(name);
+    const strip = { name, colour, ...this.controls(name, label), ...this.lane(name, label) };
+    strip.meter = make("div", { class: "meter", "aria-hidden": "true" }, make("i"));
+    strip.row = make("div", { class: "row", role: "group", "aria-label": label, "data-name": name, style: `--colour: ${colour}` },
+      strip.controls, strip.meter, strip.lane);
+    return strip;
+  }
+
+  controls(name, label) {
+    const { engine } = this;
     const flip = (key) => () => engine.set(name, { [key]: !engine.settings[name][key] });
     const keys = {
       mute: button("M", `Mute ${label}`, flip("mute")),
       solo: button("S", `Solo ${label}`, flip("solo")),
-      midi: button("MIDI", `Play the notes of ${label} in place of its sound`, flip("midi"), { disabled: !notes }),
+      midi: button("MIDI", `Play the notes of ${label} in place of its sound`, flip("midi"), { disabled: !engine.hasNotes(name) }),
     };
     const gain = slider(`Gain of ${label}`, LOWEST_GAIN, HIGHEST_GAIN, 1, 0, (db) => engine.set(name, { gain: db }), sayGain);
     const pan = slider(`Pan of ${label}`, -1, 1, 0.05, 0, (value) => engine.set(name, { pan: value }), sayPan);
     const value = make("output", { "aria-hidden": "true" });
+    const download = button("⤓", `Download ${label} (WAV)`, () => this.download(`${label} is`, `${name}.wav`, () => file(engine, name)), { class: "download" });
+    const controls = make("div", { class: "controls" },
+      make("span", { class: "name", title: label }, label),
+      make("span", { class: "group joined" }, keys.mute, keys.solo, ...(this.anyNotes ? [keys.midi] : [])),
+      download,
+      make("span", { class: "faders" }, gain, value, make("span", { class: "side" }, "L"), pan, make("span", { class: "side" }, "R")));
+    return { keys, gain, pan, value, download, controls };
+  }
+
+  lane(name, label) {
     const waves = make("canvas", { class: "wave", role: "img", "aria-label": `Waveform of ${label}` });
-    const count = engine.part(name).track?.notes.length ?? 0;
-    const roll = anyNotes ? make("canvas", { class: "roll", role: "img", "aria-label": `Piano roll of ${label}: ${count} notes` }) : null;
+    const count = this.engine.part(name).track?.notes.length ?? 0;
+    const roll = this.anyNotes ? make("canvas", { class: "roll", role: "img", "aria-label": `Piano roll of ${label}: ${count} notes` }) : null;
     const lane = make("div", { class: "lane" }, waves, ...(roll ? [roll] : []), make("div", { class: "region" }), make("div", { class: "head" }));
-    const meter = make("div", { class: "meter", "aria-hidden": "true" }, make("i"));
-    const row = make("div", { class: "row", role: "group", "aria-label": label, "data-name": name, style: `--colour: ${colour}` },
-      make("div", { class: "controls" },
-        make("span", { class: "name", title: label }, label),
-        make("span", { class: "group joined" }, keys.mute, keys.solo, ...(anyNotes ? [keys.midi] : [])),
-        button("⤓", `Download ${label} (WAV)`, () => download(`${label} is`, `${name}.wav`, () => file(engine, name)), { class: "download" }),
-        make("span", { class: "faders" }, gain, value, make("span", { class: "side" }, "L"), pan, make("span", { class: "side" }, "R"))),
-      meter, lane);
-    rows.append(row);
-    return { name, row, keys, gain, pan, value, waves, roll, lane, meter, colour };
-  });
-  const hint = make("div", { class: "hint" }, "Click to go there, drag to loop. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, " +
-    "M and S mute and solo the row you are in" + (song.original ? ", O changes to the original and back." : "."));
-  const root = make("div", { class: "muscomp-mixer", role: "region", "aria-label": `Mixer: ${pretty(song.title)}`, tabindex: 0 }, bar, rows, hint);
-  root.mixer = engine; // for whoever wants to look inside from the browser's console
-  el.append(root);
+    return { waves, roll, lane };
+  }
+
+  hint() {
+    return make("div", { class: "hint" }, "Click to go there, drag to loop. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, " +
+      "M and S mute and solo the row you are in" + (this.song.original ? ", O changes to the original and back." : "."));
+  }
 
   // Pointer: a click goes there, a drag loops.
-  for (const { lane } of strips) {
+  takePointer(lane) {
+    const { engine } = this;
     const at = (event) => {
       const { left, width } = lane.getBoundingClientRect();
       return Math.max(0, Math.min(1, (event.clientX - left) / width)) * engine.duration;
     };
     let from = null, startX = 0;
     const dragged = (event) => Math.abs(event.clientX - startX) > 4;
-    listen(lane, "pointerdown", (event) => {
+    this.listen(lane, "pointerdown", (event) => {
       if (event.button) return;
       [from, startX] = [at(event), event.clientX];
       lane.setPointerCapture(event.pointerId);
     });
-    listen(lane, "pointermove", (event) => {
-      if (from !== null && dragged(event)) mark([from, at(event)]);
+    this.listen(lane, "pointermove", (event) => {
+      if (from !== null && dragged(event)) this.mark([from, at(event)]);
     });
-    listen(lane, "pointercancel", () => ((from = null), showState()));
-    listen(lane, "pointerup", (event) => {
+    this.listen(lane, "pointercancel", () => ((from = null), this.showState()));
+    this.listen(lane, "pointerup", (event) => {
       if (from === null) return;
       const region = [from, at(event)];
       from = null;
@@ -637,18 +685,29 @@ function render({ model, el }) {
     });
   }
 
-  // JupyterLab gives letters to its own commands (M turns a cell to text) but where this attribute is.
-  listen(window, "keydown", (event) => {
-    root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
-  }, true);
+  takeKeys() {
+    // JupyterLab gives letters to its own commands (M turns a cell to text) but where this attribute is.
+    this.listen(window, "keydown", (event) => {
+      this.root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
+    }, true);
+    this.listen(this.root, "keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const acts = this.actsFor(event.target);
+      const act = acts[event.key] ?? acts[event.key.toLowerCase()];
+      event.stopPropagation();
+      if (!act) return;
+      event.preventDefault();
+      act();
+    });
+  }
 
-  // Keyboard. A key that a control uses itself is left to it.
-  listen(root, "keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const inside = event.target.closest("[data-name]")?.dataset.name;
-    const slides = event.target.matches("input"), presses = event.target.matches("button");
+  // What the keys do while `target` is in focus. A key that a control uses itself is left to it.
+  actsFor(target) {
+    const { engine, song } = this;
+    const inside = target.closest("[data-name]")?.dataset.name;
+    const slides = target.matches("input"), presses = target.matches("button");
     const setting = inside && engine.settings[inside];
-    const acts = {
+    return {
       " ": presses ? null : () => engine.toggle(),
       ArrowLeft: slides ? null : () => engine.seek(engine.position - STEP),
       ArrowRight: slides ? null : () => engine.seek(engine.position + STEP),
@@ -660,49 +719,85 @@ function render({ model, el }) {
       s: inside ? () => engine.set(inside, { solo: !setting.solo }) : null,
       o: song.original ? () => engine.setOriginal(!engine.listensToOriginal) : null,
     };
-    const act = acts[event.key] ?? acts[event.key.toLowerCase()];
-    event.stopPropagation();
-    if (!act) return;
-    event.preventDefault();
-    act();
-  });
+  }
 
-  // Showing what is.
-  const mark = (region) => {
+  followEngine() {
+    const { engine, model } = this;
+    this.listen(engine, "change", ({ detail }) => {
+      if (detail === "state") this.showState();
+      if (detail === "sound") this.showSound();
+      if (detail === "settings") {
+        this.showSettings();
+        model.set("settings", engine.settings);
+        model.save_changes();
+      }
+    });
+    const resized = new ResizeObserver(() => this.showSound());
+    resized.observe(this.rows);
+    this.cleanups.push(() => resized.disconnect());
+  }
+
+  // What Python says: further pieces of the sound, and changed settings.
+  followPython() {
+    const { engine, model } = this;
+    const hear = (event, act) => {
+      model.on(event, act);
+      this.cleanups.push(() => model.off(event, act));
+    };
+    for (let k = 0; k < this.song.pieces; k++) {
+      const load = () => engine.load(k, model.get(`piece_${k}`)).catch(() => {
+        this.status.textContent = "This browser cannot decode Ogg Vorbis: use a present Chrome, Edge or Firefox, or Safari from 18.4 on.";
+      });
+      hear(`change:piece_${k}`, load);
+      load();
+    }
+    hear("change:settings", () => {
+      engine.settings = model.get("settings");
+      engine.applySettings();
+      this.showSettings();
+    });
+  }
+
+  // A region in all lanes; null: none.
+  mark(region) {
+    const { root, engine } = this;
     root.classList.toggle("loops", Boolean(region));
     const [from, to] = region ? [Math.min(...region), Math.max(...region)] : [0, 0];
     root.style.setProperty("--from", from / engine.duration);
     root.style.setProperty("--to", to / engine.duration);
-  };
-  let frame = null;
-  const showPosition = () => {
-    const at = engine.position;
-    root.style.setProperty("--at", engine.duration ? at / engine.duration : 0);
-    time.textContent = `${clock(at)} / ${clock(engine.duration)}`;
-    if (document.activeElement !== position || engine.playing) position.put(at);
+  }
+
+  showPosition() {
+    const { engine } = this, at = engine.position;
+    this.root.style.setProperty("--at", engine.duration ? at / engine.duration : 0);
+    this.time.textContent = `${clock(at)} / ${clock(engine.duration)}`;
+    if (document.activeElement !== this.position || engine.playing) this.position.put(at);
     const show = (meter, level) => {
       const db = 20 * Math.log10(level + 1e-9);
       meter.style.setProperty("--level", Math.max(0, Math.min(1, 1 - db / FLOOR)));
       meter.classList.toggle("over", level > 1);
     };
-    for (const { name, meter } of strips) show(meter, engine.listensToOriginal ? 0 : engine.level(name));
-    show(master, engine.level());
-    frame = engine.playing ? requestAnimationFrame(showPosition) : null;
-  };
-  const showState = () => {
-    const active = engine.playing || engine.waiting;
+    for (const { name, meter } of this.strips) show(meter, engine.listensToOriginal ? 0 : engine.level(name));
+    show(this.master, engine.level());
+    this.frame = engine.playing ? requestAnimationFrame(() => this.showPosition()) : null;
+  }
+
+  showState() {
+    const { engine, play } = this, active = engine.playing || engine.waiting;
     play.textContent = active ? "❚❚ Pause" : "▶\uFE0E Play";
     play.setAttribute("aria-label", active ? "Pause (space)" : "Play (space)");
-    status.textContent = engine.waiting ? "Waiting for the sound …"
+    this.status.textContent = engine.waiting ? "Waiting for the sound …"
       : engine.loop ? `Loop ${clock(engine.loop[0])} to ${clock(engine.loop[1])}` : "";
-    mark(engine.loop);
-    if (frame === null) showPosition();
-  };
-  const showSettings = () => {
-    remix.setAttribute("aria-pressed", !engine.listensToOriginal);
-    original.setAttribute("aria-pressed", engine.listensToOriginal);
-    root.classList.toggle("original", engine.listensToOriginal);
-    for (const { name, row, keys, gain, pan, value } of strips) {
+    this.mark(engine.loop);
+    if (this.frame === null) this.showPosition();
+  }
+
+  showSettings() {
+    const { engine } = this;
+    this.remix.setAttribute("aria-pressed", !engine.listensToOriginal);
+    this.original.setAttribute("aria-pressed", engine.listensToOriginal);
+    this.root.classList.toggle("original", engine.listensToOriginal);
+    for (const { name, row, keys, gain, pan, value } of this.strips) {
       const setting = engine.settings[name];
       for (const [key, element] of Object.entries(keys)) element.setAttribute("aria-pressed", setting[key]);
       gain.put(setting.gain);
@@ -711,51 +806,26 @@ function render({ model, el }) {
       row.classList.toggle("silent", !engine.audible(name));
       row.classList.toggle("notes", setting.midi);
     }
-  };
-  const showSound = () => {
+  }
+
+  showSound() {
+    const { root, engine } = this;
     const shades = getComputedStyle(root).color.match(/[\d.]+/g).slice(0, 3).map(Number);
     root.style.colorScheme = shades.reduce((sum, shade) => sum + shade) > 384 ? "dark" : "light"; // for the sliders
-    const loudest = Math.max(1e-3, ...strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0)));
-    for (const { name, waves, roll, colour } of strips) {
+    const loudest = Math.max(1e-3, ...this.strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0)));
+    for (const { name, waves, roll, colour } of this.strips) {
       if (fit(waves)) drawWave(waves, engine.part(name), engine, colour, loudest);
       if (roll && fit(roll)) drawRoll(roll, engine.part(name).track, engine, colour);
     }
     root.classList.toggle("complete", engine.complete);
-    for (const element of [...downloads.querySelectorAll("button"), ...rows.querySelectorAll(".download")]) element.disabled = !engine.complete;
-  };
-  listen(engine, "change", ({ detail }) => {
-    if (detail === "state") showState();
-    if (detail === "sound") showSound();
-    if (detail === "settings") {
-      showSettings();
-      model.set("settings", engine.settings);
-      model.save_changes();
-    }
-  });
-  const resized = new ResizeObserver(showSound);
-  resized.observe(rows);
-  cleanups.push(() => resized.disconnect(), () => cancelAnimationFrame(frame));
-
-  // What Python says: further pieces of the sound, and changed settings.
-  const hear = (event, act) => {
-    model.on(event, act);
-    cleanups.push(() => model.off(event, act));
-  };
-  for (let k = 0; k < song.pieces; k++) {
-    const load = () => engine.load(k, model.get(`piece_${k}`)).catch(() => {
-      status.textContent = "This browser cannot decode Ogg Vorbis: use a present Chrome, Edge or Firefox, or Safari from 18.4 on.";
-    });
-    hear(`change:piece_${k}`, load);
-    load();
+    for (const element of [...this.downloadable, ...this.strips.map(({ download }) => download)]) element.disabled = !engine.complete;
   }
-  hear("change:settings", () => {
-    engine.settings = model.get("settings");
-    engine.applySettings();
-    showSettings();
-  });
-  showSettings();
-  showState();
-  return () => cleanups.forEach((act) => act());
+}
+
+function render({ model, el }) {
+  const desk = new Desk(model);
+  el.append(desk.root);
+  return () => desk.close();
 }
 
 export default { render };
