@@ -42,6 +42,7 @@ NOTEBOOKS = PROJECT / "notebooks"
 ALL = "all"
 REFUSED = 2  # exit status: nothing was started
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SECONDS_TO_SAVE = 100  # a notebook that is to stop has half of it to save what it learns; then it is ended
 LONGEST_SOCKET = 90  # characters: systems allow 104 for a Unix socket's path, of which the file's own name takes some
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -216,7 +217,8 @@ def _connection(folder):
     """Let command and kernel talk through sockets in `folder`: kernels started together can collide on ports."""
     fits = os.name == "posix" and len(folder) < LONGEST_SOCKET
     file = str(Path(folder) / "k.json")
-    return Config(ThisInterpreter={"connection_file": file, "transport": "ipc" if fits else "tcp"})
+    kernel = {"connection_file": file, "transport": "ipc" if fits else "tcp", "shutdown_wait_time": SECONDS_TO_SAVE}
+    return Config(ThisInterpreter=kernel)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,10 @@ class SpleeterError(MusCompError):
     """The real Spleeter, run in its own environment, failed."""
 
 
+class StoppedError(MusCompError):
+    """Somebody has asked for an end, and what was done until then is saved."""
+
+
 class DiskFullError(MusCompError, OSError):
     """There is no room left where a file should be written."""
 

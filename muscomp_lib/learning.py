@@ -2,10 +2,15 @@
 
 Every so many steps the weights, the optimizer's state and the step are saved together, batches are functions of the
 step, and TensorFlow is told to be deterministic: what comes out is the same, byte for byte, as if nothing had happened.
+Who asks it to stop (Ctrl-C, Jupyter's button, a batch job whose time is nearly up) loses not even the last step.
 """
 
+import contextlib
 import csv
 import json
+import logging
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +18,14 @@ from tqdm.auto import tqdm
 
 from muscomp_lib import dataset, unet
 from muscomp_lib.drive import remove, written_whole
-from muscomp_lib.errors import SettingError
+from muscomp_lib.errors import SettingError, StoppedError
 from muscomp_lib.unet import CONFIG, HISTORY
 
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT, BEFORE = "checkpoint.npz", "checkpoint-before.npz"
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 VALIDATION_BATCHES = 8
+
+log = logging.getLogger(__name__)
 
 
 def settle(folder, settings, fresh=False, read=None, places=()):
@@ -75,7 +82,7 @@ def adam(schedule, precision, **options):
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
-def learn(folder, model, learnt, validation, last, stride):
+def learn(folder, model, learnt, validation, last, stride, watch=None):
     """Learn from where `folder` says to the last step; validate and save on the way.
 
     Parameters
@@ -88,17 +95,53 @@ def learn(folder, model, learnt, validation, last, stride):
         Inputs and targets by number, as `dataset.Examples` makes them.
     last, stride : int
         The last step; steps from one saving to the next.
+    watch : callable, optional
+        Called with the step before each saving at a stride; also with steps that are done again, because a saving was
+        lost.
+
+    Raises
+    ------
+    StoppedError
+        It was asked to stop (SIGINT), and has saved.
     """
     done, history = _restore(folder, model)
     checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
-    with tqdm(total=last, initial=done, unit="step", desc="training", disable=None) as progress:
+    bar = tqdm(total=last, initial=done, unit="step", desc="training", disable=None)
+    with _asked_to_stop() as asked, bar as progress:
         for step, batch in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
             loss = model.train_on_batch(*batch)
             progress.update()
             if step % stride == 0 or step == last:
                 history.append([step, float(loss), _validate(model, checks)])
                 progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
+                if watch:
+                    watch(step)
                 _save(folder, model, step, history)
+            elif asked.is_set():
+                _save(folder, model, step, history)
+            if asked.is_set() and step < last:
+                raise StoppedError(f"Stopped, and saved after step {step} of {last}. Run this again to go on.")
+    (folder / BEFORE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _asked_to_stop():
+    """Take note of SIGINT instead of breaking off a step in its middle: an event; a second SIGINT does break off."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there signals arrive
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(*_):
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _validate(model, checks):
@@ -111,21 +154,39 @@ def _validate(model, checks):
 
 
 def _save(folder, model, step, history):
-    """Save the history first: on the way back, rows later than the checkpoint are dropped."""
+    """Save the history first: on the way back, rows later than the checkpoint are dropped.
+
+    The checkpoint before stays until the next: a disk that is full, or loses what it holds, costs one stride.
+    """
     write_history(folder, history)
+    if (folder / CHECKPOINT).exists():
+        (folder / CHECKPOINT).replace(folder / BEFORE)
     state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables(model))}
     unet.save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
 
 
 def _restore(folder, model):
     """Put a checkpoint's state into the model; the step it was saved at, and the history up to there."""
-    if not (folder / CHECKPOINT).exists():
+    state = _checkpoint(folder)
+    if state is None:
         return 0, []
-    state = unet.read_arrays(folder / CHECKPOINT)
     for i, variable in enumerate(variables(model)):
         variable.assign(state[f"variable_{i}"])
     step = int(state["step"])
     return step, [row for row in read_history(folder) if row[0] <= step]
+
+
+def _checkpoint(folder):
+    """What was saved last; where that cannot be read, what was saved before it; None where nothing was."""
+    found = [path for path in (folder / CHECKPOINT, folder / BEFORE) if path.exists()]
+    for path in found:
+        try:
+            return unet.read_arrays(path)
+        except SettingError as error:
+            if path == found[-1]:
+                raise
+            log.warning("%s Training goes on from the checkpoint before.", error)
+    return None
 
 
 def variables(model):

@@ -4,9 +4,10 @@ Training can be killed at any moment and started again: every `save_checkpoints_
 optimizer's state and the step are saved together, examples are functions of the step, and TensorFlow is told to be
 deterministic, so that the model is the same, byte for byte, as if nothing had happened.
 
-The model folder holds `config.json`, `history.csv` (step, loss, validation_loss), `checkpoint.npz` (to go on from) and
-the finished weights: for our own networks `weights.npz`, by name, as NumPy reads it; for Spleeter's networks a
-checkpoint of Spleeter's own, so that `spleeter separate -p <folder>/config.json` uses the model as it is.
+The model folder holds `config.json`, `history.csv` (step, loss, validation_loss), `masks.npz` (how masks got better,
+watching.py), `checkpoint.npz` (to go on from) and the finished weights: for our own networks `weights.npz`, by name,
+as NumPy reads it; for Spleeter's networks a checkpoint of Spleeter's own, so that `spleeter separate -p
+<folder>/config.json` uses the model as it is.
 
 With `engine="spleeter"` the real Spleeter does the training, from the same tables and configuration.
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib import config as configs
-from muscomp_lib import dataset, shared_unet, songs, spleeter_bridge, spleeter_engine, unet
+from muscomp_lib import dataset, shared_unet, songs, spleeter_bridge, spleeter_engine, unet, watching
 from muscomp_lib.drive import clean_parts
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.learning import (
@@ -179,7 +180,8 @@ def _run(folder, settings, learnt, validation, first):
     if first:
         unet.set_weights(model, unet.read_arrays(first), first)
     last = settings["train_max_steps"]
-    learn(folder, model, learnt, validation, last, settings["save_checkpoints_steps"])
+    watch = watching.Watch(folder, model, settings, validation.batch(0))
+    learn(folder, model, learnt, validation, last, settings["save_checkpoints_steps"], watch)
     if settings["model"]["type"] in configs.SPLEETER_TYPES:
         spleeter_bridge.write(folder, settings, unet.weights(model), last)
     else:

@@ -90,11 +90,15 @@ def write_notebook(path, *cells):
     nbformat.write(notebook, path)
 
 
-def open_notebook(page, address, name):
-    """Show a notebook in a page (Playwright's) and wait until its kernel can be used."""
-    page.goto(f"{address}/lab/tree/{name}?reset")
+def open_notebook(page, address, name, front="lab/tree"):
+    """Show a notebook in a page (Playwright's) and wait until its kernel can be used.
+
+    `front` is "lab/tree" for JupyterLab and "notebooks" for Notebook 7, which the same server has.
+    """
+    page.goto(f"{address}/{front}/{name}?reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=1000 * PATIENCE)
-    expect(page.get_by_role("button", name="| Idle")).to_be_visible(timeout=1000 * PATIENCE)
+    idle = page.get_by_role("button", name="| Idle") if front == "lab/tree" else page.locator("[data-status=idle]")
+    expect(idle.first).to_be_visible(timeout=1000 * PATIENCE)
 
 
 def run_cell(page, number):

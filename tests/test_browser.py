@@ -1,4 +1,7 @@
-"""The mixer and the stage where they are used: a real JupyterLab in a real Chromium, and what is really heard."""
+"""The mixer and the stage where they are used: a real JupyterLab in a real Chromium, and what is really heard.
+
+What is true of Notebook 7 is shown by one test: it is made of the same parts.
+"""
 
 import io
 import json
@@ -86,6 +89,7 @@ def chromium():
 def page(tmp_path_factory, chromium, errors):
     folder = tmp_path_factory.mktemp("lab")
     laboratory.write_notebook(folder / "song.ipynb", *CELLS)
+    laboratory.write_notebook(folder / "again.ipynb", *CELLS[:2])
     with laboratory.jupyterlab(folder) as address:
         page = chromium.new_page(viewport=laboratory.WINDOW)
         page.add_init_script(EARS)
@@ -315,6 +319,24 @@ def test_running_the_cell_again_leaves_nothing_playing(page, desk):
     until(page, "before.context.state === 'closed'")
     assert page.evaluate("heard()") == 0
     assert page.evaluate("before.playing || before.sources.length > 0") is False
+
+
+def test_it_plays_in_notebook_7_too(page, chromium):
+    address = page.url.split("/lab/")[0]
+    other = chromium.new_page(viewport=laboratory.WINDOW)
+    other.add_init_script(EARS)
+    laboratory.open_notebook(other, address, "again.ipynb", front="notebooks")
+    laboratory.run_cell(other, 0)
+    laboratory.run_cell(other, 1)
+    desk = other.locator(".muscomp-mixer.complete")
+    expect(desk).to_be_visible(timeout=1000 * laboratory.PATIENCE)
+    press(desk, "Play (space)")
+    until(other, "heard() > 0.05")
+    desk.get_by_role("button", name="Mute Drums").focus()
+    other.keyboard.press("s")
+    assert in_desk(desk, "m.settings.Drums.solo") is True
+    assert other.locator(".jp-NotebookPanel .jp-CodeCell").count() == 2
+    other.close()
 
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "05_separate_and_transcribe.ipynb"

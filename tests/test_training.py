@@ -6,7 +6,7 @@ import pytest
 import tiny_prepared
 from killing import run, run_and_kill, snapshot
 
-from muscomp_lib import config, dataset, separation, training, unet
+from muscomp_lib import config, dataset, separation, training, unet, watching
 from muscomp_lib.errors import MissingError, SettingError
 
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -24,10 +24,20 @@ def trained(tmp_path_factory):
 
 def test_the_model_folder_holds_what_the_design_says(trained):
     folder = trained.models / "tiny"
-    assert {path.name for path in folder.iterdir()} == {"config.json", "history.csv", "checkpoint.npz", "weights.npz"}
+    names = {"config.json", "history.csv", "masks.npz", "checkpoint.npz", "weights.npz"}
+    assert {path.name for path in folder.iterdir()} == names
     assert (folder / "history.csv").read_text().splitlines()[0] == "step,loss,validation_loss"
     assert [row[0] for row in training.read_history(folder)] == [50, 100, 150]
     assert config.read(folder / "config.json") == config.read(trained.configs / "tiny.json")
+
+
+def test_the_masks_of_one_example_were_kept_on_the_way_and_got_nearer_to_the_ideal(trained):
+    names, masks = watching.read(trained.models / "tiny")
+    assert set(names) <= set(config.read(trained.configs / "tiny.json")["instrument_list"])
+    assert list(masks) == ["after 50 steps", "after 100 steps", "after 150 steps", "ideal"]
+    *on_the_way, ideal = masks.values()
+    errors = [np.abs(mask - ideal).mean() for mask in on_the_way]
+    assert errors[-1] < errors[0] and ideal.min() >= 0 and ideal.max() > 0.9
 
 
 def test_training_learns_to_tell_unseen_tones_apart(trained):
@@ -99,6 +109,32 @@ def test_a_model_that_cannot_be_started_from_is_refused_before_training(trained,
     assert not (root.models / "tiny").exists()
 
 
+def test_after_a_damaged_checkpoint_training_goes_on_from_the_one_before_to_the_same_model(
+    tmp_path, caplog, monkeypatch
+):
+    undisturbed = training.train(
+        "tiny", tiny_prepared.write(tmp_path / "calm", train_max_steps=3, save_checkpoints_steps=1)
+    )
+    root = tiny_prepared.write(tmp_path / "damaged", train_max_steps=3, save_checkpoints_steps=1)
+    save, saved = unet.save_arrays, []
+
+    def killed_while_saving_the_last(path, arrays):
+        save(path, arrays)
+        saved.append(path.name)
+        if saved.count("checkpoint.npz") == 3:
+            path.write_bytes(path.read_bytes()[:1000])
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(unet, "save_arrays", killed_while_saving_the_last)
+        training.train("tiny", root)
+    folder = training.train("tiny", root)
+    assert "goes on from the checkpoint before" in caplog.text
+    for name in ("weights.npz", "history.csv", "masks.npz", "checkpoint.npz"):
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    assert not (folder / "checkpoint-before.npz").exists()
+
+
 def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=2)
     folder = training.train("tiny", root)
@@ -106,6 +142,33 @@ def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
     (folder / "checkpoint.npz").write_bytes((folder / "checkpoint.npz").read_bytes()[:1000])
     with pytest.raises(SettingError, match=r"checkpoint\.npz cannot be read .*fresh=True"):
         training.train("tiny", root)
+
+
+@pytest.mark.slow
+def test_who_asks_to_stop_loses_no_step_and_what_comes_of_it_is_the_same(tmp_path):
+    imports = "import sys; sys.path.insert(0, 'tests')\nimport tiny_prepared, tensorflow, signal, os, threading"
+    work = (
+        "from muscomp_lib import training\nfrom muscomp_lib.errors import StoppedError\n"
+        "root = tiny_prepared.write('FOLDER', train_max_steps=40, save_checkpoints_steps=20)\n"
+    )
+    stop = (
+        "from muscomp_lib import dataset\nahead = dataset.ahead\n"
+        "def counted(examples, steps):\n"
+        "    for number, batch in zip(steps, ahead(examples, steps)):\n"
+        "        if number == 26: os.kill(os.getpid(), signal.SIGINT)\n"
+        "        yield batch\n"
+        "dataset.ahead = counted\n"
+        "try: training.train('tiny', root)\n"
+        "except StoppedError as error: assert 'saved after step 27 of 40' in str(error), error\n"
+        "else: raise SystemExit(1)\n"
+    )
+    calm, stopped = tmp_path / "calm", tmp_path / "stopped"
+    run(imports, work.replace("FOLDER", str(calm)) + "training.train('tiny', root)")
+    run(imports, work.replace("FOLDER", str(stopped)) + stop)
+    assert int(unet.read_arrays(stopped / "models" / "tiny" / "checkpoint.npz")["step"]) == 27
+    run(imports, work.replace("FOLDER", str(stopped)) + "training.train('tiny', root)")
+    ours, theirs = snapshot(stopped / "models"), snapshot(calm / "models")
+    assert {name: held.replace(bytes(stopped), bytes(calm)) for name, held in ours.items()} == theirs
 
 
 @pytest.mark.slow

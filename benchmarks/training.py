@@ -1,0 +1,110 @@
+"""How fast networks learn: ours, Spleeter's network trained by us, and the same by the real `spleeter train`.
+
+    python benchmarks/training.py
+
+All learn from the same songs, a mini-Slakh rendered for the purpose, twelve instruments and the rest, in examples of
+three seconds: four of them per step of ours, one per step of Spleeter's network, which is as much work as fits into
+memory. So what is compared is how many seconds of sound are learned from in a second. It is the difference of a longer
+and a shorter training, so neither start nor saving counts. For trainings of ours, how fast the network alone takes
+examples and how fast they are made are shown as well: made must be the larger number, or the network starves. Both at
+once share the processor, so training is slower than either. It takes a quarter of an hour on two cores.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+
+from muscomp_lib import config as configs  # noqa: E402
+from muscomp_lib import dataset, drive, minislakh, reserve, slakh, tables, training  # noqa: E402
+
+FRAMES = 128  # of an example: 3 s
+WAYS = {  # model.type, engine, precision, batch size, and how many steps to take for one of Spleeter's
+    "our network": ("muscomp.shared_unet", "muscomp", "float32", 4, 10),
+    "our network, bfloat16": ("muscomp.shared_unet", "muscomp", "mixed_bfloat16", 4, 10),
+    "Spleeter's network, trained here": ("unet.unet", "muscomp", "float32", 1, 1),
+    "Spleeter's network, `spleeter train`": ("unet.unet", "spleeter", "float32", 1, 1),
+}
+BATCHES = 12  # made to time the making
+
+
+def main():
+    """Measure, and print the table."""
+    args = arguments()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        root = prepared(Path(folder), args)
+        rows = {way: measure(root, *what, args) for way, what in WAYS.items()}
+    print(f"\n{args.tracks} songs of {args.seconds} s; seconds of sound per second:\n")
+    print(f"{'':40}{'training':>10}{'network':>10}{'examples':>10}")
+    for way, figures in rows.items():
+        print(f"{way:40}" + "".join(f"{'-' if figure is None else format(figure, '.1f'):>10}" for figure in figures))
+
+
+def arguments():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tracks", type=int, default=8)
+    parser.add_argument("--seconds", type=int, default=40, help="length of each track")
+    parser.add_argument(
+        "--steps", type=int, default=12, help="of Spleeter's network, between shorter and longer training"
+    )
+    return parser.parse_args()
+
+
+def prepared(folder, args):
+    """A root with prepared songs."""
+    root = drive.open_root(folder)
+    minislakh.make(root.slakh, minislakh.Settings(tracks=args.tracks, seconds=float(args.seconds)))
+    slakh.index(root, slakh.Settings())
+    reserve.fill(root, reserve.Settings())
+    return root
+
+
+def measure(root, model_type, engine, precision, batch_size, times, args):
+    """Seconds of sound per second: learned from; taken by the network alone; made into examples alone."""
+    settings = tables.Settings(
+        model_type=model_type, precision=precision, batch_size=batch_size, T=FRAMES, crop_frames=FRAMES, time_steps=0
+    )
+    tables.write(root, settings)
+    config = configs.read(tables.config(root, settings))
+    sound = batch_size * FRAMES * config["frame_step"] / config["sample_rate"]
+    if engine == "spleeter":  # its first training also fills its cache of spectrograms
+        seconds(root, config, engine, 1)
+    few, many = (seconds(root, config, engine, times * steps) for steps in (2, 2 + args.steps))
+    learned = sound * times * args.steps / (many - few)
+    if engine == "spleeter":
+        return learned, None, None
+    return learned, sound / training.try_out(config, steps=5).step_seconds, sound * made_per_second(root, config)
+
+
+def seconds(root, config, engine, steps):
+    """How long a training of so many steps takes."""
+    path = root.configs / "timed.json"
+    changes = {
+        "train_max_steps": steps,
+        "save_checkpoints_steps": steps,
+        "model_dir": str(root.models / f"timed{steps}"),
+    }
+    configs.write(path, config | changes)
+    began = time.perf_counter()
+    training.train(path, root, fresh=True, engine=engine)
+    return time.perf_counter() - began
+
+
+def made_per_second(root, config):
+    """Batches made in a second with nothing else at work, once their sound is in memory."""
+    examples, _ = training.examples(config, root)
+    list(dataset.ahead(examples, range(BATCHES)))
+    began = time.perf_counter()
+    list(dataset.ahead(examples, range(BATCHES)))
+    return BATCHES / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
