@@ -4,6 +4,7 @@ As in `plots.py`, each function draws one figure and returns it. Time runs to th
 """
 
 import numpy as np
+from matplotlib.patches import Patch
 
 from muscomp_lib import note_network
 from muscomp_lib.constant_q import BINS_PER_NOTE, FRAME, LOWEST, N_NOTES
@@ -75,11 +76,13 @@ def compared(levels, true, found, matched, name):
         (MISS, "missed", [true[index] for index in matched.misses]),
         (EXTRA, "extra", [found[index] for index in matched.extras]),
     )
+    keys = []
     for colour, label, notes in kinds:
-        _bars(ax, notes, color=colour, alpha=0.7, label=f"{len(notes)} {label}")
+        _bars(ax, notes, color=colour, alpha=0.7)
+        keys.append(Patch(color=colour, alpha=0.7, label=f"{len(notes)} {label}"))
     _shown(ax, [note.pitch for note in [*true, *found]])
     ax.set_ylabel(PITCH)
-    ax.legend(ncols=3, loc="upper right", fontsize=8)
+    ax.legend(handles=keys, ncols=3, loc="upper right", fontsize=8)
     return figure
 
 
@@ -92,17 +95,18 @@ def piano_roll(midi, names):
     names : list of str
         All instruments in order, for the colours; drums are drawn in a strip below the others.
     """
-    figure, (pitched, drums) = subplots(5.5, nrows=2, sharex=True, height_ratios=(4, 1))
+    figure, (pitched, drums) = subplots(5.5, nrows=2, sharex=True, height_ratios=(3, 1))
     colour = colours(names)
+    rows = {pitch: row for row, notes in enumerate(note_network.DRUMS.values()) for pitch in notes}
     for track in midi.instruments:
         axes = drums if track.is_drum else pitched
         spans = [(note.start, note.end - note.start) for note in track.notes]
-        pitches = [note.pitch - 0.4 for note in track.notes]
+        pitches = [(rows[note.pitch] if track.is_drum else note.pitch) - 0.4 for note in track.notes]
         axes.barh(pitches, [length for _, length in spans], 0.8, [start for start, _ in spans], align="edge",
                   color=colour[track.name], label=track.name)  # fmt: skip
     pitched.set(ylabel=PITCH, xlim=(0, max(midi.get_end_time(), 1)))
-    drums.set(ylabel="drum", xlabel="seconds")
-    drums.set_yticks([notes[0] for notes in note_network.DRUMS.values()], note_network.DRUMS, fontsize=6)
+    drums.set(ylabel="drum", xlabel="seconds", ylim=(-0.7, len(note_network.DRUMS) - 0.3))
+    drums.set_yticks(range(len(note_network.DRUMS)), note_network.DRUMS, fontsize=6)
     if midi.instruments:
         figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     for axes in (pitched, drums):

@@ -67,9 +67,7 @@ class Stage:
     @property
     def widget(self):
         """The stage as a widget (ipywidgets.VBox), made once."""
-        if self._widgets is None:
-            self._make()
-        return self._widgets["all"]
+        return self._made()["all"]
 
     def _ipython_display_(self):
         from IPython.display import display
@@ -86,6 +84,12 @@ class Stage:
 
     # ------------------------------------------------------------------------------------------------- what is seen
 
+    def _made(self):
+        """All widgets by name; made when first asked for, because a notebook without a browser needs none."""
+        if self._widgets is None:
+            self._make()
+        return self._widgets
+
     def _make(self):
         import ipywidgets as w
 
@@ -101,9 +105,9 @@ class Stage:
 
     def _offer(self, chosen=None):
         """Fill the list of songs; `chosen` is the Path that will be selected."""
-        if not songs.at_hand(self._root) and chosen is None:
-            chosen = songs.compose_example(self._root)
         offered = songs.at_hand(self._root)
+        if not offered and chosen is None:
+            chosen = songs.compose_example(self._root)
         if chosen is not None and chosen not in offered.values():
             offered = {songs.title(chosen): chosen} | offered
         folders = sorted(self._out.glob(f"*/{batches.NOTE}"), key=lambda note: -note.stat().st_mtime)
@@ -135,7 +139,7 @@ class Stage:
         if self._thread is not None and self._thread.is_alive():
             return
         self._cancelled.clear()
-        song, seconds = self.widget and self._widgets["song"].value, self._widgets["length"].value
+        song, seconds = self._made()["song"].value, self._made()["length"].value
         self._thread = threading.Thread(target=self._work, args=(song, seconds), daemon=True)
         self._busy(True)
         self._thread.start()

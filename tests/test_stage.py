@@ -30,8 +30,7 @@ def on_stage(models, root):
 
 
 def control(on_stage, name):
-    on_stage.widget  # noqa: B018 it is made when first asked for
-    return on_stage._widgets[name]
+    return on_stage._made()[name]
 
 
 def said(on_stage):
