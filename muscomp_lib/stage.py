@@ -196,7 +196,7 @@ class Stage:
             before.desk().close()
         desk.fill()
         found = sum(len(track.notes) for track in midi.instruments) if midi else 0
-        self._say(f"{name}: {len(stems)} files and {found} notes, in {self._out / name}. Press Play.")
+        self._say(f"{name}: {len(stems)} files and {found} notes, in {self._out.name}/{name}. Press Play.")
 
     def _bar(self, *args, **options):
         return _Bar(*args, **options, tell=self._tell, cancelled=self._cancelled)
