@@ -48,10 +48,7 @@ def jupyterlab(folder, **variables):
 
     `variables` are added to its environment.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = folder / ".jupyter"
+    port, home = _free_port(), folder / ".jupyter"
     kept = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     kept |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "lab"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "spaces")}
     asks = home / "lab" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
@@ -71,13 +68,39 @@ def jupyterlab(folder, **variables):
         server.wait(timeout=PATIENCE)
 
 
+@contextlib.contextmanager
+def classic_notebook(folder, python):
+    """The Notebook 6 of another interpreter's environment, as `jupyterlab`."""
+    port = _free_port()
+    given = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--NotebookApp.token="]
+    kept = {f"JUPYTER_{kind}_DIR": str(folder / ".jupyter" / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [python, "-m", "notebook", *given, f"--notebook-dir={folder}"],
+            cwd=folder, env={**os.environ, **kept, "PYTHONPATH": str(PROJECT)}, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(address, server, folder / "server.log")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=PATIENCE)
+
+
+def _free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def _wait_for(address, server, log):
     begin = time.monotonic()
     while server.poll() is None and time.monotonic() < begin + PATIENCE:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/api/status", timeout=5):
             return
         time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"The server did not start:\n{log.read_text()[-3000:]}")
 
 
 def write_notebook(path, *cells):

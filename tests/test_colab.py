@@ -10,11 +10,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import laboratory
 import papermill
 import pytest
 from colab_image import CONSTRAINTS, plain, published
 from needs import require
 from packaging.requirements import Requirement
+from playwright.sync_api import expect
 
 from muscomp_lib import report
 
@@ -135,6 +137,27 @@ def test_its_widgets_are_those_of_ipywidgets_7(first_run, before):
     for source in ("on_stage", "mixer.Mixer("):
         (cell,) = (cell for cell in first_run[NOTEBOOKS[4]].cells if cell.source.startswith(source))
         assert "application/vnd.jupyter.widget-view+json" in cell.outputs[0].data
+
+
+MIXER = """import numpy as np
+from muscomp_lib.mixer import Mixer
+tone = 0.3 * np.sin(np.arange(44100)[:, None] / [20, 20]).astype("f4")
+Mixer({"Violin": tone, "Drums": -tone}, 22050)"""
+
+
+@pytest.mark.slow
+def test_the_mixer_plays_in_a_browser_with_ipywidgets_7(image, first_run, tmp_path):
+    laboratory.write_notebook(tmp_path / "mixer.ipynb", MIXER)
+    with laboratory.classic_notebook(tmp_path, image) as address, laboratory.browser() as browser:
+        page = browser.new_page(viewport=laboratory.WINDOW)
+        page.goto(f"{address}/notebooks/mixer.ipynb")
+        page.wait_for_function("window.Jupyter?.notebook?.kernel?.info_reply?.language_info", timeout=60_000)
+        page.evaluate("Jupyter.notebook.execute_cells([0])")
+        desk = page.locator(".muscomp-mixer.complete")
+        expect(desk).to_be_visible(timeout=60_000)
+        desk.get_by_role("button", name="Solo Violin").click()
+        desk.get_by_role("button", name="Play (space)", exact=True).click()
+        page.wait_for_function("document.querySelector('.muscomp-mixer').mixer.level('Violin') > 0.2", timeout=30_000)
 
 
 @pytest.mark.slow

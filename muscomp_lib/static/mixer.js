@@ -609,7 +609,7 @@ class Desk {
     this.status = make("span", { class: "status", role: "status" });
     this.position = slider("Position in the song", 0, engine.duration, 0.1, 0, (at) => engine.seek(at), (at) => `${spoken(at)} of ${spoken(engine.duration)}`);
     const unloop = button("End loop", "Play on after the loop (Escape)", () => engine.setLoop(null), { class: "unloop" });
-    return make("div", { class: "row ruler" }, make("div", { class: "controls" }, this.status, unloop), make("div"), make("div", { class: "lane" }, this.position));
+    return make("div", { class: "strip ruler" }, make("div", { class: "controls" }, this.status, unloop), make("div"), make("div", { class: "lane" }, this.position));
   }
 
   // The row of one stem: its controls, its level, and its waveform over its notes.
@@ -619,7 +619,7 @@ class Desk {
     const label = pretty(name);
     const strip = { name, colour, ...this.controls(name, label), ...this.lane(name, label) };
     strip.meter = make("div", { class: "meter", "aria-hidden": "true" }, make("i"));
-    strip.row = make("div", { class: "row", role: "group", "aria-label": label, "data-name": name, style: `--colour: ${colour}` },
+    strip.row = make("div", { class: "strip", role: "group", "aria-label": label, "data-name": name, style: `--colour: ${colour}` },
       strip.controls, strip.meter, strip.lane);
     return strip;
   }

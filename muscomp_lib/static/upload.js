@@ -4,18 +4,21 @@
 const PIECE = 2 ** 21; // bytes; Jupyter's servers break off above some 10 MB, without a word
 
 function render({ model, el }) {
-  const input = Object.assign(document.createElement("input"), { type: "file", accept: model.get("accept"), hidden: true });
+  const input = Object.assign(document.createElement("input"), { type: "file", accept: model.get("accept") });
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: model.get("label") });
   button.className = "jupyter-button widget-button";
   button.style.width = "auto";
-  let file = null;
+  input.style.display = "none"; // not `hidden`, which other styles of the page may undo
+  let file = null; // while one is on its way from this button: the same model may be shown twice
 
   const send = async (at) => {
     const piece = await file.slice(at, at + PIECE).arrayBuffer();
     model.send({ name: file.name, at, size: file.size }, undefined, [piece]);
   };
   const asked = ({ next }) => {
-    if (next !== null) send(next);
+    if (!file) return;
+    if (next === null) file = null;
+    else send(next);
   };
   const able = () => (button.disabled = model.get("disabled"));
 
