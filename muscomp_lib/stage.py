@@ -12,7 +12,7 @@ import threading
 from tqdm import std as tqdm
 
 from muscomp_lib import audio, batches, mixer, songs, transcription, upload
-from muscomp_lib.errors import MissingError, MusCompError
+from muscomp_lib.errors import MusCompError
 
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
 FIRST_LENGTH = 30.0  # seconds
@@ -260,6 +260,4 @@ def _controls(seconds, arriving):
 def _read(folder):
     """The stems of a separated song, and their sample rate in Hz."""
     read = {name: audio.read(file) for name, file in batches.files_of(folder).items()}
-    if not read:
-        raise MissingError(f"{folder} holds no separated song. Separate it first.")
     return {name: waveform for name, (waveform, _) in read.items()}, next(iter(read.values()))[1]
