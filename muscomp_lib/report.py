@@ -1,4 +1,4 @@
-"""How a notebook ends: what it wrote, what it measured, and which notebook comes next. Used by every notebook.
+"""Tables to read, and how a notebook ends: what it wrote and measured, and what comes next. Used by every notebook.
 
 The figures travel inside the cell's output, under a MIME type of our own beside the text a person sees, so that
 `batch/run.py` can collect them from the executed notebook into `metrics.json` without a second channel.
@@ -6,9 +6,26 @@ The figures travel inside the cell's output, under a MIME type of our own beside
 
 from pathlib import Path
 
-from IPython.display import display
+import pandas as pd
+from IPython.display import HTML, Markdown, display
 
 METRICS_MIME = "application/vnd.muscomp.metrics+json"
+
+
+def words(frame, empty="There is none."):
+    """A table of words, to be displayed: set flush left, nothing cut off, without row numbers.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+    empty : str
+        What to say instead when it has no rows.
+    """
+    if frame.empty:
+        return Markdown(empty)
+    with pd.option_context("display.max_colwidth", None):
+        text = frame.to_html(index=False, border=0)
+    return HTML(text.replace("<td>", '<td style="text-align: left">').replace("<th>", '<th style="text-align: left">'))
 
 
 def finish(wrote, metrics, next_notebook=None):
