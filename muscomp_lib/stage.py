@@ -242,7 +242,7 @@ def _controls(seconds, arriving):
     import ipywidgets as w
 
     lengths = LENGTHS if seconds in LENGTHS.values() else LENGTHS | {f"{seconds:g} seconds": seconds}
-    wide, button = w.Layout(width="26em", max_width="100%"), w.Layout(width="auto", min_width="11em")
+    wide, button = w.Layout(width="36em", max_width="100%"), w.Layout(width="auto", min_width="11em")
     found = {
         "song": w.Dropdown(description="Song", options=[], layout=wide),
         "upload": upload.button("Upload a song …", "audio/*,video/*", arriving),

@@ -143,21 +143,32 @@ MIXER = """import numpy as np
 from muscomp_lib.mixer import Mixer
 tone = 0.3 * np.sin(np.arange(44100)[:, None] / [20, 20]).astype("f4")
 Mixer({"Violin": tone, "Drums": -tone}, 22050)"""
+UPLOAD = """from ipywidgets import Label, VBox
+from muscomp_lib import upload
+def arriving(name, share, content):
+    said.value = f"{name}: {share:.0%}" if content is None else f"{name} is here, {len(content)} bytes"
+said = Label("nothing yet")
+VBox([upload.button("Send", "audio/*", arriving), said])"""
 
 
 @pytest.mark.slow
-def test_the_mixer_plays_in_a_browser_with_ipywidgets_7(image, first_run, tmp_path):
-    laboratory.write_notebook(tmp_path / "mixer.ipynb", MIXER)
+def test_mixer_and_upload_work_in_a_browser_with_ipywidgets_7(image, first_run, tmp_path):
+    laboratory.write_notebook(tmp_path / "widgets.ipynb", MIXER, UPLOAD)
+    (tmp_path / "song.wav").write_bytes(bytes(5_000_000))  # in three pieces
     with laboratory.classic_notebook(tmp_path, image) as address, laboratory.browser() as browser:
         page = browser.new_page(viewport=laboratory.WINDOW)
-        page.goto(f"{address}/notebooks/mixer.ipynb")
+        page.goto(f"{address}/notebooks/widgets.ipynb")
         page.wait_for_function("window.Jupyter?.notebook?.kernel?.info_reply?.language_info", timeout=60_000)
-        page.evaluate("Jupyter.notebook.execute_cells([0])")
+        page.evaluate("Jupyter.notebook.execute_cells([0, 1])")
         desk = page.locator(".muscomp-mixer.complete")
         expect(desk).to_be_visible(timeout=60_000)
         desk.get_by_role("button", name="Solo Violin").click()
         desk.get_by_role("button", name="Play (space)", exact=True).click()
         page.wait_for_function("document.querySelector('.muscomp-mixer').mixer.level('Violin') > 0.2", timeout=30_000)
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Send").click()
+        chooser.value.set_files(tmp_path / "song.wav")
+        expect(page.get_by_text("song.wav is here, 5000000 bytes")).to_be_visible(timeout=30_000)
 
 
 @pytest.mark.slow
