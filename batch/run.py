@@ -35,8 +35,8 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 
 from parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of  # noqa: E402
 
-from muscomp_lib import audio, drive, mixer, report  # noqa: E402
-from muscomp_lib.errors import MusCompError, SettingError  # noqa: E402
+from muscomp_lib import audio, drive, progress, report  # noqa: E402
+from muscomp_lib.errors import MusCompError, SettingError, StoppedError  # noqa: E402
 
 NOTEBOOKS = PROJECT / "notebooks"
 ALL = "all"
@@ -52,8 +52,9 @@ class ThisInterpreter(AsyncKernelManager):
 
     @property
     def kernel_spec(self):
-        """What ipykernel would install for `sys.executable`; nobody will see the mixer's desk, so it makes players."""
-        return KernelSpec(**{**get_kernel_dict(), "env": {mixer.PLAIN: "1"}})
+        """What ipykernel would install for `sys.executable`, for a notebook that nobody looks at."""
+        quiet = ["--IPKernelApp.log_level=CRITICAL"]  # it would report an answer that came after it was to stop
+        return KernelSpec(**{**get_kernel_dict(quiet), "env": {progress.HEADLESS: "1"}})
 
 
 def main(argv=None):
@@ -186,9 +187,18 @@ def execute(step, target):
         note = f"{step.name}: the kernel died, most often for want of memory. The notebook so far: {target}"
     except KeyboardInterrupt as stop:
         state, status = "interrupted", _exit_status(stop)
-        note = f"{step.name} was stopped. Run the same command again to go on. The notebook so far: {target}"
+        note = f"{step.name} was stopped. {_last_words(target)}The notebook so far: {target}"
     entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "memory_mb": peak_memory(), "note": note}
     return {**entry, "metrics": report.collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
+
+
+def _last_words(target):
+    """What the cell that was stopped has said, which knows what of its work is kept, or else what holds for all."""
+    cells = nbformat.read(target, as_version=4).cells if target.exists() else []
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        if output.output_type == "error" and output.ename == StoppedError.__name__:
+            return f"{output.evalue} "
+    return "Run the same command again to go on. "
 
 
 def peak_memory():
@@ -208,6 +218,7 @@ def _run_notebook(step, target):
             step.parameters,
             cwd=step.notebook.parent,
             progress_bar=sys.stderr.isatty(),
+            stderr_file=sys.stderr,  # warnings, and how far it is (muscomp_lib/progress.py)
             kernel_manager_class=ThisInterpreter,
             config=_connection(folder),
         )

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from muscomp_lib.drive import written_whole
 from muscomp_lib.errors import DiskFullError, MissingError, MusCompError
+from muscomp_lib.progress import bar
 from muscomp_lib.songs import title
 
 NOTE = "separation.json"
@@ -35,7 +35,7 @@ def titles(paths, seconds=None):
     return names if seconds is None else [f"{name}_{seconds:g}s" for name in names]
 
 
-def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=tqdm):
+def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=bar):
     """Separate songs into `out_dir/<title>/`.
 
     Parameters
@@ -60,9 +60,9 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     """
     rows = []
     options = {"wanted": wanted, "file_format": file_format, "exact": exact, "seconds": seconds}
-    several = {"unit": "song", "desc": "songs", "disable": None if len(paths) > 1 else True}
-    with tqdm(list(zip(paths, titles(paths, seconds), strict=True)), **several) as bar:
-        for path, name in bar:
+    named = list(zip(paths, titles(paths, seconds), strict=True))
+    with bar(named, unit="song", desc="songs", disable=len(named) == 1) as counted:
+        for path, name in counted:
             began = time.monotonic()
             try:
                 status, note = _separate(separator, path, Path(out_dir) / name, options, progress), ""

@@ -14,11 +14,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from muscomp_lib import dataset, unet
 from muscomp_lib.drive import remove, written_whole
 from muscomp_lib.errors import SettingError, StoppedError
+from muscomp_lib.progress import bar
 from muscomp_lib.unet import CONFIG, HISTORY
 
 CHECKPOINT, BEFORE = "checkpoint.npz", "checkpoint-before.npz"
@@ -106,14 +106,14 @@ def learn(folder, model, learnt, validation, last, stride, watch=None):
     """
     done, history = _restore(folder, model)
     checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
-    bar = tqdm(total=last, initial=done, unit="step", desc="training", disable=None)
-    with _asked_to_stop() as asked, bar as progress:
+    steps = bar(total=last, initial=done, unit="step", desc="training")
+    with _asked_to_stop() as asked, steps as progress:
         for step, batch in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
             loss = model.train_on_batch(*batch)
             progress.update()
             if step % stride == 0 or step == last:
                 history.append([step, float(loss), _validate(model, checks)])
-                progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
+                progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}", refresh=False)
                 if watch:
                     watch(step)
                 _save(folder, model, step, history)

@@ -22,9 +22,9 @@ import soundfile
 
 from muscomp_lib import audio
 from muscomp_lib.errors import AudioError, SettingError
+from muscomp_lib.progress import HEADLESS
 
 STATIC = Path(__file__).with_name("static")
-PLAIN = "MUSCOMP_PLAIN_PLAYERS"  # environment variable: set where nobody looks, such as in batch runs
 UNTOUCHED = {"gain": 0.0, "pan": 0.0, "mute": False, "solo": False, "midi": False}
 HIGHEST_GAIN = 12.0  # dB
 PIECE = 10.0  # seconds of all stems in one message: about a megabyte for twelve
@@ -170,7 +170,7 @@ class Mixer:
         from IPython.display import HTML, display
 
         try:
-            desk = None if os.environ.get(PLAIN) else self.desk()
+            desk = None if os.environ.get(HEADLESS) else self.desk()
         except ImportError:
             desk = None
         if desk is not None:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from muscomp_lib import audio, instruments, note_examples, note_network
 from muscomp_lib.errors import MidiError, MissingError
+from muscomp_lib.progress import bar
 from muscomp_lib.transcriber import Note, heard
 
 NEAR = 0.05  # seconds between onsets
@@ -121,7 +121,7 @@ def score(transcriber, parts, taxonomy):
         `instrument`, `notes` (how many truly), `f1`; drums by stroke, all others by note.
     """
     rows, known = [], instruments.load(taxonomy)
-    for part in tqdm(parts, desc="scoring notes", disable=None):
+    for part in bar(parts, desc="scoring notes"):
         instrument = known[part.instrument]
         found = transcriber.notes(heard(*audio.read(part.audio)), instrument)
         true = _within(part.notes, 0.0, None)

@@ -10,9 +10,8 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from tqdm.auto import tqdm
-
 from muscomp_lib.errors import MusCompError
+from muscomp_lib.progress import bar
 
 
 def each(function, items, workers=None, desc=None, sizes=None, done=None):
@@ -68,12 +67,12 @@ def _collect(results, n_items, desc, sizes, done):
     """The results as a list, told to the progress bar and to `done` one by one."""
     unit = {"total": n_items} if sizes is None else {"total": sum(sizes), "unit": "B", "unit_scale": True}
     collected = []
-    with tqdm(desc=desc, disable=None, **unit) as bar:
+    with bar(desc=desc, **unit) as counted:
         for number, result in enumerate(results):
             if done is not None:
                 done(number, result)
             collected.append(result)
-            bar.update(1 if sizes is None else sizes[number])
+            counted.update(1 if sizes is None else sizes[number])
     return collected
 
 

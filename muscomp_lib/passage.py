@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from muscomp_lib import audio, inference, stft, streams, unet
+from muscomp_lib.progress import bar
 
 CHANNELS = 2  # of every separated instrument
 WORKERS = min(8, os.cpu_count() or 1)  # threads that turn masks into sound
@@ -35,7 +35,7 @@ class Passage:
         Called like tqdm for a bar that counts seconds of the song; whatever its `update` raises ends the passage.
     """
 
-    def __init__(self, config, network, song, planned, progress=tqdm):
+    def __init__(self, config, network, song, planned, progress=bar):
         self._config, self._network, self._song, self._progress = config, network, song, progress
         self._frame = {key: config[key] for key in ("frame_length", "frame_step")}
         self._alternating = song.channels > config["n_channels"]  # the network hears one channel after the other
@@ -90,7 +90,7 @@ class Passage:
         to_model = streams.Resampler(rate, self._config["sample_rate"], self._song.channels)
         waiting, n_samples = np.zeros((0, self._song.channels), np.float32), 0
         total = round(self._song.frames / rate)
-        with self._progress(total=total, unit=" s of sound", desc="separating", disable=None) as progress:
+        with self._progress(total=total, unit=" s of sound", desc="separating") as progress:
             for block in self._song.blocks(size):
                 n_samples += len(block)
                 waiting = np.concatenate([waiting, to_model.feed(block)])

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from muscomp_lib import (
     audio,
@@ -32,6 +31,7 @@ from muscomp_lib import (
 )
 from muscomp_lib.config import check_engine
 from muscomp_lib.passage import CHANNELS, Passage, ToSong
+from muscomp_lib.progress import bar
 
 BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
 
@@ -118,7 +118,7 @@ class Separator:
         n_frames = stft.n_frames(n_samples, self.config["frame_length"], self.config["frame_step"])
         return {name: np.concatenate(parts)[:n_frames] for name, parts in found.items()}
 
-    def separate_file(self, path, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=tqdm):
+    def separate_file(self, path, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=bar):
         """Separate an audio file of any length into `out_dir/<Instrument>.<suffix>`, at its own rate and length.
 
         Parameters

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from tqdm.auto import tqdm
 
 from muscomp_lib import catalogue, drive, examination, instruments, mount, slakh_rows
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.examination import HEADER
 from muscomp_lib.journal import Journal
 from muscomp_lib.minislakh import MARKER as RENDERED_HERE  # such a data set has none of Slakh's known faults
+from muscomp_lib.progress import bar
 
 SPLITS = ("train", "validation", "test", "omitted")
 TRACK_NAME = re.compile(r"Track[\w-]*")
@@ -92,7 +92,7 @@ def index(root, settings=None):
     source = slakh_rows.Source(root.slakh, settings.taxonomy, known_bad, Journal(root))
     with ThreadPoolExecutor(READERS) as pool:
         looking = pool.map(lambda place: slakh_rows.look(place, source), places)
-        looked = list(tqdm(looking, total=len(places), desc="tracks", disable=None))
+        looked = list(bar(looking, total=len(places), desc="tracks"))
     if settings.verify == "full":
         _decode(looked, source, settings.workers)
     rows = [slakh_rows.rows(track, source) for track in looked]

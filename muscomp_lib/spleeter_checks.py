@@ -11,11 +11,10 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from muscomp_lib import audio, dataset, prepared
 from muscomp_lib.config import SPLEETER_CHUNK
 from muscomp_lib.errors import AudioError, MissingError, SettingError
+from muscomp_lib.progress import bar
 
 VALIDATION_CHUNK = 12.0  # seconds: Spleeter's, not to be set
 DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
@@ -67,7 +66,7 @@ def check_table(table, config, root):
     lines = range(2, len(songs) + 2)
     with ThreadPoolExecutor(READERS) as pool:
         frames = pool.map(lambda line, song: _frames(f"{table}, line {line}", song, config), lines, songs)
-        frames = list(tqdm(frames, total=len(songs), desc=f"checking {Path(table).name}", unit="song", disable=None))
+        frames = list(bar(frames, total=len(songs), desc=f"checking {Path(table).name}", unit="song"))
     shortest = (config["T"] - 1) * config["frame_step"] + config["frame_length"]
     short = [line for line, n in zip(lines, frames, strict=True) if n < shortest]
     needed = math.ceil(shortest / config["sample_rate"] * 100) / 100

@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import soundfile
-from tqdm.auto import tqdm
 
 from muscomp_lib import audio, spleeter_bridge, spleeter_checks
 from muscomp_lib.drive import written_whole
 from muscomp_lib.errors import AudioError, DiskFullError, MissingError, SettingError
+from muscomp_lib.progress import bar
 from muscomp_lib.spleeter_environment import environment, running
 
 PROGRAMS = ("ffmpeg", "ffprobe")  # Spleeter decodes and encodes with them
@@ -125,7 +125,7 @@ def _run_separate(python, folder, instruments):
 
     with (
         running(python, "spleeter", arguments, "Spleeter could not separate the song", done) as lines,
-        tqdm(total=len(instruments), desc="starting Spleeter", unit="instrument", disable=None) as progress,
+        bar(total=len(instruments), desc="starting Spleeter", unit="instrument") as progress,
     ):
         for line in lines:
             progress.update("written succesfully" in line)  # Spleeter's spelling
@@ -209,7 +209,7 @@ def _rows(config, folder, root, python):
     begun = checkpoint_step(folder)
     with (
         running(python, "spleeter", arguments, what, lambda: checkpoint_step(folder) >= last) as lines,
-        tqdm(total=last, initial=begun, desc="starting Spleeter", unit="step", disable=None) as progress,
+        bar(total=last, initial=begun, desc="starting Spleeter", unit="step") as progress,
     ):
         yield from _read(lines, progress)
 

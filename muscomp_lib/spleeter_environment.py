@@ -17,10 +17,9 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from muscomp_lib.drive import remove, written_whole
 from muscomp_lib.errors import DiskFullError, MissingError, SettingError, SpleeterError
+from muscomp_lib.progress import bar
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements-spleeter.txt"
 VARIABLE = "MUSCOMP_SPLEETER_ENV"
@@ -167,7 +166,7 @@ def _install(python):
     what = f"The packages of {NAME} could not be installed (is there a network?); the next call starts over"
     with (
         running(python, "pip", arguments, what) as lines,
-        tqdm(total=len(pinned), desc="installing Spleeter", unit="package", disable=None) as progress,
+        bar(total=len(pinned), desc="installing Spleeter", unit="package") as progress,
     ):
         for line in lines:
             progress.update(line.startswith("Collecting "))

@@ -13,6 +13,7 @@ from tqdm import std as tqdm
 
 from muscomp_lib import audio, batches, mixer, songs, transcription, upload
 from muscomp_lib.errors import MusCompError
+from muscomp_lib.progress import HEADLESS
 
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
 FIRST_LENGTH = 30.0  # seconds
@@ -72,7 +73,7 @@ class Stage:
     def _ipython_display_(self):
         from IPython.display import display
 
-        if os.environ.get(mixer.PLAIN):
+        if os.environ.get(HEADLESS):
             print("The stage needs somebody who looks; the cells below do the same, step by step.")
         else:
             display(self.widget)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from muscomp_lib import audio, catalogue, drive, instruments, prepared, spleeter_checks
 from muscomp_lib import config as configs
 from muscomp_lib.errors import AudioError, MissingError, SettingError
 from muscomp_lib.instruments import RESIDUALS
+from muscomp_lib.progress import bar
 
 PARTITIONS = ("train", "validation", "test")
 LEARNED = ("train", "validation")  # partitions that are cut into training examples
@@ -256,7 +256,7 @@ def _checked(library, partition, songs, settings, held_out):
             return track, None, str(error).rstrip(".")
 
     with ThreadPoolExecutor(READERS) as pool:
-        return list(tqdm(pool.map(look, songs), total=len(songs), desc=partition, disable=None))
+        return list(bar(pool.map(look, songs), total=len(songs), desc=partition))
 
 
 def _evenly(items, count):

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from muscomp_lib import audio, beats, constant_q, instruments
 from muscomp_lib.drive import written_whole
 from muscomp_lib.errors import AudioError, SettingError
+from muscomp_lib.progress import bar
 from muscomp_lib.transcriber import Transcriber, heard
 
 SILENCE_DB = -70.0  # dBFS: no stem is music below this, however soft the song
@@ -59,7 +59,7 @@ class Settings:
             raise SettingError(f"quantise is {self.quantise!r}; choose one of {', '.join(GRIDS)}, or None.")
 
 
-def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=tqdm):
+def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=bar):
     """Write down what the instruments play.
 
     Parameters
@@ -92,7 +92,7 @@ def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=tqd
     playing = _with_music(voices, settings.floor_db, taxonomy)
     transcriber = transcriber or Transcriber()
     notes = {}
-    for name in progress(playing, desc="transcribing", unit="instrument", disable=None):
+    for name in progress(playing, desc="transcribing", unit="instrument"):
         notes[name] = transcriber.notes(voices[name], taxonomy[name])
         log.info("%s: %d notes", name, len(notes[name]))
     grid = beats.grid(_sum(voices.values()), notes)

@@ -8,7 +8,8 @@ import soundfile
 import traitlets
 
 from muscomp_lib.errors import AudioError, SettingError
-from muscomp_lib.mixer import LEAD, PIECE, PLAIN, Mixer
+from muscomp_lib.mixer import LEAD, PIECE, Mixer
+from muscomp_lib.progress import HEADLESS
 
 RATE = 22050  # Hz
 
@@ -172,7 +173,7 @@ def test_without_anywidget_there_are_plain_players_of_the_same_sound(stems, monk
 
 
 def test_where_nobody_looks_there_are_plain_players_and_no_desk(stems, monkeypatch, capsys):
-    monkeypatch.setenv(PLAIN, "1")
+    monkeypatch.setenv(HEADLESS, "1")
     mixer = Mixer(stems, RATE)
     mixer._ipython_display_()
     assert capsys.readouterr().out.count("Audio") == 4
@@ -180,7 +181,7 @@ def test_where_nobody_looks_there_are_plain_players_and_no_desk(stems, monkeypat
 
 
 def test_in_a_notebook_the_desk_is_shown_and_filled(stems, monkeypatch, capsys):
-    monkeypatch.delenv(PLAIN, raising=False)
+    monkeypatch.delenv(HEADLESS, raising=False)
     mixer = Mixer(stems, RATE)
     mixer._ipython_display_()
     assert "Desk" in capsys.readouterr().out

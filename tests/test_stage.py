@@ -7,6 +7,7 @@ import pretty_midi
 import pytest
 
 from muscomp_lib import audio, batches, drive, separation, songs, stage, transcription
+from muscomp_lib.progress import HEADLESS
 from muscomp_lib.transcriber import Transcriber
 
 
@@ -136,6 +137,6 @@ def test_its_midi_is_that_of_the_mixer(on_stage, root):
 
 
 def test_where_nobody_looks_it_only_says_so(on_stage, monkeypatch, capsys):
-    monkeypatch.setenv("MUSCOMP_PLAIN_PLAYERS", "1")
+    monkeypatch.setenv(HEADLESS, "1")
     on_stage._ipython_display_()
     assert "the cells below do the same" in capsys.readouterr().out
