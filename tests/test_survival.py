@@ -1,0 +1,133 @@
+"""Campaigns on a real Slurm that are struck by what strikes them on a large site, one blow after the other."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_campaign
+import yaml
+from test_notebooks_run import TINY
+from test_slurm import cluster, env, run, site, slurm, tiny, until  # noqa: F401 - fixtures
+from tiny_campaign import PROJECT, submit
+
+from muscomp_lib import drive, learning
+
+PARAMETERS = {name: yaml.safe_load(str(value)) for name, value in TINY.items()}
+PARAMETERS |= {"notes_model": None, "train_max_steps": 200, "save_checkpoints_steps": 20, "05": {"seconds": 4}}
+
+
+@pytest.mark.slow
+def test_a_preempted_job_is_started_again_and_the_chain_goes_on(tiny, run):  # noqa: F811
+    campaign = tiny()
+    hold = campaign.hold("index")
+    campaign()
+    campaign.at_work("index")
+    node = run("squeue", "--noheader", "--me", f"--jobs={campaign.job('index')}", "--format=%N").strip()
+    urgent = ["--parsable", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
+    number = run("sbatch", *urgent, "--wrap=sleep 3").strip()
+    until(lambda: "COMPLETED" in run("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T"))
+    hold.unlink()
+    assert "Complete" in campaign.ended()
+    assert campaign.times("index").count("start") == 2 and campaign.times("index")[-1] == "end"
+    assert campaign.times("join") == ["start", "end"]
+
+
+@contextlib.contextmanager
+def small_disk(folder, megabytes):
+    """A disk of its own, mounted at `folder`; gives a function that makes it larger."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    made = subprocess.run([*mount, f"size={megabytes}m", "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"this machine mounts no disk: {made.stderr.decode().strip()}")
+    try:
+        yield lambda size: subprocess.run([*mount, f"remount,size={size}m", folder], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+class Real:
+    """A campaign of the project's own notebooks, with little to do."""
+
+    def __init__(self, folder, env, run):  # noqa: F811
+        self.folder, self.root, self.env, self.run = folder / "root" / "runs" / "tiny", folder / "root", env, run
+        self.model = self.root / "models" / "shared_unet"
+        stages = {"shards": {"jobs": 3, "cores": 2}, "join": {"cores": 2}}
+        given = {"notebooks": None, "parameters": PARAMETERS, "stages": stages}
+        self.file = tiny_campaign.write(folder, site=site(folder), **given)
+
+    def __call__(self, *words):
+        submit(self.file, *words, env=self.env)
+
+    def ended(self, status=1):
+        """Wait until no job is left; what `status` then says."""
+        until(lambda: not self.run("squeue", "--noheader", "--me"))
+        return submit(self.file, "status", status=status, env=self.env)
+
+    def job(self, stage):
+        """The number of the latest job of a stage."""
+        return [noted for noted in json.loads((self.folder / "jobs.json").read_text()) if noted["stage"] == stage][-1][
+            "job"
+        ]
+
+    def starts(self, stage):
+        """How often a job has begun."""
+        file = self.folder / stage / "times.log"
+        return file.read_text().count("start") if file.exists() else 0
+
+    def step(self):
+        """Of the last row of the history."""
+        return learning.read_history(self.model)[-1][0] if (self.model / "history.csv").exists() else 0
+
+    def log(self, stage):
+        """All that a stage has said."""
+        return (self.folder / "logs" / f"{stage}.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_path, env, run, slurm):  # noqa: F811
+    with small_disk(tmp_path / "root", 8) as enlarge:
+        campaign = Real(tmp_path, env, run)
+        campaign()
+        assert "DiskFullError: No room left to write" in campaign.ended()
+        enlarge(300)
+        campaign("resume")
+        until(lambda: campaign.starts("shards/1") and campaign.starts("shards/2"))
+        for shard in (1, 2):
+            run("scancel", "--batch", "--signal=KILL", f"{campaign.job('shards')}_{shard}")
+        assert "Missing: shards 1, 2; join; tables; train; songs 1." in campaign.ended()
+        campaign("resume")
+        until(lambda: campaign.step() >= 20)
+        run("scancel", "--batch", "--signal=USR1", campaign.job("train"))  # as Slurm does before the time is up
+        until(lambda: campaign.starts("train") == 2)
+        reached = np.load(campaign.model / learning.CHECKPOINT)["step"]
+        assert f"Stopped, and saved after step {reached} of 200." in campaign.log("train")
+        until(lambda: campaign.step() > reached + 20)
+        cluster.kill_node(slurm, "gpu1")
+        (campaign.model / learning.CHECKPOINT).write_bytes(b"PK\x03\x04 and then the disk was gone")
+        cluster.start_node(slurm, "gpu1")
+        told = campaign.ended(status=0)
+        assert "6 of 6 stages done" in told and "Complete" in told
+        assert "Training goes on from the checkpoint before." in campaign.log("train")
+        assert campaign.starts("train") == 3 and campaign.starts("tables") == campaign.starts("shards/3") == 1
+        assert "data:image/png" in (campaign.folder / "report.html").read_text()
+        undisturbed(tmp_path / "peace", campaign.folder / "parameters.yaml")
+        assert made_in(campaign.root) == made_in(tmp_path / "peace")
+
+
+def undisturbed(root, parameters):
+    """The same notebooks one after the other, without a scheduler."""
+    command = [sys.executable, PROJECT / "batch" / "run.py", "all", "-f", parameters, "-p", "root", root]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
+
+
+def made_in(root):
+    """What a campaign has made: {path: content}."""
+    root = drive.Root(root)
+    files = [*root.tables.glob("*.csv"), *root.models.glob("*/weights.npz"), *root.models.glob("*/history.csv")]
+    files += [*root.prepared.rglob("*.flac"), *root.separated.rglob("*.flac"), *root.separated.rglob("*.mid")]
+    return {path.relative_to(root.path): path.read_bytes() for path in files}
