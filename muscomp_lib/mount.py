@@ -18,6 +18,11 @@ import threading
 import time
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from muscomp_lib.drive import COLAB_MOUNT, written_whole
 from muscomp_lib.errors import MountLostError
 
@@ -241,10 +246,34 @@ def _copy_in(cache, path):
         if copy.exists():
             return copy
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(cache).free - status.st_size < KEPT_FREE:
-            return None
-        with written_whole(copy) as part, SteadyFile(path) as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, PIECE)
-            if target.tell() != status.st_size:
-                raise OSError(errno.ESTALE, "the file was changed while it was copied", str(path))
+        with _alone(copy.parent):
+            return copy if copy.exists() else _copied(path, copy, status.st_size)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Let other processes of this machine wait that would copy into the same folder, so that none copies a file again.
+
+    A process that is killed holds nobody up. Where folders cannot be locked, a file may be copied twice at once, which
+    only costs time: copies appear whole.
+    """
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if fcntl:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _copied(path, copy, size):
+    """`copy`, made from `path`; None when there is no room for it."""
+    if shutil.disk_usage(copy.parent).free - size < KEPT_FREE:
+        return None
+    with written_whole(copy) as part, SteadyFile(path) as source, part.open("wb") as target:
+        shutil.copyfileobj(source, target, PIECE)
+        if target.tell() != size:
+            raise OSError(errno.ESTALE, "the file was changed while it was copied", str(path))
     return copy

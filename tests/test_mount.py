@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 from shutil import which
 
@@ -315,6 +316,50 @@ def test_threads_and_processes_may_copy_the_same_file_at_once(tmp_path, cache):
     copies |= {Path(process.communicate()[0].strip()) for process in processes}
     assert files(cache) == list(copies)
     assert copies.pop().read_bytes() == path.read_bytes()
+
+
+def test_processes_that_read_the_same_files_copy_each_of_them_once(tmp_path, cache):
+    (tmp_path / "far").mkdir()
+    for number in range(30):
+        (tmp_path / "far" / str(number)).write_bytes(os.urandom(1_000_000))
+    code = (
+        "import pathlib, shutil, sys; from muscomp_lib import mount\n"
+        "mount.KEPT_FREE, copied, copy = 0, [], shutil.copyfileobj\n"
+        "shutil.copyfileobj = lambda *given: (copied.append(1), copy(*given))\n"
+        "far = sorted(pathlib.Path(sys.argv[1]).iterdir())\n"
+        "print('ready', flush=True); input()\n"
+        "assert all(mount.near(path).read_bytes() == path.read_bytes() for path in far)\n"
+        "print(len(copied))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "far")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=Path(mount.__file__).parents[1], **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert sum(int(process.communicate()[0]) for process in processes) == 30
+    assert len(files(cache)) == 30
+
+
+def test_a_process_killed_while_it_copies_holds_nobody_up(tmp_path, cache):
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"sound")
+    code = (
+        "import shutil, sys, time; from muscomp_lib import mount\n"
+        "mount.KEPT_FREE, shutil.copyfileobj = 0, lambda *_: (print('copies', flush=True), time.sleep(1000))\n"
+        "mount.near(sys.argv[1])"
+    )
+    folder = Path(mount.__file__).parents[1]
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "copies\n"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(mount.near, path)
+        with pytest.raises(NotYet):
+            waiting.result(0.2)
+        process.kill()
+        process.communicate()
+        assert waiting.result(60).read_bytes() == b"sound"
 
 
 def test_a_file_that_fails_in_passing_is_copied_all_the_same(tmp_path, cache, monkeypatch):
