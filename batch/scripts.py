@@ -7,14 +7,22 @@ from pathlib import Path
 
 from campaign import CHAIN, PARAMETERS, SONGS
 
+from muscomp_lib import mount
+
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS_TO_SAVE = 120  # before the wall-time limit Slurm sends USR1; it may come ten seconds early
+CACHE_FOLDER = "muscomp_cache"  # in the site's folder for caches
 REPORT = "report"
 REPORT_HOURS = 0.25
 
 JOB = """
 note() {{ echo "$1 $(date +%s) ${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID:-none}}}}" >> "$out/times.log"; }}
-leave() {{ note end; exit "$1"; }}
+leave() {{ note end; count; exit "$1"; }}
+count() {{  # for the log: what this job has staged
+  if [ -d "${{{cache}:-}}" ]; then
+    echo "Copied to ${cache}: $(find "${cache}" -type f | wc -l) files, $(du -sh "${cache}" | cut -f 1)."
+  fi
+}}
 stop() {{ kill -TERM "$run" 2> /dev/null; wait "$run"; }}  # what the notebook has made so far is kept
 again() {{  # the time is nearly up: the same job waits in the queue again, and goes on with what is there
   stop
@@ -24,6 +32,7 @@ again() {{  # the time is nearly up: the same job waits in the queue again, and 
   fi
   echo "The time is nearly up. This job goes back to the queue, to go on."
   note end
+  count
   scontrol requeue "$SLURM_JOB_ID"
   exit 1
 }}
@@ -76,6 +85,7 @@ def job(campaign, stage):
     lines += _environment(campaign, stage.request)
     options = "".join(f" \\\n  {option}" for option in _options(campaign, stage))
     return "\n".join(lines) + JOB.format(
+        cache=mount.CACHE,
         requeues=stage.request.requeues,
         launcher=_launcher(campaign),
         notebook=shlex.quote(str(stage.notebook)),
@@ -139,6 +149,8 @@ def _environment(campaign, request):
     lines = [f"module load {' '.join(map(shlex.quote, modules))}"] if modules else []
     if data.get("temporary"):
         lines += [f'if [ -d "{data["temporary"]}" ]; then export TMPDIR="{data["temporary"]}"; fi']
+    if data.get("cache"):
+        lines += [f'if [ -d "{data["cache"]}" ]; then export {mount.CACHE}="{data["cache"]}/{CACHE_FOLDER}"; fi']
     return lines
 
 

@@ -14,9 +14,10 @@ from muscomp_lib.errors import MissingError, SettingError
 FOLDER = Path(__file__).parent / "sites"
 SCHEDULERS = ("slurm", "none")
 KEYS = {
-    "scheduler", "root", "temporary", "modules", "gpu_modules", "launcher", "array_size", "unit", "partitions",
-    "gpu_types", "stages",
+    "scheduler", "root", "temporary", "cache", "transfer", "inodes_per_gb", "modules", "gpu_modules", "launcher",
+    "array_size", "unit", "partitions", "gpu_types", "stages",
 }  # fmt: skip
+TRANSFER = {"host", "globus"}
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,9 @@ def read(name, folder=FOLDER):
     for key in data:
         if key not in KEYS:
             raise SettingError(f"{file}: there is no {key!r}. {meant(key, KEYS)}")
+    for key in mapping(data.get("transfer"), f"{file}, transfer"):
+        if key not in TRANSFER:
+            raise SettingError(f"{file}, transfer: there is no {key!r}. {meant(key, TRANSFER)}")
     if data["scheduler"] == "slurm" and not data.get("partitions"):
         raise SettingError(f"{file} names no partitions.")
     return Site(file.stem, data)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -136,9 +137,9 @@ def test_stages_follow_one_another_and_the_report_comes_last(tiny, tmp_path):
     assert "6 of 6 stages done" in told and "2/2" in told
     heard = [json.loads((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
     assert [Path(each["05_songs"]["metrics"]["given"]["song"]).name for each in heard] == ["a.wav", "b.wav"]
-    assert heard[0]["05_songs"]["metrics"]["temporary"].startswith(
-        str(Path(campaign.env["SLURM_CONF"]).parent / "local")
-    )
+    for name in ("TMPDIR", "MUSCOMP_CACHE"):
+        disk = str(Path(campaign.env["SLURM_CONF"]).parent / "local")
+        assert heard[0]["05_songs"]["metrics"]["given"][name].startswith(disk)
     used = float(told.split("in all")[1].split()[2])
     assert used > 0  # service units
 
@@ -230,6 +231,8 @@ def test_a_campaign_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_t
     log = (root.runs / "tiny" / "logs" / "train.log").read_text()
     assert "goes back to the queue" in log and "was stopped" in log and "04_train: ok" in log
     assert (root.runs / "tiny" / "train" / "times.log").read_text().count("start") == 2
+    staged = [int(number) for number in re.findall(r"^Copied to .*/local/.*: (\d+) files, ", log, flags=re.MULTILINE)]
+    assert len(staged) == 2 and min(staged) > 0  # each run staged what it read on its node's own disk
     assert "data:image/png" in (root.runs / "tiny" / "report.html").read_text()
     config = json.loads((root.configs / "shared_unet.json").read_text())
     (root.configs / "calm.json").write_text(json.dumps(config | {"model_dir": str(root.models / "calm")}))

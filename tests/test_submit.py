@@ -124,6 +124,19 @@ def test_every_script_is_bash_and_keeps_the_order_of_the_chain(prepared, tmp_pat
         assert not any(line.startswith("#SBATCH") for line in head[first:])  # sbatch stops reading there
 
 
+def test_a_job_stages_what_it_reads_where_the_site_has_a_disk_for_it(tmp_path):
+    require(shutil.which("bash"), "job scripts need bash")
+    (tmp_path / "far.yaml").write_text(yaml.safe_dump({"scheduler": "none", "cache": "$LOCAL"}))
+    campaign = campaigns.read(tiny_campaign.write(tmp_path, site="far.yaml"))
+    text = scripts.job(campaign, campaign.stages[0])
+    text = text.replace("trap again", 'mkdir "$MUSCOMP_CACHE"; touch "$MUSCOMP_CACHE/copy"; leave 0\ntrap again')
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root/runs/tiny/index").mkdir(parents=True)
+    given = {"env": {**os.environ, "LOCAL": str(tmp_path / "disk")}, "capture_output": True, "text": True}
+    told = subprocess.run(["bash", "-c", text], **given, check=True).stdout
+    assert f"Copied to {tmp_path}/disk/muscomp_cache: 1 files" in told
+
+
 def test_each_notebook_takes_up_what_the_one_before_it_made(prepared):
     campaign, _ = prepared(parameters={"03": {"name": "mine"}})
     assert campaign.parameters["04"]["config"] == campaign.parameters["05"]["model"] == "mine"

@@ -27,7 +27,8 @@ me = NAME + (f"-{{shard.partition('/')[0]}}" if globals().get("shard") else "")
 while (Path(root) / f"hold-{{me}}").exists():
     time.sleep(0.05)
 given = {{name: globals().get(name) for name in ("shard", "workers", "verify", "config", "model", "song")}}
-report.finish([], {{"given": given, "temporary": os.environ.get("TMPDIR")}})
+given |= {{name: os.environ.get(name) for name in ("TMPDIR", "MUSCOMP_CACHE")}}
+report.finish([], {{"given": given}})
 """
 
 
