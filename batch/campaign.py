@@ -30,7 +30,7 @@ CHAIN = {  # stages in order: the notebook of each, and what it does
     "train": ("04", "trains a network"),
     "songs": ("05", "separates songs and writes them down"),
 }
-KEYS = {"name", "site", "root", "account", "budget", "notebooks", "songs", "parameters", "stages"}
+KEYS = {"name", "site", "root", "account", "budget", "notebooks", "songs", "parameters", "stages", "files"}
 SET_HERE = {  # parameters that a campaign sets itself, and what says so
     "root": "root",
     "song": "songs",
@@ -92,6 +92,8 @@ class Campaign:
     songs : list of Path
         Empty: the song that notebook 05 chooses itself.
     stages : list of Stage
+    files : dict
+        The section that `transfer.py` reads.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Campaign:
     defaults: dict
     songs: list
     stages: list = field(default_factory=list)
+    files: dict = field(default_factory=dict)
 
     @property
     def folder(self):
@@ -143,12 +146,14 @@ class Campaign:
         return min(number, limit) if limit else number
 
 
-def read(file):
+def read(file, songs_are_here=True):
     """Read a campaign's file.
 
     Parameters
     ----------
     file : str or Path
+    songs_are_here : bool
+        False: its songs are passed over, because they may still have to be brought in.
 
     Returns
     -------
@@ -171,21 +176,28 @@ def read(file):
     if budget is not None and not (type(budget) in (int, float) and budget >= 0):
         raise SettingError(f"{file}: budget is {budget!r}; give a number.")
     site_name = str(given.get("site") or "local")
-    site = sites.read(_path(site_name, file) if site_name.endswith((".yaml", ".yml")) else site_name)
+    site = sites.read(path_of(site_name, file) if site_name.endswith((".yaml", ".yml")) else site_name)
     own = os.environ.get("MUSCOMP_ROOT") or "muscomp_root"
-    root = drive.Root(_path(given.get("root") or site.data.get("root") or own, file))
-    notebooks = _notebooks(_path(given.get("notebooks") or NOTEBOOKS, file))
+    root = drive.Root(path_of(given.get("root") or site.data.get("root") or own, file))
+    notebooks = _notebooks(path_of(given.get("notebooks") or NOTEBOOKS, file))
     parameters = _parameters(notebooks, given.get("parameters"), file)
     campaign = Campaign(
         name, file, site, root, given.get("account"), budget, parameters,
         {number: _defaults(step.notebook) for number, step in notebooks.items()},
-        _songs(given.get("songs"), file, root),
+        _songs(given.get("songs") if songs_are_here else None, file, root),
+        files=mapping(given.get("files"), f"{file}, files"),
     )  # fmt: skip
     return _with_stages(campaign, notebooks, mapping(given.get("stages"), f"{file}, stages"))
 
 
-def _path(text, file):
-    """A path of a campaign's file: relative to the file, variables such as $PROJECT filled in."""
+def path_of(text, file):
+    """A path of a campaign's file: relative to the file, variables such as $PROJECT filled in.
+
+    Raises
+    ------
+    SettingError
+        It names a variable that is not set.
+    """
     path = Path(os.path.expandvars(str(text))).expanduser()
     if "$" in str(path):
         raise SettingError(f"{file}: {text} names a variable that is not set here. Set it, or write the path out.")
@@ -231,7 +243,7 @@ def _parameters(notebooks, given, file):
 def _songs(given, file, root):
     """The songs to separate, from files and folders."""
     given = [given] if isinstance(given, str) else given or []
-    return [song.resolve() for each in given for song in songs.choose(_path(each, file), root)]
+    return [song.resolve() for each in given for song in songs.choose(path_of(each, file), root)]
 
 
 def _with_stages(campaign, notebooks, given):

@@ -125,10 +125,23 @@ def _row(campaign, estimate, foretold, submitted, known, accounts):
         row.seconds += sum(accounts[key][1] for key in keys if key in accounts) if accounts else sum(spans)
         row.memory = max(filter(None, (row.memory, memory)), default=None)
         _sort_in(row, task, job, metrics, accounts and keys and accounts.get(keys[-1]), campaign)
+    if row.is_done and stage.name == "index":
+        row.notes += _lost(campaign.metrics(stage, 1).get("metrics") or {})
     if row.running:
         share, row.progress = _progress(campaign, row)
         row.left = estimate.seconds * (1 - share)
     return row
+
+
+def _lost(metrics):
+    """A line on tracks and stems that are not there whole, as when a transfer was broken off."""
+    lost = {}
+    for what in ("tracks", "stems"):
+        found = metrics.get(f"{what}_by_status", {})
+        lost |= {f"{what} {status}": found[status] for status in ("missing", "unreadable") if found.get(status)}
+    if lost:
+        counts = ", ".join(f"{number} {what}" for what, number in lost.items())
+        yield f"index found {counts}; its notebook says which. Is the data set here whole?"
 
 
 def _sort_in(row, task, job, metrics, account, campaign):

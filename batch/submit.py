@@ -4,6 +4,7 @@
     python batch/submit.py campaign.yaml
     python batch/submit.py campaign.yaml status
     python batch/submit.py campaign.yaml resume
+    python batch/submit.py campaign.yaml files
 
 README.md beside this file is the manual.
 """
@@ -18,14 +19,16 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 
 import campaign as campaigns  # noqa: E402
+import copying  # noqa: E402
 import credits as costs  # noqa: E402
 import overview  # noqa: E402
 import scripts  # noqa: E402
 import slurm  # noqa: E402
+import transfer  # noqa: E402
 
 from muscomp_lib.errors import MusCompError, SettingError  # noqa: E402
 
-COMMANDS = ("submit", "status", "cancel", "resume", "report")
+COMMANDS = ("submit", "status", "cancel", "resume", "report", "files")
 DONE, INCOMPLETE, REFUSED = 0, 1, 2  # exit statuses
 
 
@@ -33,6 +36,8 @@ def main(argv=None):
     """Run the command; the exit status."""
     args = arguments(argv)
     try:
+        if args.command == "files":
+            return files(args.campaign, args.way, args.only)
         campaign, estimates = prepared(args.campaign)
         command = {"status": status, "cancel": cancel, "report": report}.get(args.command)
         if command:
@@ -50,9 +55,12 @@ def arguments(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="batch/submit.py", description="Submit Mus-Comp's notebooks as a campaign.")
     parser.add_argument("campaign", help="the campaign's YAML file")
-    told = "submit and resume: submit what is not done; status: how it stands; cancel: end its jobs; report: write it"
+    told = "submit and resume: submit what is not done; status: how it stands; cancel: end its jobs; report: write it; "
+    told += "files: print the commands that bring files in and results home"
     parser.add_argument("command", nargs="?", choices=COMMANDS, default="submit", help=told)
     parser.add_argument("--dry-run", action="store_true", help="print the scripts and the estimate, and do nothing")
+    parser.add_argument("--way", choices=copying.WAYS, help="files: by this, whatever the campaign says")
+    parser.add_argument("--only", choices=transfer.PARTS, help="files: only the commands that bring in, or home")
     return parser.parse_args(argv)
 
 
@@ -87,12 +95,20 @@ def submit(campaign, estimates):
         raise SettingError(
             f"{campaign.name} is under way: see its status. To submit it anew, wait for its end, or cancel it first."
         )
+    if campaign.missing(campaign.stages[0]):  # after that, the tracks may be deleted
+        transfer.check_whole(campaign)
     print("\n".join(costs.table(campaign, estimates)))
     _weigh(campaign, estimates, found)
     campaigns.write(campaign, scripts.all_of(campaign))
     if not any(campaign.missing(stage) for stage in campaign.stages):
         return report(campaign, estimates)
     return (_submit_chain if campaign.site.has_scheduler else _run_here)(campaign, estimates)
+
+
+def files(file, way, part):
+    """Print the commands that move files, as a script; nothing is moved."""
+    print("\n".join(transfer.script(campaigns.read(file, songs_are_here=False), way, part)))
+    return DONE
 
 
 def _weigh(campaign, estimates, found):
