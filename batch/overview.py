@@ -1,17 +1,15 @@
-"""How a campaign stands: state, time, memory and cost of stages, what is missing, the report. Used by `submit.py`."""
+"""How a campaign stands: state, time, memory and cost of stages, what is missing. Used by `submit.py`."""
 
 import contextlib
 import csv
-import html
 import json
 import shlex
 import time
 from dataclasses import dataclass, field
 
 import credits as costs
-import nbformat
 import slurm
-from campaign import CHAIN, ESTIMATE, JOBS
+from campaign import ESTIMATE, JOBS
 
 from muscomp_lib import drive
 from muscomp_lib.errors import MusCompError
@@ -19,11 +17,6 @@ from muscomp_lib.errors import MusCompError
 TIMES = "times.log"  # a job's own note of when it began and ended
 HISTORY = "history.csv"  # of a model in training
 REPORT = "report.html"
-PICTURES = ("03", "04", "05")  # notebooks whose pictures the report shows
-STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc}img{max-width:100%}"
-)
 
 
 @dataclass
@@ -265,54 +258,6 @@ def verdict(campaign, found):
 def _missing(row):
     tasks = [task for task in row.stage.tasks if task not in row.done]
     return f"{row.stage.name} {', '.join(map(str, tasks))}" if row.stage.is_array else row.stage.name
-
-
-def write_report(campaign, found):
-    """Write `report.html`: the table of stages, failures, links to the executed notebooks, and their pictures."""
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in [*columns(campaign), "executed notebooks"])
-    lines = [*((cells(campaign, row), _links(campaign, row.stage)) for row in found), (total(campaign, found), "")]
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in words)}<td>{links}</td></tr>"
-        for words, links in lines
-    )
-    said = "".join(f"<p>{html.escape(line)}</p>" for line in verdict(campaign, found))
-    pictures = "".join(_pictures(campaign, row.stage) for row in found)
-    title = html.escape(f"{campaign.name} on {campaign.site.name}")
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<h1>{title}</h1><p>{time.strftime('%Y-%m-%d %H:%M')}</p><table><tr>{heads}</tr>{body}</table>{said}{pictures}"
-    )
-    with drive.written_whole(campaign.folder / REPORT) as part:
-        part.write_text(page + "</html>\n", encoding="utf-8")
-
-
-def _executed(campaign, stage):
-    """(job, executed notebook) of a stage, as far as they are there."""
-    for task in stage.tasks:
-        file = campaign.out(stage, task) / stage.notebook.name
-        if file.is_file():
-            yield task, file
-
-
-def _links(campaign, stage):
-    return " ".join(
-        f'<a href="{html.escape(file.relative_to(campaign.folder).as_posix())}">{task}</a>'
-        for task, file in _executed(campaign, stage)
-    )
-
-
-def _pictures(campaign, stage):
-    """The pictures of a stage's first executed notebook."""
-    file = next((file for _, file in _executed(campaign, stage)), None)
-    if stage.number not in PICTURES or file is None:
-        return ""
-    with contextlib.suppress(OSError, ValueError, nbformat.ValidationError):
-        cells = nbformat.read(file, as_version=4).cells
-        outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-        found = [data["image/png"].replace("\n", "") for data in outputs if "image/png" in data]
-        shown = "".join(f'<p><img alt="" src="data:image/png;base64,{picture}"></p>' for picture in found)
-        return f"<h2>{html.escape(f'{stage.name}: {CHAIN[stage.name][1]}')}</h2>{shown}" if found else ""
-    return ""
 
 
 def finished(campaign, found):

@@ -22,6 +22,7 @@ import campaign as campaigns  # noqa: E402
 import copying  # noqa: E402
 import credits as costs  # noqa: E402
 import overview  # noqa: E402
+import pages  # noqa: E402
 import scripts  # noqa: E402
 import slurm  # noqa: E402
 import transfer  # noqa: E402
@@ -163,7 +164,7 @@ def status(campaign, estimates):
 
 def report(campaign, estimates):
     """Write the report, and print how the campaign stands; the exit status says whether it is complete."""
-    overview.write_report(campaign, overview.rows(campaign, estimates))
+    pages.write(campaign, overview.rows(campaign, estimates))
     return status(campaign, estimates)
 
 

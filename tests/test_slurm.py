@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -16,10 +15,7 @@ import soundfile
 import tiny_campaign
 import yaml
 from needs import require
-from test_notebooks_run import TINY
 from tiny_campaign import PROJECT, submit
-
-from muscomp_lib import drive, learning, training
 
 sys.path.insert(0, str(Path(__file__).parent / "slurm"))
 
@@ -207,35 +203,3 @@ def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
     run("scancel", "--batch", "--signal=USR1", campaign.job("index"))
     assert "Missing: index" in campaign.ended()
     assert "The time is up, after 0 returns" in (campaign.folder / "logs" / "index.log").read_text()
-
-
-@pytest.mark.slow
-def test_a_campaign_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_training(tmp_path, env, run):
-    parameters = {name: yaml.safe_load(str(value)) for name, value in TINY.items()}
-    parameters |= {"notes_model": None, "train_max_steps": 60, "05": {"seconds": 4}}
-    given = {
-        "notebooks": None,
-        "parameters": parameters,
-        "stages": {"shards": {"jobs": 2, "cores": 2}, "join": {"cores": 2}},
-    }
-    file = tiny_campaign.write(tmp_path, site=site(tmp_path), **given)
-    submit(file, env=env)
-    root = drive.open_root(tmp_path / "root")
-    jobs = {entry["stage"]: entry["job"] for entry in json.loads((root.runs / "tiny" / "jobs.json").read_text())}
-    model = root.models / "shared_unet"
-    until(lambda: (model / "history.csv").exists() and learning.read_history(model)[-1][0] >= 5)
-    assert "running, step " in submit(file, "status", status=1, env=env)
-    run("scancel", "--batch", "--signal=USR1", jobs["train"])  # as Slurm does before the time is up
-    until(lambda: not run("squeue", "--noheader", "--me"))
-    assert "6 of 6 stages done" in submit(file, "status", env=env)
-    log = (root.runs / "tiny" / "logs" / "train.log").read_text()
-    assert "goes back to the queue" in log and "was stopped" in log and "04_train: ok" in log
-    assert (root.runs / "tiny" / "train" / "times.log").read_text().count("start") == 2
-    staged = [int(number) for number in re.findall(r"^Copied to .*/local/.*: (\d+) files, ", log, flags=re.MULTILINE)]
-    assert len(staged) == 2 and min(staged) > 0  # each run staged what it read on its node's own disk
-    assert "data:image/png" in (root.runs / "tiny" / "report.html").read_text()
-    config = json.loads((root.configs / "shared_unet.json").read_text())
-    (root.configs / "calm.json").write_text(json.dumps(config | {"model_dir": str(root.models / "calm")}))
-    training.train("calm", root)
-    for name in ("history.csv", "weights.npz"):
-        assert (root.models / "calm" / name).read_bytes() == (model / name).read_bytes(), name

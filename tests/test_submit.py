@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import tiny_campaign
@@ -292,6 +291,7 @@ def test_without_a_scheduler_stages_run_here_and_a_failed_one_is_gone_on_with(tm
     starts = (tmp_path / "root/runs/tiny/shards/1/times.log").read_text().count("start")
     assert starts == 1  # what is done is not done again
     page = (tmp_path / "root/runs/tiny/report.html").read_text()
-    links = [f'href="{name}"' for name in ("train/04_train.ipynb", "shards/2/02_fill.ipynb")]
+    links = [f'href="{name}"' for name in ("train/04_train.html", "shards/2/02_fill.html")]
     assert all(link in page for link in links) and "Complete" in page
-    assert Path(tmp_path / "root/runs/tiny/train/04_train.ipynb").is_file()
+    executed = (tmp_path / "root/runs/tiny/train/04_train.html").read_text()
+    assert executed.startswith("<!DOCTYPE html>") and "<pre>Written:</pre>" in executed

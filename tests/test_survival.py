@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -70,9 +71,8 @@ class Real:
 
     def job(self, stage):
         """The number of the latest job of a stage."""
-        return [noted for noted in json.loads((self.folder / "jobs.json").read_text()) if noted["stage"] == stage][-1][
-            "job"
-        ]
+        noted = json.loads((self.folder / "jobs.json").read_text())
+        return [each["job"] for each in noted if each["stage"] == stage][-1]
 
     def starts(self, stage):
         """How often a job has begun."""
@@ -102,6 +102,7 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         assert "Missing: shards 1, 2; join; tables; train; songs 1." in campaign.ended()
         campaign("resume")
         until(lambda: campaign.step() >= 20)
+        assert "running, step " in submit(campaign.file, "status", status=1, env=env)
         run("scancel", "--batch", "--signal=USR1", campaign.job("train"))  # as Slurm does before the time is up
         until(lambda: campaign.starts("train") == 2)
         reached = np.load(campaign.model / learning.CHECKPOINT)["step"]
@@ -113,6 +114,8 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         told = campaign.ended(status=0)
         assert "6 of 6 stages done" in told and "Complete" in told
         assert "Training goes on from the checkpoint before." in campaign.log("train")
+        staged = re.findall(r"^Copied to .*/local/.*: (\d+) files, ", campaign.log("train"), flags=re.MULTILINE)
+        assert len(staged) == 2 and all(map(int, staged))  # the run that was killed with its node says nothing
         assert campaign.starts("train") == 3 and campaign.starts("tables") == campaign.starts("shards/3") == 1
         assert "data:image/png" in (campaign.folder / "report.html").read_text()
         undisturbed(tmp_path / "peace", campaign.folder / "parameters.yaml")
