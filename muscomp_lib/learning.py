@@ -109,10 +109,10 @@ def learn(folder, model, learnt, validation, last, stride, watch=None):
     bar = tqdm(total=last, initial=done, unit="step", desc="training", disable=None)
     with _asked_to_stop() as asked, bar as progress:
         for step, batch in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
-            loss = model.train_on_batch(*batch)
+            loss = _loss(model.train_on_batch, model, batch)
             progress.update()
             if step % stride == 0 or step == last:
-                history.append([step, float(loss), _validate(model, checks)])
+                history.append([step, loss, _validate(model, checks)])
                 progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}")
                 if watch:
                     watch(step)
@@ -145,12 +145,14 @@ def _asked_to_stop():
 
 
 def _validate(model, checks):
-    """The mean loss over the validation batches. Keras averages all calls since the last reset, training's too."""
+    """The mean loss over the validation batches, all of the same size."""
+    return sum(_loss(model.test_on_batch, model, check) for check in checks) / len(checks)
+
+
+def _loss(take, model, batch):
+    """The loss of one batch by itself. Some versions of Keras average all calls since the last reset, others do not."""
     model.reset_metrics()
-    for check in checks:
-        mean = model.test_on_batch(*check)
-    model.reset_metrics()
-    return float(mean)
+    return float(take(*batch))
 
 
 def _save(folder, model, step, history):
