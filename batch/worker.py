@@ -50,7 +50,7 @@ def main(argv=None):
     except Exception as error:
         if not type(error).__module__.startswith("tensorflow"):
             raise
-        _complain(f"has lost the others ({_reason(error)}). Start the job again: it goes on from the last checkpoint.")
+        _complain(f"has to end: {_reason(error)} Started again, the job goes on from the last checkpoint.")
         return FAILED
     return 0
 
@@ -60,9 +60,12 @@ def _complain(text):
 
 
 def _reason(error):
-    """The line of TensorFlow's message that says what happened; most of the others say where in its graph."""
-    lines = [line for line in str(error).splitlines() if "task:" in line or "collective" in line.lower()]
-    return (lines or str(error).splitlines() or [type(error).__name__])[0].strip()[:200]
+    """What happened, without the many lines with which TensorFlow says where: most often that another task is lost."""
+    if type(error).__name__ == "ResourceExhaustedError":
+        return "there is not enough memory for its share of a batch. Take more nodes, or a smaller batch_size."
+    where = (" ", "\t", "Graph execution error", "Detected at node")
+    lines = [line for line in str(error).splitlines() if line and not line.startswith(where)]
+    return f"{(lines or [type(error).__name__])[0].rstrip('.')}."
 
 
 def _stop(*_):
