@@ -249,8 +249,12 @@ def _check_shares(campaign, request):
     """Refuse now what training would refuse: GPUs or nodes that cannot share the batch that 03 writes down."""
     made = campaign.value("03", "name") or campaign.defaults["04"].get("config")
     batch_size = campaign.value("03", "batch_size")
-    ours = campaign.value("04", "engine") in (None, "muscomp") and campaign.value("04", "config") == made
-    if ours and batch_size:
+    if campaign.value("04", "engine") == "spleeter":
+        if request.nodes > 1:
+            raise SettingError(
+                f"{campaign.file}, stages, train: the real Spleeter trains on one node, not {request.nodes}."
+            )
+    elif batch_size and campaign.value("04", "config") == made:
         distribution.check(batch_size, request.nodes * max(1, request.n_gpus))
 
 

@@ -9,12 +9,12 @@ import pytest
 import tiny_prepared
 from killing import snapshot
 
-from muscomp_lib import distribution, training, unet
+from muscomp_lib import config, distribution, training, unet
 from muscomp_lib.errors import SettingError
 
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [4] * 6}}
 EXACT = 1e-9  # 64-bit floats, of the way that the weights went; 3e-15 was measured
-ROUNDED = 1e-4  # 32-bit floats; 5e-7 was measured
+ROUNDED = 1e-3  # 32-bit floats; 5e-7 was measured, with batch normalisation 2e-5
 ROUGH = 3e-2  # 16-bit floats; 3e-3 was measured
 
 
@@ -30,14 +30,19 @@ def write(folder, **changes):
     return tiny_prepared.write(folder, **{"batch_size": 8, "train_max_steps": 4, **changes})
 
 
-def difference(one, other, begin):
-    """How far two models' weights end apart, as a share of how far the first has come from `begin`."""
-    one, other = (
-        np.concatenate([array.ravel() for array in unet.read_arrays(root.models / "tiny" / "weights.npz").values()])
-        for root in (one, other)
-    )
-    begin = np.concatenate([np.asarray(weight).ravel() for weight in begin.weights])
-    return np.linalg.norm(other - one) / np.linalg.norm(one - begin)
+def difference(one, other):
+    """How far two roots' models end apart, as a share of how far the first has come from its fresh weights."""
+    fresh = training.compiled(config.read(one.configs / "tiny.json"))
+    ends = [unet.read_arrays(root.models / "tiny" / "checkpoint.npz") for root in (one, other)]
+    apart, way = [], []
+    for number, variable in enumerate(fresh.variables):
+        if "seed" not in variable.path:
+            here, there = (end[f"variable_{number}"].astype(np.float64).ravel() for end in ends)
+            apart.append(there - here)
+            way.append(here - np.asarray(variable).ravel())
+    share = np.linalg.norm(np.concatenate(apart)) / np.linalg.norm(np.concatenate(way))
+    print(f"the weights differ by {share:.1e} of their way")
+    return share
 
 
 @pytest.mark.slow
@@ -56,9 +61,7 @@ def test_training_on_two_devices_ends_in_the_model_of_one_also_after_a_stop(tmp_
     one, two, stopped = (write(tmp_path / name, save_checkpoints_steps=2) for name in ("one", "two", "stopped"))
     training.train("tiny", one)
     two_devices("train", two.path)
-    begin = training.compiled(training.configs.read(one.configs / "tiny.json"))
-    print(f"the weights differ by {difference(one, two, begin):.1e} of their way")
-    assert difference(one, two, begin) < ROUNDED
+    assert difference(one, two) < ROUNDED
     for here, there in zip(*(training.read_history(root.models / "tiny") for root in (one, two)), strict=True):
         assert here == pytest.approx(there, rel=ROUNDED)
     assert "saved after step 3 of 4" in two_devices("train", stopped.path, 3, status=1)
@@ -73,9 +76,7 @@ def test_half_long_numbers_learn_on_two_devices_as_on_one(tmp_path):
     one, two = (write(tmp_path / name, muscomp=muscomp) for name in ("one", "two"))
     training.train("tiny", one)
     two_devices("train", two.path)
-    begin = training.compiled(training.configs.read(one.configs / "tiny.json"))
-    print(f"the weights differ by {difference(one, two, begin):.1e} of their way")
-    assert difference(one, two, begin) < ROUGH
+    assert difference(one, two) < ROUGH
 
 
 def test_replicas_that_cannot_share_a_batch_are_refused_with_what_is_possible():

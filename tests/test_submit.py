@@ -79,6 +79,8 @@ def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused_before_anything_st
             prepared(**asked)
         prepared(**asked, parameters={"03": {"batch_size": 16}})
         prepared(**asked, parameters={"04": {"config": "made-by-hand"}})
+    with pytest.raises(SettingError, match="the real Spleeter trains on one node, not 2"):
+        prepared(**nodes, parameters={"04": {"engine": "spleeter"}})
 
 
 def test_requests_at_the_limits_are_taken(prepared):
