@@ -77,6 +77,8 @@ def job(campaign, stage):
     if stage.is_array:
         lines += [f"# By hand: sbatch {script}; one of them only: sbatch --array=1 {script}"]
         lines += [f"# Without a scheduler: bash {script} 1, for each number from 1 to {number}."]
+    elif stage.request.nodes > 1:
+        lines += [f"# By hand: sbatch {script}"]
     else:
         lines += [f"# By hand: sbatch {script}; without a scheduler: bash {script}"]
     lines += ["", *_places(campaign)]

@@ -294,8 +294,8 @@ def _resolver(tf, n_gpus):
 
 def _port(rank):
     """The port of a task: the same for all who compute it, another for each task, as nodes may share a machine."""
-    step = int(os.environ["SLURM_SRUN_COMM_PORT"]) % PORTS  # srun's own port is no other's as long as it runs
-    return FIRST_PORT + PER_STEP * step + rank % PER_STEP
+    own = os.environ.get("SLURM_SRUN_COMM_PORT") or os.environ["SLURM_JOB_ID"]  # srun's port is no other's meanwhile
+    return FIRST_PORT + PER_STEP * (int(own) % PORTS) + rank % PER_STEP
 
 
 def _address(node):

@@ -1,5 +1,6 @@
 """Replicas that learn together, here two devices of one process; test_slurm.py has two machines."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import tiny_prepared
 from killing import snapshot
 
 from muscomp_lib import config, distribution, training, unet
-from muscomp_lib.errors import SettingError
+from muscomp_lib.errors import MusCompError, SettingError
 
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [4] * 6}}
 EXACT = 1e-9  # 64-bit floats, of the way that the weights went; 3e-15 was measured
@@ -101,6 +102,33 @@ def test_what_slurm_has_set_for_a_job_of_one_task_makes_no_team(monkeypatch):
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     assert distribution.team(8) is distribution.joined() is distribution.ALONE
     assert distribution.join() is distribution.ALONE
+
+
+def test_tasks_are_looked_for_in_slurms_order_and_each_at_a_port_of_its_own(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(distribution, "_address", lambda node: f"of-{node}")
+    told = {"STEP_NODELIST": "node[9-10]", "STEP_TASKS_PER_NODE": "1(x2)", "STEP_NUM_TASKS": 2, "PROCID": 1}
+    for name, value in {**told, "SRUN_COMM_PORT": 40001}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    for n_gpus in (0, 8):
+        resolver = distribution._resolver(tf, n_gpus)
+        assert resolver.cluster_spec().as_dict() == {"worker": ["of-node9:15064", "of-node10:15065"]}
+        assert (resolver.task_type, resolver.task_id) == ("worker", 1)
+        assert resolver.num_accelerators() == {"GPU": n_gpus}
+
+
+def test_a_node_without_a_name_or_an_address_is_told(monkeypatch, tmp_path):
+    assert distribution._address("localhost") == "127.0.0.1"
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\n[ "$3" = known.invalid ] && echo "NodeName=known NodeAddr=10.0.0.7 Port=1"\nexit 0\n'
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert distribution._address("known.invalid") == "10.0.0.7"
+    with pytest.raises(MusCompError, match=r"The node unknown\.invalid has no address"):
+        distribution._address("unknown.invalid")
 
 
 @pytest.mark.parametrize("tasks", [{}, {"TASKS": 4, "NODES": 2}])
