@@ -148,7 +148,8 @@ class Team(Alone):
 
         if self.n_workers == 1:
             return float(value)
-        own = self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant(float(value)))
+        number = tf.constant(float(value), tf.float64)  # of 32 bits, steps of many replicas would be rounded
+        own = self._strategy.experimental_distribute_values_from_function(lambda _: number)
         return float(self._strategy.reduce("SUM", own, axis=None)) * self.n_workers / self.n_replicas
 
     @contextlib.contextmanager
