@@ -5,7 +5,6 @@ the parameters, logs, and for each job its executed notebook and `metrics.json`.
 is remembered.
 """
 
-import ast
 import contextlib
 import json
 import os
@@ -13,12 +12,11 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import papermill
 import sites
 import yaml
-from parameters import assign, escaped, from_content, mapping, ordered, read_yaml, step_of
+from parameters import assign, defaults, from_content, mapping, ordered, read_yaml, step_of
 
-from muscomp_lib import drive, slakh, songs
+from muscomp_lib import distribution, drive, slakh, songs
 from muscomp_lib.errors import MissingError, SettingError
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -183,7 +181,7 @@ def read(file, songs_are_here=True):
     parameters = _parameters(notebooks, given.get("parameters"), file)
     campaign = Campaign(
         name, file, site, root, given.get("account"), budget, parameters,
-        {number: _defaults(step.notebook) for number, step in notebooks.items()},
+        {number: defaults(step.notebook) for number, step in notebooks.items()},
         _songs(given.get("songs") if songs_are_here else None, file, root),
         files=mapping(given.get("files"), f"{file}, files"),
     )  # fmt: skip
@@ -213,15 +211,6 @@ def _notebooks(folder):
     return steps
 
 
-def _defaults(notebook):
-    """The defaults of a notebook's parameters, as far as they are plain values."""
-    found = {}
-    for name, entry in papermill.inspect_notebook(escaped(notebook)).items():
-        with contextlib.suppress(ValueError, SyntaxError):
-            found[name] = ast.literal_eval(entry["default"])
-    return found
-
-
 def _parameters(notebooks, given, file):
     """The parameters of each notebook, checked; each takes up what the one before it has made."""
     givens = from_content(given, f"{file}, parameters")
@@ -232,7 +221,7 @@ def _parameters(notebooks, given, file):
     found = {number: dict(step.parameters) for number, step in notebooks.items()}
     made = found["03"].get("name")
     for number, name in (("04", "config"), ("05", "model")):
-        made = found[number].get(name) or made or _defaults(notebooks["04"].notebook).get("config")
+        made = found[number].get(name) or made or defaults(notebooks["04"].notebook).get("config")
         if name in notebooks[number].valid and made:
             found[number][name] = made
     if "verify" in notebooks["01"].valid:  # so that no shard has to listen to the reserve
@@ -258,10 +247,27 @@ def _with_stages(campaign, notebooks, given):
             request = replace(request, jobs=max(1, len(listed)))
         elif name != "shards" and request.jobs != 1:
             raise SettingError(f"{source}: only shards can be divided; jobs is {request.jobs}.")
+        if name != "train" and request.nodes != 1:
+            raise SettingError(f"{source}: only train can use several nodes; nodes is {request.nodes}.")
+        if name == "train":
+            _check_shares(campaign, request)
         stages.append(Stage(name, notebooks[number].notebook, request))
     if campaign.is_virtual or stages[1].request.jobs == 1:
         del stages[1]  # there is nothing to share out: what follows does it
     return replace(campaign, songs=listed, stages=stages)
+
+
+def _check_shares(campaign, request):
+    """Refuse now what training would refuse: GPUs or nodes that cannot share the batch that 03 writes down."""
+    made = campaign.value("03", "name") or campaign.defaults["04"].get("config")
+    batch_size = campaign.value("03", "batch_size")
+    if campaign.value("04", "engine") == "spleeter":
+        if request.nodes > 1:
+            raise SettingError(
+                f"{campaign.file}, stages, train: the real Spleeter trains on one node, not {request.nodes}."
+            )
+    elif batch_size and campaign.value("04", "config") == made:
+        distribution.check(batch_size, request.nodes * max(1, request.n_gpus))
 
 
 def _listed_songs(campaign):

@@ -174,8 +174,10 @@ def _measured(campaign):
 
 
 def _place(campaign, stage):
-    """Where the seconds of a stage are comparable: "bridges2/GPU-shared/h100-80"."""
-    return "/".join(filter(None, (campaign.site.name, stage.request.partition, stage.request.gpu_type)))
+    """Where the seconds of a stage are comparable: "bridges2/GPU-shared/h100-80", "bridges2/RM/2 nodes"."""
+    request = stage.request
+    many = [f"{n} {what}" for n, what in ((request.n_gpus, "GPUs"), (request.nodes, "nodes")) if n > 1]
+    return "/".join(filter(None, (campaign.site.name, request.partition, request.gpu_type, *many)))
 
 
 def remember(campaign, seconds, runs):

@@ -4,6 +4,8 @@ papermill only logs a warning for a parameter that a notebook does not have, and
 refused before anything starts.
 """
 
+import ast
+import contextlib
 import difflib
 import re
 from dataclasses import dataclass, field
@@ -73,6 +75,15 @@ def step_of(notebook):
         return Step(notebook, notebook.stem, tuple(papermill.inspect_notebook(escaped(notebook))))
     except (ValueError, AttributeError, nbformat.ValidationError) as error:
         raise SettingError(f"{notebook} is not a notebook that can be run ({error}).") from error
+
+
+def defaults(notebook):
+    """The defaults of a notebook's parameters, by name, as far as they are plain values."""
+    found = {}
+    for name, entry in papermill.inspect_notebook(escaped(notebook)).items():
+        with contextlib.suppress(ValueError, SyntaxError):
+            found[name] = ast.literal_eval(entry["default"])
+    return found
 
 
 def escaped(path):

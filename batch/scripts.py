@@ -23,7 +23,7 @@ count() {{  # for the log: what this job has staged
     echo "Copied to ${cache}: $(find "${cache}" -type f | wc -l) files, $(du -sh "${cache}" | cut -f 1)."
   fi
 }}
-stop() {{ kill -TERM "$run" 2> /dev/null; wait "$run"; }}  # what the notebook has made so far is kept
+stop() {{ kill -{ask} "$run" 2> /dev/null; wait "$run"; }}  # what the notebook has made so far is kept
 again() {{  # the time is nearly up: the same job waits in the queue again, and goes on with what is there
   stop
   if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then
@@ -41,11 +41,20 @@ trap 'stop; leave 143' TERM
 
 mkdir -p "$out"
 note start
-{launcher}"$python" "$project/batch/run.py" {notebook} \\
+{together}{launcher}"$python" "$project/batch/run.py" {notebook} \\
   -f "$campaign/{parameters}" -p root {root}{options} --out "$out" &
 run=$!
 wait "$run"
 leave $?
+"""
+
+TOGETHER = """ask=USR1  # srun hands it on to its tasks, which stop and save; of TERM it would kill them
+srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=1 \\
+  {launcher}"$python" "$project/batch/worker.py" {notebook} \\
+  -f "$campaign/{parameters}" -p root {root} &
+run=$!
+wait "$run" || leave $?
+ask=TERM  # now the notebook, on this node alone: it finds the network trained, and shows and scores it
 """
 
 
@@ -77,6 +86,8 @@ def job(campaign, stage):
     if stage.is_array:
         lines += [f"# By hand: sbatch {script}; one of them only: sbatch --array=1 {script}"]
         lines += [f"# Without a scheduler: bash {script} 1, for each number from 1 to {number}."]
+    elif stage.request.nodes > 1:
+        lines += [f"# By hand: sbatch {script}"]
     else:
         lines += [f"# By hand: sbatch {script}; without a scheduler: bash {script}"]
     lines += ["", *_places(campaign)]
@@ -84,15 +95,16 @@ def job(campaign, stage):
     lines += [f'out="$campaign/{stage.name}{"/$task" if stage.is_array else ""}"']
     lines += _environment(campaign, stage.request)
     options = "".join(f" \\\n  {option}" for option in _options(campaign, stage))
-    return "\n".join(lines) + JOB.format(
-        cache=mount.CACHE,
-        requeues=stage.request.requeues,
-        launcher=_launcher(campaign),
-        notebook=shlex.quote(str(stage.notebook)),
-        parameters=PARAMETERS,
-        root=shlex.quote(str(campaign.root.path)),
-        options=options,
-    )
+    words = {
+        "cache": mount.CACHE,
+        "launcher": _launcher(campaign),
+        "notebook": shlex.quote(str(stage.notebook)),
+        "parameters": PARAMETERS,
+        "root": shlex.quote(str(campaign.root.path)),
+    }
+    nodes, requeues = stage.request.nodes, stage.request.requeues
+    together, ask = (TOGETHER.format(nodes=nodes, **words), '"$ask"') if nodes > 1 else ("", "TERM")
+    return "\n".join(lines) + JOB.format(requeues=requeues, options=options, together=together, ask=ask, **words)
 
 
 def _options(campaign, stage):
@@ -104,6 +116,8 @@ def _options(campaign, stage):
     cores = campaign.site.cores(stage.request)
     if cores and "workers" in campaign.defaults[stage.number]:
         yield f"-p {stage.number}.workers {cores}"
+    if stage.request.nodes > 1 and campaign.value(stage.number, "fresh"):
+        yield f"-p {stage.number}.fresh false"  # or the notebook would throw away what has just been learnt
 
 
 def _head(campaign, name, request, is_array):
@@ -113,14 +127,15 @@ def _head(campaign, name, request, is_array):
         return ["#!/bin/bash"]
     log = campaign.folder / "logs" / (f"{name}-%a.log" if is_array else f"{name}.log")
     whole = site.partition(request).get("whole_nodes")
+    tasks = {"ntasks": 1} if request.nodes == 1 else {"ntasks-per-node": 1}
     options = {
         "job-name": f"{campaign.name}-{name}",
         "account": campaign.account,
         "partition": request.partition,
-        "nodes": 1,
-        "ntasks": 1,
+        "nodes": request.nodes,
+        **tasks,
         "cpus-per-task": None if whole else cores,
-        "gpus": request.gpus,
+        "gpus": request.gpus and f"{request.gpu_type}:{request.nodes * request.n_gpus}",
         "mem": request.memory_gb and f"{round(1000 * request.memory_gb)}M",
         "time": _wall_time(request.hours),
         "array": f"1-{request.jobs}" if is_array else None,

@@ -27,6 +27,8 @@ class Request:
     Attributes
     ----------
     partition : str, optional
+    nodes : int
+        With more than one, each has the cores, GPUs and memory that are asked for.
     cores : int, optional
         With GPUs, by default their share of the node's.
     gpus : str, optional
@@ -42,6 +44,7 @@ class Request:
     """
 
     partition: str | None = None
+    nodes: int = 1
     cores: int | None = None
     gpus: str | None = None
     memory_gb: float | None = None
@@ -56,7 +59,7 @@ class Request:
 
     @property
     def n_gpus(self):
-        """The number of GPUs."""
+        """The number of GPUs of a node."""
         return int(self.gpus.rpartition(":")[2]) if self.gpus else 0
 
 
@@ -92,7 +95,7 @@ class Site:
             if key not in known:
                 raise SettingError(f"stages, {stage}: there is no {key!r}. {meant(key, known)}")
         wanted = {**self.data.get("stages", {}).get(stage, {}), **given}
-        for key in ("cores", "jobs", "requeues"):
+        for key in ("nodes", "cores", "jobs", "requeues"):
             lowest = 0 if key == "requeues" else 1
             if wanted.get(key) is not None and not (type(wanted[key]) is int and wanted[key] >= lowest):
                 raise SettingError(f"stages, {stage}: {key} is {wanted[key]!r}; give a whole number from {lowest}.")
@@ -110,7 +113,7 @@ class Site:
         return self.data.get("partitions", {}).get(request.partition, {})
 
     def cores(self, request):
-        """The cores a job gets: what it asks for, all where nodes are whole, or its GPUs' share; None: unknown."""
+        """A job's cores on each node: as asked for, all where nodes are whole, or its GPUs' share; None: unknown."""
         partition, gpu = self.partition(request), self._gpu(request)
         if partition.get("whole_nodes"):
             return gpu["cores"] if gpu else partition["cores"]
@@ -121,8 +124,8 @@ class Site:
     def units_per_hour(self, request):
         """What the site charges for one job in one hour; 0 where nothing is charged."""
         if request.gpus:
-            return request.n_gpus * self._gpu(request).get("units_per_hour", 0)
-        return (self.cores(request) or 0) * self.partition(request).get("units_per_core_hour", 0)
+            return request.nodes * request.n_gpus * self._gpu(request).get("units_per_hour", 0)
+        return request.nodes * (self.cores(request) or 0) * self.partition(request).get("units_per_core_hour", 0)
 
     def longest(self, request):
         """The wall-time limit in hours; None without."""
@@ -140,6 +143,8 @@ class Site:
             Names the limit that is passed.
         """
         if not self.has_scheduler:
+            if request.nodes > 1:
+                raise SettingError(f"stages, {stage}: {request.nodes} nodes asked for, and {self.name} is one machine.")
             return
         partitions, types = self.data["partitions"], self.data.get("gpu_types", {})
         if request.partition not in partitions:
@@ -173,6 +178,7 @@ class Site:
         per_core = partition.get("memory_mb_per_core")
         of_cores = per_core and per_core * (request.cores or 1)
         yield request.hours, partition.get("hours"), "hours"
+        yield request.nodes, partition.get("nodes", None if partition.get("whole_nodes") else 1), "nodes"
         yield request.n_gpus, partition.get("gpus"), "GPUs"
         yield request.cores, gpu.get("cores", partition.get("cores")), "cores"
         yield megabytes, gpu.get("memory_mb", partition.get("memory_mb", of_cores)), "MB of memory"

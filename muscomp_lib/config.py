@@ -116,8 +116,9 @@ KEYS = {
     "learning_rate": Key(_number(0, 1), "a number above 0, at most 1",
                          "How far each step moves the weights. Too large and the loss jumps about, too small and "
                          "nothing happens."),
-    "batch_size": Key(*_COUNT, "Examples per step: {batch_seconds:.0f} s of sound, {batch} of spectrograms. Spleeter's "
-                      "training takes whole segments, {spleeters_batch}, and keeps {shuffled} of them to draw from.",
+    "batch_size": Key(*_COUNT, "Examples per step, on all GPUs and machines together, which share them in fours: "
+                      "{batch_seconds:.0f} s of sound, {batch} of spectrograms. Spleeter's training takes "
+                      "whole segments, {spleeters_batch}, and keeps {shuffled} of them to draw from.",
                       more=("While it learns, the network takes {memory} of memory here.",)),
     "loss_type": Key(_one_of("L1_mask"), "L1_mask: Spleeter's other loss, weighted_L1_mask, fails",
                      "Only for Spleeter's own training: the difference of magnitudes that it makes small.",
@@ -153,7 +154,8 @@ KEYS = {
                                "network of this kind learns as much from several short ones."),
     "muscomp.precision": Key(_one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}",
                              "What it computes in while it learns: 16-bit floats are faster where the processor or "
-                             "GPU has circuits for them. The weights stay 32-bit.",
+                             "GPU has circuits for them: mixed_float16 on NVIDIA's from V100 and T4 on, mixed_bfloat16 "
+                             "on processors with AVX512_BF16. The weights stay 32-bit.",
                              needed=False),
     "muscomp.start_from": Key(lambda value: value is None or _text(value), "a model, or null for fresh weights",
                               "The model whose weights training starts from: its name, its folder, or `shipped`, the "

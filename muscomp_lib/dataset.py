@@ -1,13 +1,15 @@
 """Training examples from the tables of notebook 03. Used by 04.
 
-One example is a short excerpt: the magnitudes of a mix and of each instrument in it. Every batch of examples is a
-function of the seed and its number, nothing else: training that was killed goes on with exactly the examples it would
-have seen. With `remix`, most batches are new music: each instrument of an example is drawn from another song and place,
-tuned a little higher or lower, coloured by a random equaliser, and played at another level, so that a few songs make an
-endless number of mixes and a few timbres stand for many. The other batches, and without `remix` all, are excerpts of
-the songs as they are.
+One example is a short excerpt: the magnitudes of a mix and of each instrument in it. A batch is made of parts, of four
+examples each, and every part is a function of the seed, the batch's number and its own, nothing else: training that was
+killed goes on with exactly the examples it would have seen, and where several machines train together, each makes only
+its own parts, and they learn from the same batch as one machine would. With `remix`, most parts are new music: each
+instrument of an example is drawn from another song and place, tuned a little higher or lower, coloured by a random
+equaliser, and played at another level, so that a few songs make an endless number of mixes and a few timbres stand for
+many. The other parts, and without `remix` all, are excerpts of the songs as they are.
 """
 
+import copy
 import csv
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +27,16 @@ CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decode
 LEFT_FREE = 0.2  # ... until no more than this share of it is left: others on the machine take memory, too
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
 AHEAD = WORKERS + 2  # batches made or being made meanwhile
+PART = 4  # examples that share their draws, and lie on one machine: as many as are a batch unless one asks for more
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
-TOGETHER = 0.3  # share of batches that are not remixed: in songs, instruments play what belongs together
+TOGETHER = 0.3  # share of parts that are not remixed: in songs, instruments play what belongs together
 ABSENT = 0.4  # chance that an instrument is left out of a remix: most songs lack many
 TUNING = 1.5  # semitones, at most, that an instrument is tuned up or down
 AUDIBLE = 1e-3  # full scale: an excerpt that stays below is silent
 DRAWS = 4  # places looked at, at most, for one where the instrument sounds: most parts rest for much of a song
 EQ_DB = 4.0  # standard deviation of the equaliser
 EQ_POINTS = 8  # places where it is drawn, evenly spread over the logarithm of frequency
-USES = 2  # of each excerpt in a batch, in different mixes: transforming sound costs more than mixing it
+USES = 2  # of each excerpt in a part, in different mixes: transforming sound costs more than mixing it
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,11 @@ class Waveforms:
         return waveform if rate == wanted else audio.to_int16(audio.resample(audio.to_float(waveform), rate, wanted))
 
 
+def n_parts(batch_size):
+    """How many parts a batch of so many examples has."""
+    return -(-batch_size // PART)
+
+
 class Examples:
     """Batches of training examples by number.
 
@@ -151,12 +159,25 @@ class Examples:
         self.songs, self.config, self.n_channels, self.remix = songs, config, n_channels, remix
         self.n_frames = config["muscomp"]["crop_frames"]
         self.n_samples = (self.n_frames - 1) * config["frame_step"] + config["frame_length"]
+        self._parts = range(n_parts(config["batch_size"]))
         self._waveforms = Waveforms()
         bins = np.arange(config["F"])
         self._octaves = np.log2(1 + bins) / np.log2(config["F"])  # of each bin, as a share of them all
 
+    def share(self, worker, n_workers):
+        """These examples, of whose batches one of several workers makes only its share: equal, and in order.
+
+        Parameters
+        ----------
+        worker, n_workers : int
+            Counted from 0. The number of parts in a batch must be a multiple of `n_workers`.
+        """
+        share, each = copy.copy(self), len(self._parts) // n_workers
+        share._parts = self._parts[worker * each : (worker + 1) * each]
+        return share
+
     def batch(self, number):
-        """Batch `number`.
+        """Batch `number`, or this worker's share of it.
 
         Returns
         -------
@@ -164,16 +185,22 @@ class Examples:
             Magnitudes.
         instruments : np.ndarray, shape=(batch, T, F, n_channels, n_instruments), float32
         """
-        rng = np.random.default_rng([self.config["random_seed"], number])
-        shape = (self.config["batch_size"], self.n_frames, self.config["F"], self.n_channels)
+        made = [self._part(number, part) for part in self._parts]
+        return tuple(np.concatenate(each) for each in zip(*made, strict=True))
+
+    def _part(self, number, part):
+        """One part of a batch; of the last, as many examples as are left."""
+        rng = np.random.default_rng([self.config["random_seed"], number, part])
+        size = min(PART, self.config["batch_size"] - part * PART)
+        shape = (size, self.n_frames, self.config["F"], self.n_channels)
         names = self.config["instrument_list"]
         mix, instruments = np.zeros(shape, np.complex64), np.zeros((*shape, len(names)), np.float32)
         remix = self.remix and rng.random() >= TOGETHER
         places = [] if remix else [self._somewhere(rng) for _ in mix]
-        for number, name in enumerate(names):
-            for example, part in self._remixed(name, rng) if remix else self._as_recorded(name, places):
-                mix[example] += part
-                instruments[example, ..., number] = np.abs(part)
+        for which, name in enumerate(names):
+            for example, sound in self._remixed(name, size, rng) if remix else self._as_recorded(name, places):
+                mix[example] += sound
+                instruments[example, ..., which] = np.abs(sound)
         return np.abs(mix), instruments
 
     def _as_recorded(self, name, places):
@@ -182,11 +209,10 @@ class Examples:
         for example, (song, start) in enumerate(places):
             yield example, self._spectrogram(self._excerpt(song, name, start, self.n_samples), *frame)
 
-    def _remixed(self, name, rng):
-        """One instrument in those examples that are to have it: (number of the example, spectrogram)."""
-        batch_size = self.config["batch_size"]
-        drawn = [self._drawn(name, rng) for _ in range(-(-batch_size // USES))]
-        order = np.concatenate([rng.permutation(len(drawn)) for _ in range(USES)])[:batch_size]
+    def _remixed(self, name, size, rng):
+        """One instrument in those of `size` examples that are to have it: (number of the example, spectrogram)."""
+        drawn = [self._drawn(name, rng) for _ in range(-(-size // USES))]
+        order = np.concatenate([rng.permutation(len(drawn)) for _ in range(USES)])[:size]
         for example, which in enumerate(order):
             equaliser = np.interp(self._octaves, np.linspace(0, 1, EQ_POINTS), rng.normal(0.0, EQ_DB, EQ_POINTS))
             gain = audio.to_gain(rng.normal(0.0, GAIN_DB) + equaliser).astype(np.float32)

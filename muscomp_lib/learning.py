@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib import dataset, unet
+from muscomp_lib.distribution import ALONE
 from muscomp_lib.drive import remove, written_whole
-from muscomp_lib.errors import SettingError, StoppedError
+from muscomp_lib.errors import MusCompError, SettingError, StoppedError
 from muscomp_lib.progress import bar
 from muscomp_lib.unet import CONFIG, HISTORY
 
@@ -82,7 +83,7 @@ def adam(schedule, precision, **options):
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
-def learn(folder, model, learnt, validation, last, stride, watch=None):
+def learn(folder, model, learnt, validation, last, stride, watch=None, team=ALONE):
     """Learn from where `folder` says to the last step; validate and save on the way.
 
     Parameters
@@ -92,36 +93,60 @@ def learn(folder, model, learnt, validation, last, stride, watch=None):
     model : keras.Model
         Compiled.
     learnt, validation : object with batch(number)
-        Inputs and targets by number, as `dataset.Examples` makes them.
+        Inputs and targets by number, as `dataset.Examples` makes them; of each batch, this process' share.
     last, stride : int
         The last step; steps from one saving to the next.
     watch : callable, optional
         Called with the step before each saving at a stride; also with steps that are done again, because a saving was
         lost.
+    team : distribution.Alone
+        Who learns together. All have to call this; the chief alone writes, and calls `watch`.
 
     Raises
     ------
     StoppedError
-        It was asked to stop (SIGINT), and has saved.
+        It, or another of the team, was asked to stop (SIGINT), and the chief has saved.
+    MusCompError
+        Not all of the team find the same checkpoint.
     """
     done, history = _restore(folder, model)
+    _check_alike(folder, done, team)
     checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
-    steps = bar(total=last, initial=done, unit="step", desc="training")
-    with _asked_to_stop() as asked, steps as progress:
+    steps, save = team.steps(model), _save if team.is_chief else _save_nothing
+    counted = bar(total=last, initial=done, unit="step", desc="training")
+    with _asked_to_stop() as asked, counted as progress:
         for step, batch in enumerate(dataset.ahead(learnt, range(done, last)), start=done + 1):
-            loss = model.train_on_batch(*batch)
+            loss = steps.learn(*batch)
             progress.update()
+            stop = team.total(asked.is_set()) > 0
             if step % stride == 0 or step == last:
-                history.append([step, float(loss), _validate(model, checks)])
-                progress.set_postfix(loss=f"{history[-1][1]:.4f}", validation=f"{history[-1][2]:.4f}", refresh=False)
-                if watch:
+                validation_loss = sum(steps.loss(*check) for check in checks) / len(checks)
+                history.append([step, loss, validation_loss])
+                progress.set_postfix(loss=f"{loss:.4f}", validation=f"{validation_loss:.4f}", refresh=False)
+                log.info("step %d of %d: loss %.4f, validation %.4f", step, last, loss, validation_loss)
+                if watch and team.is_chief:
                     watch(step)
-                _save(folder, model, step, history)
-            elif asked.is_set():
-                _save(folder, model, step, history)
-            if asked.is_set() and step < last:
+                save(folder, model, step, history)
+            elif stop:
+                save(folder, model, step, history)
+            if stop and step < last:
+                team.total(0)  # nobody leaves before all is saved
                 raise StoppedError(f"Stopped, and saved after step {step} of {last}. Run this again to go on.")
-    (folder / BEFORE).unlink(missing_ok=True)
+    if team.is_chief:
+        (folder / BEFORE).unlink(missing_ok=True)
+
+
+def _check_alike(folder, done, team):
+    """Make sure that all of a team go on from the same step."""
+    if team.total(done) != team.n_workers * done:
+        raise MusCompError(
+            f"Not all machines find the same in {folder}; this one, step {done}. It has to lie on a disk that all see. "
+            "Start this again, or move the root there."
+        )
+
+
+def _save_nothing(*_):
+    """What all do but the chief."""
 
 
 @contextlib.contextmanager
@@ -142,15 +167,6 @@ def _asked_to_stop():
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _validate(model, checks):
-    """The mean loss over the validation batches. Keras averages all calls since the last reset, training's too."""
-    model.reset_metrics()
-    for check in checks:
-        mean = model.test_on_batch(*check)
-    model.reset_metrics()
-    return float(mean)
 
 
 def _save(folder, model, step, history):

@@ -9,7 +9,7 @@ watching.py), `checkpoint.npz` (to go on from) and the finished weights: for our
 as NumPy reads it; for Spleeter's networks a checkpoint of Spleeter's own, so that `spleeter separate -p
 <folder>/config.json` uses the model as it is.
 
-With `engine="spleeter"` the real Spleeter does the training, from the same tables and configuration.
+With `engine="spleeter"` the real Spleeter trains. Ours takes all GPUs, and several machines (distribution.py).
 """
 
 import logging
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib import config as configs
-from muscomp_lib import dataset, shared_unet, songs, spleeter_bridge, spleeter_engine, unet, watching
+from muscomp_lib import dataset, distribution, shared_unet, songs, spleeter_bridge, spleeter_engine, unet, watching
 from muscomp_lib.drive import clean_parts
 from muscomp_lib.errors import MissingError, SettingError
 from muscomp_lib.learning import (
@@ -74,15 +74,17 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
     settings = configs.read(find_config(config, root))
     if start_from is not None:
         settings["muscomp"]["start_from"] = str(start_from)
-    folder = _model_folder(settings, root)
-    settle(folder, settings, fresh, configs.read, PLACES)
-    if _is_finished(folder, settings):
-        log.info("%s is trained already.", folder)
-        return folder
-    run = {"muscomp": _ours, "spleeter": _spleeters}[engine](folder, settings, root)
-    folder.mkdir(parents=True, exist_ok=True)
-    clean_parts(folder)
-    configs.write(folder / CONFIG, settings)
+    folder, team = _model_folder(settings, root), distribution.joined()
+    with team.chief_first():
+        settle(folder, settings, fresh and team.is_chief, configs.read, PLACES)
+        if _is_finished(folder, settings):
+            log.info("%s is trained already.", folder)
+            return folder
+        run = {"muscomp": _ours, "spleeter": _spleeters}[engine](folder, settings, root)
+        if team.is_chief:
+            folder.mkdir(parents=True, exist_ok=True)
+            clean_parts(folder)
+            configs.write(folder / CONFIG, settings)
     run()
     return folder
 
@@ -91,6 +93,7 @@ def _ours(folder, settings, root):
     """Make sure that our own training can start, and return what starts it."""
     if settings.get("optimizer", "Adam") != "Adam":
         raise SettingError(f"optimizer = {settings['optimizer']!r} is for engine='spleeter' only. Ours is Adam.")
+    distribution.check(settings["batch_size"], distribution.joined().n_replicas)
     if (folder / spleeter_bridge.STATE).exists():
         raise SettingError(f"{folder} was begun by the real Spleeter. {_GO_ON.format('spleeter')}")
     if settings["model"]["type"] in configs.SPLEETER_TYPES:
@@ -114,6 +117,8 @@ def _first_weights(settings, root):
 
 def _spleeters(folder, settings, root):
     """Make sure that the real Spleeter's training can start, and return what starts it."""
+    if distribution.joined().n_workers > 1:
+        raise SettingError("The real Spleeter trains on one machine. Ask for one node, or take engine='muscomp'.")
     if settings["muscomp"].get("start_from") is not None:
         raise SettingError("start_from is for engine='muscomp' only: the real Spleeter starts with fresh weights.")
     if (folder / CHECKPOINT).exists():
@@ -176,12 +181,21 @@ def examples(settings, root):
 def _run(folder, settings, learnt, validation, first):
     """The training loop: learn for a while, validate, save; until the last step."""
     make_deterministic()
-    model = compiled(settings)
+    team = distribution.team(settings["batch_size"])
+    with team.scope():
+        model = compiled(settings)
     if first:
         unet.set_weights(model, unet.read_arrays(first), first)
     last = settings["train_max_steps"]
+    learnt, validation = (each.share(team.worker, team.n_workers) for each in (learnt, validation))
     watch = watching.Watch(folder, model, settings, validation.batch(0))
-    learn(folder, model, learnt, validation, last, settings["save_checkpoints_steps"], watch)
+    learn(folder, model, learnt, validation, last, settings["save_checkpoints_steps"], watch, team)
+    if team.is_chief:
+        _write_weights(folder, settings, model, last)
+    team.total(0)  # nobody leaves before all is written
+
+
+def _write_weights(folder, settings, model, last):
     if settings["model"]["type"] in configs.SPLEETER_TYPES:
         spleeter_bridge.write(folder, settings, unet.weights(model), last)
     else:
@@ -234,7 +248,8 @@ def mask_cross_entropy(instruments, masks):
     from keras import ops
 
     magnitudes = shared_unet.sums_in_bands(instruments[:, :, :, 0])
-    return -ops.sum(magnitudes * ops.log(masks + 1e-7)) / (ops.sum(magnitudes) + 1e-7)
+    total = distribution.over_replicas(ops.sum(magnitudes))  # so that the mean of the replicas' losses is the batch's
+    return -ops.sum(magnitudes * ops.log(masks + 1e-7)) / (total + 1e-7)
 
 
 # ---- before training ----
@@ -300,8 +315,11 @@ def _trial(config, steps):
 
     make_deterministic()
     try:
-        model = compiled(config)
-        seconds = [_seconds_of_a_step(model, *_random_batch(config)) for _ in range(steps + 1)]
+        team = distribution.team(config["batch_size"])
+        with team.scope():
+            model = compiled(config)
+        take = team.steps(model).learn
+        seconds = [_seconds_of_a_step(take, *_random_batch(config)) for _ in range(steps + 1)]
     except (MemoryError, tf.errors.ResourceExhaustedError):
         return None
     return Trial(
@@ -319,9 +337,9 @@ def _random_batch(config):
     return instruments.sum(axis=-1), instruments
 
 
-def _seconds_of_a_step(model, mix, instruments):
+def _seconds_of_a_step(take, mix, instruments):
     began = time.perf_counter()
-    float(model.train_on_batch(mix, instruments))
+    take(mix, instruments)
     return time.perf_counter() - began
 
 

@@ -107,17 +107,24 @@ def _input(config):
 
 @cache
 def start_tensorflow():
-    """Load TensorFlow without the notes it prints, at its start even before it looks at any setting of what to print.
+    """Load TensorFlow without the notes it prints at its start."""
+    with without_notes():
+        import tensorflow as tf
 
-    They come from C++ code that writes to the process's error output itself, so that is what has to be turned away.
+        tf.constant(0.0)  # the first tensor brings the last of the notes
+
+
+@contextlib.contextmanager
+def without_notes():
+    """Turn away what TensorFlow prints while it starts, even before it looks at any setting of what to print.
+
+    It comes from C++ code that writes to the process's error output itself, so that is what has to be turned away.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later ones: of graphs that it could not make faster still
     errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf
-
-        tf.constant(0.0)  # the first tensor brings the last of the notes
+        yield
     finally:
         os.dup2(errors, 2)
         os.close(errors)
@@ -217,7 +224,7 @@ def _one_unet(magnitude, name, params, last_activation):
         layer = layers.Conv2DTranspose if n_filters > 1 else _to_one_filter()
         x = layer(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_up{depth}")(x)
         x = _normalised(up(x), f"{name}_up{depth}")
-        x = layers.Dropout(DROPOUT)(x) if depth < 3 else x
+        x = _dropout()(DROPOUT)(x) if depth < 3 else x
         x = layers.Concatenate()([skips.pop(), x]) if skips else x
     return layers.Conv2D(
         MASK_CHANNELS,
@@ -265,10 +272,42 @@ def activation(name):
 
 
 def _normalised(x, name):
-    """Batch normalisation of `x`, as a layer called `<name>_normalisation`."""
+    """Batch normalisation of `x`, as a layer called `<name>_normalisation`; over the shares of all replicas."""
     from keras import layers
 
-    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-3, name=f"{name}_normalisation")(x)
+    together = {"synchronized": True} if _n_replicas() > 1 else {}
+    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-3, name=f"{name}_normalisation", **together)(x)
+
+
+def _n_replicas():
+    """How many copies of a network that is built now will learn together (distribution.py)."""
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _dropout():
+    """A layer class: Keras' Dropout; for several replicas one that draws for the whole batch, as one device would."""
+    import keras
+
+    n_replicas = _n_replicas()
+    if n_replicas == 1:
+        return keras.layers.Dropout
+
+    class SharedDropout(keras.layers.Dropout):
+        def call(self, x, training=False):
+            if not training:
+                return x
+            import tensorflow as tf
+
+            size, (_, *shape) = keras.ops.shape(x)[0], x.shape
+            kept = keras.random.dropout(
+                keras.ops.ones((n_replicas * size, *shape)), self.rate, seed=self.seed_generator
+            )
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group * size
+            return x * kept[first : first + size]
+
+    return SharedDropout
 
 
 def _shared_unet(magnitude, instruments, params):

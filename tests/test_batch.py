@@ -257,3 +257,19 @@ def test_a_wrong_song_is_refused_before_anything_starts(batch, tmp_path, capsys,
     assert batch("all", *words) == 2
     assert "cannot be read as audio" in capsys.readouterr().err
     assert not (tmp_path / "muscomp_root").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["03"], "03_make_tables_and_config trains no network. Give notebook 04."),
+        (["04", "-p", "confg", "x"], "Did you mean 'config'?"),
+        (["04"], "Start this with srun, one task on each node"),
+    ],
+)
+def test_what_cannot_train_on_several_nodes_is_refused(tmp_path, words, told):
+    worker = [sys.executable, PROJECT / "batch" / "worker.py", *words, "-p", "root", "data"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    done = subprocess.run(worker, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr and "Traceback" not in done.stderr

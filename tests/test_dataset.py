@@ -1,8 +1,10 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import tiny_prepared
 
-from muscomp_lib import audio, config, dataset, stft
+from muscomp_lib import audio, config, dataset, stft, tables
 from muscomp_lib.errors import MissingError, SettingError
 
 
@@ -63,9 +65,53 @@ def test_remixing_leaves_instruments_out_now_and_then(root, settings):
     assert 0 < np.mean(silent) < 0.6
 
 
+def test_workers_make_together_what_one_makes_alone(root, settings):
+    whole = examples(root, settings | {"batch_size": 16})
+    for number in range(3):
+        shares = [whole.share(worker, 2).batch(number) for worker in range(2)]
+        for here, there in zip(whole.batch(number), zip(*shares, strict=True), strict=True):
+            np.testing.assert_array_equal(here, np.concatenate(there))
+
+
+@pytest.mark.parametrize("remix", [True, False])
+def test_a_worker_opens_no_files_but_those_of_its_own_examples(root, settings, remix, monkeypatch):
+    """Each part reads the same files whoever makes it, and a worker reads those of its parts, nothing else."""
+    opened = []
+    monkeypatch.setattr(dataset, "CACHE_SHARE", 0)
+    monkeypatch.setattr(
+        dataset.Waveforms, "_decoded",
+        lambda self, file, n_channels, start, length: opened.append((file, start)) or np.ones((length, n_channels)),
+    )  # fmt: skip
+
+    def opened_by(make, *given):
+        opened.clear()
+        make(*given)
+        return list(opened)
+
+    whole = examples(root, settings | {"batch_size": 16}, remix)
+    parts = [opened_by(whole._part, 0, part) for part in range(4)]
+    assert all(parts) and len(set(map(tuple, parts))) == 4
+    for worker in range(2):
+        assert opened_by(whole.share(worker, 2).batch, 0) == parts[2 * worker] + parts[2 * worker + 1]
+    assert opened_by(whole.batch, 0) == [*chain(*parts)]
+
+
+def test_a_batch_that_needs_no_second_part_is_what_it_was_before_there_were_parts(root, settings):
+    """A model trained with the default batch size can be trained again: seeds are filled up with zeros."""
+    one, other = (np.random.default_rng(seed).random(5) for seed in ([3, 7], [3, 7, 0]))
+    np.testing.assert_array_equal(one, other)
+    assert dataset.n_parts(tables.Settings().batch_size) == 1
+
+
+def test_a_batch_has_as_many_examples_as_asked_for(root, settings):
+    for size in (1, 4, 7):
+        mix, parts = examples(root, settings | {"batch_size": size}).batch(0)
+        assert len(mix) == len(parts) == size
+
+
 def test_some_batches_are_songs_as_they_are(root, settings, monkeypatch):
     reader = examples(root, settings)
-    monkeypatch.setattr(reader, "_remixed", lambda name, rng: [])
+    monkeypatch.setattr(reader, "_remixed", lambda name, size, rng: [])
     sounding = [reader.batch(number)[0].any() for number in range(40)]
     assert 0.1 < np.mean(sounding) < 0.5
 
@@ -73,7 +119,7 @@ def test_some_batches_are_songs_as_they_are(root, settings, monkeypatch):
 def test_each_use_of_an_excerpt_sounds_different(root, settings):
     """Two examples of a batch that share an excerpt differ in level and colour, not in what is played."""
     reader = examples(root, settings)
-    uses = [dict(reader._remixed("Violin", np.random.default_rng(number))) for number in range(20)]
+    uses = [dict(reader._remixed("Violin", 2, np.random.default_rng(number))) for number in range(20)]
     one, other = next(list(parts.values()) for parts in uses if len(parts) == 2)
     sounding = np.abs(one) > 1e-4
     ratio = np.abs(other[sounding]) / np.abs(one[sounding])

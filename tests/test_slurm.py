@@ -1,7 +1,9 @@
 """Campaigns on a real Slurm, started for these tests on this machine: order, kills, lost nodes, time that is up."""
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -10,12 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
+import test_distribution
 import tiny_campaign
 import yaml
 from needs import require
 from tiny_campaign import PROJECT, submit
+
+from muscomp_lib import learning, training
 
 sys.path.insert(0, str(Path(__file__).parent / "slurm"))
 
@@ -203,3 +209,82 @@ def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
     run("scancel", "--batch", "--signal=USR1", campaign.job("index"))
     assert "Missing: index" in campaign.ended()
     assert "The time is up, after 0 returns" in (campaign.folder / "logs" / "index.log").read_text()
+
+
+def start_worker(run, root, log):
+    """Submit a job of two nodes that trains the root's configuration `tiny`, and nothing else."""
+    words = [sys.executable, PROJECT / "batch" / "worker.py", "04", "-p", "root", root.path, "-p", "config", "tiny"]
+    script = log.with_suffix(".sh")
+    command = f"srun --ntasks-per-node=1 --kill-on-bad-exit=1 {shlex.join(map(str, words))}"
+    script.write_text(f"#!/bin/bash\nexport CUDA_VISIBLE_DEVICES=-1\n{command}\n")
+    words = ["--parsable", "--partition=RM", "--nodes=2", "--ntasks-per-node=1", f"--output={log}", str(script)]
+    return run("sbatch", *words).strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"model": test_distribution.SPLEETERS}], ids=["muscomp.shared_unet", "unet.unet"]
+)
+def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, run, changes):
+    one, two = (test_distribution.write(tmp_path / name, **changes) for name in ("one", "two"))
+    start_worker(run, two, tmp_path / "two.log")
+    training.train("tiny", one)
+    until(lambda: not run("squeue", "--noheader", "--me"))
+    said = (tmp_path / "two.log").read_text()
+    assert "2 tasks train together, on 2 devices.\nstep 2 of 4: loss " in said and "Traceback" not in said, said
+    assert test_distribution.difference(one, two) < test_distribution.ROUNDED
+    histories = [learning.read_history(root.models / "tiny") for root in (one, two)]
+    for here, there in zip(*histories, strict=True):
+        assert here == pytest.approx(there, rel=test_distribution.ROUNDED)
+    left = {path.name for path in (two.models / "tiny").iterdir()}
+    assert left == {path.name for path in (one.models / "tiny").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed", "other"), ["01", "10"], ids=["the chief", "another"])
+def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed, other):
+    root, log = test_distribution.write(tmp_path / "root", train_max_steps=4000), tmp_path / "killed.log"
+    start_worker(run, root, log)
+    until(lambda: log.exists() and "step 2 of" in log.read_text())
+    tasks = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(root.path) in process.cmdline() and "SLURM_STEP_ID" in process.environ():
+                tasks[process.environ()["SLURM_PROCID"]] = process
+    tasks[killed].kill()
+    until(lambda: not run("squeue", "--noheader", "--me"))
+    said = log.read_text()
+    assert f"task {killed}: Killed" in said
+    assert f"Task {other} has to end: " in said or f"task {other}: Killed" in said, said  # Slurm does not wait for long
+    assert "Traceback" not in said and len(said.splitlines()) < 30, said
+    assert not tasks[other].is_running()
+
+
+@pytest.mark.slow
+def test_training_on_two_nodes_that_is_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_one(
+    tmp_path, env, run
+):
+    changes = {"train_max_steps": 40, "save_checkpoints_steps": 4}
+    root, calm = (test_distribution.write(tmp_path / name, **changes) for name in ("root", "calm"))
+    for stage, notebook in (("index", "01"), ("join", "02"), ("tables", "03"), ("songs/1", "05")):
+        out = root.runs / "tiny" / stage
+        out.mkdir(parents=True)
+        stem = next((PROJECT / "notebooks").glob(f"{notebook}_*.ipynb")).stem
+        (out / "metrics.json").write_text(json.dumps({stem: {"status": "ok"}}))
+    parameters = {"03": {"name": "tiny", "batch_size": 8, **changes}, "04": {"test_songs": 1}}
+    stages = {"shards": {"jobs": 1}, "train": {"partition": "RM", "gpus": None, "nodes": 2}}
+    file = tiny_campaign.write(tmp_path, site=site(tmp_path), notebooks=None, parameters=parameters, stages=stages)
+    submit(file, env=env)
+    job = json.loads((root.runs / "tiny" / "jobs.json").read_text())[0]["job"]
+    model = root.models / "tiny"
+    until(lambda: (model / "history.csv").exists() and learning.read_history(model)[-1][0] >= 8)
+    run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time is up
+    until(lambda: not run("squeue", "--noheader", "--me"))
+    log = (root.runs / "tiny" / "logs" / "train.log").read_text()
+    assert "goes back to the queue" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
+    assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
+    assert "5 of 5 stages done" in submit(file, "status", env=env)
+    start_worker(run, calm, tmp_path / "calm.log")
+    until(lambda: not run("squeue", "--noheader", "--me"))
+    for name in ("history.csv", "weights.npz", "masks.npz"):
+        assert (calm.models / "tiny" / name).read_bytes() == (model / name).read_bytes(), name

@@ -53,12 +53,33 @@ def stage(campaign, name):
         ("train", {"gpus": "v100-32:1", "memory_gb": 600}, "600000 MB of memory asked for, and bridges2 allows 512000"),
         ("shards", {"jobs": 1001}, "1001 jobs in one array asked for, and bridges2 allows 1000"),
         ("index", {"partition": "RM_shared"}, "Did you mean 'RM-shared'"),
+        ("train", {"partition": "RM", "gpus": None, "nodes": 65}, "65 nodes asked for, and bridges2 allows 64"),
+        ("train", {"nodes": 2}, "2 nodes asked for, and bridges2 allows 1"),
+        ("train", {"partition": "GPU", "gpus": "h100-80:4", "nodes": 2}, "whole nodes of 8"),
+        ("index", {"partition": "RM", "nodes": 2}, "only train can use several nodes; nodes is 2"),
+        ("train", {"nodes": 0}, "nodes is 0; give a whole number from 1"),
     ],
 )
 def test_a_request_past_a_limit_is_refused_with_the_limit_named(prepared, name, asked, limit):
     with pytest.raises(SettingError, match=limit) as refused:
         prepared(stages={name: asked})
     assert f"stages, {name}" in str(refused.value)
+
+
+def test_without_a_scheduler_there_is_one_node(prepared):
+    with pytest.raises(SettingError, match="2 nodes asked for, and local is one machine"):
+        prepared(site="local", stages={"train": {"nodes": 2}})
+
+
+def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused_before_anything_starts(prepared):
+    nodes = {"stages": {"train": {"partition": "RM", "gpus": None, "nodes": 2}}, "notebooks": None}
+    for asked in (nodes, {**nodes, "stages": {"train": {"gpus": "h100-80:2"}}}):
+        with pytest.raises(SettingError, match="batch_size = 4 cannot be shared by 2"):
+            prepared(**asked)
+        prepared(**asked, parameters={"03": {"batch_size": 16}})
+        prepared(**asked, parameters={"04": {"config": "made-by-hand"}})
+    with pytest.raises(SettingError, match="the real Spleeter trains on one node, not 2"):
+        prepared(**nodes, parameters={"04": {"engine": "spleeter"}})
 
 
 def test_requests_at_the_limits_are_taken(prepared):
@@ -136,6 +157,21 @@ def test_a_job_stages_what_it_reads_where_the_site_has_a_disk_for_it(tmp_path):
     assert f"Copied to {tmp_path}/disk/muscomp_cache: 1 files" in told
 
 
+def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
+    asked = {"partition": "GPU", "gpus": "h100-80:8", "nodes": 3}
+    parameters = {"03": {"batch_size": 96}, "04": {"fresh": True}}
+    campaign, _ = prepared(stages={"train": asked}, parameters=parameters, notebooks=None)
+    texts = scripts.all_of(campaign)
+    assert [name for name, text in texts.items() if "srun" in text or "worker.py" in text] == ["5_train.sh"]
+    train = texts["5_train.sh"]
+    subprocess.run(["bash", "-n"], input=train, text=True, check=True)
+    for line in ("#SBATCH --nodes=3", "#SBATCH --ntasks-per-node=1", "#SBATCH --gpus=h100-80:24"):
+        assert f"{line}\n" in train
+    assert "--ntasks=" not in train
+    assert "srun --nodes=3 --ntasks-per-node=1 " in train and "--kill-on-bad-exit=1" in train
+    assert train.index("worker.py") < train.index("run.py") < train.index("-p 04.fresh false")
+
+
 def test_each_notebook_takes_up_what_the_one_before_it_made(prepared):
     campaign, _ = prepared(parameters={"03": {"name": "mine"}})
     assert campaign.parameters["04"]["config"] == campaign.parameters["05"]["model"] == "mine"
@@ -167,6 +203,8 @@ def test_costs_follow_the_sites_rules(prepared):
     assert hour["shards"] == pytest.approx(3 * 2)
     assert estimates[1].most == pytest.approx(3 * 2 * 2)
     assert campaign.site.units_per_hour(sites.Request("GPU-shared", gpus="v100-32:2")) == 2
+    assert campaign.site.units_per_hour(sites.Request("RM", nodes=3)) == 3 * 128
+    assert campaign.site.units_per_hour(sites.Request("GPU", nodes=2, gpus="h100-80:8")) == 2 * 16
 
 
 def test_the_estimate_grows_with_what_there_is_to_do(prepared):
@@ -213,6 +251,8 @@ def test_what_finished_stages_took_is_the_next_estimate(prepared, tmp_path):
     assert after["tables"].per_unit == before[3].per_unit  # over in a moment: it tells nothing
     elsewhere = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "v100-32:1"}})[1]}
     assert elsewhere["train"].origin == "shipped"
+    more = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "h100-80:2"}})[1]}
+    assert more["train"].origin == "shipped"
 
 
 def test_wall_times_have_a_margin_and_keep_to_the_limit(prepared):

@@ -6,7 +6,7 @@ import pytest
 import tiny_prepared
 from killing import run, run_and_kill, snapshot
 
-from muscomp_lib import config, dataset, separation, training, unet, watching
+from muscomp_lib import config, dataset, learning, separation, training, unet, watching
 from muscomp_lib.errors import MissingError, SettingError
 
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -38,6 +38,21 @@ def test_the_masks_of_one_example_were_kept_on_the_way_and_got_nearer_to_the_ide
     *on_the_way, ideal = masks.values()
     errors = [np.abs(mask - ideal).mean() for mask in on_the_way]
     assert errors[-1] < errors[0] and ideal.min() >= 0 and ideal.max() > 0.9
+
+
+def test_the_losses_of_the_history_are_that_of_the_step_and_the_mean_over_all_validation_batches(tmp_path):
+    root = tiny_prepared.write(tmp_path, train_max_steps=2, save_checkpoints_steps=2, learning_rate=1e-9)
+    [(_, loss, validation_loss)] = training.read_history(training.train("tiny", root))
+    settings = config.read(root.configs / "tiny.json")
+    network, (learnt, validation) = training.compiled(settings), training.examples(settings, root)
+
+    def loss_of(batch):
+        return float(training.mask_cross_entropy(batch[1], network(batch[0])))
+
+    assert loss == pytest.approx(loss_of(learnt.batch(1)), rel=1e-4)
+    each = [loss_of(validation.batch(number)) for number in range(learning.VALIDATION_BATCHES)]
+    assert validation_loss == pytest.approx(np.mean(each), rel=1e-4)
+    assert np.ptp(each) > 1e-3 * np.mean(each)
 
 
 def test_training_learns_to_tell_unseen_tones_apart(trained):

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 HERE = Path(__file__).parent
-NODES = ("cpu1", "cpu2", "gpu1")
+NODES = ("cpu1", "cpu2", "gpu1", "gpu2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 PACKAGES = "slurmctld slurmd slurm-client munge"
 PATIENCE = 30  # seconds until the nodes must have answered

@@ -1,0 +1,108 @@
+"""One of several tasks that train the network of notebook 04 together, one on each node of a Slurm job.
+
+    srun --ntasks-per-node=1 python batch/worker.py 04 -f my.yaml -p root /ocean/.../muscomp_root
+
+A campaign whose stage `train` asks for several nodes starts it (scripts.py), and afterwards the notebook, on one node,
+which finds the network trained. All tasks learn in step; the first one writes what notebook 04 would write. Asked to
+stop (SIGUSR1, SIGTERM), all end after the same step, with everything saved; started again, they go on with the next.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
+
+from parameters import assign, defaults, from_file, from_option, step_of  # noqa: E402
+from run import REFUSED, find_notebook  # noqa: E402
+
+from muscomp_lib import distribution, drive, training  # noqa: E402
+from muscomp_lib.errors import MusCompError, SettingError, StoppedError  # noqa: E402
+
+TRAINING = "04"
+FAILED, STOPPED = 1, 143  # exit statuses
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
+log = logging.getLogger("muscomp_lib")
+
+
+def main(argv=None):
+    """Run the command; the exit status."""
+    for each in SIGNALS:
+        signal.signal(each, _stop)
+    try:
+        parameters = plan(arguments(argv))
+        team = distribution.join()
+        logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING)
+        log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # the same lines once, not once from each
+        log.info("%d tasks train together, on %d devices.", team.n_workers, team.n_replicas)
+        training.train(**parameters)
+    except (StoppedError, KeyboardInterrupt) as stop:
+        log.info(str(stop) or "Stopped.")
+        return STOPPED
+    except MusCompError as error:
+        _complain(f"is refused: {error}")
+        return REFUSED
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow"):
+            raise
+        _complain(f"has to end: {_reason(error)} Started again, the job goes on from the last checkpoint.")
+        return FAILED
+    return 0
+
+
+def _complain(text):
+    print(f"Task {os.environ.get('SLURM_PROCID', 0)} {text}", file=sys.stderr, flush=True)
+
+
+def _reason(error):
+    """What happened, without the many lines with which TensorFlow says where: most often that another task is lost."""
+    if type(error).__name__ == "ResourceExhaustedError":
+        return "there is not enough memory for its share of a batch. Take more nodes, or a smaller batch_size."
+    where = (" ", "\t", "Graph execution error", "Detected at node")
+    lines = [line for line in str(error).splitlines() if line and not line.startswith(where)]
+    return f"{(lines or [type(error).__name__])[0].rstrip('.')}."
+
+
+def _stop(*_):
+    """Turn the first signal into what Ctrl-C does: training saves first. Each task may get several: no more count."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
+
+
+def arguments(argv):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="batch/worker.py", description="Train on several nodes, as one of them.")
+    parser.add_argument("notebook", help="notebook 04: a number, a file name or a path")
+    each = {"action": "append", "default": []}
+    parser.add_argument("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help="a parameter, as in run.py", **each)
+    parser.add_argument("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
+    return parser.parse_args(argv)
+
+
+def plan(args):
+    """What to call `training.train` with.
+
+    Raises
+    ------
+    SettingError, MissingError
+        Another notebook, or an unknown parameter.
+    """
+    step = step_of(find_notebook(args.notebook))
+    if step.number != TRAINING:
+        raise SettingError(f"{step.name} trains no network. Give notebook {TRAINING}.")
+    givens = [given for file in args.files for given in from_file(file)]
+    assign([step], givens + [from_option(name, text) for name, text in args.set])
+    wanted = {**defaults(step.notebook), **step.parameters}
+    root = drive.open_root(wanted["root"])
+    names = ("fresh", "engine", "start_from")
+    return {"config": training.find_config(wanted["config"], root), "root": root, **{n: wanted[n] for n in names}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
