@@ -217,6 +217,11 @@ def _parameters(notebooks, given, file):
     for each in givens:
         if each.name in SET_HERE:
             raise SettingError(f"{each.source}: {each.name} is set by the campaign: see its {SET_HERE[each.name]}.")
+        if each.name == "fresh" and each.value:
+            raise SettingError(
+                f"{each.source}: fresh would throw away what is learnt whenever a job comes back from the queue. Give "
+                "what is to be trained another name instead: name of notebook 03."
+            )
     assign(list(notebooks.values()), givens)
     found = {number: dict(step.parameters) for number, step in notebooks.items()}
     made = found["03"].get("name")

@@ -116,8 +116,6 @@ def _options(campaign, stage):
     cores = campaign.site.cores(stage.request)
     if cores and "workers" in campaign.defaults[stage.number]:
         yield f"-p {stage.number}.workers {cores}"
-    if stage.request.nodes > 1 and campaign.value(stage.number, "fresh"):
-        yield f"-p {stage.number}.fresh false"  # or the notebook would throw away what has just been learnt
 
 
 def _head(campaign, name, request, is_array):

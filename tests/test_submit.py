@@ -71,6 +71,12 @@ def test_without_a_scheduler_there_is_one_node(prepared):
         prepared(site="local", stages={"train": {"nodes": 2}})
 
 
+def test_a_campaign_that_would_start_over_at_every_return_to_the_queue_is_refused(prepared):
+    with pytest.raises(SettingError, match="fresh would throw away what is learnt whenever a job comes back"):
+        prepared(parameters={"04": {"fresh": True}}, notebooks=None)
+    prepared(parameters={"04": {"fresh": False}}, notebooks=None)
+
+
 def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused_before_anything_starts(prepared):
     nodes = {"stages": {"train": {"partition": "RM", "gpus": None, "nodes": 2}}, "notebooks": None}
     for asked in (nodes, {**nodes, "stages": {"train": {"gpus": "h100-80:2"}}}):
@@ -159,7 +165,7 @@ def test_a_job_stages_what_it_reads_where_the_site_has_a_disk_for_it(tmp_path):
 
 def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
     asked = {"partition": "GPU", "gpus": "h100-80:8", "nodes": 3}
-    parameters = {"03": {"batch_size": 96}, "04": {"fresh": True}}
+    parameters = {"03": {"batch_size": 96}}
     campaign, _ = prepared(stages={"train": asked}, parameters=parameters, notebooks=None)
     texts = scripts.all_of(campaign)
     assert [name for name, text in texts.items() if "srun" in text or "worker.py" in text] == ["5_train.sh"]
@@ -169,7 +175,7 @@ def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
         assert f"{line}\n" in train
     assert "--ntasks=" not in train
     assert "srun --nodes=3 --ntasks-per-node=1 " in train and "--kill-on-bad-exit=1" in train
-    assert train.index("worker.py") < train.index("run.py") < train.index("-p 04.fresh false")
+    assert train.index("worker.py") < train.index("run.py")
 
 
 def test_each_notebook_takes_up_what_the_one_before_it_made(prepared):
