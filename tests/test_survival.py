@@ -18,7 +18,8 @@ from tiny_campaign import PROJECT, submit
 from muscomp_lib import drive, learning, training
 
 PARAMETERS = {name: yaml.safe_load(str(value)) for name, value in TINY.items()}
-PARAMETERS |= {"notes_model": None, "train_max_steps": 200, "save_checkpoints_steps": 20, "05": {"seconds": 4}}
+PARAMETERS |= {"notes_model": None, "train_max_steps": 200, "save_checkpoints_steps": 20, "time_steps": 0}
+PARAMETERS |= {"05": {"seconds": 4}}
 
 
 @pytest.mark.slow
@@ -57,7 +58,7 @@ class Real:
     def __init__(self, folder, env, run):  # noqa: F811
         self.folder, self.root, self.env, self.run = folder / "root" / "runs" / "tiny", folder / "root", env, run
         self.model = self.root / "models" / "shared_unet"
-        stages = {"shards": {"jobs": 3, "cores": 2}, "join": {"cores": 2}}
+        stages = {"index": {"cores": 2}, "shards": {"jobs": 3, "cores": 2}, "join": {"cores": 2}}
         given = {"notebooks": None, "parameters": PARAMETERS, "stages": stages}
         self.file = tiny_campaign.write(folder, site=site(folder), **given)
 
