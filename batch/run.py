@@ -42,7 +42,8 @@ NOTEBOOKS = PROJECT / "notebooks"
 ALL = "all"
 REFUSED = 2  # exit status: nothing was started
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-SECONDS_TO_SAVE = 100  # a notebook that is to stop has half of it to save what it learns; then it is ended
+SECONDS_TO_SAVE = 100  # that a notebook which is to stop has to save what it learns
+SECONDS_TO_END = 1  # that an idle kernel has: nothing is lost with it
 LONGEST_SOCKET = 90  # characters: systems allow 104 for a Unix socket's path, of which the file's own name takes some
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -55,6 +56,20 @@ class ThisInterpreter(AsyncKernelManager):
         """What ipykernel would install for `sys.executable`, for a notebook that nobody looks at."""
         quiet = ["--IPKernelApp.log_level=CRITICAL"]  # it would report an answer that came after it was to stop
         return KernelSpec(**{**get_kernel_dict(quiet), "env": {progress.HEADLESS: "1"}})
+
+    async def shutdown_kernel(self, now=False, restart=False):
+        """End the kernel, but not before the cell that it runs has saved its work.
+
+        Once idle, it is not waited for: ipykernel first ends all its children, and spends half a minute on the one
+        (multiprocessing's resource tracker) that every pool of processes leaves behind and that heeds no SIGTERM.
+        """
+        await self.interrupt_kernel()
+        client = self.client()
+        client.start_channels()
+        with contextlib.suppress(RuntimeError):  # it is dead, or has had its time
+            await client.wait_for_ready(SECONDS_TO_SAVE)
+        client.stop_channels()
+        await super().shutdown_kernel(now=now, restart=restart)
 
 
 def main(argv=None):
@@ -228,7 +243,7 @@ def _connection(folder):
     """Let command and kernel talk through sockets in `folder`: kernels started together can collide on ports."""
     fits = os.name == "posix" and len(folder) < LONGEST_SOCKET
     file = str(Path(folder) / "k.json")
-    kernel = {"connection_file": file, "transport": "ipc" if fits else "tcp", "shutdown_wait_time": SECONDS_TO_SAVE}
+    kernel = {"connection_file": file, "transport": "ipc" if fits else "tcp", "shutdown_wait_time": SECONDS_TO_END}
     return Config(ThisInterpreter=kernel)
 
 

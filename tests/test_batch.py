@@ -212,6 +212,21 @@ def test_a_stopped_run_leaves_no_kernel_and_no_worker_behind(tmp_path, number):
     assert wait_for_the_end(pids) == [], "processes outlived the run that started them"
 
 
+def test_a_cell_that_is_to_stop_has_the_time_to_save(tmp_path):
+    saving = (
+        "import os, pathlib, time\n"
+        "try:\n"
+        f"    os.kill(os.getppid(), {int(signal.SIGTERM)})\n"
+        "    time.sleep(300)\n"
+        "except KeyboardInterrupt:\n"
+        "    time.sleep(4)\n"
+        "    pathlib.Path('saved').touch()\n"
+    )
+    notebook(tmp_path / "nb" / "01_save.ipynb", "seed = 0", saving)
+    assert command("nb/01_save.ipynb", "--out", "out", cwd=tmp_path).returncode == 128 + signal.SIGTERM
+    assert (tmp_path / "nb/saved").exists()
+
+
 def wait_for_the_end(pids, deadline=30):
     """Those of `pids` that still run at the deadline: a killed process ends soon, not at once."""
     for _ in range(deadline * 100):

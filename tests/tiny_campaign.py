@@ -1,5 +1,6 @@
 """A campaign of small notebooks that do nothing, as fast as notebooks can, and wait where a test wants them to."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,16 @@ def write(folder, **given):
     content = {"name": "tiny", "root": "root", "notebooks": "notebooks", **given}  # None: the project's own
     file.write_text(yaml.safe_dump(content))
     return file
+
+
+def done(root, notebooks, stages):
+    """Let the campaign believe that these stages are done, a task as `songs/1`: they take no time then."""
+    numbers = {"index": "01", "shards": "02", "join": "02", "tables": "03", "train": "04", "songs": "05"}
+    for stage in stages:
+        out = root / "runs" / "tiny" / stage
+        out.mkdir(parents=True)
+        stem = next(notebooks.glob(f"{numbers[stage.partition('/')[0]]}_*.ipynb")).stem
+        (out / "metrics.json").write_text(json.dumps({stem: {"status": "ok"}}))
 
 
 def submit(file, *words, status=0, env=None):
