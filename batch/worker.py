@@ -20,7 +20,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 from parameters import assign, defaults, from_file, from_option, step_of  # noqa: E402
 from run import REFUSED, find_notebook  # noqa: E402
 
-from muscomp_lib import distribution, drive, training  # noqa: E402
+from muscomp_lib import distribution, drive, progress, training  # noqa: E402
 from muscomp_lib.errors import MusCompError, SettingError, StoppedError  # noqa: E402
 
 TRAINING = "04"
@@ -39,6 +39,8 @@ def main(argv=None):
         team = distribution.join()
         logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING)
         log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # the same lines once, not once from each
+        if team.is_chief:
+            os.environ[progress.HEADLESS] = "1"
         log.info("%d tasks train together, on %d devices.", team.n_workers, team.n_replicas)
         training.train(**parameters)
     except (StoppedError, KeyboardInterrupt) as stop:

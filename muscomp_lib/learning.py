@@ -123,7 +123,6 @@ def learn(folder, model, learnt, validation, last, stride, watch=None, team=ALON
                 validation_loss = sum(steps.loss(*check) for check in checks) / len(checks)
                 history.append([step, loss, validation_loss])
                 progress.set_postfix(loss=f"{loss:.4f}", validation=f"{validation_loss:.4f}", refresh=False)
-                log.info("step %d of %d: loss %.4f, validation %.4f", step, last, loss, validation_loss)
                 if watch and team.is_chief:
                     watch(step)
                 save(folder, model, step, history)

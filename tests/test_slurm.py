@@ -212,7 +212,7 @@ def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, l
     two, said = learn_together(model)
     one = test_distribution.write(tmp_path, **SETTINGS[model])
     training.train("tiny", one)
-    assert "2 tasks train together, on 2 devices.\nstep " in said and "Traceback" not in said, said
+    assert "2 tasks train together, on 2 devices." in said and "Traceback" not in said, said
     assert test_distribution.difference(one, two) < test_distribution.ROUNDED
     histories = [learning.read_history(root.models / "tiny") for root in (one, two)]
     for here, there in zip(*histories, strict=True):
@@ -226,7 +226,7 @@ def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, l
 def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed, other):
     root, log = test_distribution.write(tmp_path / "root", train_max_steps=4000), tmp_path / "killed.log"
     start_worker(run, root, log)
-    until(lambda: log.exists() and "step 2 of" in log.read_text())
+    until((root.models / "tiny" / "history.csv").exists)
     tasks = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
