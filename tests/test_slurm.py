@@ -1,4 +1,4 @@
-"""Campaigns on a real Slurm, started for these tests on this machine: order, kills, lost nodes, time that is up."""
+"""Campaigns on a real Slurm, started for these tests on this machine: order, cancelling, time that is up, two nodes."""
 
 import contextlib
 import functools
