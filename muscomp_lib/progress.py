@@ -29,14 +29,21 @@ def bar(iterable=None, **options):
     return auto.tqdm(iterable, disable=unseen or None, **options)  # None: not where output goes to a file
 
 
-class _Lines(std.tqdm):
-    """A bar that prints a line now and then instead of drawing itself; none when it is through before the first."""
+class Telling(std.tqdm):
+    """A bar of tqdm that does not draw itself: its `display` tells how far it is in some other way."""
 
     monitor_interval = 0  # no thread that watches
 
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options, file=io.StringIO())
+
+
+class _Lines(Telling):
+    """Prints a line now and then; none when it is through before the first."""
+
     def __init__(self, iterable, **options):
         often = {"mininterval": SECONDS_BETWEEN, "delay": SECONDS_BETWEEN, "miniters": 1}
-        super().__init__(iterable, **options, **often, bar_format=LINE, file=io.StringIO())
+        super().__init__(iterable, **options, **often, bar_format=LINE)
 
     def display(self, *_, **__):
         """Print the line."""

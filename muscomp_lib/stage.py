@@ -4,16 +4,13 @@ What is wanted is done by a thread: while a notebook's cell runs no button is he
 mixer. The models are loaded before and stay in memory.
 """
 
-import io
 import logging
 import os
 import threading
 
-from tqdm import std as tqdm
-
 from muscomp_lib import audio, batches, mixer, songs, transcription, upload
 from muscomp_lib.errors import MusCompError
-from muscomp_lib.progress import HEADLESS
+from muscomp_lib.progress import HEADLESS, Telling
 
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
 FIRST_LENGTH = 30.0  # seconds
@@ -209,14 +206,12 @@ class Stage:
         self._say(f"{bar.desc}: {share:.0%}" + ("" if left is None else f", {left:.0f} s left"), share)
 
 
-class _Bar(tqdm.tqdm):
-    """A bar that tells how far it is instead of drawing itself; CancelledError ends what should go no further."""
-
-    monitor_interval = 0  # no thread that watches
+class _Bar(Telling):
+    """A bar that calls `tell`; CancelledError ends what should go no further."""
 
     def __init__(self, *args, tell, cancelled, **options):
         self._tell, self._cancelled = tell, cancelled
-        super().__init__(*args, **{**options, "disable": False, "file": io.StringIO(), "mininterval": SHOWN_EVERY})
+        super().__init__(*args, **{**options, "disable": False, "mininterval": SHOWN_EVERY})
 
     def __iter__(self):
         for item in super().__iter__():
