@@ -1,4 +1,4 @@
-"""Campaigns on a real Slurm, started for these tests on this machine: order, cancelling, time that is up, two nodes."""
+"""Campaigns on a real Slurm, started for these tests on this machine: order, preemption, cancelling, two nodes."""
 
 import contextlib
 import functools
@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent / "slurm"))
 import cluster
 
 PATIENCE = 400  # seconds that anything here may take
-LONGER = {"train_max_steps": 40, "save_checkpoints_steps": 4}
-SETTINGS = {"muscomp.shared_unet": LONGER, "unet.unet": {"model": test_distribution.SPLEETERS}}
+LONGER = {"train_max_steps": 40, "save_checkpoints_steps": 8}
+SPLEETERS = {"model": test_distribution.SPLEETERS, "save_checkpoints_steps": 4}
+SETTINGS = {"muscomp.shared_unet": LONGER, "unet.unet": SPLEETERS}
 STAGES = ("index", "shards", "join", "tables", "train", "songs")
 
 
@@ -125,13 +126,19 @@ def tiny(tmp_path, env, run):
 
 
 @pytest.mark.slow
-def test_stages_follow_one_another_and_the_report_comes_last(tiny, tmp_path):
+def test_stages_follow_one_another_the_preempted_one_too_and_the_report_comes_last(tiny, tmp_path, run):
     for name in "ab":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(800), 8000)
     campaign = tiny(songs=["a.wav", "b.wav"], account="cis000000p")
+    hold = campaign.hold("index")
     campaign()
+    campaign.at_work("index")
+    preempt(run, campaign.job("index"))
     assert "is under way" in campaign(status=2)
+    hold.unlink()
     assert "Complete. The report" in campaign.ended()
+    assert campaign.times("index").count("start") == 2 and campaign.times("index")[-1] == "end"
+    assert campaign.times("join") == ["start", "end"]
     spans = {}
     for file in campaign.folder.rglob("times.log"):
         moments = [int(line.split()[1]) for line in file.read_text().splitlines()]
@@ -148,6 +155,14 @@ def test_stages_follow_one_another_and_the_report_comes_last(tiny, tmp_path):
         assert heard[0]["05_songs"]["metrics"]["given"][name].startswith(disk)
     used = float(told.split("in all")[1].split()[2])
     assert used > 0  # service units
+
+
+def preempt(run, job):
+    """Let a more urgent job take the node of a job that runs."""
+    node = run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    urgent = ["--parsable", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
+    number = run("sbatch", *urgent, "--wrap=true").strip()
+    until(lambda: "COMPLETED" in run("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T"))
 
 
 @pytest.mark.slow
