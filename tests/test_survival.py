@@ -51,7 +51,7 @@ class Real:
         self.file = tiny_campaign.write(folder, site=site(folder), **given)
 
     def __call__(self, *words):
-        submit(self.file, *words, env=self.env)
+        return submit(self.file, *words, env=self.env)
 
     def ended(self, status=1):
         """Wait until no job is left; what `status` then says."""
@@ -91,9 +91,10 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         for shard in (1, 2):
             run("scancel", "--batch", "--signal=KILL", f"{campaign.job('shards')}_{shard}")
         told = campaign.ended()
+        assert "1 of 6 stages done" in told and "shards 1 failed" in told and "shards 2 failed" in told
         assert "Missing: shards 1, 2; join; tables; train; songs 1." in told
         assert f"To go on: python batch/submit.py {campaign.file} resume" in told
-        campaign("resume")
+        assert "shards: job" in campaign("resume")
         until(lambda: campaign.step() >= 20)
         assert "running, step " in submit(campaign.file, "status", status=1, env=env)
         run("scancel", "--batch", "--signal=USR1", campaign.job("train"))  # as Slurm does before the time is up
@@ -111,6 +112,7 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         staged = re.findall(r"^Copied to .*/local/.*: (\d+) files, ", campaign.log("train"), flags=re.MULTILINE)
         assert len(staged) == 2 and all(map(int, staged))  # the run that was killed with its node says nothing
         assert campaign.starts("train") == 3 and campaign.starts("tables") == campaign.starts("shards/3") == 1
+        assert campaign.starts("index") == (2 if enlarge else 1)
         assert "data:image/png" in (campaign.folder / "report.html").read_text()
         assert made_in(drive.Root(campaign.root)) == made_in(peace.result())
 
