@@ -40,7 +40,7 @@ def main(argv=None):
         logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING)
         log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # the same lines once, not once from each
         if team.is_chief:
-            os.environ[progress.HEADLESS] = "1"
+            os.environ[progress.HEADLESS] = "1"  # bars are lines in the log; the other tasks show none
         log.info("%d tasks train together, on %d devices.", team.n_workers, team.n_replicas)
         training.train(**parameters)
     except (StoppedError, KeyboardInterrupt) as stop:
