@@ -30,13 +30,16 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from batch.notebook_parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of
+from muscomp_lib import audio
+from muscomp_lib.core import progress
+from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
+from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.root import open_root
+from muscomp_lib.notebook import summary as report
+
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 
-from parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of  # noqa: E402
-
-from muscomp_lib import audio, drive, progress, report  # noqa: E402
-from muscomp_lib.errors import MusCompError, SettingError, StoppedError  # noqa: E402
 
 NOTEBOOKS = PROJECT / "notebooks"
 ALL = "all"
@@ -123,7 +126,7 @@ def plan(args):
     for song in dict.fromkeys(step.parameters.get("song") for step in steps):
         if song and not Path(song).is_dir():
             audio.info(song)
-    root = drive.open_root(next((step.parameters["root"] for step in steps if step.parameters.get("root")), None))
+    root = open_root(next((step.parameters["root"] for step in steps if step.parameters.get("root")), None))
     for step in steps:
         if "root" in step.valid and not step.parameters.get("root"):
             step.parameters["root"] = str(root.path)
@@ -169,7 +172,7 @@ def run(steps, folder, root):
         print(f"{place} ...", flush=True)
         entry, status = execute(step, targets[step.name])
         results[step.name] = entry
-        with drive.written_whole(metrics_file) as part:
+        with written_whole(metrics_file) as part:
             part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         print(f"{place}: {entry['status']}, {entry['seconds']:.1f} s", flush=True)
         if status:

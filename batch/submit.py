@@ -15,19 +15,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from batch.campaign import campaign as campaigns
+from batch.campaign import copy_commands as copying
+from batch.campaign import cost_estimate as costs
+from batch.campaign import html_report as pages
+from batch.campaign import job_scripts as scripts
+from batch.campaign import slurm, transfer
+from batch.campaign import status as overview
+from muscomp_lib.core.errors import MusCompError, SettingError
+
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 
-import campaign as campaigns  # noqa: E402
-import copying  # noqa: E402
-import credits as costs  # noqa: E402
-import overview  # noqa: E402
-import pages  # noqa: E402
-import scripts  # noqa: E402
-import slurm  # noqa: E402
-import transfer  # noqa: E402
-
-from muscomp_lib.errors import MusCompError, SettingError  # noqa: E402
 
 COMMANDS = ("submit", "status", "cancel", "resume", "report", "files")
 DONE, INCOMPLETE, REFUSED = 0, 1, 2  # exit statuses

@@ -14,14 +14,16 @@ import signal
 import sys
 from pathlib import Path
 
+from batch.notebook_parameters import assign, defaults, from_file, from_option, step_of
+from batch.run import REFUSED, find_notebook
+from muscomp_lib import training
+from muscomp_lib.core import progress
+from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
+from muscomp_lib.core.root import open_root
+from muscomp_lib.training import strategy
+
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT), str(PROJECT / "batch")]
 
-from parameters import assign, defaults, from_file, from_option, step_of  # noqa: E402
-from run import REFUSED, find_notebook  # noqa: E402
-
-from muscomp_lib import distribution, drive, progress, training  # noqa: E402
-from muscomp_lib.errors import MusCompError, SettingError, StoppedError  # noqa: E402
 
 TRAINING = "04"
 FAILED, STOPPED = 1, 143  # exit statuses
@@ -36,7 +38,7 @@ def main(argv=None):
         signal.signal(each, _stop)
     try:
         parameters = plan(arguments(argv))
-        team = distribution.join()
+        team = strategy.join()
         logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING)
         log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # the same lines once, not once from each
         if team.is_chief:
@@ -101,7 +103,7 @@ def plan(args):
     givens = [given for file in args.files for given in from_file(file)]
     assign([step], givens + [from_option(name, text) for name, text in args.set])
     wanted = {**defaults(step.notebook), **step.parameters}
-    root = drive.open_root(wanted["root"])
+    root = open_root(wanted["root"])
     names = ("fresh", "engine", "start_from")
     return {"config": training.find_config(wanted["config"], root), "root": root, **{n: wanted[n] for n in names}}
 

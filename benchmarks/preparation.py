@@ -11,7 +11,6 @@ on the same tracks, a mini-Slakh rendered for the purpose, one process each, in 
 import argparse
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -21,10 +20,14 @@ import librosa
 import numpy as np
 import soundfile
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+from muscomp_lib import minislakh, reserve, slakh
+from muscomp_lib.core import instruments
+from muscomp_lib.core.root import open_root
+from muscomp_lib.reserve import split
+from muscomp_lib.slakh import index_tables
 
-from muscomp_lib import catalogue, drive, instruments, minislakh, partitions, reserve, slakh  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 RATE = 44100  # Hz
 OURS = {
@@ -39,7 +42,7 @@ def main():
     """Measure, and print the table."""
     args = arguments()
     with tempfile.TemporaryDirectory() as folder:
-        root = drive.open_root(Path(folder) / "root")
+        root = open_root(Path(folder) / "root")
         settings = minislakh.Settings(tracks=args.tracks, seconds=float(args.seconds))
         minislakh.make(root.slakh, settings)
         slakh.index(root, slakh.Settings(verify="full"))  # the reserve is listened to here
@@ -62,8 +65,8 @@ def measure(root, args):
     for _ in range(args.repeats):
         for way, options in OURS.items():
             measured[way].append(ours(root, options))
-        _, tracks = catalogue.read(root)
-        made = list(tracks.loc[tracks["partition"].isin(partitions.PREPARED), "track"])
+        _, tracks = index_tables.read(root)
+        made = list(tracks.loc[tracks["partition"].isin(split.PREPARED), "track"])
         measured[PLAIN].append(plain(root, made))
     return measured
 
@@ -78,14 +81,14 @@ def ours(root, options):
     began = time.perf_counter()
     reserve.fill(root, reserve.Settings(workers=1, **options))
     seconds = time.perf_counter() - began
-    _, tracks = catalogue.read(root)
-    n_tracks = int(tracks["partition"].isin(partitions.PREPARED).sum())
+    _, tracks = index_tables.read(root)
+    n_tracks = int(tracks["partition"].isin(split.PREPARED).sum())
     return seconds / n_tracks, (written(root.prepared) + written(root.tables) - tables) / n_tracks
 
 
 def plain(root, made):
     """Seconds and bytes per track of the plain way."""
-    stems, tracks = catalogue.read(root)
+    stems, tracks = index_tables.read(root)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         for track in made:

@@ -11,17 +11,21 @@ where each instrument's energy ends up; and where recordings of one instrument d
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+from muscomp_lib import audio, minislakh, separation, slakh
+from muscomp_lib.core import instruments
+from muscomp_lib.core.root import open_root
+from muscomp_lib.models import pretrained
+from muscomp_lib.separation import metrics
+from muscomp_lib.slakh import index_tables
 
-from muscomp_lib import audio, catalogue, drive, evaluation, instruments, minislakh, separation, shipped, slakh  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 SEED = 1000  # of the songs
 TAXONOMY = "families"
@@ -33,7 +37,7 @@ SILENT = 1e-3  # full scale: a part that stays below does not sound
 def main():
     """Measure, and print the tables."""
     args = arguments()
-    models = {"shipped": separation.Separator(shipped.FOLDER)}
+    models = {"shipped": separation.Separator(pretrained.FOLDER)}
     models |= {name: separation.Separator(folder) for name, folder in map(pair, args.model)}
     timbres = {"TimGM6mb, never heard": ()}
     if args.soundfont:
@@ -69,7 +73,7 @@ def pair(text):
 
 def rendered(folder, soundfonts, args):
     """Songs as {instrument: waveform}, shape (n_samples, 1)."""
-    root = drive.open_root(folder)
+    root = open_root(folder)
     engine = "fluidsynth" if soundfonts else "tinysoundfont"
     settings = minislakh.Settings(
         tracks=args.songs,
@@ -81,7 +85,7 @@ def rendered(folder, soundfonts, args):
     )
     minislakh.make(root.slakh, settings)
     slakh.index(root, slakh.Settings(taxonomy=TAXONOMY))
-    stems, _ = catalogue.read(root)
+    stems, _ = index_tables.read(root)
     for _, its in stems[stems["status"] == "ok"].groupby("track"):
         song = {}
         for path, instrument in zip(its["audio"], its["instrument"], strict=True):
@@ -98,11 +102,9 @@ def scores(songs, models):
         ways = {MIX: dict.fromkeys(song, mix)}
         for name, model in models.items():
             ways[name] = {i: w[:, :1] for i, w in model.separate(mix, audio.SAMPLE_RATE).items()}
-        ways[IDEAL] = evaluation.ideal(song, **frames(next(iter(models.values()))))
+        ways[IDEAL] = metrics.ideal(song, **frames(next(iter(models.values()))))
         for instrument, truth in song.items():
-            rows.append(
-                {"instrument": instrument} | {w: evaluation.si_sdr(truth, e[instrument]) for w, e in ways.items()}
-            )
+            rows.append({"instrument": instrument} | {w: metrics.si_sdr(truth, e[instrument]) for w, e in ways.items()})
     table = pd.DataFrame(rows).groupby("instrument").mean()
     return table.reindex([name for name in [*instruments.names(TAXONOMY), instruments.OTHER] if name in table.index])
 
@@ -116,13 +118,13 @@ def print_scores(timbre, table, models):
     """Print the table, its mean over the instruments (without the rest), and the share of the way that was gone."""
     named = table.drop(index=instruments.OTHER, errors="ignore")
     for name in models:
-        table[f"{name}, gone"] = evaluation.share_closed(table[MIX], table[name], table[IDEAL])
+        table[f"{name}, gone"] = metrics.share_closed(table[MIX], table[name], table[IDEAL])
     mean = named.mean()
     print(f"\n{timbre}\n")
     shown = {name: "{:.0%}".format if name.endswith(", gone") else "{:.1f}".format for name in table}
     print(table.to_string(formatters=shown))
     for name in models:
-        gone = evaluation.share_closed(mean[MIX], mean[name], mean[IDEAL])
+        gone = metrics.share_closed(mean[MIX], mean[name], mean[IDEAL])
         worse = [instrument for instrument in named.index if named.loc[instrument, name] < named.loc[instrument, MIX]]
         print(
             f"mean of the {len(named)} instruments: mix {mean[MIX]:.1f} dB, {name} {mean[name]:.1f} dB, "
@@ -133,8 +135,7 @@ def print_scores(timbre, table, models):
 def print_confusion(songs, model):
     """Print where each instrument's energy ends up, in percent."""
     tables = [
-        evaluation.confusion(song, model.masks(sum(song.values()), audio.SAMPLE_RATE), **frames(model))
-        for song in songs
+        metrics.confusion(song, model.masks(sum(song.values()), audio.SAMPLE_RATE), **frames(model)) for song in songs
     ]
     table = pd.concat(tables).groupby(level=0).mean().reindex(model.instruments).dropna()
     print("\nWhere each instrument (row) ends up, percent of its energy:\n")

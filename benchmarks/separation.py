@@ -56,8 +56,7 @@ def arguments():
 
 def measure(args, folder):
     """One row per length and engine: medians over the repeats, the engines taking turns."""
-    sys.path.insert(0, str(PROJECT))
-    from muscomp_lib import spleeter_engine
+    from muscomp_lib.spleeter import engine as spleeter_engine
 
     pythons = {"shipped": sys.executable, "ours": sys.executable}
     if "spleeter" in args.engines:
@@ -112,15 +111,13 @@ def peak_gigabytes():
 
 def shipped(_, out):
     """A function that separates a file with the model that comes with this project."""
-    sys.path.insert(0, str(PROJECT))
-    from muscomp_lib import shipped
+    from muscomp_lib.models import pretrained
 
-    return ours(shipped.FOLDER, out)
+    return ours(pretrained.FOLDER, out)
 
 
 def ours(config, out):
     """A function that separates a file with this project."""
-    sys.path.insert(0, str(PROJECT))
     from muscomp_lib import separation
 
     separator = separation.Separator(config)
@@ -137,8 +134,9 @@ def spleeters(config, out):
 
 def make_model(folder, n_instruments):
     """A Spleeter model with random weights; the path of its configuration."""
-    from muscomp_lib import config as configs
-    from muscomp_lib import spleeter_bridge, unet
+    from muscomp_lib.models import config as configs
+    from muscomp_lib.models import unet
+    from muscomp_lib.spleeter import checkpoint
 
     config = {
         "train_csv": "train.csv", "validation_csv": "validation.csv", "model_dir": str(folder), "mix_name": "mix",
@@ -149,7 +147,7 @@ def make_model(folder, n_instruments):
         "save_checkpoints_steps": 1, "save_summary_steps": 1, "model": {"type": "unet.unet", "params": {}},
         "muscomp": {"taxonomy": None, "crop_frames": 512, "remix": False},
     }  # fmt: skip
-    spleeter_bridge.write(folder, config, unet.weights(unet.build(config)), step=1)
+    checkpoint.write(folder, config, unet.weights(unet.build(config)), step=1)
     configs.write(folder / "config.json", config)
     return folder / "config.json"
 

@@ -50,7 +50,7 @@ def main():
     """Measure, and print the table."""
     args = arguments()
     sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
-    import slow_mount
+    from fixtures import slow_mount
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -100,9 +100,10 @@ def stem_entries():
 
 def index(mount, limit=None):
     """Make the index of what is mounted: a Run."""
-    from muscomp_lib import drive, slakh
+    from muscomp_lib import slakh
+    from muscomp_lib.core.root import open_root
 
-    root = drive.open_root(mount.path.parent)
+    root = open_root(mount.path.parent)
     before, began = mount.counts(), time.perf_counter()
     stems, _ = slakh.index(root, slakh.Settings(limit=limit))
     seconds, after = time.perf_counter() - began, mount.counts()

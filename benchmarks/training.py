@@ -12,16 +12,17 @@ once share the processor, so training is slower than either. It takes a quarter 
 
 import argparse
 import logging
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+from muscomp_lib import minislakh, reserve, slakh, tables, training
+from muscomp_lib.core.root import open_root
+from muscomp_lib.models import config as configs
+from muscomp_lib.training import batches
 
-from muscomp_lib import config as configs  # noqa: E402
-from muscomp_lib import dataset, drive, minislakh, reserve, slakh, tables, training  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 FRAMES = 128  # of an example: 3 s
 WAYS = {  # model.type, engine, precision, batch size, and how many steps to take for one of Spleeter's
@@ -59,7 +60,7 @@ def arguments():
 
 def prepared(folder, args):
     """A root with prepared songs."""
-    root = drive.open_root(folder)
+    root = open_root(folder)
     minislakh.make(root.slakh, minislakh.Settings(tracks=args.tracks, seconds=float(args.seconds)))
     slakh.index(root, slakh.Settings())
     reserve.fill(root, reserve.Settings())
@@ -100,9 +101,9 @@ def seconds(root, config, engine, steps):
 def made_per_second(root, config):
     """Batches made in a second with nothing else at work, once their sound is in memory."""
     examples, _ = training.examples(config, root)
-    list(dataset.ahead(examples, range(BATCHES)))
+    list(batches.ahead(examples, range(BATCHES)))
     began = time.perf_counter()
-    list(dataset.ahead(examples, range(BATCHES)))
+    list(batches.ahead(examples, range(BATCHES)))
     return BATCHES / (time.perf_counter() - began)
 
 

@@ -17,7 +17,6 @@ import argparse
 import itertools
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,25 +24,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
+from muscomp_lib import audio, minislakh, separation, slakh, transcription
+from muscomp_lib.core import instruments
+from muscomp_lib.core.root import open_root
+from muscomp_lib.minislakh import midi_file
+from muscomp_lib.models import pretrained
+from muscomp_lib.slakh import index_tables
+from muscomp_lib.transcription import cqt, metrics, network
+from muscomp_lib.transcription.note_decoder import Note, Transcriber, heard
 
-from muscomp_lib import (  # noqa: E402
-    audio,
-    catalogue,
-    constant_q,
-    drive,
-    instruments,
-    midi_input,
-    minislakh,
-    note_evaluation,
-    note_network,
-    separation,
-    shipped,
-    slakh,
-    transcription,
-)
-from muscomp_lib.transcriber import Note, Transcriber, heard  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 SEED = 1000  # of the songs
 TAXONOMY = "families"
@@ -88,7 +79,7 @@ def arguments():
     parser.add_argument("--songs", type=int, default=16)
     parser.add_argument("--seconds", type=int, default=40, help="length of each song")
     parser.add_argument(
-        "--model", default=shipped.TRANSCRIBER, help="folder of the transcriber; otherwise the shipped one"
+        "--model", default=pretrained.TRANSCRIBER, help="folder of the transcriber; otherwise the shipped one"
     )
     parser.add_argument("--basic-pitch", metavar="PYTHON", help="the Python of an environment that has basic-pitch")
     return parser.parse_args()
@@ -96,19 +87,19 @@ def arguments():
 
 def rendered(folder, args):
     """Songs: the mix, the clean stems and the true notes by instrument, and the score with tempo, bars and key."""
-    root = drive.open_root(folder)
+    root = open_root(folder)
     settings = {"tracks": args.songs, "seconds": float(args.seconds), "seed": SEED, "taxonomy": TAXONOMY}
     minislakh.make(root.slakh, minislakh.Settings(**settings))
     slakh.index(root, slakh.Settings(taxonomy=TAXONOMY))
-    stems, tracks = catalogue.read(root)
+    stems, tracks = index_tables.read(root)
     for row in tracks.itertuples():
         its = stems[(stems["track"] == row.track) & (stems["status"] == "ok") & (stems["instrument"] != "")]
         clean, notes = {}, {}
         for path, midi, name in zip(its["audio"], its["midi"], its["instrument"], strict=True):
             clean[name] = clean.get(name, 0) + audio.read(root.slakh / path)[0]
-            notes.setdefault(name, []).extend(notes_of(midi_input.read(root.slakh / midi).midi))
+            notes.setdefault(name, []).extend(notes_of(midi_file.read(root.slakh / midi).midi))
         mix, _ = audio.read(root.slakh / row.mix)
-        score = midi_input.read((root.slakh / row.mix).with_name("all_src.mid")).midi
+        score = midi_file.read((root.slakh / row.mix).with_name("all_src.mid")).midi
         yield {"mix": mix, "clean": clean, "notes": notes, "score": score}
 
 
@@ -147,12 +138,12 @@ def measure(song, where, ours, peer):
     for way, by_name in found.items():
         for name, notes in by_name.items():
             if name == DRUMS:
-                true, those = note_evaluation.by_drum(song["notes"][name]), note_evaluation.by_drum(notes)
+                true, those = metrics.by_drum(song["notes"][name]), metrics.by_drum(notes)
                 for drum in true:
-                    yield drum, way, note_evaluation.match_strokes(true[drum], those[drum]), None
+                    yield drum, way, metrics.match_strokes(true[drum], those[drum]), None
             else:
                 true = song["notes"][name]
-                yield name, way, note_evaluation.match(true, notes), note_evaluation.match(true, notes, ends=True)
+                yield name, way, metrics.match(true, notes), metrics.match(true, notes, ends=True)
 
 
 def mono(waveform):
@@ -166,10 +157,10 @@ def pyin(waveform, instrument):
 
     voice = mono(waveform)
     low, high = librosa.midi_to_hz(instrument.lowest), librosa.midi_to_hz(instrument.highest)
-    f0, voiced, sure = librosa.pyin(voice, fmin=low, fmax=high, sr=constant_q.SAMPLE_RATE, hop_length=512)
+    f0, voiced, sure = librosa.pyin(voice, fmin=low, fmax=high, sr=cqt.SAMPLE_RATE, hop_length=512)
     pitch = np.where(voiced, np.rint(librosa.hz_to_midi(np.nan_to_num(f0, nan=low))), 0).astype(int)
     edges = np.flatnonzero(np.diff(pitch, prepend=0, append=0))
-    frame = 512 / constant_q.SAMPLE_RATE
+    frame = 512 / cqt.SAMPLE_RATE
     return [
         Note(begin * frame, end * frame, int(pitch[begin]), float(sure[begin]))
         for begin, end in itertools.pairwise(edges)
@@ -190,7 +181,7 @@ def print_table(where, rows):
     scores = matches.groupby(["name", "way"]).agg(f1).unstack().dropna(axis=1, how="all")
     scores.columns = [f"{way}, {what}" for what, way in scores.columns]
     pitched = scores.reindex([name for name in instruments.names(TAXONOMY) if name in scores.index])
-    drums = scores.reindex([name for name in note_network.DRUMS if name in scores.index])
+    drums = scores.reindex([name for name in network.DRUMS if name in scores.index])
     drums = drums.dropna(axis=1, how="all")
     for kind, its in (("notes", pitched), ("strokes", drums)):
         whole = matches[matches["name"].isin(its.index)].drop(columns="name").groupby("way").agg(f1).unstack()
@@ -208,10 +199,10 @@ def print_mixes(songs, ours, peer):
         found = [
             n for name, w in song["separated"].items() if name != DRUMS for n in ours.notes(mono(w), taxonomy[name])
         ]
-        ways["ours, separated first"].append(note_evaluation.match(true, sorted(found)))
+        ways["ours, separated first"].append(metrics.match(true, sorted(found)))
         if peer.python:
             [(those, _)] = peer.notes([song["mix"]], audio.SAMPLE_RATE)
-            ways.setdefault("basic-pitch, on the mix", []).append(note_evaluation.match(true, sorted(those)))
+            ways.setdefault("basic-pitch, on the mix", []).append(metrics.match(true, sorted(those)))
     print("\nWhole songs, all pitched notes of the twelve instruments, F1")
     for way, matches in ways.items():
         print(f"{way:32}{f1(matches):.2f}")

@@ -1,10 +1,26 @@
 """Mus-Comp: one song in, twelve instruments and a MIDI file out, and every step of the way open to study.
 
-One module per notebook: `slakh` (01), `reserve` (02), `tables` (03), `training` with `unet` and `dataset` (04),
-`separation`, `transcription` and `mixer` (05). The rooms they share: `instruments`, `drive`, `audio`, `evaluation`,
-`plots`, `errors`. `minislakh`, with `composer` and `synthesizer`, makes a small data set in Slakh's exact layout.
+A package per notebook: `slakh` (01, with `minislakh`), `reserve` (02), `tables` (03), `training` (04), `separation` and
+`transcription` (05). Below them `models`, `dataset`, `spleeter`, `audio`, `core`; beside them `plots` and `notebook`.
 
-Importing this package is quick: TensorFlow is loaded when a network is first built, not before.
+    from muscomp_lib import Separator, open_root, transcribe
+
+Importing this package is quick: what these names stand for is loaded when one is first used, TensorFlow when a network
+is first built.
 """
 
+import importlib
+
+from muscomp_lib import _old_paths
+
 __version__ = "0.1.0"
+__all__ = ["Separator", "open_root", "transcribe"]
+
+_HOMES = {"Separator": "separation", "open_root": "core.root", "transcribe": "transcription"}
+_old_paths.install()
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'muscomp_lib' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"muscomp_lib.{_HOMES[name]}"), name)

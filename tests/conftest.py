@@ -1,7 +1,7 @@
 """Fixtures that several test modules share."""
 
 import pytest
-from needs import require
+from fixtures.needs import require
 
 
 @pytest.fixture(scope="session")
@@ -17,10 +17,10 @@ def mini_slakh(tmp_path_factory):
 @pytest.fixture(scope="session")
 def spleeter_python():
     """The Python of the real Spleeter's environment, made once, in some minutes, and kept for later."""
-    from muscomp_lib import spleeter_environment
-    from muscomp_lib.errors import MissingError
+    from muscomp_lib.core.errors import MissingError
+    from muscomp_lib.spleeter import environment
 
     try:
-        return spleeter_environment.environment()
+        return environment.environment()
     except MissingError as error:
         return require(False, f"the real Spleeter: {str(error).splitlines()[0]}")

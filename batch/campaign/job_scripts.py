@@ -1,0 +1,183 @@
+"""The job scripts of a campaign: text that a person can read, change, and give to sbatch. Used by `submit.py`."""
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from muscomp_lib.core import remote_io
+
+from .campaign import CHAIN, PARAMETERS, SONGS
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECONDS_TO_SAVE = 120  # before the wall-time limit Slurm sends USR1; it may come ten seconds early
+CACHE_FOLDER = "muscomp_cache"  # in the site's folder for caches
+REPORT = "report"
+REPORT_HOURS = 0.25
+
+JOB = """
+note() {{ echo "$1 $(date +%s) ${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID:-none}}}}" >> "$out/times.log"; }}
+leave() {{ note end; count; exit "$1"; }}
+count() {{  # for the log: what this job has staged
+  if [ -d "${{{cache}:-}}" ]; then
+    echo "Copied to ${cache}: $(find "${cache}" -type f | wc -l) files, $(du -sh "${cache}" | cut -f 1)."
+  fi
+}}
+stop() {{ kill -{ask} "$run" 2> /dev/null; wait "$run"; }}  # what the notebook has made so far is kept
+again() {{  # the time is nearly up: the same job waits in the queue again, and goes on with what is there
+  stop
+  if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then
+    echo "The time is up, after {requeues} returns to the queue."
+    leave 1
+  fi
+  echo "The time is nearly up. This job goes back to the queue, to go on."
+  note end
+  count
+  scontrol requeue "$SLURM_JOB_ID"
+  exit 1
+}}
+trap again USR1
+trap 'stop; leave 143' TERM
+
+mkdir -p "$out"
+note start
+{together}{launcher}"$python" "$project/batch/run.py" {notebook} \\
+  -f "$campaign/{parameters}" -p root {root}{options} --out "$out" &
+run=$!
+wait "$run"
+leave $?
+"""
+
+TOGETHER = """ask=USR1  # srun hands it on to its tasks, which stop and save; of TERM it would kill them
+srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=1 \\
+  {launcher}"$python" "$project/batch/worker.py" {notebook} \\
+  -f "$campaign/{parameters}" -p root {root} &
+run=$!
+wait "$run" || leave $?
+ask=TERM  # now the notebook, on this node alone: it finds the network trained, and shows and scores it
+"""
+
+
+def all_of(campaign):
+    """The scripts of a campaign.
+
+    Returns
+    -------
+    dict of str to str
+        {file name: text}, in the order of the chain; on a site with a scheduler the report is the last.
+    """
+    scripts = {file_name(campaign, stage.name): job(campaign, stage) for stage in campaign.stages}
+    if campaign.site.has_scheduler:
+        scripts[file_name(campaign, REPORT)] = _report(campaign)
+    return scripts
+
+
+def file_name(campaign, name):
+    """What a stage's script is called: "3_join.sh"."""
+    names = [*(stage.name for stage in campaign.stages), REPORT]
+    return f"{names.index(name) + 1}_{name}.sh"
+
+
+def job(campaign, stage):
+    """The script of a stage."""
+    script, number = file_name(campaign, stage.name), stage.tasks[-1]
+    lines = _head(campaign, stage.name, stage.request, stage.is_array)
+    lines += [f"# Campaign {campaign.name}, notebook {stage.number}: {CHAIN[stage.name][1]}."]
+    if stage.is_array:
+        lines += [f"# By hand: sbatch {script}; one of them only: sbatch --array=1 {script}"]
+        lines += [f"# Without a scheduler: bash {script} 1, for each number from 1 to {number}."]
+    elif stage.request.nodes > 1:
+        lines += [f"# By hand: sbatch {script}"]
+    else:
+        lines += [f"# By hand: sbatch {script}; without a scheduler: bash {script}"]
+    lines += ["", *_places(campaign)]
+    lines += ["task=${SLURM_ARRAY_TASK_ID:-${1:?which one?}}"] if stage.is_array else []
+    lines += [f'out="$campaign/{stage.name}{"/$task" if stage.is_array else ""}"']
+    lines += _environment(campaign, stage.request)
+    options = "".join(f" \\\n  {option}" for option in _options(campaign, stage))
+    words = {
+        "cache": remote_io.CACHE,
+        "launcher": _launcher(campaign),
+        "notebook": shlex.quote(str(stage.notebook)),
+        "parameters": PARAMETERS,
+        "root": shlex.quote(str(campaign.root.path)),
+    }
+    nodes, requeues = stage.request.nodes, stage.request.requeues
+    together, ask = (TOGETHER.format(nodes=nodes, **words), '"$ask"') if nodes > 1 else ("", "TERM")
+    return "\n".join(lines) + JOB.format(requeues=requeues, options=options, together=together, ask=ask, **words)
+
+
+def _options(campaign, stage):
+    """What is not in the parameter file, because it is this job's own."""
+    if stage.name == "shards":
+        yield f'-p 02.shard "$task/{stage.request.jobs}"'
+    if stage.name == "songs" and campaign.songs:
+        yield f'-p song "$(sed -n "${{task}}p" "$campaign/{SONGS}")"'
+    cores = campaign.site.cores(stage.request)
+    if cores and "workers" in campaign.defaults[stage.number]:
+        yield f"-p {stage.number}.workers {cores}"
+
+
+def _head(campaign, name, request, is_array):
+    """The lines that sbatch reads."""
+    site, cores = campaign.site, campaign.site.cores(request)
+    if not site.has_scheduler:
+        return ["#!/bin/bash"]
+    log = campaign.folder / "logs" / (f"{name}-%a.log" if is_array else f"{name}.log")
+    whole = site.partition(request).get("whole_nodes")
+    tasks = {"ntasks": 1} if request.nodes == 1 else {"ntasks-per-node": 1}
+    options = {
+        "job-name": f"{campaign.name}-{name}",
+        "account": campaign.account,
+        "partition": request.partition,
+        "nodes": request.nodes,
+        **tasks,
+        "cpus-per-task": None if whole else cores,
+        "gpus": request.gpus and f"{request.gpu_type}:{request.nodes * request.n_gpus}",
+        "mem": request.memory_gb and f"{round(1000 * request.memory_gb)}M",
+        "time": _wall_time(request.hours),
+        "array": f"1-{request.jobs}" if is_array else None,
+        "output": f'"{log}"',
+        "open-mode": "append",  # else a job that comes back would empty its own log
+        "signal": f"B:USR1@{SECONDS_TO_SAVE}",
+    }
+    given = [f"#SBATCH --{option}={value}" for option, value in options.items() if value is not None]
+    return ["#!/bin/bash", *given, "#SBATCH --requeue"]
+
+
+def _wall_time(hours):
+    minutes = max(1, int(hours * 60))  # rounded down: a site's limit is kept
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
+
+
+def _places(campaign):
+    yield f"project={shlex.quote(str(PROJECT))}"
+    yield f"campaign={shlex.quote(str(campaign.folder))}"
+    yield f"python={shlex.quote(sys.executable)}"
+
+
+def _environment(campaign, request):
+    data = campaign.site.data
+    modules = data.get("modules", []) + (data.get("gpu_modules", []) if request.gpus else [])
+    lines = [f"module load {' '.join(map(shlex.quote, modules))}"] if modules else []
+    if data.get("temporary"):
+        lines += [f'if [ -d "{data["temporary"]}" ]; then export TMPDIR="{data["temporary"]}"; fi']
+    if data.get("cache"):
+        lines += [f'if [ -d "{data["cache"]}" ]; then export {remote_io.CACHE}="{data["cache"]}/{CACHE_FOLDER}"; fi']
+    return lines
+
+
+def _launcher(campaign):
+    launcher = campaign.site.data.get("launcher")
+    return f"{launcher} " if launcher else ""
+
+
+def _report(campaign):
+    """The script that comes last, whatever has become of the others."""
+    request = campaign.site.request(REPORT, {})
+    request = request if request.hours else replace(request, hours=REPORT_HOURS)
+    lines = _head(campaign, REPORT, request, is_array=False)
+    lines += [f"# Campaign {campaign.name}: says what is done and what is missing, and writes the report.", ""]
+    lines += [*_places(campaign), *_environment(campaign, request), ""]
+    command = f'{_launcher(campaign)}"$python" "$project/batch/submit.py" {shlex.quote(str(campaign.file))} report'
+    return "\n".join([*lines, command]) + "\n"

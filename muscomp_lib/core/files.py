@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all. Used wherever something is written.
+
+They are written under a name beside their own (`.part-...`) and renamed when complete, so that a run killed at any
+moment leaves nothing that could be taken for a finished file.
+"""
+
+import contextlib
+import errno
+import os
+import platform
+import shutil
+import zlib
+from pathlib import Path
+
+import psutil
+
+from muscomp_lib.core.errors import DiskFullError
+
+PART = ".part-"
+LONGEST_NODE = 32  # characters of the machine's name within a part's
+LONGEST_NAME = 255  # bytes of a file name that file systems take
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Write a file or a folder so that it appears complete or not at all.
+
+    Yields a path beside `path` to write to (same suffix; for a folder, make it yourself). When the block ends well it
+    is renamed to `path`, replacing what was there; when it fails, it is removed.
+
+    Raises
+    ------
+    DiskFullError
+        When the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(_part_name(path.name))
+    try:
+        remove(part)
+        yield part
+        if part.is_dir():
+            remove(path)
+        part.replace(path)
+    except OSError as error:
+        if _disk_is_full(error):
+            raise DiskFullError(
+                f"No room left to write {path}. Free some space on that disk and run this again: "
+                "what is already done is kept."
+            ) from error
+        raise
+    finally:
+        remove(part)
+
+
+def _part_name(name):
+    """The name to write under; of a name that has no room for more, only a checksum and the suffix are kept."""
+    writer = f"{platform.node()[:LONGEST_NODE]}-{os.getpid()}"  # several machines may write to one disk
+    part = f"{PART}{writer}-{name}"
+    if len(os.fsencode(part)) <= LONGEST_NAME:
+        return part
+    return f"{PART}{writer}-{zlib.crc32(os.fsencode(name)):08x}{Path(name).suffix[:16]}"
+
+
+def _disk_is_full(error):
+    """Whether an error says that the disk, the quota or the largest possible file is full."""
+    return isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def remove(path):
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clean_parts(folder, name="*"):
+    """Remove what killed runs left half-written directly in `folder`.
+
+    Of everything; or of the file `name`, but not what another process of this machine is writing just now.
+    """
+    for part in folder.glob(f"{PART}*"):
+        if name == "*" or (part.name.endswith(f"-{name}") and not _is_being_written(part)):
+            remove(part)
+
+
+def _is_being_written(part):
+    here = f"{PART}{platform.node()[:LONGEST_NODE]}-"
+    pid = part.name.removeprefix(here).partition("-")[0]
+    return part.name.startswith(here) and pid.isdigit() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))

@@ -1,0 +1,86 @@
+"""The same work on many items, on all processor cores. Used by every stage that goes through the data set.
+
+Workers are new processes ("spawn"), not copies of this one: TensorFlow may be loaded here, and does not survive being
+copied. They end when the process that started them is killed, so that nothing goes on writing behind a restarted run.
+"""
+
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from muscomp_lib.core.errors import MusCompError
+from muscomp_lib.core.progress import bar
+
+
+def each(function, items, workers=None, desc=None, sizes=None, done=None):
+    """Call `function` with each of `items`, on several cores, with a progress bar.
+
+    Parameters
+    ----------
+    function : callable
+        Of one argument, at a module's level; its result must not depend on the order of the calls.
+    items : sequence
+    workers : int, optional
+        Processes; None: one per core that this process may use. With one, or for a single item, everything happens in
+        this process.
+    desc : str, optional
+        What the progress bar says.
+    sizes : sequence of int, optional
+        Bytes of each item: the bar then counts these, so that its time left is right for items of unequal size.
+    done : callable, optional
+        Is called in this process with an item's number and its result, in order, as soon as it is there.
+
+    Returns
+    -------
+    list
+        The results, in the order of `items`.
+
+    Raises
+    ------
+    MusCompError
+        When the system killed a worker. What `function` raises ends the work and is raised here.
+    """
+    workers = min(workers or cores(), len(items))
+    if workers <= 1:
+        return _collect(map(function, items), len(items), desc, sizes, done)
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
+    try:
+        return _collect(pool.map(function, items), len(items), desc, sizes, done)
+    except BrokenProcessPool as error:
+        raise MusCompError(
+            f"One of {workers} worker processes was ended by the system, most often because memory ran out. "
+            f"Set workers to {max(1, workers // 2)} and run this again: what is already done is kept."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cores():
+    """How many cores this process may use: in a batch job often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _collect(results, n_items, desc, sizes, done):
+    """The results as a list, told to the progress bar and to `done` one by one."""
+    unit = {"total": n_items} if sizes is None else {"total": sum(sizes), "unit": "B", "unit_scale": True}
+    collected = []
+    with bar(desc=desc, **unit) as counted:
+        for number, result in enumerate(results):
+            if done is not None:
+                done(number, result)
+            collected.append(result)
+            counted.update(1 if sizes is None else sizes[number])
+    return collected
+
+
+def _end_with_parent():
+    """Make this worker end when the process that started it is gone, however that ended."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,1 @@
+"""Prepared songs: how they are mixed, stored and read."""

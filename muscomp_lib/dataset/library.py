@@ -1,0 +1,167 @@
+"""The songs that notebook 02 prepared: made as files, or virtual. Used by notebooks 03 and 04.
+
+Virtual songs take no room: `tables/recipes.csv` says what each of their files is mixed from, and whoever reads one gets
+the very samples that the file would hold. Tables name both in the same way, `prepared/<partition>/<track>/Violin.flac`.
+As long as `recipes.csv` is there, songs are virtual.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from muscomp_lib import audio
+from muscomp_lib.core import remote_io
+from muscomp_lib.core.errors import MissingError
+from muscomp_lib.dataset import mixing
+from muscomp_lib.slakh import index_tables
+
+JOINT = ";"  # between the paths of stems
+RECIPE_COLUMNS = {
+    "partition": "str",
+    "track": "str",
+    "frames": "int64",  # samples of each file
+    "sample_rate": "int64",  # Hz
+    "channels": "int64",
+    "gain": "float64",  # one factor for all files of the song
+    "file": "str",
+    "stems": "str",  # relative to slakh/, joined by ";": they are summed; "" is silence
+    "offset": "Int64",  # samples into the stems, where the song's first sample is taken; blank for the song's own stems
+    "gain_db": "float64",
+}
+
+
+@dataclass(frozen=True)
+class VirtualFile:
+    """A file of a virtual song; `info` and `read` are what `audio.info` and `audio.read` would give of the real one."""
+
+    song: mixing.Song
+    name: str
+
+    def info(self):
+        """Its length, rate and channels; AudioError or MissingError when one of its stems cannot be opened."""
+        self.song.check(self.name)
+        return audio.AudioInfo(self.song.frames, self.song.sample_rate, self.song.channels, sixteen_bit=True)
+
+    def read(self, start=0, frames=None, dtype="float32"):
+        """A part of it."""
+        waveform = self.song.excerpt(self.name, start, frames)
+        return waveform if dtype == "int16" else audio.to_float(waveform), self.song.sample_rate
+
+
+def info(file):
+    """`audio.info` of a path or a virtual file."""
+    return file.info() if isinstance(file, VirtualFile) else audio.info(remote_io.near(file))
+
+
+def read(file, start=0, frames=None, dtype="float32"):
+    """`audio.read` of a path or a virtual file."""
+    if isinstance(file, VirtualFile):
+        return file.read(start, frames, dtype)
+    return audio.read(remote_io.near(file), start, frames, dtype)
+
+
+def recipes_path(root):
+    """Where the table of virtual songs lies, when songs are virtual."""
+    return root.tables / "recipes.csv"
+
+
+class Library:
+    """The prepared songs of a root.
+
+    Parameters
+    ----------
+    root : drive.Root
+    """
+
+    def __init__(self, root):
+        self._root = root
+        self.virtual = recipes_path(root).exists()
+
+    @cached_property
+    def _songs(self):
+        """{(partition, track): Song} of the virtual songs."""
+        return {key: mixing.Song(self._root.slakh, recipe) for key, recipe in read_recipes(self._root).items()}
+
+    def songs(self, partition):
+        """The songs of a partition: {track: {file's name without suffix: path relative to the root}}, by name."""
+        if not self.virtual:
+            return self._songs_on_disk(partition)
+        base = PurePosixPath(self._root.relative(self._root.prepared), partition)
+        return {
+            track: {name: str(base / track / f"{name}.flac") for name in (mixing.MIX, *song.files)}
+            for (its, track), song in sorted(self._songs.items())
+            if its == partition
+        }
+
+    def _songs_on_disk(self, partition):
+        folder, found = self._root.prepared / partition, {}
+        for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else []:
+            if path.is_dir():
+                names = sorted(remote_io.listing(path), reverse=True)  # of a .wav and a .flac, the .flac wins
+                files = {name.rsplit(".", 1)[0]: name for name in names if name.endswith((".flac", ".wav"))}
+                found[path.name] = {name: self._root.relative(path / file) for name, file in files.items()}
+        return found
+
+    def made(self, path):
+        """The file at a path of a table, relative to the root; its song is made if it is virtual.
+
+        Returns
+        -------
+        Path
+        """
+        folder = (self._root.path / path).parent
+        if self.virtual:
+            recipe = read_recipes(self._root)[folder.parent.name, folder.name] | {"format": mixing.SUFFIX[1:]}
+            if not mixing.is_made(folder, recipe):
+                mixing.make(self._root.slakh, folder, recipe)
+        return self._root.path / path
+
+    def file(self, path):
+        """What to give to `info` and `read` for a path of a table, relative to the root.
+
+        Raises
+        ------
+        MissingError
+            Songs are virtual, and there is no recipe for this one.
+        """
+        if not self.virtual:
+            return self._root.path / path
+        *_, partition, track, name = PurePosixPath(path).parts
+        song = self._songs.get((partition, track))
+        if song is None:
+            raise MissingError(f"{path}: {recipes_path(self._root)} has no such song. Run notebooks 02 and 03 again.")
+        return VirtualFile(song, PurePosixPath(name).stem)
+
+
+def write_recipes(root, recipes):
+    """Write the table of virtual songs.
+
+    Parameters
+    ----------
+    root : drive.Root
+    recipes : dict of (str, str) to dict
+        By partition and track; with `gain`.
+    """
+    rows = [
+        {"partition": partition, "track": track, **recipe, "file": name, **part, "stems": JOINT.join(part["stems"])}
+        for (partition, track), recipe in recipes.items()
+        for name, part in recipe["files"].items()
+    ]
+    index_tables.write_csv(recipes_path(root), pd.DataFrame(rows, columns=list(RECIPE_COLUMNS)).astype(RECIPE_COLUMNS))
+
+
+def read_recipes(root):
+    """Read the table of virtual songs: {(partition, track): recipe}, in the table's order."""
+    # Gains are read by Python's float(): pandas' reader may miss by the last bit, and then samples would differ.
+    table = pd.read_csv(recipes_path(root), dtype="str", keep_default_na=False, encoding="utf-8")
+    recipes = {}
+    for row in table.itertuples():
+        song = {name: int(getattr(row, name)) for name in ("frames", "sample_rate", "channels")}
+        song |= {"gain": float(row.gain), "files": {}}
+        files = recipes.setdefault((row.partition, row.track), song)["files"]
+        files[row.file] = {"stems": row.stems.split(JOINT) if row.stems else []}
+        if row.offset:
+            files[row.file] |= {"offset": int(row.offset), "gain_db": float(row.gain_db)}
+    return recipes

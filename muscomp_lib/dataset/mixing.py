@@ -1,0 +1,316 @@
+"""One song, from the recipe to its samples: stems are read, placed, levelled and summed. Used by notebook 02.
+
+A recipe says all there is to know about a song. Where the song is made, it lies in its folder as `recipe.json`:
+
+    {"frames": 1764000, "sample_rate": 44100, "channels": 2, "format": "flac", "files": {"Violin": {"stems":
+     ["train/Track00003/stems/S02.flac"], "offset": 441000, "gain_db": -1.5}, ..., "other": {"stems": [...]}}}
+
+`frames` is the song's length in samples. Stems of one file are summed; with an `offset` (in samples, as `frames`) they
+come from another song: they start there, and go round from their end to their start until the song is full. A file
+without stems is silence. One gain for all files of a song keeps its mix below -1 dBFS.
+
+Every file is rounded to 16-bit integers first, and the mix is the sum of those integers: float sums would differ from
+the sum of the rounded files by their rounding, and then no mask could give back exactly what is in the files.
+
+A sample depends on its recipe and its place alone. So a song need not be made: `Song.excerpt` mixes any part of it when
+it is wanted, and gives what the file would hold there.
+"""
+
+import json
+import math
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from muscomp_lib import audio
+from muscomp_lib.core import remote_io
+from muscomp_lib.core.errors import AudioError
+from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.instruments import MIX
+
+RECIPE = "recipe.json"
+FORMATS = ("flac", "wav")
+BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
+READ_BLOCK = 1 << 22  # ... where stems are read anew for every block, which takes longer than mixing them
+SUFFIX = ".flac"  # of songs that nobody asked to be anything else
+
+
+def frames_at(sample_rate, frames, from_rate):
+    """How many samples at `sample_rate` (Hz) last as long as `frames` at `from_rate`."""
+    return round(Fraction(int(frames) * int(sample_rate), int(from_rate)))
+
+
+class Stems:
+    """The stems of a data set, at one sample rate.
+
+    Parameters
+    ----------
+    slakh : Path
+    sample_rate : int
+        Hz.
+    keep : bool
+        Whether stems are decoded whole and kept, for a song of which all is wanted, or only where they are asked for.
+    """
+
+    def __init__(self, slakh, sample_rate, keep):
+        self._slakh, self._sample_rate, self._keep = slakh, sample_rate, keep
+        self._whole, self._infos = {}, {}
+
+    def frames(self, paths):
+        """Length of the longest of several stems, in samples at the rate asked for."""
+        infos = list(map(self._info, paths))
+        return max((frames_at(self._sample_rate, info.frames, info.sample_rate) for info in infos), default=0)
+
+    def sum(self, paths, start, frames):
+        """`frames` samples of the sum of stems from sample `start` on, silence past their ends.
+
+        Returns
+        -------
+        np.ndarray, shape=(frames, n_channels), float32
+            Mono stays mono: Slakh's stems all are.
+
+        Raises
+        ------
+        AudioError, MissingError
+            When a stem cannot be read.
+        """
+        parts = [self._part(path, start, frames) for path in paths]
+        channels = max(part.shape[1] for part in parts)
+        # 16-bit samples as float32 are added exactly, up to 256 stems.
+        return sum(audio.fit_channels(audio.fit_length(audio.to_float(part), frames), channels) for part in parts)
+
+    def _info(self, path):
+        if path not in self._infos:
+            self._infos[path] = audio.info(remote_io.near(self._slakh / path))
+        return self._infos[path]
+
+    def _part(self, path, start, frames):
+        info = self._info(path)
+        if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
+            return self._decoded(path, info)[start : start + frames]
+        start, wanted = min(start, info.frames), max(0, min(frames, info.frames - start))
+        return audio.read(remote_io.near(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
+
+    def _decoded(self, path, info):
+        """A stem whole, at the rate asked for."""
+        if path in self._whole:
+            return self._whole[path]
+        waveform, rate = audio.read(remote_io.near(self._slakh / path), dtype=_dtype(info, self._sample_rate))
+        if rate != self._sample_rate:
+            waveform = audio.resample(waveform, rate, self._sample_rate)
+        if self._keep:
+            self._whole[path] = waveform
+        return waveform
+
+
+def _dtype(info, sample_rate):
+    """How to read a stem so that nothing is lost, in as little memory as it takes."""
+    return "int16" if info.sixteen_bit and info.sample_rate == sample_rate else "float32"
+
+
+class Song:
+    """A song as its recipe says.
+
+    Parameters
+    ----------
+    slakh : Path
+        The data set, which the recipe's stems are relative to.
+    recipe : dict
+        As above. `gain` may be in it, the factor for all files; else it is found out when it is first needed.
+    keep : bool
+        As in `Stems`.
+    """
+
+    def __init__(self, slakh, recipe, keep=False):
+        self.frames, self.sample_rate, self.channels = (recipe[key] for key in ("frames", "sample_rate", "channels"))
+        self.files = recipe["files"]
+        self._stems = Stems(slakh, self.sample_rate, keep)
+        self._block = BLOCK if keep else READ_BLOCK
+        self._given_gain = recipe.get("gain")
+
+    def excerpt(self, name, start=0, frames=None):
+        """What the file `name` holds from sample `start` on.
+
+        Parameters
+        ----------
+        name : str
+            Of a file in the recipe, or `mix`.
+        start, frames : int
+            First sample and number of samples; None goes to the end.
+
+        Returns
+        -------
+        np.ndarray, shape=(n_samples, channels), int16
+
+        Raises
+        ------
+        AudioError, MissingError
+            When a stem cannot be read.
+        """
+        end = self.frames if frames is None else min(start + frames, self.frames)
+        made = np.zeros((max(0, end - start), self.channels), np.int16)
+        for first in range(start, end, self._block):
+            frames = min(self._block, end - first)
+            made[first - start :][:frames] = (
+                self._mix(first, frames) if name == MIX else self._file(name, first, frames)
+            )
+        return made
+
+    def check(self, name):
+        """Make sure that the stems of a file, or of all for `mix`, can be opened; AudioError, MissingError if not."""
+        for part in self.files.values() if name == MIX else [self.files[name]]:
+            self._stems.frames(part["stems"])
+
+    def _mix(self, start, frames):
+        return sum(self._file(name, start, frames).astype(np.int32) for name in self.files)
+
+    def _file(self, name, start, frames):
+        """A block of a file: int16, shape (frames, 1 or channels)."""
+        if not self.files[name]["stems"]:
+            return np.zeros((frames, 1), np.int16)
+        return audio.to_int16(self._sound(name, start, frames) * self.gain)
+
+    def _sound(self, name, start, frames):
+        """What a file with stems sounds like before the gain: float32, shape (frames, 1 or channels)."""
+        part = self.files[name]
+        if "offset" not in part:
+            sound = self._stems.sum(part["stems"], start, frames)
+        else:
+            sound = self._looped(part["stems"], part["offset"] + start, frames)
+            sound *= np.float32(audio.to_gain(part["gain_db"]))
+        return sound if sound.shape[1] == 1 else audio.fit_channels(sound, self.channels)
+
+    def _looped(self, paths, start, frames):
+        """`frames` samples of the sum of stems from `start` on, going round at its end."""
+        length, pieces = self._stems.frames(paths), []
+        while frames > 0:
+            first = start % length
+            pieces.append(self._stems.sum(paths, first, min(frames, length - first)))
+            start, frames = start + len(pieces[-1]), frames - len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    @cached_property
+    def gain(self):
+        """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32."""
+        if self._given_gain is not None:
+            return np.float32(self._given_gain)
+        peak, sounding = 0.0, [name for name, part in self.files.items() if part["stems"]]
+        for start in range(0, self.frames, self._block):
+            sounds = [self._sound(name, start, min(self._block, self.frames - start)) for name in sounding]
+            peak = max(peak, *map(_peak, sounds), _peak(sum(sounds))) if sounds else 0.0
+        return _gain(peak, len(self.files))
+
+
+def _peak(waveform):
+    return float(max(waveform.max(initial=0), -waveform.min(initial=0)))
+
+
+def _gain(peak, n_files):
+    # Rounding moves each file by half a step at most, so their sum by less than their number of steps.
+    limit = (math.floor(audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE) - n_files) / audio.INT16_SCALE
+    return np.float32(min(1.0, limit / peak) if peak else 1.0)
+
+
+def quantise(sounds):
+    """Bring a song's files to 16 bit with one gain for all, and add their mix.
+
+    Parameters
+    ----------
+    sounds : dict of str to np.ndarray, shape=(n_samples, n_channels), float
+
+    Returns
+    -------
+    dict of str to np.ndarray, shape=(n_samples, n_channels), int16
+        `mix`, the exact integer sum of all others, and then those. None is louder than -1 dBFS.
+    """
+    gain = _gain(max(map(_peak, (sum(sounds.values()), *sounds.values()))), len(sounds))
+    files = {name: audio.to_int16(waveform * gain) for name, waveform in sounds.items()}
+    total = sum(waveform.astype(np.int32) for waveform in files.values())
+    return {MIX: total.astype(np.int16), **files}
+
+
+# ---- the files ----
+
+
+def is_made(folder, recipe):
+    """Whether `folder` holds all files of exactly this recipe."""
+    try:
+        same = (folder / RECIPE).read_text(encoding="utf-8") == _text(recipe)
+        there = {entry.name for entry in folder.iterdir()}
+    except OSError:
+        return False
+    return same and there.issuperset(f"{name}.{recipe['format']}" for name in (MIX, *recipe["files"]))
+
+
+def read_recipe(folder):
+    """The recipe a song was made from."""
+    return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+
+
+def _text(recipe):
+    return json.dumps(recipe, indent=1) + "\n"
+
+
+def make(slakh, folder, recipe):
+    """Make a song's folder with one file per entry of the recipe, and their mix.
+
+    Parameters
+    ----------
+    slakh : Path
+        The data set, which the recipe's stems are relative to.
+    folder : Path
+        Appears complete or not at all; an older one is replaced.
+    recipe : dict
+        As above.
+
+    Raises
+    ------
+    AudioError, MissingError
+        When a stem cannot be read to its end.
+    DiskFullError
+    """
+    song = Song(slakh, recipe, keep=True)
+    mix = np.zeros((song.frames, song.channels), np.int16)  # the gain keeps it in range
+    with written_whole(folder) as part:
+        part.mkdir()
+        for name in song.files:
+            waveform = song.excerpt(name)
+            mix += waveform
+            audio.write(part / f"{name}.{recipe['format']}", waveform, song.sample_rate)
+        audio.write(part / f"{MIX}.{recipe['format']}", mix, song.sample_rate)
+        (part / RECIPE).write_text(_text(recipe), encoding="utf-8")
+
+
+def check(folder, recipe):
+    """Verify a song's files: form and length as the recipe says, the mix the exact sum, no peak above -1 dBFS.
+
+    Returns
+    -------
+    dict
+        `seconds`, `peak_db`, and `note`: what is wrong, "" when nothing is.
+    """
+    form = (recipe["frames"], recipe["channels"])
+    total, peak = np.zeros(form, np.int32), 0
+    for name in (*recipe["files"], MIX):
+        try:
+            waveform, sample_rate = audio.read(folder / f"{name}.{recipe['format']}", dtype="int16")
+        except (AudioError, OSError) as error:
+            return _verdict(0, 0, str(error))
+        if (waveform.shape, sample_rate) != (form, recipe["sample_rate"]):
+            wrong = f"{waveform.shape[0]} samples, {waveform.shape[1]} channels, {sample_rate} Hz"
+            return _verdict(0, 0, f"{name}: {wrong}, not as the recipe says")
+        peak = max(peak, int(_peak(waveform.astype(np.int32))))
+        total += waveform if name != MIX else -waveform.astype(np.int32)
+    wrong = ["the mix is not the sum of the other files"] if total.any() else []
+    if peak > audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE:
+        wrong.append("a peak above -1 dBFS")
+    return _verdict(recipe["frames"] / recipe["sample_rate"], peak, "; ".join(wrong))
+
+
+def _verdict(seconds, peak, note):
+    return {
+        "seconds": round(seconds, 3),
+        "peak_db": round(float(audio.to_db(peak / audio.INT16_SCALE)), 2),
+        "note": note,
+    }

@@ -1,0 +1,234 @@
+"""MUSDB18 as prepared songs: for those who learn its four stems instead of Slakh's instruments. Used by notebook 03.
+
+MUSDB18 is 150 songs by real bands, 100 in `train` and 50 in `test`. It comes in two forms, which may lie side by side:
+
+    train/<song>.stem.mp4                                        MUSDB18: five AAC streams, decoded through ffmpeg
+    train/<song>/{mixture,drums,bass,other,vocals}.wav           MUSDB18-HQ
+
+Of the songs in `train`, the 14 that the `musdb` package sets aside validate. A root holds either Slakh or MUSDB18: the
+songs of the two have different instruments, and no network can learn from both.
+
+The given mixture is not used: AAC has changed it and each of the four by a little, so it is not their sum. Ours is.
+"""
+
+import json
+import logging
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from muscomp_lib import audio
+from muscomp_lib.core import parallel
+from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
+from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
+from muscomp_lib.dataset import mixing
+from muscomp_lib.slakh import index_tables
+
+INSTRUMENTS = ("vocals", "drums", "bass", "other")
+STREAMS = ("mixture", "drums", "bass", "other", "vocals")  # in a .stem.mp4, in this order
+SPLITS = ("train", "test")
+STEM_SUFFIX = ".stem.mp4"
+VALIDATION = (
+    "Actions - One Minute Smile",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave",
+    "Triviul - Angelsaint",
+    "Alexander Ross - Goodbye Bolero",
+    "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost",
+    "Skelpolu - Human Mistakes",
+    "Young Griffo - Pennies",
+    "ANiMAL - Rockshow",
+    "James May - On The Line",
+    "Meaxic - Take A Step",
+    "Traffic Experiment - Sirens",
+)  # github.com/sigsep/sigsep-mus-db, musdb/configs/mus.yaml
+VALIDATION_SHARE = 0.14  # of the train songs of a data set that has none of these
+CHANNELS = 2
+TOLERANCE = 0.1  # seconds that a stem may be shorter than the others
+CUT_SHORT = "partial file"  # ffmpeg's words
+MADE_FROM = "musdb.json"  # in a prepared song's folder: the file or folder it was made from
+
+log = logging.getLogger(__name__)
+
+
+def prepare(root, folder, settings, workers=None):
+    """Write each song of MUSDB18 as a prepared song: four instruments and their exact sum. What is made is kept.
+
+    Parameters
+    ----------
+    root : drive.Root
+        Without songs of Slakh.
+    folder : str or Path
+        With `train` and `test`. Read, never written to.
+    settings : tables.Settings
+        Of which `seed` draws the songs that validate, where none of the usual ones is there.
+    workers : int, optional
+        Processes; None: one per processor core. Each takes about 1 GB for a song of five minutes.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row per song: `track` (its name), `partition`, `source` (relative to `folder`), `note` (why it was left out;
+        "" for a song that is there).
+
+    Raises
+    ------
+    MissingError
+        No song in `folder`; no ffmpeg where it is needed.
+    SettingError
+        The root holds Slakh.
+    DiskFullError
+    """
+    folder = Path(folder).expanduser()
+    _refuse_slakh(root)
+    songs = _find(folder)
+    _require_ffmpeg(songs)
+    partitions = _partitions(songs, settings.seed)
+    places = {name: root.prepared / partitions[name] / name for name in songs}
+    _remove_stale(root, set(places.values()))
+    jobs = [(path, places[name], _readable(path.relative_to(folder).as_posix())) for name, (_, path) in songs.items()]
+    notes = parallel.each(_make, jobs, workers, desc="MUSDB18")
+    if left_out := sum(map(bool, notes)):
+        log.warning("%d of %d songs of MUSDB18 were left out; the column `note` says why", left_out, len(songs))
+    rows = [(name, partitions[name], job[2], note) for name, job, note in zip(songs, jobs, notes, strict=True)]
+    return pd.DataFrame(rows, columns=["track", "partition", "source", "note"])
+
+
+def _refuse_slakh(root):
+    _, tracks = index_tables.paths(root)
+    found = tracks if tracks.exists() else next(root.prepared.glob(f"*/*/{mixing.RECIPE}"), None)
+    if found:
+        raise SettingError(
+            f"{root.path} holds Slakh ({root.relative(found)} is there), and its songs must not be mixed up with those "
+            "of MUSDB18. Give another folder as root."
+        )
+
+
+def _find(folder):
+    """All songs by name, sorted: {name: (split, path)}. MUSDB18-HQ is taken where a song is there in both forms."""
+    found = {}
+    for split in SPLITS:
+        entries = list((folder / split).glob("[!.]*")) if (folder / split).is_dir() else []
+        stems = [path for path in entries if path.name.endswith(STEM_SUFFIX)]
+        found |= {_readable(path.name.removesuffix(STEM_SUFFIX)): (split, path) for path in stems}
+        whole = [path for path in entries if any((path / f"{name}.wav").is_file() for name in STREAMS)]
+        found |= {_readable(path.name): (split, path) for path in whole}
+    if not found:
+        raise MissingError(
+            f"There is no song of MUSDB18 in {folder}. Give the folder that holds `train` and `test`, with "
+            f"<song>{STEM_SUFFIX} or <song>/vocals.wav and so on in them."
+        )
+    return dict(sorted(found.items()))
+
+
+def _readable(name):
+    """A file's name as text that can be written into tables: bytes that are no UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _require_ffmpeg(songs):
+    if shutil.which("ffmpeg") is None and any(path.is_file() for _, path in songs.values()):
+        raise MissingError(
+            f"{STEM_SUFFIX} files are decoded with ffmpeg, which is not there. Install it, or use the HQ form."
+        )
+
+
+def _partitions(songs, seed):
+    """Which partition each song belongs to: {name: partition}."""
+    train = [name for name, (split, _) in songs.items() if split == "train"]
+    validation = set(VALIDATION).intersection(train)
+    if not validation and len(train) > 1:
+        validation = random.Random(seed).sample(train, max(1, round(VALIDATION_SHARE * len(train))))
+    return {name: "validation" if name in validation else split for name, (split, _) in songs.items()}
+
+
+def _remove_stale(root, wanted):
+    """Remove what killed runs left, and songs of ours that are now elsewhere or nowhere."""
+    for place in _made(root):
+        if place not in wanted:  # out of sight in one step: half a song must not be taken for a whole one
+            place.rename(place.with_name(f"{PART}{place.name}"))
+    for split in (*SPLITS, "validation"):
+        clean_parts(root.prepared / split)
+
+
+def _made(root):
+    return [path.parent for path in root.prepared.glob(f"[!.]*/[!.]*/{MADE_FROM}")]
+
+
+# ---- one song ----
+
+
+def _make(job):
+    """Make one song, if it is not there; returns why it cannot be made, or ""."""
+    path, place, source = job
+    try:
+        mark = json.dumps({"source": source, "bytes": _bytes(path)}) + "\n"
+        if _is_made(place, mark):
+            return ""
+        remove(place)  # made from another file
+        _write(place, mixing.quantise(_sounds(path)), mark)
+    except DiskFullError:
+        raise
+    except (AudioError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _bytes(path):
+    """The size of a song's files, which tells a new download from the old one."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.wav")))
+
+
+def _is_made(place, mark):
+    marked = place / MADE_FROM
+    return marked.is_file() and marked.read_text(encoding="utf-8") == mark
+
+
+def _write(place, files, mark):
+    with written_whole(place) as part:
+        part.mkdir()
+        for name, waveform in files.items():
+            audio.write(part / f"{name}{mixing.SUFFIX}", waveform, audio.SAMPLE_RATE)
+        (part / MADE_FROM).write_text(mark, encoding="utf-8")
+
+
+def _sounds(path):
+    """The four instruments at 44.1 kHz: {name: float32, shape (n_samples, 2)}, equally long.
+
+    Raises
+    ------
+    AudioError, MissingError
+        Something of the song is missing or cannot be decoded to its end.
+    """
+    read = _stream if path.is_file() else _wav
+    sounds = {name: read(path, name) for name in INSTRUMENTS}
+    lengths = {name: len(waveform) for name, waveform in sounds.items()}
+    longest = max(lengths.values())
+    if longest - min(lengths.values()) > TOLERANCE * audio.SAMPLE_RATE:
+        raise AudioError(f"{path}: the stems differ in length, in samples: {lengths}. Use another copy of it.")
+    if broken := [name for name, waveform in sounds.items() if not np.isfinite(waveform).all()]:
+        raise AudioError(f"{path}: {', '.join(broken)} holds samples that are no numbers. Use another copy of it.")
+    return {name: audio.fit_length(waveform, longest) for name, waveform in sounds.items()}
+
+
+def _wav(folder, name):
+    waveform, sample_rate = audio.read(folder / f"{name}.wav")
+    return audio.fit_channels(audio.resample(waveform, sample_rate, audio.SAMPLE_RATE), CHANNELS)
+
+
+def _stream(path, name):
+    """One stream of a .stem.mp4. Of a file that is cut short, ffmpeg decodes what is there and reports success."""
+    form = ["-map", f"0:a:{STREAMS.index(name)}", "-ac", CHANNELS, "-ar", audio.SAMPLE_RATE, "-f", "f32le", "-"]
+    command = ["ffmpeg", "-v", "error", "-xerror", "-i", f"file:{path}", *map(str, form)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode or not done.stdout or CUT_SHORT in said:
+        reason = (said.splitlines() or ["no sound in it"])[0].rpartition("] ")[2]
+        raise AudioError(f"{path}: {name} cannot be decoded (ffmpeg: {reason}). Use another copy of it.")
+    return np.frombuffer(done.stdout, "<f4").reshape(-1, CHANNELS)

@@ -1,0 +1,242 @@
+"""From notes to sound: one part of a song, played by a software synthesizer. Used by the embedded data set.
+
+Every part is played by a synthesizer of its own, made for it: one that is used again would leak the tail of the part
+before. Parts are mono, as Slakh's stems are, and not clipped: their level is the business of whoever mixes them.
+
+Two engines: `tinysoundfont` comes with pip alone; `fluidsynth` needs a system library and is there for those who have
+it. Both play any SoundFont 2 file, by default the one that pretty_midi ships.
+"""
+
+import bisect
+from pathlib import Path
+
+import numpy as np
+
+from muscomp_lib import audio
+from muscomp_lib.core.errors import MissingError, SettingError
+
+ENGINES = ("tinysoundfont", "fluidsynth")
+DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
+DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
+DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
+BEND_CENTRE = 8192  # synthesizers count pitch bends from 0, pretty_midi from -8192
+PEDAL = 64  # the sustain pedal's controller; down from the value of 64 on
+PEDAL_DOWN = 64
+NOT_SENT = (0, 32, PEDAL)  # bank select: a part keeps the program it is labelled with; the pedal is our own work
+FLUIDSYNTH_GAIN = 0.6  # three times its default: it hands out 16 bits, and a single note should use most of them
+INSTALL = {
+    "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
+    "fluidsynth": "pip install pyfluidsynth, and the system library (Debian, Ubuntu: apt install libfluidsynth3)",
+}
+
+
+def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=None):
+    """Play one part.
+
+    Parameters
+    ----------
+    part : pretty_midi.Instrument
+        Its notes, pitch bends and controllers (sustain pedal, volume, ...), times in seconds.
+    seconds : float
+        Length; what still sounds then is cut.
+    sample_rate : int
+        Hz.
+    engine : {"tinysoundfont", "fluidsynth"}
+        The first places notes to the sample, the second to its blocks of 64 samples.
+    soundfont : str or Path, optional
+        A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_samples, 1), dtype=float32
+        Silence for a part without notes; may exceed 1.
+
+    Raises
+    ------
+    SettingError
+        For an unknown engine or one that is not installed, or a file that is no soundfont.
+    MissingError
+        When the soundfont is not there.
+    """
+    player = _player(engine)
+    n_samples = round(seconds * sample_rate)
+    waveform = np.zeros((n_samples, 1), np.float32)
+    synth = player(part, sample_rate, soundfont_path(soundfont))
+    first = round(min((note.start for note in part.notes), default=seconds) * sample_rate)
+    position = min(first, n_samples)  # nothing sounds before the first note: what comes earlier takes no time
+    for at, act in _events(part, sample_rate):
+        at = min(at, n_samples)
+        if at > position:
+            waveform[position:at, 0] = synth.play(at - position)
+            position = at
+        if at < n_samples:
+            act(synth)
+    _ring_out(synth, waveform[position:], sample_rate)
+    synth.close()
+    return waveform
+
+
+def _ring_out(synth, waveform, block):
+    """Play the rest of a part into `waveform`, until a whole `block` of samples is silent."""
+    for position in range(0, len(waveform), block):
+        played = synth.play(min(block, len(waveform) - position))
+        waveform[position : position + block, 0] = played
+        if not played.any():
+            return
+
+
+def soundfont_path(soundfont=None):
+    """The soundfont file to use: the one given, or pretty_midi's.
+
+    Raises
+    ------
+    MissingError
+    """
+    if soundfont is None:
+        import pretty_midi
+
+        return Path(pretty_midi.__file__).with_name(DEFAULT_SOUNDFONT)
+    if not Path(soundfont).is_file():
+        raise MissingError(f"The soundfont {soundfont} is not there. Check the path, or leave it out for our default.")
+    return Path(soundfont)
+
+
+def check_engine(engine):
+    """Stop at once when `engine` is unknown or not installed.
+
+    Raises
+    ------
+    SettingError
+    """
+    _player(engine)
+
+
+def _player(engine):
+    if engine not in ENGINES:
+        raise SettingError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+    try:
+        if engine == "tinysoundfont":
+            import tinysoundfont  # noqa: F401
+        else:
+            import fluidsynth  # noqa: F401
+    except (ImportError, AttributeError, OSError) as error:  # pyfluidsynth without its library: any of the three
+        raise SettingError(
+            f"The engine {engine!r} cannot be loaded ({error}). Install it: {INSTALL[engine]}"
+        ) from error
+    return _TinySoundFont if engine == "tinysoundfont" else _FluidSynth
+
+
+def _events(part, sample_rate):
+    """What to do when: (sample, action on a player), in order.
+
+    At the same sample controllers come first, then ends of notes, then beginnings: a repeated note is struck again.
+    """
+    found = [
+        (c.time, 0, lambda synth, c=c: synth.control(c.number, c.value))
+        for c in part.control_changes
+        if c.number not in NOT_SENT
+    ]
+    found += [(b.time, 0, lambda synth, b=b: synth.bend(b.pitch + BEND_CENTRE)) for b in part.pitch_bends]
+    found += [(end, 1, lambda synth, n=n: synth.off(n.pitch)) for n, end in _ends(part)]
+    found += [(n.start, 2, lambda synth, n=n: synth.on(n.pitch, n.velocity)) for n in part.notes]
+    timed = [(round(time * sample_rate), order, act) for time, order, act in found if time < np.inf]
+    return [(at, act) for at, _, act in sorted(timed, key=lambda event: event[:2])]
+
+
+def _ends(part):
+    """The notes and when each ends, in seconds: released under the pedal, with the pedal or at its next strike.
+
+    Not left to the engines, since tinysoundfont knows no pedal.
+    """
+    changes = sorted((c.time, c.value >= PEDAL_DOWN) for c in part.control_changes if c.number == PEDAL)
+    times = [time for time, _ in changes]
+    found, next_strike = [], {}
+    for note in sorted(part.notes, key=lambda note: -note.start):
+        end, latest = note.end, bisect.bisect_right(times, note.end) - 1
+        if latest >= 0 and changes[latest][1]:
+            released = next((time for time, down in changes[latest:] if not down), np.inf)
+            end = min(released, max(note.end, next_strike.get(note.pitch, np.inf)))
+        found.append((note, end))
+        next_strike[note.pitch] = note.start
+    return found
+
+
+class _TinySoundFont:
+    """One tinysoundfont synthesizer on one channel."""
+
+    def __init__(self, part, sample_rate, soundfont):
+        import tinysoundfont
+
+        self.channel = DRUM_CHANNEL if part.is_drum else 0
+        self.synth = tinysoundfont.Synth(samplerate=sample_rate)
+        try:
+            self.synth.sfload(str(soundfont))
+            self.synth.program_change(self.channel, int(part.program), bool(part.is_drum))
+        except (RuntimeError, tinysoundfont.SoundFontException) as error:
+            raise _unusable(soundfont, part, error) from error
+
+    def on(self, pitch, velocity):
+        self.synth.noteon(self.channel, int(pitch), int(velocity))
+
+    def off(self, pitch):
+        self.synth.noteoff(self.channel, int(pitch))
+
+    def bend(self, value):
+        self.synth.pitchbend(self.channel, int(value))
+
+    def control(self, number, value):
+        self.synth.control_change(self.channel, int(number), int(value))
+
+    def play(self, n_samples):
+        """The next `n_samples`, both sides averaged, shape (n_samples,)."""
+        return _mono(np.frombuffer(self.synth.generate_simple(n_samples), np.float32))
+
+    def close(self):
+        """Nothing to hand back: memory goes with the object."""
+
+
+class _FluidSynth:
+    """One FluidSynth synthesizer on one channel."""
+
+    def __init__(self, part, sample_rate, soundfont):
+        import fluidsynth
+
+        self.channel = DRUM_CHANNEL if part.is_drum else 0
+        self.synth = fluidsynth.Synth(gain=FLUIDSYNTH_GAIN, samplerate=float(sample_rate))
+        loaded = self.synth.sfload(str(soundfont))
+        bank = DRUM_BANK if part.is_drum else 0
+        if loaded == -1 or self.synth.program_select(self.channel, loaded, bank, int(part.program)) == -1:
+            self.close()
+            raise _unusable(soundfont, part, "FluidSynth does not take it")
+
+    def on(self, pitch, velocity):
+        self.synth.noteon(self.channel, int(pitch), int(velocity))
+
+    def off(self, pitch):
+        self.synth.noteoff(self.channel, int(pitch))
+
+    def bend(self, value):
+        self.synth.pitch_bend(self.channel, int(value) - BEND_CENTRE)  # pyfluidsynth adds the centre itself
+
+    def control(self, number, value):
+        self.synth.cc(self.channel, int(number), int(value))
+
+    def play(self, n_samples):
+        """The next `n_samples`, both sides averaged, shape (n_samples,)."""
+        return _mono(
+            np.asarray(self.synth.get_samples(n_samples), np.float32) / audio.INT16_SCALE
+        )  # it hands out int16
+
+    def close(self):
+        """Free the C library's memory."""
+        self.synth.delete()
+
+
+def _mono(interleaved):
+    """Both sides averaged, shape (n_samples,), float32."""
+    return (interleaved[::2] + interleaved[1::2]) * np.float32(0.5)
+
+
+def _unusable(soundfont, part, reason):
+    sound = "a drum kit" if part.is_drum else f"program {part.program}"
+    return SettingError(f"{soundfont} cannot play {sound} ({reason}). Give a General MIDI .sf2 file as soundfont.")

@@ -1,0 +1,175 @@
+"""One track in Slakh's layout: stems and their mix as audio, MIDI files, `metadata.yaml`. Used by minislakh.py.
+
+As in Slakh, every stem is brought to -13 LUFS, then one `overall_gain` for all of them lets the mix peak at -1 dBFS.
+The mix is the exact sum of the stem files, in whole 16-bit numbers.
+
+Data set that this follows: Manilow, Wichern, Seetharaman and Le Roux, "Cutting Music Source Separation Some Slakh",
+WASPAA 2019.
+"""
+
+import copy
+import tempfile
+
+import numpy as np
+import yaml
+
+from muscomp_lib import audio
+from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import MidiError
+from muscomp_lib.core.files import written_whole
+from muscomp_lib.minislakh import synthesizer
+
+STEM_LOUDNESS = -13.0  # LUFS: Slakh's `normalization_factor`
+NOT_RENDERED = "None"  # Slakh's `plugin_name` of such stems, a string
+SLAKH_CLASSES = {  # where Slakh's names of instrument families differ from General MIDI's
+    "Ensemble": "Strings (continued)",
+    "Synth Effects": "Sound Effects",
+}
+
+
+def write(folder, midi, seconds, uuid, silent=(), source=None, engine="tinysoundfont", soundfont=None):
+    """Render a track and write its folder, which appears whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        `<split>/TrackNNNNN`.
+    midi : pretty_midi.PrettyMIDI
+        Its instruments become the stems S00, S01, ...
+    seconds : float
+        Length of all audio files.
+    uuid : str
+        32 hexadecimal digits; equal for tracks of the same song.
+    silent : collection of int
+        Instruments to leave unrendered. Those that turn out to make no sound are left unrendered too.
+    source : bytes, optional
+        The MIDI file to keep as `all_src.mid`; `midi` itself without it.
+    engine, soundfont
+        As in `synthesizer.render`.
+
+    Raises
+    ------
+    MidiError
+        When no stem makes a sound.
+    """
+    with written_whole(folder) as part, tempfile.TemporaryFile() as spool:
+        (part / "MIDI").mkdir(parents=True)
+        (part / "stems").mkdir()
+        loudness, peak = _render(midi, seconds, set(silent), spool, engine, soundfont)
+        if not loudness:
+            raise MidiError(
+                f"{folder.name}: no part makes a sound with this soundfont. Give another file or soundfont."
+            )
+        gain = audio.to_gain(audio.PEAK_DB) / peak
+        _write_audio(part, loudness, spool, round(seconds * audio.SAMPLE_RATE), gain)
+        _write_midi(part, midi, loudness, source)
+        plugin = synthesizer.soundfont_path(soundfont).name
+        metadata = _metadata(folder.name, midi, loudness, uuid, gain, plugin)
+        (part / "metadata.yaml").write_text(yaml.safe_dump(metadata))
+
+
+def _stem(number):
+    return f"S{number:02d}"
+
+
+def _render(midi, seconds, silent, spool, engine, soundfont):
+    """Render the stems into the open file `spool`, one after the other, each at -13 LUFS.
+
+    On disk, because a song may have a hundred parts.
+
+    Returns
+    -------
+    loudness : dict of int to float
+        What each stem that sounds had before, in LUFS.
+    peak : float
+        Of their sum, or of the loudest stem if that is higher.
+    """
+    loudness, peak, mix = {}, 0.0, 0.0
+    for number, part in enumerate(midi.instruments):
+        if number in silent or not part.notes:
+            continue
+        waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, engine, soundfont)
+        measured = _loudness(waveform)
+        if not np.isfinite(measured):
+            continue
+        waveform *= np.float32(audio.to_gain(STEM_LOUDNESS - measured))
+        spool.write(waveform.tobytes())
+        loudness[number], mix = measured, mix + waveform
+        peak = max(peak, float(np.abs(waveform).max()))
+    return loudness, max(peak, float(np.abs(mix).max()))
+
+
+def _loudness(waveform):
+    """Loudness (LUFS) of a stem, measured where it sounds: silence around it does not count, but takes time.
+
+    The span begins on a multiple of a tenth of a second, so that the blocks it is measured in stay the same.
+    """
+    sounding = waveform[:, 0] != 0
+    if not sounding.any():
+        return -np.inf
+    margin, step = audio.SAMPLE_RATE, audio.SAMPLE_RATE // 10
+    first = max(0, int(sounding.argmax()) - margin) // step * step
+    last = len(sounding) - int(sounding[::-1].argmax())
+    return audio.loudness(waveform[first : last + margin], audio.SAMPLE_RATE)
+
+
+def _write_audio(part, loudness, spool, n_samples, gain):
+    """Write the stems as 16-bit files, and the sum of what was written as the mix."""
+    mix = np.zeros((n_samples, 1), np.int32)
+    spool.seek(0)
+    for number in loudness:
+        waveform = np.frombuffer(spool.read(n_samples * 4), np.float32).reshape(-1, 1)
+        stem = audio.to_int16(waveform * np.float32(gain))
+        audio.write(part / "stems" / f"{_stem(number)}.flac", stem, audio.SAMPLE_RATE)
+        mix += stem
+    audio.write(part / "mix.flac", mix.astype(np.int16), audio.SAMPLE_RATE)
+
+
+def _write_midi(part, midi, rendered, source):
+    """Write the song's MIDI file, and one of the same tempo for each rendered stem."""
+    if source is None:
+        midi.write(str(part / "all_src.mid"))
+    else:
+        (part / "all_src.mid").write_bytes(source)
+    for number in rendered:
+        alone = copy.copy(midi)  # shares the tempo map
+        alone.instruments = [midi.instruments[number]]
+        alone.write(str(part / "MIDI" / f"{_stem(number)}.mid"))
+
+
+def _metadata(track, midi, loudness, uuid, gain, plugin):
+    stems = {
+        _stem(number): _stem_metadata(part, loudness.get(number), plugin)
+        for number, part in enumerate(midi.instruments)
+    }
+    return {
+        "UUID": uuid,
+        "audio_dir": f"{track}/stems",
+        "lmd_midi_dir": f"{track}/all_src.mid",
+        "midi_dir": f"{track}/MIDI",
+        "normalization_factor": STEM_LOUDNESS,
+        "normalized": True,
+        "overall_gain": float(gain),
+        "stems": stems,
+        "target_peak": audio.PEAK_DB,
+    }
+
+
+def _stem_metadata(part, loudness, plugin):
+    """A stem's entry. `loudness` is None for one that was not rendered: Slakh then leaves the key out."""
+    import pretty_midi
+
+    program = int(part.program)  # may be a NumPy number, which YAML does not know
+    family = pretty_midi.program_to_instrument_class(program)
+    rendered = loudness is not None
+    entry = {
+        "audio_rendered": rendered,
+        "inst_class": "Drums" if part.is_drum else SLAKH_CLASSES.get(family, family),
+        "integrated_loudness": loudness,
+        "is_drum": bool(part.is_drum),
+        "midi_program_name": "Drums" if part.is_drum else pretty_midi.program_to_instrument_name(program),
+        "midi_saved": rendered,
+        "plugin_name": plugin if rendered else NOT_RENDERED,
+        "program_num": instruments.DRUMS if part.is_drum else program,
+    }
+    return entry if rendered else {key: value for key, value in entry.items() if key != "integrated_loudness"}

@@ -1,0 +1,200 @@
+"""Which stem fills which hole, from where on, and how loud. Used by notebook 02.
+
+What is drawn here becomes `tables/synthesis.csv`; no sound is made.
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from muscomp_lib.core import remote_io
+from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.root import required
+from muscomp_lib.dataset import mixing
+from muscomp_lib.reserve.split import PREPARED, instrument_columns
+from muscomp_lib.slakh import track as slakh_rows
+from muscomp_lib.slakh import verify
+from muscomp_lib.slakh.verify import METADATA, SOUND
+
+SYNTHESIS_COLUMNS = {
+    "track": "str",
+    "instrument": "str",
+    "reserve_track": "str",
+    "reserve_stems": "str",  # joined by ";": they are summed
+    "offset": "int64",  # samples, at the songs' rate, into the stems, where the song's first sample is taken
+    "gain_db": "float64",
+}
+JOINT = ";"
+GAIN_BOUND_DB = 12.0  # a fill is never moved by more: a stem's level is then not what the metadata say
+
+
+def synthesis_path(root):
+    """Where the table of fills lies."""
+    return root.tables / "synthesis.csv"
+
+
+def read_synthesis(root):
+    """Read `synthesis.csv`; MissingError when this notebook has not run."""
+    path = required(synthesis_path(root), made_by="Notebook 02")
+    # Python's own float(): pandas' reader may miss by the last bit, and the same table must give the same files.
+    table = pd.read_csv(path, dtype=SYNTHESIS_COLUMNS | {"gain_db": "str"}, keep_default_na=False, encoding="utf-8")
+    return table.assign(gain_db=[float(text) for text in table["gain_db"]])
+
+
+def holes(tracks):
+    """The instruments that prepared songs lack: a list of (track, instrument) in the order of the tables."""
+    names = instrument_columns(tracks)
+    made = tracks[tracks["partition"].isin(PREPARED)].set_index("track")
+    return [(track, name) for track, counts in made[names].iterrows() for name in names if not counts[name]]
+
+
+def unfilled(tracks, synthesis):
+    """The holes that no reserve song could fill: they are silence.
+
+    Returns
+    -------
+    pd.DataFrame
+        `track`, `partition`, `instrument`.
+    """
+    filled = set(zip(synthesis["track"], synthesis["instrument"], strict=True))
+    left = pd.DataFrame([hole for hole in holes(tracks) if hole not in filled], columns=["track", "instrument"])
+    left.insert(1, "partition", left["track"].map(tracks.set_index("track")["partition"]))
+    return left
+
+
+def draw(root, stems, tracks, fills, settings):
+    """Draw for every hole which reserve stems fill it, from where on and how loud. No sound is made.
+
+    Of the songs that have the instrument, the one used least for it is taken; the offset lies where it plays. Slakh
+    brings all stems of a song to one loudness, and a fill gets that of the song it goes to.
+
+    Parameters
+    ----------
+    root : drive.Root
+    stems, tracks : pd.DataFrame
+        As in the index, with partitions.
+    fills : pd.Series
+        From `reserve_for`.
+    settings : Settings
+
+    Returns
+    -------
+    synthesis : pd.DataFrame
+        Columns `SYNTHESIS_COLUMNS`.
+    notes : dict of str to str
+        {reserve track: what is wrong with stems of it}.
+    """
+    journal = Journal(root)
+    sources, notes = _sources(root.slakh, stems, fills, settings, journal)
+    table = tracks.set_index("track")
+    number = {track: position for position, track in enumerate(table.index)}
+    rates = stems[stems["status"] == "ok"].groupby("track")["sample_rate"].first()
+    level, used, rows = _Levels(root.slakh, stems, journal), Counter(), []
+    for track, instrument in holes(tracks):
+        able = [s for s in sources.get(instrument, ()) if fills[s.track] == table.loc[track, "partition"]]
+        if able:
+            # Each hole draws from its own generator, so that a limit changes which songs are made and nothing else.
+            rng = np.random.default_rng([settings.seed, 2, number[track], table.columns.get_loc(instrument)])
+            source = _least_used(able, instrument, used, rng)
+            frames = mixing.frames_at(settings.sample_rate, table.loc[track, "frames"], rates[track])
+            gain_db = level.difference(track, source.track)
+            offset = source.draw_offset(frames, settings.sample_rate, rng)
+            rows.append((track, instrument, source.track, source.stems, offset, gain_db))
+    return pd.DataFrame(rows, columns=list(SYNTHESIS_COLUMNS)).astype(SYNTHESIS_COLUMNS), notes
+
+
+def _least_used(sources, instrument, used, rng):
+    """Of several sources, the one used least for this instrument, then least for any; counts it in `used`."""
+    source = min(sources, key=lambda s: (used[s.track, instrument], used[s.track], rng.random()))
+    used.update([(source.track, instrument), source.track])
+    return source
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The stems of one instrument in one reserve track, and in which of its seconds they are heard."""
+
+    track: str
+    stems: str
+    frames: int
+    heard: np.ndarray
+
+    def draw_offset(self, frames, sample_rate, rng):
+        """A whole second from which `frames` samples hold at least half as much playing as the best place."""
+        last = max(self.frames - frames, 0) // sample_rate if self.frames > frames else len(self.heard) - 1
+        window = -(-frames // sample_rate)
+        playing = np.cumsum([0, *np.resize(self.heard, last + 1 + window)])
+        playing = playing[window : window + last + 1] - playing[: last + 1]
+        return int(rng.choice(np.flatnonzero(playing * 2 >= playing.max()))) * sample_rate
+
+
+def _sources(slakh, stems, fills, settings, journal):
+    """Listen to every reserve stem to its end: {instrument: [source, ...]}, and notes of those that cannot be used."""
+    ok = stems[(stems["status"] == "ok") & (stems["instrument"] != "") & stems["track"].isin(fills.index)]
+    found = _heard(slakh, ok, settings.workers, journal)
+    sources, notes = {}, {}
+    for (track, instrument), group in ok.groupby(["track", "instrument"]):
+        sounds = [found[path] for path in group["audio"]]
+        problems = [sound["problem"] for sound in sounds if "problem" in sound]
+        heard = np.zeros(0, bool) if problems else _together([sound["heard"] for sound in sounds])
+        if heard.any():
+            frames = max(map(partial(mixing.frames_at, settings.sample_rate), group["frames"], group["sample_rate"]))
+            sources.setdefault(instrument, []).append(_Source(track, JOINT.join(group["stem"]), frames, heard))
+        else:
+            note = problems[0] if problems else f"{instrument} is silent"
+            notes[track] = "; ".join(filter(None, (notes.get(track), f"not used as reserve: {note}")))
+    return sources, notes
+
+
+def _heard(slakh, stems, workers, journal):
+    """What decoding finds in each stem, by its path; those that the journal knows are not decoded again."""
+    files, found = {}, {}
+    for row in stems.itertuples():
+        try:
+            files[row.audio] = remote_io.retried(os.stat, slakh / row.audio), row.frames * row.channels
+        except OSError as error:
+            remote_io.check_mounted(slakh)
+            found[row.audio] = {"problem": f"{row.audio}: {error.strerror}"}
+    verify.listen(journal, slakh, files, workers, desc="listening to the reserve")
+    known = {path: journal.recall(path, verify.seen(stat), SOUND) for path, (stat, _) in files.items()}
+    return found | known
+
+
+def _together(heard):
+    """In which seconds any of several stems plays, from their signs "0" and "1"."""
+    seconds = max(map(len, heard))
+    return np.any([[sign == "1" for sign in signs.ljust(seconds, "0")] for signs in heard], axis=0)
+
+
+class _Levels:
+    """The loudness (LUFS) that all stems of a track have in Slakh, from its metadata; NaN when they do not say."""
+
+    def __init__(self, slakh, stems, journal):
+        there = stems[stems["audio"] != ""]
+        self.folders = {row.track: PurePosixPath(row.audio).parents[1] for row in there.itertuples()}
+        self.slakh, self.journal, self.found = slakh, journal, {}
+
+    def difference(self, track, other):
+        """By how many dB `track` is louder than `other`, within bounds; 0 when one of them is not known."""
+        db = np.clip(self.of(track) - self.of(other), -GAIN_BOUND_DB, GAIN_BOUND_DB)
+        return round(float(np.nan_to_num(db)), 2)
+
+    def of(self, track):
+        """The loudness of one track's stems."""
+        if track not in self.found:
+            level = self._metadata(str(self.folders[track] / slakh_rows.METADATA_FILE)).get("level")
+            self.found[track] = np.nan if level is None else level
+        return self.found[track]
+
+    def _metadata(self, path):
+        try:
+            stat = remote_io.retried(os.stat, self.slakh / path)
+        except OSError:
+            return {}
+        how = slakh_rows.read_metadata
+        return verify.remembered(self.journal, self.slakh, path, stat, METADATA, how)

@@ -1,0 +1,249 @@
+"""Notebook 05, first part: a song in, one sound per instrument out.
+
+The signal path is Spleeter's: the mix's spectrogram goes through the network in segments of T frames; the network's
+amounts become masks that share out each point of the spectrogram; each mask times the mix's spectrogram, transformed
+back, is one instrument. Phases are the mix's. `passage` takes a song through, of any length; `outputs` says which files
+come of it; `streams` reads and writes them.
+"""
+
+import collections
+import contextlib
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from muscomp_lib import audio
+from muscomp_lib.audio import stft, stream
+from muscomp_lib.core.progress import bar
+from muscomp_lib.dataset import library
+from muscomp_lib.models import pretrained, unet
+from muscomp_lib.models.config import check_engine
+from muscomp_lib.separation import inference, metrics, songs, targets
+from muscomp_lib.separation.pipeline import CHANNELS, Passage, ToSong
+from muscomp_lib.spleeter import checkpoint
+from muscomp_lib.spleeter import engine as spleeter_engine
+
+BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
+
+log = logging.getLogger(__name__)
+
+
+class Separator:
+    """A trained model, ready to separate songs.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        Without it, the model that comes with the project (shipped.py). Else a model folder, written by `training.train`
+        or by Spleeter's own training; or a Spleeter configuration `.json`, whose `model_dir` holds the checkpoint (a
+        relative one is taken from the configuration's folder).
+    engine : {"muscomp", "spleeter"}
+        Who makes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
+        is the same, but Spleeter takes longer and holds the whole song in memory; it is there to compare with.
+
+    Attributes
+    ----------
+    config : dict
+    folder : Path
+        Where the weights are.
+    instruments : list of str
+        In the order of the configuration; with `other` when the model has a residual.
+
+    Raises
+    ------
+    MissingError, SettingError
+        There is no finished model; its weights do not fit its configuration.
+    """
+
+    def __init__(self, model=pretrained.FOLDER, engine="muscomp"):
+        check_engine(engine)
+        self.engine = engine
+        self.config, self.folder = checkpoint.find_model(model)
+        self.instruments = list(self.config["instrument_list"])
+        self._network = inference.load(self.config, self.folder)
+        if engine == "spleeter":
+            checkpoint.require_spleeters_network(self.config)
+
+    @property
+    def identity(self):
+        """What tells this model from another, and from itself after more training: names, sizes and dates."""
+        weights = self.folder / unet.WEIGHTS
+        if not weights.is_file():
+            weights = Path(f"{checkpoint.latest(self.folder)}.index")
+        file = weights.stat()
+        made = {"file": weights.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
+        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | made
+
+    def separate(self, waveform, sample_rate):
+        """Separate a song held in memory.
+
+        Parameters
+        ----------
+        waveform : np.ndarray, shape=(n_samples, n_channels), float32 in [-1, 1]
+            One channel or more; more than two are mixed down to two.
+        sample_rate : int
+            Hz.
+
+        Returns
+        -------
+        dict of str to np.ndarray, shape=(n_samples, 2), float32
+            By instrument, at the song's own rate and length.
+        """
+        song = stream.Held(waveform, sample_rate)
+        passage = Passage(self.config, self._network, song, targets.plan(self.instruments))
+        blocks = list(passage.run(lambda _, block: block))
+        return {
+            name: np.concatenate(parts) for name, parts in zip(self.instruments, zip(*blocks, strict=True), strict=True)
+        }
+
+    def masks(self, waveform, sample_rate):
+        """The mask of each instrument, averaged over channels: {name: (n_frames, n_bins) float32 in [0, 1]}."""
+        song = stream.Held(waveform, sample_rate)
+        passage = Passage(self.config, self._network, song, [])
+        found = {name: [] for name in self.instruments}
+        for spectrogram, masks, _ in passage.masked():
+            for number, parts in enumerate(found.values()):
+                parts.append(passage.extended(passage.mask(masks, [number]), spectrogram.shape[1]).mean(axis=2))
+        n_samples = round(song.frames * self.config["sample_rate"] / sample_rate)
+        n_frames = stft.n_frames(n_samples, self.config["frame_length"], self.config["frame_step"])
+        return {name: np.concatenate(parts)[:n_frames] for name, parts in found.items()}
+
+    def separate_file(self, path, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=bar):
+        """Separate an audio file of any length into `out_dir/<Instrument>.<suffix>`, at its own rate and length.
+
+        Parameters
+        ----------
+        path : str or Path
+        out_dir : str or Path
+        wanted : list of str, optional
+            The files to write: instruments, sums of instruments (`"Drums+Violin"`), `"accompaniment"` for all that is
+            not named (outputs.py). None: every instrument.
+        file_format : str
+            One of `streams.FORMATS`.
+        exact : bool
+            Let `other` take up what the rest leaves of the song, so that all files sum to it: exactly, sample by
+            sample, in a FLAC or WAV format with at least as many bits as the song has.
+        seconds : float, optional
+            Only so many seconds, from the song's middle.
+        progress : callable
+            Called like tqdm for a bar. What its `update` raises stops the work and leaves nothing behind; the real
+            Spleeter has a bar of its own.
+
+        Returns
+        -------
+        dict of str to Path
+            By output. All files appear when the song is through, or none does.
+
+        Raises
+        ------
+        MissingError, AudioError, SettingError, DiskFullError
+        """
+        planned = targets.plan(self.instruments, wanted, exact)
+        stream.check_format(file_format)
+        with stream.opened(path, songs.middle(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
+            stream.check_format(file_format, song.sample_rate)
+            files = {}
+            for output in planned:
+                file = Path(out_dir) / f"{output.name}{stream.FORMATS[file_format].suffix}"
+                writer = stream.Writer(file, file_format, song.sample_rate, CHANNELS, song.frames)
+                files[output.name] = stack.enter_context(writer)
+            self._write(song, planned, files, progress)
+        for name, file in files.items():
+            if file.limited:
+                log.warning("%s: %d samples beyond full scale were limited; wav_float keeps them.", name, file.limited)
+        return {name: file.path for name, file in files.items()}
+
+    def _write(self, song, planned, files, progress):
+        """Take a song through and write every block of every output, and last what is left of the song, if wanted."""
+        remainders = [output for output in planned if output.is_remainder]
+        separated = [output for output in planned if not output.is_remainder]
+        song = _Remembered(song)
+
+        def write(output, block):
+            files[output.name].write(block)
+            return files[output.name].as_stored(block) if remainders else block
+
+        for blocks in self._passage(song, separated, progress).run(write):
+            mix = song.take(len(blocks[0]))
+            for output in remainders:
+                files[output.name].write(files[output.name].as_stored(mix) - sum(blocks))
+
+    def _passage(self, song, planned, progress):
+        if self.engine == "spleeter":
+            return _SpleetersPassage(self.config, self.folder, song, planned)
+        return Passage(self.config, self._network, song, planned, progress)
+
+
+class _SpleetersPassage:
+    """A song and what becomes of it, in the part of `Passage`, when the real Spleeter separates it."""
+
+    def __init__(self, config, folder, song, planned):
+        self._config, self._folder, self._song, self._planned = config, folder, song, planned
+
+    def run(self, use):
+        """As `Passage.run`."""
+        waveform = np.concatenate(list(self._song.blocks(BLOCK)))
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            made = spleeter_engine.separate(self._config, self._folder, waveform, self._song.sample_rate, folder)
+            files = [stack.enter_context(stream.opened(file)) for file in made.values()]
+            to_song = [ToSong(self._config["sample_rate"], self._song.sample_rate, CHANNELS) for _ in self._planned]
+            parts = zip(*(file.blocks(BLOCK) for file in files), strict=True)
+            left = files[0].frames
+            for instruments in parts:
+                left -= len(instruments[0])
+                sums = [sum(instruments[number] for number in output.numbers) for output in self._planned]
+                ends_at = None if left else len(waveform)
+                blocks = [line.next(part, ends_at) for line, part in zip(to_song, sums, strict=True)]
+                yield [use(output, block) for output, block in zip(self._planned, blocks, strict=True)]
+
+
+class _Remembered:
+    """A song whose samples are kept until they are asked for again: what is left of it can be told only then."""
+
+    def __init__(self, song):
+        self._song = song
+        self.sample_rate, self.channels, self.frames = song.sample_rate, song.channels, song.frames
+        self._kept = collections.deque()  # the song is read in another thread than it is written in
+
+    def blocks(self, size):
+        """As `streams.Song.blocks`."""
+        for block in self._song.blocks(size):
+            self._kept.append(audio.fit_channels(block, CHANNELS))
+            yield block
+
+    def take(self, n_samples):
+        """The next samples, (n_samples, 2)."""
+        parts = [np.zeros((0, CHANNELS), np.float32)]
+        while n_samples:
+            block = self._kept.popleft()
+            parts.append(block[:n_samples])
+            if len(block) > n_samples:
+                self._kept.appendleft(block[n_samples:])
+            n_samples -= len(parts[-1])
+        return np.concatenate(parts)
+
+
+def score_songs(separator, references):
+    """Separate prepared songs and compare with their true instruments.
+
+    Parameters
+    ----------
+    separator : Separator
+    references : list of dataset.Song
+
+    Returns
+    -------
+    pandas.DataFrame
+        `song` (the track's name), then the columns of `evaluation.score`; one row per song and instrument.
+    """
+    tables = []
+    for song in references:
+        mix, sample_rate = library.read(song.mix)
+        truth = {name: library.read(song.files[name])[0] for name in separator.instruments}
+        table = metrics.score(truth, separator.separate(mix, sample_rate), mix)
+        table.insert(0, "song", song.track)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,117 @@
+"""What makes Spleeter's training fail late or wait for ever, looked for before it starts. Used by spleeter_engine.py.
+
+Spleeter drops a song without a word when one of its files is missing, is mono or is shorter than T frames; with no song
+left it waits for ever. Songs of T frames or more always give an example: the chunks that Spleeter cuts are spread over
+a song, and the last one of a short song is the whole song.
+"""
+
+import csv
+import logging
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from muscomp_lib import audio
+from muscomp_lib.core.errors import AudioError, MissingError, SettingError
+from muscomp_lib.core.progress import bar
+from muscomp_lib.dataset import library
+from muscomp_lib.models.config import SPLEETER_CHUNK
+from muscomp_lib.training import batches
+
+VALIDATION_CHUNK = 12.0  # seconds: Spleeter's, not to be set
+DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
+READERS = 8  # threads that read headers
+
+log = logging.getLogger(__name__)
+
+
+def check_settings(config):
+    """Refuse settings with which Spleeter fails, now or at its first validation.
+
+    Raises
+    ------
+    SettingError
+    """
+    if config.get("loss_type") == "weighted_L1_mask":
+        raise SettingError("loss_type = 'weighted_L1_mask' makes Spleeter 2.4.2 fail. Use 'L1_mask'.")
+    chunks = {"training": config.get("chunk_duration", SPLEETER_CHUNK), "validation": VALIDATION_CHUNK}
+    for purpose, seconds in chunks.items():
+        most = int((seconds * config["sample_rate"] - config["frame_length"]) // config["frame_step"])
+        if config["T"] > most:
+            raise SettingError(
+                f"T = {config['T']} is not possible: Spleeter cuts songs into chunks of {seconds:g} s for {purpose}, "
+                f"which have {most} frames. Make T smaller."
+            )
+
+
+def check_table(table, config, root):
+    """Make sure that Spleeter can use every song of a table, and that some song is long enough for an example.
+
+    Parameters
+    ----------
+    table : str or Path
+    config : dict
+    root : drive.Root
+
+    Raises
+    ------
+    MissingError, SettingError, AudioError
+        Of the first thing wrong: the table, the line and the file are named.
+    """
+    if library.Library(root).virtual:
+        raise SettingError(
+            "The songs are virtual, and Spleeter reads files only. Run notebook 02 with virtual = False, then notebook "
+            "03, and train again."
+        )
+    _check_relative(table)
+    songs = batches.read_songs(root, table, config)
+    lines = range(2, len(songs) + 2)
+    with ThreadPoolExecutor(READERS) as pool:
+        frames = pool.map(lambda line, song: _frames(f"{table}, line {line}", song, config), lines, songs)
+        frames = list(bar(frames, total=len(songs), desc=f"checking {Path(table).name}", unit="song"))
+    shortest = (config["T"] - 1) * config["frame_step"] + config["frame_length"]
+    short = [line for line, n in zip(lines, frames, strict=True) if n < shortest]
+    needed = math.ceil(shortest / config["sample_rate"] * 100) / 100
+    if len(short) == len(songs):
+        raise SettingError(
+            f"{table}: all {len(songs)} songs are shorter than {needed:.2f} s (T = {config['T']} frames), so that "
+            "Spleeter would wait for an example for ever. Give longer songs, or make T smaller in notebook 03."
+        )
+    if short:
+        some = ", ".join(map(str, short[:5])) + (", ..." if len(short) > 5 else "")
+        log.warning("%s: Spleeter passes over %d songs shorter than %.2f s: lines %s.", table, len(short), needed, some)
+
+
+def _check_relative(table):
+    """Spleeter puts the root in front of every path, also of one that is absolute."""
+    if not Path(table).is_file():
+        return  # read_songs says so
+    with Path(table).open(newline="") as file:
+        for line, row in enumerate(csv.reader(file), start=1):
+            for cell in row:
+                if cell.startswith("/"):
+                    raise SettingError(f"{table}, line {line}: {cell} must be relative to the root. Run notebook 03.")
+
+
+def _frames(where, song, config):
+    """Samples that all files of a song have, at the model's rate."""
+    infos = {path: _info(where, path) for path in (song.mix, *song.files.values())}
+    for path, info in infos.items():
+        if info.channels != config["n_channels"]:
+            raise AudioError(
+                f"{where}: {path} has {info.channels} channel(s) instead of {config['n_channels']}, and Spleeter drops "
+                "such songs without a word. Run notebook 02 again, or remove the line."
+            )
+        if abs(info.duration - song.n_samples / config["sample_rate"]) > DURATION_TOLERANCE:
+            raise AudioError(
+                f"{where}: {path} lasts {info.duration:.2f} s, and `duration` says "
+                f"{song.n_samples / config['sample_rate']:.2f}. Run notebook 03 again."
+            )
+    return round(min(info.duration for info in infos.values()) * config["sample_rate"])
+
+
+def _info(where, path):
+    try:
+        return audio.info(path)
+    except (MissingError, AudioError) as error:
+        raise type(error)(f"{where}: {error}") from error

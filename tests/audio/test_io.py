@@ -1,0 +1,133 @@
+from shutil import which
+
+import numpy as np
+import pytest
+import soundfile
+from fixtures.needs import require
+
+from muscomp_lib import audio
+from muscomp_lib.core.errors import AudioError, MissingError
+
+
+def tone(seconds=1.0, channels=1, rate=44100):
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wav"])
+def test_integers_are_read_back_as_they_were_written(tmp_path, suffix):
+    samples = np.random.default_rng(0).integers(-32768, 32768, (1000, 2)).astype(np.int16)
+    audio.write(tmp_path / f"a{suffix}", samples, 44100)
+    back, rate = audio.read(tmp_path / f"a{suffix}", dtype="int16")
+    np.testing.assert_array_equal(back, samples)
+    assert (rate, back.dtype) == (44100, np.int16)
+    part, _ = audio.read(tmp_path / f"a{suffix}", 100, 50, dtype="int16")
+    np.testing.assert_array_equal(part, samples[100:150])
+
+
+def test_floats_are_limited_to_full_scale():
+    assert audio.to_int16(np.array([-2.0, -1.0, 0.0, 1.0, 2.0])).tolist() == [-32768, -32768, 0, 32767, 32767]
+    np.testing.assert_array_equal(audio.to_int16(audio.to_float(np.arange(-5, 5, dtype=np.int16))), np.arange(-5, 5))
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wav"])
+def test_a_truncated_file_is_found_although_its_header_lies(tmp_path, suffix):
+    path = tmp_path / f"cut{suffix}"
+    audio.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, (44100, 1)), 44100)
+    path.write_bytes(path.read_bytes()[:40000])
+    if suffix == ".flac":
+        assert soundfile.info(path).frames == 44100
+        with pytest.raises(AudioError, match=r"cut\.flac is cut short.*44100"):
+            audio.info(path)
+        with pytest.raises(AudioError, match="cut short"):
+            audio.read(path)
+    else:
+        assert audio.info(path).frames < 44100  # libsndfile tells the truth about WAV
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all" * 100])
+def test_what_is_no_audio_is_refused_with_what_to_do(tmp_path, content, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "song.m4a").write_bytes(content)
+    with pytest.raises(AudioError, match=r"song\.m4a cannot be read as audio .*install ffmpeg"):
+        audio.read(tmp_path / "song.m4a")
+
+
+def test_other_formats_go_through_ffmpeg(tmp_path):
+    require(which("ffmpeg"), "ffmpeg is not installed")
+    import subprocess
+
+    audio.write(tmp_path / "-a:b.wav", tone(2), 44100)
+    command = ["ffmpeg", "-v", "error", "-i", f"file:{tmp_path}/-a:b.wav", f"file:{tmp_path}/-a:b.m4a"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    waveform, rate = audio.read(tmp_path / "-a:b.m4a")
+    assert rate == 44100
+    assert abs(len(waveform) - 88200) < 4096
+    (tmp_path / "no.m4a").write_text("no music")
+    with pytest.raises(AudioError, match=r"no\.m4a cannot be read as audio \(ffmpeg"):
+        audio.read(tmp_path / "no.m4a")
+
+
+def test_a_file_without_samples_and_a_missing_one_are_refused(tmp_path):
+    soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 44100)
+    with pytest.raises(AudioError, match=r"empty\.wav holds no samples"):
+        audio.info(tmp_path / "empty.wav")
+    with pytest.raises(MissingError, match=r"none\.wav is not there"):
+        audio.read(tmp_path / "none.wav")
+
+
+def test_an_mp3_is_read_to_its_end_although_its_length_is_an_estimate(tmp_path):
+    soundfile.write(tmp_path / "a.mp3", tone(3), 44100, format="MP3")
+    assert abs(len(audio.read(tmp_path / "a.mp3")[0]) - 3 * 44100) < 4000
+    assert audio.info(tmp_path / "a.mp3").channels == 1
+
+
+def test_a_part_of_an_mp3_is_that_part_of_the_whole(tmp_path):
+    quiet_then_loud = tone(3) * np.linspace(0, 1, 3 * 44100, dtype=np.float32)[:, None]
+    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(tmp_path / "a.mp3", quiet_then_loud, 44100, format="MP3", **options)
+    whole, _ = audio.read(tmp_path / "a.mp3")
+    part, _ = audio.read(tmp_path / "a.mp3", 50000, 20000)
+    np.testing.assert_array_equal(part, whole[50000:70000])
+
+
+def test_more_samples_than_there_are_is_an_error(tmp_path):
+    audio.write(tmp_path / "a.flac", tone(0.1), 44100)
+    for start, frames in [(0, 5000), (4000, 500), (5000, None)]:
+        with pytest.raises(AudioError, match=r"a\.flac is cut short"):
+            audio.read(tmp_path / "a.flac", start, frames)
+
+
+def test_resampling_keeps_pitch_and_duration():
+    waveform = audio.resample(tone(rate=22050), 22050, 44100)
+    assert waveform.shape == (44100, 1)
+    assert np.abs(np.fft.rfft(waveform[:, 0])).argmax() == 440
+
+
+def test_channels_are_copied_averaged_or_the_first_are_kept():
+    assert audio.fit_channels(tone(), 2).shape == (44100, 2)
+    left_right = np.array([[1.0, 0.0], [0.5, 0.5]], np.float32)
+    assert audio.fit_channels(left_right, 1).tolist() == [[0.5], [0.5]]
+    assert audio.fit_channels(np.ones((3, 6), np.float32), 2).shape == (3, 2)
+    assert audio.fit_channels(left_right, 2) is left_right
+
+
+def test_fitting_the_length_cuts_or_pads_with_silence():
+    assert audio.fit_length(np.ones((3, 2)), 2).shape == (2, 2)
+    assert audio.fit_length(np.ones((3, 2)), 5).sum() == 6
+
+
+def test_loudness_follows_the_standard():
+    full_scale = 2 * tone(5, channels=1)
+    rate = 48000
+    calibration = np.sin(2 * np.pi * 997 * np.arange(5 * rate) / rate)[:, None]  # BS.1770: -3.01 LUFS in one channel
+    assert audio.loudness(calibration, rate) == pytest.approx(-3.01, abs=0.1)
+    assert audio.loudness(full_scale * 0.5, 44100) == pytest.approx(audio.loudness(full_scale, 44100) - 6.02, abs=0.1)
+    assert audio.loudness(np.zeros((44100, 1)), 44100) == -np.inf
+    assert audio.loudness(tone(0.1), 44100) == -np.inf
+
+
+def test_decibels_and_factors():
+    assert audio.to_gain(-6.0206) == pytest.approx(0.5, abs=1e-5)
+    assert audio.to_db(0.5) == pytest.approx(-6.0206, abs=1e-4)
+    assert audio.to_db(0.0) == -np.inf

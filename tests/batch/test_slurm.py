@@ -1,0 +1,229 @@
+"""Campaigns on a real Slurm, started for these tests on this machine: order, preemption, cancelling, two nodes."""
+
+import contextlib
+import functools
+import json
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+import yaml
+from fixtures import replicas, tiny_campaign
+from fixtures.slurm import cluster
+from fixtures.slurm_here import site, until
+from fixtures.tiny_campaign import PROJECT, submit
+
+from muscomp_lib import training
+from muscomp_lib.training import loop
+
+LONGER = {"train_max_steps": 40, "save_checkpoints_steps": 8}
+SPLEETERS = {"model": replicas.SPLEETERS, "save_checkpoints_steps": 4}
+SETTINGS = {"muscomp.shared_unet": LONGER, "unet.unet": SPLEETERS}
+STAGES = ("index", "shards", "join", "tables", "train", "songs")
+
+
+class Tiny:
+    """A campaign of small notebooks on the test's Slurm, without the stages `done`."""
+
+    def __init__(self, folder, env, run, done=(), **given):
+        self.folder, self.env, self.run = folder / "root" / "runs" / "tiny", env, run
+        self.root = folder / "root"
+        self.root.mkdir()
+        self.file = tiny_campaign.write(folder, site=site(folder), stages={"shards": {"jobs": 2}}, **given)
+        tiny_campaign.done(self.root, folder / "notebooks", done)
+
+    def __call__(self, *words, status=0):
+        return submit(self.file, *words, status=status, env=self.env)
+
+    def job(self, stage):
+        """The number of the latest job of a stage."""
+        jobs = [
+            entry["job"] for entry in json.loads((self.folder / "jobs.json").read_text()) if entry["stage"] == stage
+        ]
+        return jobs[-1]
+
+    def hold(self, notebook):
+        """Let a notebook wait as long as the file that this returns is there."""
+        file = self.root / f"hold-{notebook}"
+        file.touch()
+        return file
+
+    def at_work(self, notebook):
+        """Wait until a notebook has begun."""
+        until((self.root / f"began-{notebook}").exists)
+
+    def times(self, stage):
+        """A job's own notes: ["start", "end", ...]."""
+        file = self.folder / stage / "times.log"
+        return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
+
+    def ended(self):
+        """Wait until no job of this user is left, and return the report's log; "" when the report was cancelled too."""
+        until(lambda: not self.run("squeue", "--noheader", "--me"))
+        log = self.folder / "logs" / "report.log"
+        return log.read_text() if log.exists() else ""
+
+
+@pytest.fixture
+def tiny(tmp_path, env, run):
+    return lambda **given: Tiny(tmp_path, env, run, **given)
+
+
+@pytest.mark.slow
+def test_stages_follow_one_another_the_preempted_one_too_and_the_report_comes_last(tiny, tmp_path, run):
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(800), 8000)
+    campaign = tiny(songs=["a.wav", "b.wav"], account="cis000000p")
+    hold = campaign.hold("index")
+    campaign()
+    campaign.at_work("index")
+    preempt(run, campaign.job("index"))
+    assert "is under way" in campaign(status=2)
+    hold.unlink()
+    assert "Complete. The report" in campaign.ended()
+    assert campaign.times("index").count("start") == 2 and campaign.times("index")[-1] == "end"
+    assert campaign.times("join") == ["start", "end"]
+    spans = {}
+    for file in campaign.folder.rglob("times.log"):
+        moments = [int(line.split()[1]) for line in file.read_text().splitlines()]
+        first, last = spans.get(stage := file.relative_to(campaign.folder).parts[0], (min(moments), 0))
+        spans[stage] = min(first, *moments), max(last, *moments)
+    for before, after in pairwise(STAGES):
+        assert spans[before][1] <= spans[after][0]
+    told = campaign("status")
+    assert "6 of 6 stages done" in told and "2/2" in told
+    heard = [json.loads((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
+    assert [Path(each["05_songs"]["metrics"]["given"]["song"]).name for each in heard] == ["a.wav", "b.wav"]
+    for name in ("TMPDIR", "MUSCOMP_CACHE"):
+        disk = str(Path(campaign.env["SLURM_CONF"]).parent / "local")
+        assert heard[0]["05_songs"]["metrics"]["given"][name].startswith(disk)
+    used = float(told.split("in all")[1].split()[2])
+    assert used > 0  # service units
+
+
+def preempt(run, job):
+    """Let a more urgent job take the node of a job that runs."""
+    node = run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    urgent = ["--parsable", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
+    number = run("sbatch", *urgent, "--wrap=true").strip()
+    until(lambda: "COMPLETED" in run("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T"))
+
+
+@pytest.mark.slow
+def test_cancel_ends_the_notebook_too_and_resume_goes_on(tiny, run):
+    campaign = tiny(done=("index", "shards/1", "shards/2", "join"))
+    hold = campaign.hold("train")
+    campaign()
+    campaign.at_work("train")
+    assert campaign.job("train") in campaign("cancel")
+    assert campaign.ended() == ""
+    told = campaign("status", status=1)
+    assert "train cancelled" in told and "04_train was stopped." in told and "Missing: train; songs 1." in told
+    assert campaign.times("train") == ["start", "end"]
+    hold.unlink()
+    campaign("resume")
+    assert "Complete" in campaign.ended()
+    assert campaign.times("tables") == ["start", "end"]
+
+
+@pytest.mark.slow
+def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
+    campaign = tiny()
+    content = yaml.safe_load(campaign.file.read_text())
+    content["stages"]["index"] = {"requeues": 0}
+    campaign.file.write_text(yaml.safe_dump(content))
+    campaign.hold("index")
+    campaign()
+    campaign.at_work("index")
+    run("scancel", "--batch", "--signal=USR1", campaign.job("index"))
+    assert "Missing: index" in campaign.ended()
+    assert "The time is up, after 0 returns" in (campaign.folder / "logs" / "index.log").read_text()
+
+
+def start_worker(run, root, log):
+    """Submit a job of two nodes that trains the root's configuration `tiny`, and nothing else."""
+    words = [sys.executable, PROJECT / "batch" / "worker.py", "04", "-p", "root", root.path, "-p", "config", "tiny"]
+    script = log.with_suffix(".sh")
+    command = f"srun --ntasks-per-node=1 --kill-on-bad-exit=1 {shlex.join(map(str, words))}"
+    script.write_text(f"#!/bin/bash\nexport CUDA_VISIBLE_DEVICES=-1\n{command}\n")
+    words = ["--parsable", "--partition=RM", "--nodes=2", "--ntasks-per-node=1", f"--output={log}", str(script)]
+    return run("sbatch", *words).strip()
+
+
+@pytest.fixture(scope="module")
+def learn_together(slurm, tmp_path_factory):
+    """Train a configuration on two nodes, which nobody disturbs, and once only."""
+
+    @functools.cache
+    def learn(model):
+        folder = tmp_path_factory.mktemp("together")
+        root, log = replicas.write(folder / "root", **SETTINGS[model]), folder / "train.log"
+        start_worker(functools.partial(cluster.run, slurm), root, log)
+        until(lambda: not cluster.run(slurm, "squeue", "--noheader", "--me"))
+        return root, log.read_text()
+
+    return learn
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", SETTINGS)
+def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, learn_together, model):
+    two, said = learn_together(model)
+    one = replicas.write(tmp_path, **SETTINGS[model])
+    training.train("tiny", one)
+    assert "2 tasks train together, on 2 devices." in said and "Traceback" not in said, said
+    assert replicas.difference(one, two) < replicas.ROUNDED
+    histories = [loop.read_history(root.models / "tiny") for root in (one, two)]
+    for here, there in zip(*histories, strict=True):
+        assert here == pytest.approx(there, rel=replicas.ROUNDED)
+    left = {path.name for path in (two.models / "tiny").iterdir()}
+    assert left == {path.name for path in (one.models / "tiny").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed", "other"), ["01", "10"], ids=["the chief", "another"])
+def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed, other):
+    root, log = replicas.write(tmp_path / "root", train_max_steps=4000), tmp_path / "killed.log"
+    start_worker(run, root, log)
+    until((root.models / "tiny" / "history.csv").exists)
+    tasks = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(root.path) in process.cmdline() and "SLURM_STEP_ID" in process.environ():
+                tasks[process.environ()["SLURM_PROCID"]] = process
+    tasks[killed].kill()
+    until(lambda: not run("squeue", "--noheader", "--me"))
+    said = log.read_text()
+    assert f"task {killed}: Killed" in said
+    assert f"Task {other} has to end: " in said or f"task {other}: Killed" in said, said  # Slurm does not wait for long
+    assert "Traceback" not in said and len(said.splitlines()) < 30, said
+    assert not tasks[other].is_running()
+
+
+@pytest.mark.slow
+def test_training_on_two_nodes_that_is_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_one(
+    tmp_path, env, run, learn_together
+):
+    root = replicas.write(tmp_path / "root", **LONGER)
+    tiny_campaign.done(root.path, PROJECT / "notebooks", ("index", "join", "tables", "songs/1"))
+    parameters = {"03": {"name": "tiny", "batch_size": 8, **LONGER}, "04": {"test_songs": 1}}
+    stages = {"shards": {"jobs": 1}, "train": {"partition": "RM", "gpus": None, "nodes": 2}}
+    file = tiny_campaign.write(tmp_path, site=site(tmp_path), notebooks=None, parameters=parameters, stages=stages)
+    submit(file, env=env)
+    job = json.loads((root.runs / "tiny" / "jobs.json").read_text())[0]["job"]
+    model = root.models / "tiny"
+    until(lambda: (model / "history.csv").exists() and loop.read_history(model)[-1][0] >= 8)
+    run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time is up
+    until(lambda: not run("squeue", "--noheader", "--me"))
+    log = (root.runs / "tiny" / "logs" / "train.log").read_text()
+    assert "goes back to the queue" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
+    assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
+    assert "5 of 5 stages done" in submit(file, "status", env=env)
+    calm, _ = learn_together("muscomp.shared_unet")
+    for name in ("history.csv", "weights.npz", "masks.npz"):
+        assert (calm.models / "tiny" / name).read_bytes() == (model / name).read_bytes(), name

@@ -1,0 +1,340 @@
+"""batch/submit.py without a cluster: what it refuses, what it would submit and what that costs; a run without Slurm."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from fixtures import tiny_campaign
+from fixtures.needs import require
+from fixtures.tiny_campaign import PROJECT, submit
+
+from batch import submit as command
+from batch.campaign import campaign as campaigns
+from batch.campaign import cost_estimate as costs
+from batch.campaign import job_scripts as scripts
+from batch.campaign import sites
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.root import open_root
+
+SITES = PROJECT / "batch" / "campaign" / "sites"
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """Read and check a campaign with what is given: (campaign, estimates)."""
+    monkeypatch.delenv("MUSCOMP_ROOT", raising=False)
+    return lambda **given: command.prepared(tiny_campaign.write(tmp_path, **{"site": "bridges2", **given}))
+
+
+def stage(campaign, name):
+    return next(each for each in campaign.stages if each.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "limit"),
+    [
+        ("train", {"hours": 49}, "49 hours asked for, and bridges2 allows 48"),
+        ("index", {"hours": 73}, "73 hours asked for, and bridges2 allows 72"),
+        ("train", {"gpus": "h100-80:5"}, "5 GPUs asked for, and bridges2 allows 4"),
+        ("train", {"partition": "GPU", "gpus": "h100-80:16"}, "16 GPUs asked for, and bridges2 allows 8"),
+        ("train", {"partition": "GPU", "gpus": "h100-80:4"}, "whole nodes of 8"),
+        ("train", {"gpus": "a100:1"}, "no GPU type 'a100'"),
+        ("train", {"partition": "RM-shared"}, "has no GPUs"),
+        ("index", {"partition": "GPU-shared"}, "wants gpus"),
+        ("index", {"cores": 65}, "65 cores asked for, and bridges2 allows 64"),
+        ("index", {"cores": 4, "memory_gb": 8.1}, "8100 MB of memory asked for, and bridges2 allows 8000"),
+        ("train", {"gpus": "v100-32:1", "memory_gb": 600}, "600000 MB of memory asked for, and bridges2 allows 512000"),
+        ("shards", {"jobs": 1001}, "1001 jobs in one array asked for, and bridges2 allows 1000"),
+        ("index", {"partition": "RM_shared"}, "Did you mean 'RM-shared'"),
+        ("train", {"partition": "RM", "gpus": None, "nodes": 65}, "65 nodes asked for, and bridges2 allows 64"),
+        ("train", {"nodes": 2}, "2 nodes asked for, and bridges2 allows 1"),
+        ("train", {"partition": "GPU", "gpus": "h100-80:4", "nodes": 2}, "whole nodes of 8"),
+        ("index", {"partition": "RM", "nodes": 2}, "only train can use several nodes; nodes is 2"),
+        ("train", {"nodes": 0}, "nodes is 0; give a whole number from 1"),
+    ],
+)
+def test_a_request_past_a_limit_is_refused_with_the_limit_named(prepared, name, asked, limit):
+    with pytest.raises(SettingError, match=limit) as refused:
+        prepared(stages={name: asked})
+    assert f"stages, {name}" in str(refused.value)
+
+
+def test_without_a_scheduler_there_is_one_node(prepared):
+    with pytest.raises(SettingError, match="2 nodes asked for, and local is one machine"):
+        prepared(site="local", stages={"train": {"nodes": 2}})
+
+
+def test_a_campaign_that_would_start_over_at_every_return_to_the_queue_is_refused(prepared):
+    with pytest.raises(SettingError, match="fresh would throw away what is learnt whenever a job comes back"):
+        prepared(parameters={"04": {"fresh": True}}, notebooks=None)
+    prepared(parameters={"04": {"fresh": False}}, notebooks=None)
+
+
+def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused_before_anything_starts(prepared):
+    nodes = {"stages": {"train": {"partition": "RM", "gpus": None, "nodes": 2}}, "notebooks": None}
+    for asked in (nodes, {**nodes, "stages": {"train": {"gpus": "h100-80:2"}}}):
+        with pytest.raises(SettingError, match="batch_size = 4 cannot be shared by 2"):
+            prepared(**asked)
+        prepared(**asked, parameters={"03": {"batch_size": 16}})
+        prepared(**asked, parameters={"04": {"config": "made-by-hand"}})
+    with pytest.raises(SettingError, match="the real Spleeter trains on one node, not 2"):
+        prepared(**nodes, parameters={"04": {"engine": "spleeter"}})
+
+
+def test_requests_at_the_limits_are_taken(prepared):
+    asked = {
+        "index": {"cores": 64, "hours": 72, "memory_gb": 128},
+        "shards": {"jobs": 1000},
+        "train": {"partition": "GPU", "gpus": "h100-80:8", "hours": 48},
+    }
+    campaign, _ = prepared(stages=asked)
+    assert stage(campaign, "train").request.n_gpus == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"buget": 3}, "Did you mean 'budget'"),
+        ({"budget": "much"}, "budget is 'much'"),
+        ({"name": "two words"}, "name is 'two words'"),
+        ({"site": "bridges3"}, "There is no site 'bridges3'"),
+        ({"root": "$MUSCOMP_NOWHERE/root"}, "names a variable that is not set"),
+        ({"stages": {"trian": {}}}, "Did you mean 'train'"),
+        ({"stages": {"train": {"gpu": 1}}}, "Did you mean 'gpus'"),
+        ({"stages": {"train": {"gpus": 2}}}, "give type:number"),
+        ({"stages": {"train": {"hours": "1:00"}}}, "give a number above 0"),
+        ({"stages": {"tables": {"jobs": 2}}}, "only shards can be divided"),
+        ({"parameters": {"03": {"train_steps": 3}}}, "train_max_steps"),
+        ({"parameters": {"shard": "1/2"}}, "jobs of the stage shards"),
+        ({"songs": "nowhere.wav"}, "is not there"),
+        ({"notebooks": "."}, "has no notebook 01, 02, 03, 04, 05"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_before_anything_starts(prepared, tmp_path, given, message):
+    with pytest.raises((SettingError, MissingError), match=message):
+        prepared(**given)
+    assert not (tmp_path / "root").exists()
+
+
+def test_dry_run_prints_scripts_and_estimate_and_writes_nothing(tmp_path):
+    file = tiny_campaign.write(tmp_path, site="bridges2", account="abc", songs=None)
+    told = submit(file, "--dry-run")
+    for line in ("#SBATCH --array=1-8", "#SBATCH --gpus=h100-80:1", "#SBATCH --account=abc", "module load", "in all"):
+        assert line in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["campaign.yaml", "notebooks"]
+
+
+def test_every_script_is_bash_and_keeps_the_order_of_the_chain(prepared, tmp_path):
+    campaign, _ = prepared(root="a root's folder")
+    texts = scripts.all_of(campaign)
+    assert list(texts) == [
+        "1_index.sh",
+        "2_shards.sh",
+        "3_join.sh",
+        "4_tables.sh",
+        "5_train.sh",
+        "6_songs.sh",
+        "7_report.sh",
+    ]
+    for text in texts.values():
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+        head = text.splitlines()
+        first = next(i for i, line in enumerate(head) if not line.startswith("#"))
+        assert not any(line.startswith("#SBATCH") for line in head[first:])  # sbatch stops reading there
+
+
+def test_a_job_stages_what_it_reads_where_the_site_has_a_disk_for_it(tmp_path):
+    require(shutil.which("bash"), "job scripts need bash")
+    (tmp_path / "far.yaml").write_text(yaml.safe_dump({"scheduler": "none", "cache": "$LOCAL"}))
+    campaign = campaigns.read(tiny_campaign.write(tmp_path, site="far.yaml"))
+    text = scripts.job(campaign, campaign.stages[0])
+    text = text.replace("trap again", 'mkdir "$MUSCOMP_CACHE"; touch "$MUSCOMP_CACHE/copy"; leave 0\ntrap again')
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root/runs/tiny/index").mkdir(parents=True)
+    given = {"env": {**os.environ, "LOCAL": str(tmp_path / "disk")}, "capture_output": True, "text": True}
+    told = subprocess.run(["bash", "-c", text], **given, check=True).stdout
+    assert f"Copied to {tmp_path}/disk/muscomp_cache: 1 files" in told
+
+
+def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
+    asked = {"partition": "GPU", "gpus": "h100-80:8", "nodes": 3}
+    parameters = {"03": {"batch_size": 96}}
+    campaign, _ = prepared(stages={"train": asked}, parameters=parameters, notebooks=None)
+    texts = scripts.all_of(campaign)
+    assert [name for name, text in texts.items() if "srun" in text or "worker.py" in text] == ["5_train.sh"]
+    train = texts["5_train.sh"]
+    subprocess.run(["bash", "-n"], input=train, text=True, check=True)
+    for line in ("#SBATCH --nodes=3", "#SBATCH --ntasks-per-node=1", "#SBATCH --gpus=h100-80:24"):
+        assert f"{line}\n" in train
+    assert "--ntasks=" not in train
+    assert "srun --nodes=3 --ntasks-per-node=1 " in train and "--kill-on-bad-exit=1" in train
+    assert train.index("worker.py") < train.index("run.py")
+
+
+def test_each_notebook_takes_up_what_the_one_before_it_made(prepared):
+    campaign, _ = prepared(parameters={"03": {"name": "mine"}})
+    assert campaign.parameters["04"]["config"] == campaign.parameters["05"]["model"] == "mine"
+    campaign, _ = prepared(parameters={"05": {"model": "shipped"}})
+    assert campaign.parameters["04"]["config"] == "net"
+    assert campaign.parameters["05"]["model"] == "shipped"
+
+
+def test_what_writes_no_songs_is_not_shared_out(prepared):
+    for given in ({"parameters": {"virtual": True}}, {"stages": {"shards": {"jobs": 1}}}):
+        campaign, estimates = prepared(**given)
+        assert [each.name for each in campaign.stages] == ["index", "join", "tables", "train", "songs"]
+        assert estimates[1].per_unit == costs.SHIPPED["stages"]["shards"]["seconds"]
+
+
+def test_costs_follow_the_sites_rules(prepared):
+    campaign, estimates = prepared(
+        stages={
+            "index": {"partition": "RM"},
+            "tables": {"cores": 4},
+            "train": {"partition": "GPU", "gpus": "h100-80:8"},
+            "shards": {"jobs": 3, "cores": 2, "hours": 2, "requeues": 0},
+        }
+    )
+    hour = {each.stage.name: each.cost * 3600 / each.seconds for each in estimates}
+    assert hour["index"] == pytest.approx(128)  # a whole node, however many cores work
+    assert hour["tables"] == pytest.approx(4)
+    assert hour["train"] == pytest.approx(16)  # 8 GPUs at 2
+    assert hour["shards"] == pytest.approx(3 * 2)
+    assert estimates[1].most == pytest.approx(3 * 2 * 2)
+    assert campaign.site.units_per_hour(sites.Request("GPU-shared", gpus="v100-32:2")) == 2
+    assert campaign.site.units_per_hour(sites.Request("RM", nodes=3)) == 3 * 128
+    assert campaign.site.units_per_hour(sites.Request("GPU", nodes=2, gpus="h100-80:8")) == 2 * 16
+
+
+def test_the_estimate_grows_with_what_there_is_to_do(prepared):
+    def seconds(**given):
+        return {each.stage.name: each.seconds - costs.SHIPPED["start"] for each in prepared(**given)[1]}
+
+    once = seconds(parameters={"01": {"minislakh_tracks": 10}, "03": {"train_max_steps": 100}})
+    more = seconds(parameters={"01": {"minislakh_tracks": 30}, "03": {"train_max_steps": 400}})
+    many, all_tracks = (seconds(parameters={"minislakh_tracks": number})["tables"] for number in (60, 2100))
+    assert many == all_tracks > more["tables"]  # it listens to some songs only
+    for name, times in {"index": 3, "shards": 3, "join": 3, "tables": 3, "train": 4, "songs": 1}.items():
+        assert more[name] == pytest.approx(times * once[name])
+
+
+def test_the_tracks_that_lie_there_are_counted(prepared, tmp_path):
+    for number in range(7):
+        folder = tmp_path / "root" / "slakh" / "train" / f"Track{number:05}"
+        (folder / "stems").mkdir(parents=True)
+        (folder / "metadata.yaml").touch()
+    assert prepared()[0].tracks() == 7
+    assert prepared(parameters={"01": {"limit": 5}})[0].tracks() == 5
+
+
+def test_a_budget_stops_what_would_exceed_it(tmp_path):
+    file = tiny_campaign.write(tmp_path, site="bridges2", budget=0.1)
+    assert "used: 0.00; budget: 0.1\n" in submit(file, status=2)
+    assert "its budget is 0.1" in submit(file, "--dry-run", status=2)
+    assert not (tmp_path / "root" / "runs").exists()
+
+
+def test_what_finished_stages_took_is_the_next_estimate(prepared, tmp_path):
+    given = {"stages": {"shards": {"jobs": 2, "cores": 4}}}
+    campaign, before = prepared(**given)
+    open_root(campaign.root.path)
+    start = costs.SHIPPED["start"]
+    costs.remember(
+        campaign, {"shards": 2 * start + 100, "train": start + 60, "tables": 2}, {"shards": 2, "train": 1, "tables": 1}
+    )
+    after = {each.stage.name: each for each in prepared(**given)[1]}
+    assert after["shards"].per_unit == pytest.approx(100 * 4 / 4)  # seconds x cores / tracks
+    assert after["shards"].seconds == pytest.approx(start + 50)
+    assert after["train"].per_unit == pytest.approx(60 / 30)
+    assert after["train"].origin.startswith("tiny, ")
+    assert after["tables"].per_unit == before[3].per_unit  # over in a moment: it tells nothing
+    elsewhere = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "v100-32:1"}})[1]}
+    assert elsewhere["train"].origin == "shipped"
+    more = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "h100-80:2"}})[1]}
+    assert more["train"].origin == "shipped"
+
+
+def test_wall_times_have_a_margin_and_keep_to_the_limit(prepared):
+    campaign, estimates = prepared(parameters={"03": {"train_max_steps": 20000}})
+    train = stage(campaign, "train").request.hours
+    assert estimates[4].seconds * 1.9 < train * 3600 and train % 0.25 == 0
+    campaign, _ = prepared(parameters={"03": {"train_max_steps": 50_000_000}})
+    assert stage(campaign, "train").request.hours == 48
+
+
+def test_other_parameters_under_the_same_name_are_refused(prepared):
+    campaign, _ = prepared(parameters={"03": {"train_max_steps": 3}})
+    campaigns.write(campaign, {})
+    campaign, _ = prepared(parameters={"03": {"train_max_steps": 4}})
+    with pytest.raises(SettingError, match="train_max_steps: 3 then, 4 now"):
+        campaigns.write(campaign, {})
+
+
+def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):
+    album = tmp_path / "album"
+    album.mkdir()
+    (album / "m.wav").touch()
+    campaign, _ = prepared(songs="album")
+    campaigns.write(campaign, {})
+    (album / "a.wav").touch()
+    campaign, _ = prepared(songs="album")
+    assert [song.name for song in campaign.songs] == ["m.wav", "a.wav"]
+    assert stage(campaign, "songs").tasks == [1, 2]
+
+
+def test_a_new_site_is_a_copy_of_one(prepared, tmp_path):
+    data = yaml.safe_load((SITES / "bridges2.yaml").read_text())
+    data["partitions"]["RM-shared"]["hours"] = 1
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(SettingError, match="mine allows 1 "):
+        prepared(site="mine.yaml", stages={"index": {"hours": 2}})
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**data, "partition": {}}))
+    with pytest.raises(SettingError, match="Did you mean 'partitions'"):
+        prepared(site="mine.yaml")
+
+
+def test_without_slurm_the_command_says_what_to_do(tmp_path):
+    file = tiny_campaign.write(tmp_path, site="bridges2")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    told = submit(file, status=2, env={"PATH": str(tools), "HOME": str(tmp_path), "PROJECT": str(tmp_path)})
+    assert "There is no sbatch here" in told and "site: local" in told
+
+
+def test_a_job_works_on_no_more_cores_than_it_was_given():
+    require(hasattr(os, "sched_setaffinity"), "this system gives every process all cores")
+    code = (
+        "import os; from muscomp_lib.core import parallel\n"
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "print(parallel.cores(), parallel.each(abs, [-1, -2]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1 [1, 2]"
+
+
+@pytest.mark.slow
+def test_without_a_scheduler_stages_run_here_and_a_failed_one_is_gone_on_with(tmp_path):
+    require(shutil.which("bash"), "job scripts need bash")
+    file = tiny_campaign.write(tmp_path, stages={"shards": {"jobs": 2}})
+    tables = tmp_path / "notebooks" / "03_tables.ipynb"
+    whole = tables.read_text()
+    tables.write_text(whole.replace("import sys", "1 / 0\\nimport sys", 1))
+    told = submit(file, status=1)
+    assert "tables stopped: 03_tables failed in cell" in told
+    assert "ZeroDivisionError" in told
+    assert "Missing: tables; train; songs 1." in told and "campaign.yaml resume" in told
+    shards = [json.loads((tmp_path / "root/runs/tiny/shards" / str(n) / "metrics.json").read_text()) for n in (1, 2)]
+    assert [shard["02_fill"]["metrics"]["given"]["shard"] for shard in shards] == ["1/2", "2/2"]
+    tables.write_text(whole)
+    assert "6 of 6 stages done" in submit(file, "resume")
+    starts = (tmp_path / "root/runs/tiny/shards/1/times.log").read_text().count("start")
+    assert starts == 1  # what is done is not done again
+    page = (tmp_path / "root/runs/tiny/report.html").read_text()
+    links = [f'href="{name}"' for name in ("train/04_train.html", "shards/2/02_fill.html")]
+    assert all(link in page for link in links) and "Complete" in page
+    executed = (tmp_path / "root/runs/tiny/train/04_train.html").read_text()
+    assert executed.startswith("<!DOCTYPE html>") and "<pre>Written:</pre>" in executed

@@ -1,0 +1,189 @@
+import re
+
+import pytest
+
+from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.slakh import index_tables
+
+THE_TWELVE = {
+    "Electric_Bass_pick": 34,
+    "Glockenspiel": 9,
+    "Bright_Acoustic_Piano": 1,
+    "Rock_Organ": 18,
+    "String_Ensemble_1": 48,
+    "Distortion_Guitar": 30,
+    "Brass_Section": 61,
+    "Electric_Grand_Piano": 2,
+    "Electric_Guitar_clean": 27,
+    "Acoustic_Guitar_nylon": 24,
+    "Violin": 40,
+    "Drums": 128,
+}
+
+
+def test_the_default_taxonomy_is_the_twelve_exact_programs_in_order():
+    assert {i.name: i.programs for i in instruments.load().values()} == {n: (p,) for n, p in THE_TWELVE.items()}
+    assert instruments.names() == list(THE_TWELVE)
+
+
+def test_families_have_the_same_names_and_hold_the_exact_programs():
+    families = instruments.load("families")
+    assert list(families) == list(THE_TWELVE)
+    assert all(program in families[name].programs for name, program in THE_TWELVE.items())
+
+
+def test_a_program_is_looked_up_in_its_taxonomy():
+    assert instruments.of_program(34) == "Electric_Bass_pick"
+    assert instruments.of_program(33) == ""
+    assert instruments.of_program(33, "families") == "Electric_Bass_pick"
+    assert instruments.of_program(128) == "Drums"
+
+
+def test_only_drums_have_no_range():
+    for instrument in instruments.load().values():
+        assert instrument.is_drums == (instrument.lowest is None)
+        assert instrument.is_drums or 0 <= instrument.lowest < instrument.highest <= 127
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Put a text in the place of the shipped file."""
+    monkeypatch.setattr(instruments, "TAXONOMY_FILE", tmp_path / "instruments.yaml")
+    return instruments.TAXONOMY_FILE.write_bytes
+
+
+def violin(entry="{programs: [40], range: [55, 103], voices: one}", name="Violin"):
+    return f"mine:\n  {name}: {entry}\n".encode()
+
+
+def test_the_shipped_file_is_in_order_and_lists_its_taxonomies():
+    assert instruments.taxonomies() == ["slakh12", "families"]
+
+
+def test_a_student_adds_a_taxonomy_by_adding_a_block(write):
+    write(violin() + b"yours:\n  Kit: {programs: [128]}\n")
+    assert instruments.taxonomies() == ["mine", "yours"]
+    assert instruments.load("mine") == {"Violin": instruments.Instrument("Violin", (40,), 55, 103, True)}
+    assert instruments.load("yours") == {"Kit": instruments.Instrument("Kit", (128,), None, None, False)}
+
+
+def test_the_byte_order_mark_that_windows_editors_write_is_no_mistake(write):
+    write(b"\xef\xbb\xbf" + violin())
+    assert instruments.names("mine") == ["Violin"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{range: [55, 103]}", r"programs None is not possible. Write a list in brackets .* from 0 to 127, or 128 for"),
+        ("{programs: [], range: [55, 103]}", r"programs \[\] is not possible"),
+        ("{programs: 40, range: [55, 103]}", "programs 40 is not possible"),
+        ("{programs: [40, 129], range: [55, 103]}", r"programs \[40, 129\] is not possible"),
+        ("{programs: [-1], range: [55, 103]}", r"programs \[-1\] is not possible"),
+        ("{programs: [40.0], range: [55, 103]}", r"programs \[40\.0\] is not possible"),
+        ("{programs: ['40'], range: [55, 103]}", r"programs \['40'\] is not possible"),
+        ("{programs: [true], range: [55, 103]}", r"programs \[True\] is not possible"),
+        ("{programs: [40, 41, 40], range: [55, 103]}", r"programs \[40, 41, 40\] names 40 more than once"),
+        ("{programs: [40]}", r"range is missing. Write its lowest and its highest note .* from 0 to 127"),
+        ("{programs: [40], range: 55}", "range 55 is not possible"),
+        ("{programs: [40], range: [55]}", r"range \[55\] is not possible"),
+        ("{programs: [40], range: [103, 55]}", r"range \[103, 55\] is not possible"),
+        ("{programs: [40], range: [55, 128]}", r"range \[55, 128\] is not possible"),
+        ("{programs: [40], range: [55, 103.5]}", r"range \[55, 103\.5\] is not possible"),
+        ("{programs: [40], range: [false, 103]}", r"range \[False, 103\] is not possible"),
+        ("{programs: [128], range: [55, 103]}", r"range \[55, 103\], but drums .* Remove it"),
+        ("{programs: [40], range: [55, 103], voices: 1}", "voices 1 is not possible. Write one of one, many"),
+        ("{programs: [40], range: [55, 103], voice: one}", "no key 'voice'. It may have programs, range, voices"),
+        ("[40]", r"\[40\] does not describe it"),
+        ("", "None does not describe it"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_taxonomy_its_instrument_and_what_is_possible(write, entry, message):
+    write(violin(entry))
+    with pytest.raises(SettingError, match=f"^instruments.yaml, taxonomy 'mine', instrument 'Violin': .*{message}"):
+        instruments.load("mine")
+
+
+@pytest.mark.parametrize("name", ["../Violin", "Vio lin", "Geige_für", "_Violin", "V" * 65, "12", "yes", "Vio+la", "~"])
+def test_a_name_that_no_file_could_have_is_refused(write, name):
+    write(violin(name=name))
+    with pytest.raises(SettingError, match=r"taxonomy 'mine', instrument .*: not a possible name. Use letters"):
+        instruments.load("mine")
+
+
+@pytest.mark.parametrize("name", ["mix", "other", "Mix", "OTHER", "accompaniment", "lpt1", *index_tables.TRACK_COLUMNS])
+def test_a_name_that_would_be_taken_for_something_else_is_refused(write, name):
+    write(violin(name=name))
+    with pytest.raises(SettingError, match=f"taxonomy 'mine', instrument '{name}': the name is taken"):
+        instruments.load("mine")
+
+
+def test_names_that_some_disks_do_not_tell_apart_are_refused(write):
+    write(violin() + b"  violin: {programs: [41], range: [48, 91]}\n")
+    with pytest.raises(SettingError, match="taxonomy 'mine': instruments 'Violin' and 'violin' differ only in"):
+        instruments.load("mine")
+
+
+def test_a_program_belongs_to_one_instrument_of_a_taxonomy(write):
+    write(violin() + b"  Viola: {programs: [41, 40], range: [48, 91]}\n")
+    with pytest.raises(SettingError, match="taxonomy 'mine': program 40 belongs to both 'Violin' and 'Viola'"):
+        instruments.load("mine")
+    write(violin() + b"yours:\n  Viola: {programs: [41, 40], range: [48, 91]}\n")
+    instruments._read.cache_clear()
+    assert instruments.of_program(40, "yours") == "Viola"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            violin() + violin(name="Viola"),
+            "^instruments.yaml: the taxonomy 'mine' stands there twice, in lines 1 and 3",
+        ),
+        (
+            violin() + b"  Violin: {programs: [41]}",
+            "^instruments.yaml, taxonomy 'mine': the instrument 'Violin' .* twice, in lines 2 and 3",
+        ),
+        (
+            violin("{programs: [40], programs: [41]}"),
+            "^instruments.yaml, taxonomy 'mine', instrument 'Violin': the key 'programs' .* twice, in lines 2",
+        ),
+    ],
+)
+def test_what_stands_there_twice_is_refused_and_not_the_last_one_taken(write, text, message):
+    write(text)
+    with pytest.raises(SettingError, match=message):
+        instruments.load("mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (violin() + b"\tViola: {programs: [41]}\n", "cannot be read as YAML, line 3: .*Mend it there"),
+        (violin("{programs: [40"), "cannot be read as YAML, line 3"),
+        (b"mine: \xff\n", "cannot be read as YAML in UTF-8"),
+        (violin("{programs: [2001-13-45]}"), "cannot be read as YAML: month must be in 1..12"),
+        (b"", "holds no taxonomy. Write one as a name with instruments"),
+        (b"- Violin\n", "holds no taxonomy"),
+        (b"mine:\n", "taxonomy 'mine': it holds None, not instruments. Write each on a line below it"),
+        (b"mine: [Violin]\n", r"taxonomy 'mine': it holds \['Violin'\], not instruments"),
+        (b"12:\n  Violin: {programs: [40]}\n", 'taxonomy 12: its name is not read as text. Put it in quotes: "12"'),
+    ],
+)
+def test_a_file_that_holds_no_taxonomies_is_refused(write, text, message):
+    write(text)
+    with pytest.raises(SettingError, match=f"^instruments.yaml.*{message}"):
+        instruments.load("mine")
+
+
+def test_a_mistake_in_one_taxonomy_is_told_whichever_is_asked_for(write):
+    write(violin() + b"yours:\n  Kit: {programs: [129]}\n")
+    with pytest.raises(SettingError, match=r"taxonomy 'yours', instrument 'Kit': programs \[129\]"):
+        instruments.load("mine")
+
+
+@pytest.mark.parametrize("taxonomy", ["slak12", ["slakh12"], None])
+def test_an_unknown_taxonomy_is_refused_with_the_known_ones(taxonomy):
+    with pytest.raises(SettingError, match=rf"no taxonomy {re.escape(repr(taxonomy))} .* has slakh12, families"):
+        instruments.load(taxonomy)

@@ -1,0 +1,125 @@
+"""Songs by rule: right parts, right length, playable notes, the same song from the same seed."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+
+from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.minislakh import arrangement, composer
+
+THE_TWELVE = [instrument.programs[0] for instrument in instruments.load().values()]
+OUTSIDE = [0, 12, 25, 33, 42, 47, 52, 65, 73, 81, 95, 99, 105, 115, 122]
+
+
+def notes_of(midi):
+    return [(n.pitch, n.velocity, n.start, n.end) for part in midi.instruments for n in part.notes]
+
+
+@pytest.mark.parametrize("style", composer.styles())
+def test_every_style_gives_each_program_one_named_part_of_playable_notes(style):
+    programs = [*THE_TWELVE, *OUTSIDE]
+    midi = composer.compose(3, programs, 40.0, style)
+    assert [128 if part.is_drum else part.program for part in midi.instruments] == programs
+    assert len({part.name for part in midi.instruments}) == len(programs)
+    for program, part in zip(programs, midi.instruments, strict=True):
+        assert part.notes
+        assert all(0 <= n.start < n.end <= 40.0 and 1 <= n.velocity <= 127 for n in part.notes)
+        if not part.is_drum:
+            lowest, highest = arrangement.range_of(program)
+            assert all(lowest <= n.pitch <= highest for n in part.notes), part.name
+
+
+@pytest.mark.parametrize("style", composer.styles())
+def test_a_song_keeps_its_styles_tempo_and_metre(style):
+    midi = composer.compose(1, [1, 34, 128], 40.0, style)
+    slowest, fastest = composer.styles()[style]["tempo"]
+    assert 0.95 * slowest <= midi.get_tempo_changes()[1][0] <= 1.05 * fastest
+    assert midi.time_signature_changes[0].numerator == composer.styles()[style]["beats"]
+
+
+@pytest.mark.parametrize("seconds", [2.0, 8.0, 40.0])
+def test_a_song_ends_on_the_tonic_chord_shortly_before_its_length(seconds):
+    midi = composer.compose(5, [34, 48, 128], seconds, "pop")
+    bass = midi.instruments[0].notes
+    ends = max(n.end for n in bass)
+    assert seconds - 1.5 <= ends <= seconds
+    assert bass[-1].pitch % 12 == midi.key_signature_changes[0].key_number % 12
+
+
+def test_the_same_seed_gives_the_same_file_and_another_seed_another_song():
+    def file(seed):
+        written = io.BytesIO()
+        composer.compose(seed, [1, 27, 40, 128], 20.0).write(written)
+        return written.getvalue()
+
+    assert file([0, 7]) == file([0, 7])
+    assert file([0, 7]) != file([0, 8])
+
+
+def test_a_program_given_twice_gets_two_different_parts():
+    first, second, _ = composer.compose(2, [27, 27, 34], 30.0).instruments
+    assert [n.pitch for n in first.notes] != [n.pitch for n in second.notes]
+
+
+def test_every_part_plays_in_most_of_the_song_and_some_parts_rest():
+    rests = 0
+    for seed in range(8):
+        midi = composer.compose(seed, [34, 1, 48, 128, 30], 60.0, "rock")
+        for part in midi.instruments:
+            played = {int(n.start // 2) for n in part.notes}
+            rests += len(played) < 26
+            assert len(played) >= 15, part.name
+    assert rests
+
+
+@pytest.mark.parametrize("program", [1, 18, 24, 27, 40, 61, 48, 9, 30])
+def test_an_instrument_takes_more_than_one_role(program):
+    rng = np.random.default_rng(0)
+    company = [34, program, 2, 128]
+    assert len({arrangement.assign_roles(company, rng)[1] for _ in range(40)}) >= 2
+
+
+@pytest.mark.parametrize("program", [34, 40])
+def test_one_voice_instruments_never_play_two_notes_at_once(program):
+    for seed in range(10):
+        notes = composer.compose(seed, [program, 1], 30.0).instruments[0].notes
+        assert all(a.end <= b.start for a, b in itertools.pairwise(notes))
+
+
+def test_a_repeated_note_ends_before_it_is_struck_again():
+    for seed in range(5):
+        for part in composer.compose(seed, THE_TWELVE, 30.0).instruments:
+            for pitch in {n.pitch for n in part.notes}:
+                same = [n for n in part.notes if n.pitch == pitch]
+                assert all(a.end < b.start for a, b in itertools.pairwise(same))
+
+
+def test_drums_keep_the_general_midi_kit_and_fill_before_a_new_section():
+    drums = composer.compose(0, [128], 40.0, "rock").instruments[0]
+    used = {n.pitch for n in drums.notes}
+    assert {36, 38, 42, 46, 49, 51} <= used <= set(arrangement.KIT.values())
+
+
+def test_playing_is_a_little_uneven():
+    midi = composer.compose(0, [128, 1], 30.0, "rock")
+    kicks = np.array([n.start for n in midi.instruments[0].notes if n.pitch == 36])
+    step = 60 / midi.get_tempo_changes()[1][0] / 4
+    late = kicks - np.round(kicks / step) * step
+    assert 0.001 < late.std() < 0.008
+
+
+@pytest.mark.parametrize(
+    ("programs", "seconds", "style", "said"),
+    [
+        ([200], 20.0, None, "200"),
+        ([], 20.0, None, "programs"),
+        ([1], 1.0, None, "1.0 s"),
+        ([1], 20.0, "polka", "waltz"),
+    ],
+)
+def test_what_cannot_be_composed_is_refused_with_the_reason(programs, seconds, style, said):
+    with pytest.raises(SettingError, match=said):
+        composer.compose(0, programs, seconds, style)

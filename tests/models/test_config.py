@@ -1,0 +1,261 @@
+import json
+
+import pandas as pd
+import pytest
+
+from muscomp_lib import training
+from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.models import config
+
+SPLEETER_KEYS = [
+    "train_csv", "validation_csv", "model_dir", "mix_name", "instrument_list", "sample_rate", "frame_length",
+    "frame_step", "T", "F", "n_channels", "n_chunks_per_song", "separation_exponent", "mask_extension",
+    "learning_rate", "batch_size", "training_cache", "validation_cache", "train_max_steps", "throttle_secs",
+    "random_seed", "save_checkpoints_steps", "save_summary_steps", "model",
+]  # fmt: skip
+
+
+SELDOM = {"loss_type", "optimizer", "chunk_duration", "muscomp.start_from"}  # known, and left out as a rule
+
+
+def good(**changes):
+    """A configuration that is in order, with `changes` by dotted key; `...` as value takes the key out."""
+    made = {
+        "train_csv": "/data/train.csv",
+        "validation_csv": "/data/validation.csv",
+        "model_dir": "/data/models/a",
+        "mix_name": "mix",
+        "instrument_list": [*instruments.names(), "other"],
+        "sample_rate": 44100,
+        "frame_length": 4096,
+        "frame_step": 1024,
+        "T": 512,
+        "F": 1024,
+        "n_channels": 2,
+        "n_chunks_per_song": 40,
+        "separation_exponent": 2,
+        "mask_extension": "zeros",
+        "learning_rate": 1e-4,
+        "batch_size": 4,
+        "training_cache": "cache/training",
+        "validation_cache": "cache/validation",
+        "train_max_steps": 200000,
+        "throttle_secs": 1800,
+        "random_seed": 3,
+        "save_checkpoints_steps": 1000,
+        "save_summary_steps": 5,
+        "model": {"type": "unet.unet", "params": {"conv_activation": "ELU", "deconv_activation": "ELU"}},
+        "muscomp": {"taxonomy": "slakh12", "crop_frames": 128, "remix": True, "precision": "float32"},
+    }
+    for dotted, value in changes.items():
+        *groups, key = dotted.split("__")
+        at = made
+        for group in groups:
+            at = at[group]
+        at[key] = value
+        if value is ...:
+            del at[key]
+    return made
+
+
+def meaning(of, tables=None, trial=None, **changes):
+    return config.explain(good(**changes), tables, trial).set_index("key").loc[of, "meaning"]
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    config.write(tmp_path / "a.json", good())
+    assert config.read(tmp_path / "a.json") == good()
+
+
+def test_the_file_has_spleeters_keys_and_one_of_ours(tmp_path):
+    config.write(tmp_path / "a.json", good())
+    assert list(json.loads((tmp_path / "a.json").read_text())) == [*SPLEETER_KEYS, "muscomp"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instrument_list": ["vocals", "accompaniment"], "F": 1536, "model__params": {}, "n_chunks_per_song": ...},
+        {"instrument_list": ["vocals", "drums", "bass", "other"], "n_chunks_per_song": ...},
+        {"instrument_list": ["vocals", "piano", "drums", "bass", "other"], "model__type": "unet.softmax_unet"},
+    ],
+    ids=["2stems-16kHz", "4stems", "5stems"],
+)
+def test_spleeters_own_configurations_read_with_free_names(tmp_path, changes):
+    path = tmp_path / "spleeter.json"
+    path.write_text(json.dumps(good(**changes, muscomp=...)))
+    found = config.read(path)
+    assert found["muscomp"] == {"taxonomy": None, "crop_frames": 512, "remix": False}
+    assert found["n_chunks_per_song"] == (2 if "n_chunks_per_song" in changes else 40)
+    assert found["instrument_list"] == changes["instrument_list"]
+
+
+@pytest.mark.parametrize("key", [key for key in SPLEETER_KEYS if key not in ("n_chunks_per_song", "model")])
+def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
+    bad = {"cache": 5, "csv": ""}.get(key.split("_")[-1], [None])
+    with pytest.raises(SettingError) as refused:
+        config.check(good(**{key: bad}), "my.json")
+    assert f"my.json: {key} = {json.dumps(bad)} is not possible. It must be {config.KEYS[key].expected}." in str(
+        refused.value
+    )
+
+
+@pytest.mark.parametrize(
+    "key, value, says",
+    [
+        ("T", 500, "a multiple of 64"),
+        ("F", 2112, r"at most frame_length / 2 \+ 1 = 2049"),
+        ("frame_step", 4097, "at most frame_length = 4096"),
+        ("frame_length", 3000, "a power of two"),
+        ("n_channels", 3, "must be 1 or 2"),
+        ("loss_type", "weighted_L1_mask", "L1_mask: .*fails"),
+        ("optimizer", "RMSprop", "one of Adam, Adadelta, SGD"),
+        ("batch_size", 2.5, "a whole number from 1"),
+        ("batch_size", True, "a whole number from 1"),
+        ("learning_rate", float("nan"), "a number above 0"),
+        ("learning_rate", 0, "a number above 0"),
+        ("mask_extension", "average ", "one of zeros, average"),
+        ("instrument_list", ["Drums", "Drums"], "different names"),
+        ("instrument_list", [], "different names"),
+        ("instrument_list", ["Drums", "mix"], "without 'mix'"),
+        ("instrument_list", ["Drums", "Tuba"], "'Tuba'.*'slakh12' does not have.*Violin.*other"),
+        ("model__type", "unet.blstm", "one of unet.unet, unet.softmax_unet, muscomp.shared_unet"),
+        ("model__params", [], "an object"),
+        ("model__params__conv_activation", "relu", "one of ELU, ReLU, LeakyReLU"),
+        ("model__params__conv_n_filters", [16, 32], "6 whole numbers for unet.unet"),
+        ("model__params__conv_n_filters", [16, 32, 0, 1, 1, 1], "whole numbers from 1"),
+        ("model__params__n_filters", [16], "no key 'model.params.n_filters'.*'model.params.conv_n_filters'"),
+        ("muscomp__crop_frames", 576, "at most T = 512"),
+        ("muscomp__remix", "yes", "true or false"),
+        ("muscomp__precision", "half", "one of float32, mixed_bfloat16, mixed_float16"),
+        ("muscomp__precision", "mixed_bfloat16", "float32 for unet.unet"),
+        ("muscomp__taxonomy", "orchestra", "no taxonomy 'orchestra'"),
+        ("learning_rat", 1e-3, "no key 'learning_rat'. Do you mean 'learning_rate'"),
+        ("learning_rate", ..., "lacks 'learning_rate'"),
+        ("muscomp__remix", ..., "lacks 'muscomp.remix'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_its_value_and_a_way_out(key, value, says):
+    with pytest.raises(SettingError, match=says):
+        config.check(good(**{key: value}), "my.json")
+
+
+def test_only_spleeters_networks_may_have_a_frame_step_that_changes_the_level():
+    config.check(good(frame_step=512), "my.json")
+    with pytest.raises(SettingError, match="frame_length / 4 = 1024"):
+        config.check(good(frame_step=512, model__type="muscomp.shared_unet"), "my.json")
+
+
+def test_the_shared_network_may_have_fewer_convolutions():
+    config.check(good(model__type="muscomp.shared_unet", model__params__conv_n_filters=[8, 16, 32]), "my.json")
+
+
+@pytest.mark.parametrize("text, says", [("{,", "line 1, column 2"), ("[1]", "holds list"), ("[" * 100000, "not JSON")])
+def test_a_file_that_is_not_a_json_object_is_refused_with_the_place(tmp_path, text, says):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(SettingError, match=says):
+        config.read(tmp_path / "a.json")
+
+
+def test_a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_path):
+    (tmp_path / "a.json").write_bytes(json.dumps(good()).encode("utf-16"))
+    with pytest.raises(SettingError, match="UTF-8"):
+        config.read(tmp_path / "a.json")
+    (tmp_path / "a.json").write_bytes(json.dumps(good()).encode("utf-8-sig"))
+    assert config.read(tmp_path / "a.json") == good()
+
+
+def test_a_missing_file_says_which_notebook_writes_it(tmp_path):
+    with pytest.raises(MissingError, match="Notebook 03"):
+        config.read(tmp_path / "a.json")
+
+
+def test_a_wrong_configuration_is_not_written(tmp_path):
+    with pytest.raises(SettingError):
+        config.write(tmp_path / "a.json", good(batch_size=0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_key_is_explained_in_figures_that_follow_from_its_value():
+    explained = config.explain(good())
+    assert set(explained["key"]) == set(config.KEYS) - {"model.params.conv_n_filters", *SELDOM}
+    assert not explained["meaning"].str.contains("[{}]").any()
+    assert "11.9 s" in meaning("T")
+    assert "11.0 kHz" in meaning("F")
+    assert "16.5 kHz" in meaning("F", F=1536)
+    assert "93 ms" in meaning("frame_length")
+    assert "10.8 Hz" in meaning("frame_length")
+    assert "23.2 ms" in meaning("frame_step")
+    assert "3.0 s" in meaning("muscomp.crop_frames")
+    assert "12 s of sound" in meaning("batch_size")
+    assert "660.5 h" in meaning("train_max_steps")
+    assert "200 in all" in meaning("save_checkpoints_steps")
+
+
+def test_the_size_of_spleeters_networks_is_told():
+    assert config.parameters() == pytest.approx(9.83e6, rel=1e-3)
+    told = meaning("model.type", instrument_list=instruments.names())
+    assert "9.8 million" in told
+    assert "118 million" in told
+    assert "0.47 GB" in told
+
+
+def test_spleeters_cache_is_foretold():
+    told = meaning("n_chunks_per_song", instrument_list=instruments.names(), n_chunks_per_song=1)
+    assert "23 MB of disk per song" in told  # 23.7 MB were measured
+    music = {"train": songs([240.0] * 1500), "validation": songs([240.0])}
+    told = meaning("n_chunks_per_song", music, instrument_list=instruments.names())
+    assert "That is 1.4 TB for your 1500 song(s)" in told
+    music["train"] = songs([10.0] * 1500)  # a chunk is not longer than its song
+    told = meaning("n_chunks_per_song", music, instrument_list=instruments.names())
+    assert "That is 688 GB for your 1500 song(s)" in told
+
+
+def songs(durations):
+    """A table of notebook 03, as far as it matters here."""
+    return pd.DataFrame({"duration": durations})
+
+
+def test_the_users_own_music_is_told():
+    music = {"train": songs([600.0, 3000.0]), "validation": songs([90.0])}
+    assert "2 song(s), 1 h 0 min of music" in meaning("train_csv", music)
+    assert "1 song(s), 2 min of music" in meaning("validation_csv", music)
+    assert "heard 660.5 times" in meaning("train_max_steps", music)
+    assert "heard 2.0 times" in meaning("train_max_steps", music, train_max_steps=303, batch_size=8)
+
+
+def test_what_a_trial_took_becomes_the_time_of_the_training():
+    trial = training.Trial(step_seconds=0.24, weights_bytes=2_300_000, save_bytes=9_200_000, memory_bytes=3_100_000_000)
+    assert "A step takes 0.24 s, so all of them take about 13 h 20 min on this" in meaning(
+        "train_max_steps", None, trial
+    )
+    assert "it takes 2.3 MB of disk" in meaning("model.type", None, trial)
+    assert "A save takes 9.2 MB" in meaning("save_checkpoints_steps", None, trial)
+    assert "3.1 GB of memory" in meaning("batch_size", None, trial)
+    silent = training.Trial(step_seconds=1.0, weights_bytes=1, save_bytes=1, memory_bytes=None)
+    assert "of memory" not in meaning("batch_size", None, silent)
+    assert "2 days 7 h" in meaning("train_max_steps", None, silent)
+
+
+def test_the_memory_of_a_batch_counts_what_the_network_hears():
+    assert "12 s of sound, 59 MB of spectrograms" in meaning("batch_size")  # 13 instruments, mix, two channels
+    assert "29 MB of spectrograms" in meaning("batch_size", model__type="muscomp.shared_unet")
+    assert "whole segments, 235 MB, and keeps 3.8 GB" in meaning("batch_size")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.256, "0.26 s"), (3, "3 s"), (59.4, "59 s"), (100, "2 min"), (3599, "1 h 0 min"), (4800, "1 h 20 min"),
+     (47.9 * 3600, "47 h 54 min"), (76 * 3600, "3 days 4 h")],
+)  # fmt: skip
+def test_a_time_is_told_in_words(seconds, words):
+    assert config.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "words"),
+    [(400, "0.4 kB"), (9949, "9.9 kB"), (9951, "10 kB"), (999_600, "1.0 MB"), (2.5e10, "25 GB"), (1.42e12, "1.4 TB")],
+)
+def test_a_size_is_told_in_words(n_bytes, words):
+    assert config.size(n_bytes) == words

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from fixtures.tiny_prepared import tiny_config
+
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.root import open_root
+from muscomp_lib.models import config as configs
+from muscomp_lib.models import shared_unet, unet
+
+KINDS = ["unet.unet", "unet.softmax_unet", "muscomp.shared_unet"]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def make(kind, **changes):
+        filters = [8, 8] if kind.startswith("muscomp") else [4] * 6
+        model = {"type": kind, "params": {"conv_n_filters": filters}}
+        return tiny_config(open_root(tmp_path), model=model, **changes)
+
+    return make
+
+
+def magnitudes(n_frames=64, n_bins=128, n_channels=2):
+    return np.random.default_rng(0).uniform(0, 1, (1, n_frames, n_bins, n_channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_gives_one_amount_per_point_and_instrument(settings, kind):
+    amounts = np.asarray(unet.build(settings(kind))(magnitudes()))
+    assert amounts.shape == (1, 64, 128, 1 if kind.startswith("muscomp") else 2, 3)
+    assert amounts.min() >= 0
+    assert np.isfinite(amounts).all()
+
+
+def test_amounts_of_the_softmax_networks_share_out_the_whole(settings):
+    mix = magnitudes()
+    shared = np.asarray(unet.build(settings("muscomp.shared_unet"))(mix))
+    np.testing.assert_allclose(shared.sum(axis=-1), 1, atol=1e-5)
+    spleeters = np.asarray(unet.build(settings("unet.softmax_unet"))(mix))
+    np.testing.assert_allclose(spleeters.sum(axis=-1), mix, atol=1e-5)
+
+
+def test_the_shared_network_hears_a_soft_song_as_a_loud_one(settings):
+    network = unet.build(settings("muscomp.shared_unet"))
+    loud, soft = (np.asarray(network(magnitudes() * gain)) for gain in (1.0, 0.01))
+    np.testing.assert_allclose(loud, soft, atol=1e-3)
+
+
+def test_silence_behind_a_song_does_not_change_how_loud_it_seems():
+    short = magnitudes()
+    padded = np.pad(short, ((0, 0), (0, 192), (0, 0), (0, 0)))
+    alone, followed = (np.asarray(shared_unet._level_and_frequency(mix))[:, :64] for mix in (short, padded))
+    np.testing.assert_allclose(alone, followed, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_silence_gives_finite_amounts(settings, kind):
+    assert np.isfinite(np.asarray(unet.build(settings(kind))(np.zeros_like(magnitudes())))).all()
+
+
+def test_spleeters_network_has_spleeters_number_of_parameters(settings):
+    one = settings("unet.unet", instrument_list=["Violin"], F=1024)
+    one["model"]["params"] = {}
+    network = unet.build(one)
+    # Spleeter creates a seventh pair of variables that nothing uses: the normalisation after the innermost convolution.
+    unused = 4 * unet.SPLEETER_FILTERS[-1]
+    assert network.count_params() + unused == configs.parameters()
+    assert round(configs.parameters() / 1e6, 2) == 9.83
+
+
+def test_the_seed_alone_decides_the_first_weights(settings):
+    first, again, other = (
+        unet.weights(unet.build(settings("muscomp.shared_unet", random_seed=seed))) for seed in (1, 1, 2)
+    )
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert any(not np.array_equal(first[name], other[name]) for name in first)
+
+
+def test_weights_of_another_network_are_refused_by_name(settings):
+    network = unet.build(settings("muscomp.shared_unet"))
+    values = unet.weights(network)
+    unet.set_weights(network, values, "here.npz")
+    with pytest.raises(SettingError, match=r"here\.npz .*masks/kernel has the shape \(1,\)"):
+        unet.set_weights(network, values | {"masks/kernel": np.zeros(1)}, "here.npz")
+    del values["masks/bias"]
+    with pytest.raises(SettingError, match="masks/bias is missing"):
+        unet.set_weights(network, values, "here.npz")
+
+
+def test_an_unknown_network_or_activation_is_refused_with_the_known_ones(settings):
+    unknown = settings("muscomp.shared_unet")
+    unknown["model"]["type"] = "unet.vnet"
+    with pytest.raises(SettingError, match=r"'unet\.vnet'.*muscomp\.shared_unet"):
+        unet.build(unknown)
+    unknown = settings("unet.unet")
+    unknown["model"]["params"]["conv_activation"] = "GELU"
+    with pytest.raises(SettingError, match=r"'GELU'.*LeakyReLU"):
+        unet.build(unknown)

@@ -1,0 +1,416 @@
+"""The mixer and the stage where they are used: a real JupyterLab in a real Chromium, and what is really heard.
+
+What is true of Notebook 7 is shown by one test: it is made of the same parts.
+"""
+
+import io
+import json
+import shutil
+import wave
+import zipfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pretty_midi
+import pytest
+from fixtures import laboratory
+from playwright.sync_api import expect
+
+from muscomp_lib.core.root import open_root
+from muscomp_lib.notebook.mixer import PIECE, Mixer
+from muscomp_lib.separation import songs
+
+pytestmark = pytest.mark.slow
+
+RATE = 22050  # Hz
+SECONDS = 12.0
+CLICKS = np.arange(0.25, SECONDS, 0.5)  # s, on both sides of the seam between two pieces of the sound
+SONG = f"""
+import numpy as np
+import pretty_midi
+
+RATE, SECONDS = {RATE}, {SECONDS}
+times = np.arange(int(RATE * SECONDS)) / RATE
+clicks = sum(np.exp(-(((times - at) * 4000) ** 2)) for at in np.arange(0.25, SECONDS, 0.5))
+chord = sum(np.sin(2 * np.pi * pitch * times) for pitch in (330, 415, 494)) * (0.6 + 0.4 * np.cos(2 * times)) / 3
+bass = np.sin(2 * np.pi * 110 * times)
+stems = {{
+    "Drums": 0.5 * np.stack([clicks, 0.5 * clicks], axis=1),
+    "Violin": 0.3 * np.stack([chord, chord], axis=1),
+    "Mirror": -0.3 * np.stack([chord, chord], axis=1),
+    "Electric_Bass_pick": 0.3 * np.stack([bass, bass], axis=1),
+}}
+stems = {{name: stem.astype("f4") for name, stem in stems.items()}}
+midi = pretty_midi.PrettyMIDI()
+midi.instruments.append(pretty_midi.Instrument(34, name="Electric_Bass_pick"))
+midi.instruments[0].notes += [pretty_midi.Note(100, 45, at, at + 0.4) for at in (1.0, 2.0, 3.0)]
+"""
+CELLS = (
+    f"from muscomp_lib.notebook.mixer import Mixer{SONG}",
+    'mixer = Mixer(stems, RATE, midi, 0.5 * stems["Violin"], title="song")\nmixer',
+    'print("soloed:", [name for name in mixer.names if mixer.settings[name]["solo"]])',
+    'mixer.set("Violin", gain=-6, mute=True)',
+    'slow = Mixer({"Alone": stems["Violin"]}, RATE)\ndisplay(slow.desk())',
+    "slow.fill()",
+)
+# Listens at every loudspeaker of the page, whoever connects to it.
+EARS = """
+window.ears = [];
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...more) {
+  if (to instanceof AudioDestinationNode && to.context instanceof AudioContext) {
+    const ear = new AnalyserNode(to.context, { fftSize: 4096 });
+    connect.call(this, ear);
+    window.ears.push(ear);
+  }
+  return connect.call(this, to, ...more);
+};
+window.heard = () => Math.max(0, ...window.ears.map((ear) => {
+  if (ear.context.state !== "running") return 0;
+  const samples = new Float32Array(ear.fftSize);
+  ear.getFloatTimeDomainData(samples);
+  return Math.sqrt(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
+}));
+"""
+
+
+@pytest.fixture(scope="module")
+def errors():
+    return []
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with laboratory.browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, chromium, errors):
+    folder = tmp_path_factory.mktemp("lab")
+    laboratory.write_notebook(folder / "song.ipynb", *CELLS)
+    laboratory.write_notebook(folder / "again.ipynb", *CELLS[:2])
+    with laboratory.jupyterlab(folder) as address:
+        page = chromium.new_page(viewport=laboratory.WINDOW)
+        page.add_init_script(EARS)
+        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        laboratory.open_notebook(page, address, "song.ipynb")
+        laboratory.run_cell(page, 0)
+        laboratory.run_cell(page, 1)
+        expect(page.locator(".muscomp-mixer.complete")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
+        errors.clear()  # what JupyterLab itself said while it started
+        yield page
+
+
+@pytest.fixture
+def desk(page, errors):
+    """The first desk, at rest and untouched; afterwards nobody may have complained in the browser's console."""
+    desk = page.locator(".muscomp-mixer").first
+    in_desk(desk, "m.pause(), m.setLoop(null), m.setOriginal(false), m.seek(0)")
+    desk.get_by_role("button", name="All gains").click()
+    yield desk
+    assert not errors
+
+
+def in_desk(desk, code):
+    """The value of some JavaScript in which `m` is the desk's engine."""
+    return desk.evaluate(f"async (element) => {{ const m = element.mixer; return {code}; }}")
+
+
+def until(page, condition):
+    page.wait_for_function(condition, timeout=30_000)
+
+
+def mixdown(desk):
+    """What the browser makes of the stems as they are set: shape (n_samples, 2)."""
+    code = "m.mixdown().then((mix) => [0, 1].map((side) => Array.from(mix.getChannelData(side))))"
+    return np.array(in_desk(desk, code), np.float32).T
+
+
+@pytest.fixture(scope="module")
+def song():
+    """The notebook's own stems and MIDI, made once more here."""
+    made = {}
+    exec(SONG, made)
+    return made
+
+
+def press(desk, name):
+    desk.get_by_role("button", name=name, exact=True).click()
+
+
+def test_it_plays_and_the_audio_clock_goes_on(page, desk):
+    press(desk, "Play (space)")
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 0.5")
+    assert in_desk(desk, "m.context.currentTime") > 0.5
+    assert page.evaluate("heard()") > 0.05
+    press(desk, "Pause (space)")
+    assert in_desk(desk, "m.playing") is False
+    until(page, "heard() === 0")
+
+
+def test_what_is_heard_follows_mute_and_solo_and_mute_wins(page, desk):
+    press(desk, "Solo Electric Bass pick")
+    press(desk, "Play (space)")
+    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
+    press(desk, "Mute Electric Bass pick")
+    until(page, "heard() < 1e-4")
+    press(desk, "Solo Electric Bass pick")
+    press(desk, "Mute Electric Bass pick")
+    press(desk, "Mute Drums")
+    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")  # violin and mirror are each other's opposite
+
+
+def test_stems_are_locked_to_the_sample_while_they_play(page, desk):
+    press(desk, "Solo Violin")
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.05")
+    press(desk, "Solo Mirror")
+    until(page, "heard() < 0.002")  # they only cancel when each sample meets its opposite
+    in_desk(desk, "m.seek(9.5)")  # and over the seam between two pieces
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 10.2")
+    assert page.evaluate("heard()") < 0.002
+    moved = "m.position - m.context.currentTime"
+    before = in_desk(desk, moved)
+    in_desk(desk, "m.restart()")  # as when more of the song has arrived
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 10.8")
+    assert page.evaluate("heard()") < 0.002
+    assert in_desk(desk, moved) == pytest.approx(before, abs=0.5 / RATE)
+
+
+def test_its_mixdown_is_pythons_mix_sample_for_sample(desk, song):
+    mixer = Mixer(song["stems"], RATE)
+    changes = {"Drums": {"pan": 0.5}, "Violin": {"gain": -6.0, "pan": -1.0}, "Mirror": {"mute": True}}
+    for name, change in changes.items():
+        mixer.set(name, **change)
+        in_desk(desk, f"m.set({name!r}, {json.dumps(change)})")
+    wanted, made = mixer.mix(), mixdown(desk)
+    assert made.shape == wanted.shape
+    error = np.abs(made - wanted)
+    assert np.sqrt((error**2).mean()) < 0.05 * np.sqrt((wanted**2).mean())
+    seam = round(PIECE * RATE)
+    assert error[seam - 50 : seam + 50].max() < 2 * error.max(axis=1)[RATE : 9 * RATE].max()
+
+
+def test_clicks_come_out_where_they_were_on_both_sides_of_a_seam(desk):
+    in_desk(desk, "m.set('Drums', {solo: true})")
+    made = mixdown(desk)[:, 0]
+    for at in np.round(CLICKS * RATE).astype(int):
+        assert abs(np.abs(made[at - 200 : at + 200]).argmax() - 200) <= 1
+
+
+def test_notes_play_in_place_of_the_sound_when_and_as_loud_as_they_should(page, desk):
+    for name in ("Play the notes of Electric Bass pick in place of its sound", "Solo Electric Bass pick"):
+        press(desk, name)
+    made = mixdown(desk)[:, 0]
+    assert not made[: round(0.99 * RATE)].any() and not made[4 * RATE :].any()
+    assert made[round(1.1 * RATE) : round(1.3 * RATE)].std() > 0.1
+    assert np.sqrt((made**2).mean()) == pytest.approx(0.3 * np.sqrt(0.5), rel=0.05)
+    spectrum = np.abs(np.fft.rfft(made[RATE : round(1.4 * RATE)]))
+    assert np.fft.rfftfreq(round(0.4 * RATE), 1 / RATE)[spectrum.argmax()] == pytest.approx(110, abs=5)
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.1")
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 4.5")
+    assert page.evaluate("heard()") < 1e-4
+    expect(desk.get_by_role("button", name="Play the notes of Violin in place of its sound")).to_be_disabled()
+
+
+def test_the_original_can_be_heard_instead(page, desk):
+    press(desk, "Solo Electric Bass pick")
+    press(desk, "Play (space)")
+    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
+    press(desk, "Listen to the original (O)")
+    until(page, "heard() < 0.12 && heard() > 0.01")  # half the violin
+    press(desk, "Listen to the remix (O)")
+    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
+
+
+def test_a_click_goes_there_and_a_drag_loops(page, desk):
+    lane = desk.locator(".lane .wave").first.bounding_box()
+    x, y = (lambda share: lane["x"] + share * lane["width"]), lane["y"] + 5
+    page.mouse.click(x(0.5), y)
+    assert in_desk(desk, "m.position") == pytest.approx(6.0, abs=0.05)
+    page.mouse.move(x(0.25), y)
+    page.mouse.down()
+    page.mouse.move(x(0.28), y)
+    page.mouse.move(x(0.30), y)
+    page.mouse.up()
+    assert in_desk(desk, "m.loop") == pytest.approx([3.0, 3.6], abs=0.05)
+    press(desk, "Play (space)")
+    begun = in_desk(desk, "m.context.currentTime")
+    until(page, f"document.querySelector('.muscomp-mixer').mixer.context.currentTime > {begun + 1.5}")
+    assert 2.9 < in_desk(desk, "m.position") < 3.7
+    desk.focus()
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 3.8")
+
+
+def test_it_can_be_used_with_the_keyboard_alone_and_jupyterlab_does_not_act_on_the_keys(page, desk):
+    desk.focus()
+    page.keyboard.press("Space")
+    assert in_desk(desk, "m.playing") is True
+    page.keyboard.press("Space")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert in_desk(desk, "m.position") == pytest.approx(5.0)
+    page.keyboard.press("]")
+    assert in_desk(desk, "m.loop") == pytest.approx([0.0, 5.0])
+    desk.get_by_role("slider", name="Gain of Drums").focus()
+    for key in ("m", "s", "ArrowLeft"):
+        page.keyboard.press(key)
+    setting = in_desk(desk, "m.settings.Drums")
+    assert (setting["mute"], setting["solo"], setting["gain"]) == (True, True, -1)
+    assert page.locator(".jp-NotebookPanel .jp-CodeCell").count() == len(CELLS)
+
+
+def test_a_screen_reader_finds_every_control_by_name(desk):
+    read = desk.aria_snapshot()
+    named = ["Play (space)", "Mute Violin"], ["Gain of Violin", "Pan of Drums", "Position in the song"], ["Drums"]
+    for role, names in zip(("button", "slider", "group"), named, strict=True):
+        assert not [name for name in names if f'{role} "{name}"' not in read]
+    assert 'img "Piano roll of Electric Bass pick: 3 notes"' in read
+    assert desk.locator("button:not([aria-label]), input:not([aria-label])").count() == 0
+
+
+def test_what_is_downloaded_is_the_mix_the_stems_and_the_midi(page, desk, tmp_path):
+    with page.expect_download() as waiting:
+        press(desk, "Download the mix, all stems and the MIDI file (zip)")
+    waiting.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        assert packed.testzip() is None
+        names = ["song.wav", *(f"{name}.wav" for name in ("Drums", "Violin", "Mirror", "Electric_Bass_pick"))]
+        assert packed.namelist() == [*names, "song.mid"]
+        for name in names:
+            with wave.open(io.BytesIO(packed.read(name))) as sound:
+                assert (sound.getframerate(), sound.getnframes()) == (RATE, round(SECONDS * RATE))
+        notes = pretty_midi.PrettyMIDI(io.BytesIO(packed.read("song.mid"))).instruments[0].notes
+    assert [(note.pitch, round(note.start, 2)) for note in notes] == [(45, 1.0), (45, 2.0), (45, 3.0)]
+
+
+def test_what_is_set_in_the_browser_is_set_in_python_and_the_other_way_round(page, desk):
+    press(desk, "Solo Drums")
+    laboratory.run_cell(page, 2)
+    expect(page.locator("text=soloed: ['Drums']")).to_be_visible()
+    laboratory.run_cell(page, 3)
+    expect(desk.get_by_role("button", name="Mute Violin")).to_have_attribute("aria-pressed", "true")
+    assert desk.get_by_role("slider", name="Gain of Violin").input_value() == "-6"
+
+
+def test_pressing_play_before_the_sound_has_arrived_waits_for_it_and_only_one_mixer_plays(page, desk):
+    laboratory.run_cell(page, 4)
+    other = page.locator(".muscomp-mixer").nth(1)
+    press(desk, "Play (space)")
+    press(other, "Play (space)")
+    expect(other.get_by_role("status")).to_have_text("Waiting for the sound …")
+    assert (in_desk(other, "m.playing"), in_desk(desk, "m.playing")) == (False, True)
+    laboratory.run_cell(page, 5)
+    until(page, "document.querySelectorAll('.muscomp-mixer')[1].mixer.position > 0.1")
+    expect(desk.get_by_role("button", name="Play (space)", exact=True)).to_be_visible()
+    assert (in_desk(other, "m.playing"), in_desk(desk, "m.playing")) == (True, False)
+
+
+def test_running_the_cell_again_leaves_nothing_playing(page, desk):
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.05")
+    page.evaluate("window.before = document.querySelector('.muscomp-mixer').mixer")
+    laboratory.run_cell(page, 1)
+    until(page, "document.querySelector('.muscomp-mixer')?.mixer !== before")
+    until(page, "before.context.state === 'closed'")
+    assert page.evaluate("heard()") == 0
+    assert page.evaluate("before.playing || before.sources.length > 0") is False
+
+
+def test_it_plays_in_notebook_7_too(page, chromium):
+    address = page.url.split("/lab/")[0]
+    other = chromium.new_page(viewport=laboratory.WINDOW)
+    other.add_init_script(EARS)
+    laboratory.open_notebook(other, address, "again.ipynb", front="notebooks")
+    laboratory.run_cell(other, 0)
+    laboratory.run_cell(other, 1)
+    desk = other.locator(".muscomp-mixer.complete")
+    expect(desk).to_be_visible(timeout=1000 * laboratory.PATIENCE)
+    press(desk, "Play (space)")
+    until(other, "heard() > 0.05")
+    desk.get_by_role("button", name="Mute Drums").focus()
+    other.keyboard.press("s")
+    assert in_desk(desk, "m.settings.Drums.solo") is True
+    assert other.locator(".jp-NotebookPanel .jp-CodeCell").count() == 2
+    other.close()
+
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_separate_and_transcribe.ipynb"
+RECORDING = Path(__file__).parents[3] / "shared" / "data" / "real_audio" / "helland_Remember.mp3"
+BIG = 12_000_000  # bytes: more than a server takes in one message
+
+
+@pytest.fixture(scope="module")
+def notebook_05(tmp_path_factory, chromium):
+    """The notebook opened, run as far as the stage, and what the console said since: (page, errors, root)."""
+    folder, errors = tmp_path_factory.mktemp("05"), []
+    shutil.copy(NOTEBOOK, folder)
+    root = open_root(folder / "root")
+    with laboratory.jupyterlab(folder, MUSCOMP_ROOT=str(root.path)) as address:
+        page = chromium.new_page(viewport=laboratory.WINDOW)
+        page.add_init_script(EARS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        laboratory.open_notebook(page, address, NOTEBOOK.name)
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        cells = nbformat.read(NOTEBOOK, as_version=4).cells
+        laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.source == "on_stage"))
+        expect(page.locator(".muscomp-stage")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
+        yield page, errors, root
+
+
+def separated(page, name):
+    """Press Separate; the stage's mixer when all its sound is there."""
+    page.get_by_role("button", name="Separate").click()
+    desk = page.locator(".muscomp-mixer.complete").first
+    expect(page.locator(".muscomp-said")).to_contain_text(f"{name}: 13 files", timeout=1000 * laboratory.PATIENCE)
+    expect(desk).to_be_visible()
+    return desk
+
+
+def test_with_nothing_at_hand_the_stage_has_a_song_and_one_press_makes_it_sound(notebook_05):
+    page, errors, _ = notebook_05
+    desk = separated(page, "Composed example_30s")
+    press(desk, "Solo Drums")
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.01")
+    press(desk, "Mute Drums")
+    until(page, "heard() < 1e-4")
+    assert not errors
+
+
+def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
+    page, errors, root = notebook_05
+    waveform = np.random.default_rng(0).integers(-3000, 3000, (BIG // 4, 2), np.int16)
+    with wave.open(str(root.path / "Noise.wav"), "wb") as file:
+        file.setparams((2, 2, 44100, 0, "NONE", ""))
+        file.writeframes(waveform.tobytes())
+    recording = RECORDING if RECORDING.exists() else songs.compose_example(root)
+    for path in (root.path / "Noise.wav", recording):
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Upload a song").click()
+        chooser.value.set_files(path)
+        expect(page.locator(".muscomp-said")).to_contain_text(f"{path.name} is here", timeout=60_000)
+        assert (root.songs / path.name).read_bytes() == path.read_bytes()
+    page.get_by_role("combobox", name="Length").select_option("10 seconds")
+    desk = separated(page, f"{recording.stem}_10s")
+    assert page.locator(".muscomp-mixer").count() == 1 and page.evaluate("heard()") == 0
+    press(desk, "Play (space)")
+    until(page, "heard() > 0.01")
+    assert not errors
+
+
+def test_the_lesson_goes_on_with_the_song_that_was_on_stage(notebook_05):
+    page, errors, _ = notebook_05
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run Selected Cell and All Below").click()
+    last = page.locator(".jp-NotebookPanel .jp-CodeCell").last
+    expect(last).to_contain_text("Written:", timeout=1000 * laboratory.PATIENCE)
+    expect(last).to_contain_text("_10s")
+    assert page.locator(".jp-NotebookPanel .jp-OutputArea-output[data-mime-type*=stderr]").count() == 0
+    assert page.locator(".muscomp-mixer").count() == 2
+    assert not errors

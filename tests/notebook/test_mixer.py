@@ -1,0 +1,209 @@
+import io
+import sys
+
+import numpy as np
+import pretty_midi
+import pytest
+import soundfile
+import traitlets
+
+from muscomp_lib.core.errors import AudioError, SettingError
+from muscomp_lib.core.progress import HEADLESS
+from muscomp_lib.notebook.mixer import LEAD, PIECE, Mixer
+
+RATE = 22050  # Hz
+
+
+@pytest.fixture
+def stems():
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(scale=0.05, size=(RATE, 2)).astype(np.float32) for name in ("bass", "violin", "drums")}
+
+
+@pytest.fixture
+def midi():
+    written = pretty_midi.PrettyMIDI()
+    written.instruments.append(pretty_midi.Instrument(40, name="violin"))
+    written.instruments[0].notes.append(pretty_midi.Note(100, 69, 0.2, 0.9))
+    return written
+
+
+def sound(file):
+    return soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
+
+
+def test_untouched_the_mix_is_the_sum(stems):
+    np.testing.assert_allclose(Mixer(stems, RATE).mix(), sum(stems.values()), atol=1e-6)
+
+
+def test_mute_takes_out_solo_leaves_alone_and_mute_wins(stems):
+    mixer = Mixer(stems, RATE)
+    mixer.set("bass", mute=True)
+    np.testing.assert_allclose(mixer.mix(), stems["violin"] + stems["drums"], atol=1e-6)
+    mixer.set("violin", solo=True)
+    np.testing.assert_allclose(mixer.mix(), stems["violin"], atol=1e-6)
+    mixer.set("bass", solo=True)
+    np.testing.assert_allclose(mixer.mix(), stems["violin"], atol=1e-6)
+    mixer.set("violin", solo=False)
+    mixer.set("bass", solo=False, mute=False)
+    np.testing.assert_allclose(mixer.mix(), sum(stems.values()), atol=1e-6)
+
+
+def test_gain_is_in_decibels_and_leaves_the_stems_as_they_are(stems):
+    before = stems["bass"].copy()
+    mixer = Mixer(stems, RATE)
+    mixer.set("bass", solo=True, gain=-20)
+    np.testing.assert_allclose(mixer.mix(), 0.1 * before, atol=1e-6)
+    np.testing.assert_array_equal(stems["bass"], before)
+
+
+def test_pan_takes_away_from_the_other_side_only(stems):
+    mixer = Mixer(stems, RATE)
+    mixer.set("bass", solo=True, pan=-0.5)
+    np.testing.assert_allclose(mixer.mix(), stems["bass"] * [1.0, 0.5], atol=1e-6)
+    mixer.set("bass", pan=1)
+    np.testing.assert_allclose(mixer.mix(), stems["bass"] * [0.0, 1.0], atol=1e-6)
+
+
+def test_one_channel_is_heard_on_both_sides_and_can_be_panned(stems):
+    mixer = Mixer({name: stem[:, :1] for name, stem in stems.items()}, RATE)
+    mixer.set("bass", solo=True, pan=1)
+    np.testing.assert_allclose(mixer.mix(), stems["bass"][:, [0, 0]] * [0.0, 1.0], atol=1e-6)
+
+
+def test_the_desk_and_python_set_the_same(stems):
+    mixer = Mixer(stems, RATE)
+    desk = mixer.desk()
+    mixer.set("bass", gain=-6)
+    assert desk.settings["bass"]["gain"] == -6.0
+    desk.settings = {**desk.settings, "drums": {**desk.settings["drums"], "solo": True}}
+    np.testing.assert_allclose(mixer.mix(), stems["drums"], atol=1e-6)
+    assert mixer.desk() is desk
+
+
+def test_the_desk_knows_the_notes_and_has_the_midi_file(stems, midi):
+    desk = Mixer(stems, RATE, midi).desk()
+    assert desk.song["tracks"] == {"violin": {"program": 40, "drums": False, "notes": [[0.2, 0.9, 69, 100]]}}
+    assert pretty_midi.PrettyMIDI(io.BytesIO(desk.midi_file)).instruments[0].notes[0].pitch == 69
+    assert Mixer(stems, RATE).desk().midi_file == b""
+
+
+def test_only_what_was_written_down_can_be_heard_as_notes(stems, midi):
+    mixer = Mixer(stems, RATE, midi)
+    mixer.set("violin", midi=True)
+    assert mixer.settings["violin"]["midi"]
+    with pytest.raises(SettingError, match="Nothing of bass was written down; there are notes of violin"):
+        mixer.set("bass", midi=True)
+
+
+def pieces_of(desk):
+    return [getattr(desk, f"piece_{number}") for number in range(desk.song["pieces"])]
+
+
+def test_the_pieces_laid_side_by_side_are_the_stems():
+    seconds = 2.5 * PIECE
+    times = np.arange(int(seconds * RATE)) / RATE
+    tone = (0.3 * np.sin(2 * np.pi * 220 * times * (1 + times / 100))).astype(np.float32)
+    stems = {"tone": np.stack([tone, 0.5 * tone], axis=1), "same": np.stack([tone, tone], axis=1)}
+    mixer = Mixer(stems, RATE, original=stems["tone"])
+    desk = mixer.desk()
+    assert not any(pieces_of(desk)) and desk.song["pieces"] == 3
+    mixer.fill()
+    assert desk.song["channels"] == [2, 1, 2]
+    step = desk.song["piece"]
+    for index, wanted in enumerate((stems["tone"], stems["same"][:, :1], stems["tone"])):
+        joined = []
+        for number, files in enumerate(pieces_of(desk)):
+            decoded, rate = sound(files[index])
+            assert rate == RATE
+            lead = min(number * step, LEAD)
+            joined.append(decoded[lead : lead + min(step, len(wanted) - number * step)])
+        joined = np.concatenate(joined)
+        assert joined.shape == wanted.shape
+        assert np.abs(joined - wanted).max() < 0.03
+
+
+def test_each_piece_is_sent_once_and_alone(stems):
+    long = {name: np.tile(stem, (int(2 * PIECE), 1)) for name, stem in stems.items()}
+    mixer = Mixer(long, RATE)
+    sent = []
+    mixer.desk().observe(lambda change: sent.append(change["name"]), traitlets.All)
+    mixer.fill()
+    mixer.fill()
+    assert sent == ["piece_0", "piece_1"]
+
+
+@pytest.mark.parametrize("lag", [0, 300], ids=["mono", "stereo"])
+def test_twelve_stems_of_four_minutes_of_which_each_pauses_a_quarter_of_the_time_stay_below_25_megabytes(lag):
+    rng = np.random.default_rng(0)
+    times = np.arange(4 * 44100) / 44100
+    part = sum(np.sin(2 * np.pi * 110 * k * times + k) / k for k in range(1, 9)) * (1 + np.sin(8 * times))
+    part = (0.1 * part + rng.normal(scale=0.003, size=part.shape)).astype(np.float32)
+    part[3 * 44100 :] = 0
+    part = np.stack([part, np.roll(part, lag)], axis=1)
+    four_minutes = np.broadcast_to(part, (60, *part.shape)).reshape(-1, 2)
+    mixer = Mixer({f"part {number}": four_minutes for number in range(12)}, 44100)
+    assert mixer.desk().song["channels"] == [2 if lag else 1] * 12
+    assert 12 * mixer.desk().song["pieces"] * len(mixer._cut(four_minutes, 3)) < 25e6
+
+
+@pytest.mark.parametrize(("rate", "sent"), [(4000, 8000), (44100, 44100), (96000, 48000)])
+def test_a_sample_rate_that_not_every_browser_takes_is_changed(rate, sent):
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)[:, None].astype(np.float32)
+    mixer = Mixer({"tone": tone}, rate)
+    desk = mixer.desk()
+    mixer.fill()
+    assert (desk.song["rate"], desk.song["frames"]) == (sent, 2 * sent)
+    decoded, found = sound(desk.piece_0[0])
+    assert found == sent
+    assert np.abs(np.fft.rfft(decoded[:, 0])).argmax() == pytest.approx(880, abs=2)
+
+
+def test_without_anywidget_there_are_plain_players_of_the_same_sound(stems, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    mixer = Mixer(stems, RATE)
+    mixer._ipython_display_()
+    assert capsys.readouterr().out.count("Audio") == 4
+    players = mixer.players()
+    assert list(players) == ["mix", *stems]
+    decoded, rate = sound(players["violin"].data)
+    assert rate == RATE and decoded.shape == stems["violin"].shape
+    assert decoded.std() == pytest.approx(stems["violin"].std(), rel=0.3)
+    assert "audio/ogg" in players["mix"]._repr_html_()
+
+
+def test_where_nobody_looks_there_are_plain_players_and_no_desk(stems, monkeypatch, capsys):
+    monkeypatch.setenv(HEADLESS, "1")
+    mixer = Mixer(stems, RATE)
+    mixer._ipython_display_()
+    assert capsys.readouterr().out.count("Audio") == 4
+    assert mixer._desk is None
+
+
+def test_in_a_notebook_the_desk_is_shown_and_filled(stems, monkeypatch, capsys):
+    monkeypatch.delenv(HEADLESS, raising=False)
+    mixer = Mixer(stems, RATE)
+    mixer._ipython_display_()
+    assert "Desk" in capsys.readouterr().out
+    assert all(pieces_of(mixer.desk()))
+
+
+def test_a_mix_beyond_full_scale_is_turned_down_not_clipped(stems):
+    players = Mixer({name: 10 * waveform for name, waveform in stems.items()}, RATE).players()
+    decoded, _ = sound(players["mix"].data)
+    assert (np.abs(decoded) > 0.99).mean() < 0.001
+
+
+def test_what_cannot_be_mixed_is_refused(stems):
+    with pytest.raises(AudioError, match="one shape"):
+        Mixer({**stems, "violin": stems["violin"][:-1]}, RATE)
+    with pytest.raises(AudioError, match="one shape"):
+        Mixer({}, RATE)
+    with pytest.raises(AudioError, match=r"original has the shape \(22050,\)"):
+        Mixer(stems, RATE, original=stems["bass"][:, 0])
+    with pytest.raises(SettingError, match=r"'tuba'.*bass, violin, drums"):
+        Mixer(stems, RATE).set("tuba", mute=True)
+    with pytest.raises(SettingError, match="gain of bass is nan"):
+        Mixer(stems, RATE).set("bass", gain=float("nan"))
+    with pytest.raises(SettingError, match="pan of bass is 2"):
+        Mixer(stems, RATE).set("bass", pan=2)

@@ -1,0 +1,111 @@
+"""The five notebooks, run in order by batch/run.py on a tiny data set, as a newcomer's first run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from fixtures.tiny_notebooks import TINY
+
+from muscomp_lib import audio
+from muscomp_lib.core import instruments
+from muscomp_lib.core.root import open_root
+
+PROJECT = Path(__file__).parents[2]
+RATE = 22050  # Hz: the second song is of another rate, and mono
+ORDER = [
+    "01_index_slakh",
+    "02_fill_from_reserve",
+    "03_make_tables_and_config",
+    "04_train",
+    "05_separate_and_transcribe",
+]
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """(the finished command, its root) for all notebooks and one song of the user's own."""
+    folder = tmp_path_factory.mktemp("first_run")
+    song = folder / "my song.wav"
+    tone = np.sin(2 * np.pi * 220 / RATE * np.arange(6 * RATE))
+    soundfile.write(song, 0.3 * tone * np.hanning(len(tone)), RATE)  # resampling is exact but at hard edges
+    options = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "all", *options, "-p", "root", "root", "--also-song", song.name],
+        cwd=folder, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    return done, open_root(folder / "root")
+
+
+@pytest.mark.slow
+def test_the_second_part_of_04_trains_a_transcriber(first_run):
+    _, root = first_run
+    measured = json.loads((root.runs / "all" / "metrics.json").read_text())["04_train"]["metrics"]
+    assert set(measured["note_f1"]) <= set(instruments.names())
+    assert (root.models / "notes" / "weights.npz").is_file()
+
+
+@pytest.mark.slow
+def test_all_notebooks_run_and_each_measures_something(first_run):
+    _, root = first_run
+    metrics = json.loads((root.runs / "all" / "metrics.json").read_text())
+    assert list(metrics) == [*ORDER, "05_separate_and_transcribe-2"]
+    assert all(entry["status"] == "ok" and entry["metrics"] for entry in metrics.values())
+
+
+@pytest.mark.slow
+def test_both_songs_become_files_that_sum_to_them_and_a_midi_file(first_run):
+    _, root = first_run
+    folders = sorted(path for path in root.separated.iterdir() if path.is_dir())
+    assert len(folders) == 2 and "my song" in {folder.name for folder in folders}
+    for folder in folders:
+        names = {path.stem for path in folder.glob("*.flac")}
+        assert names == {*instruments.names(), instruments.OTHER}
+        assert len(list(folder.glob("*.mid"))) == 1
+    mine = next(folder for folder in folders if folder.name == "my song")
+    song, rate = audio.read(root.path.parent / "my song.wav")
+    parts = [audio.read(path)[0] for path in mine.glob("*.flac")]
+    assert {part.shape for part in parts} == {(len(song), 2)} and rate == RATE
+    np.testing.assert_allclose(sum(parts), np.repeat(song, 2, axis=1), atol=13 / audio.INT16_SCALE)
+
+
+@pytest.mark.slow
+def test_the_unseen_song_is_scored_and_the_users_own_is_not(first_run):
+    done, root = first_run
+    metrics = json.loads((root.runs / "all" / "metrics.json").read_text())
+    unseen, own = (metrics[name]["metrics"] for name in (ORDER[-1], f"{ORDER[-1]}-2"))
+    for measured in (unseen, own):
+        assert set(instruments.names()) <= set(measured["notes"])
+    assert set(instruments.names()) <= set(unseen["si_sdr"])
+    assert own["si_sdr"] is None and own["beats_the_mix"] is None
+    assert f"beats the mix for {unseen['beats_the_mix']} of" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_folder_of_songs_becomes_the_chosen_files_and_one_failure_stops_nothing(first_run, tmp_path):
+    _, root = first_run
+    album = tmp_path / "album"
+    album.mkdir()
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE, 2))
+    for name in ("a.wav", "b.flac"):
+        soundfile.write(album / name, sound, RATE)
+    (album / "c.mp3").write_text("not music")
+    given = {"song": album, "outputs": "[drums, accompaniment]", "file_format": "wav", "exact": "true"}
+    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "05", *options, "-p", "root", root.path, "--name", "album"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    for path in (album / "a.wav", album / "b.flac"):
+        parts = [audio.read(root.separated / path.stem / f"{part}.wav")[0] for part in ("Drums", "accompaniment")]
+        np.testing.assert_array_equal(audio.to_int16(sum(parts)), audio.read(path, dtype="int16")[0])
+    table = (root.runs / "album" / "05_separate_and_transcribe.ipynb").read_text()
+    assert "c.mp3 cannot be read as audio" in table and "failed" in table

@@ -1,0 +1,3 @@
+"""What the tests of this folder share."""
+
+from fixtures.songs_to_fill import filled, indexed, root  # noqa: F401

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from muscomp_lib import audio
+from muscomp_lib.core.errors import AudioError, MissingError, SettingError
+from muscomp_lib.core.root import open_root
+from muscomp_lib.separation import songs
+
+NAMES = ["Violin", "Drums"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = open_root(tmp_path / "root")
+    for track in ("Track00002", "Track00001"):
+        for name in ("mix", *NAMES):
+            audio.write(root.prepared / "test" / track / f"{name}.flac", np.zeros((100, 2), np.float32), 44100)
+    return root
+
+
+def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(root):
+    (song,) = songs.choose(None, root)
+    assert song == root.prepared / "test" / "Track00001" / "mix.flac"
+    assert songs.title(song) == "Track00001"
+    assert songs.true_files(song, NAMES) == {name: song.parent / f"{name}.flac" for name in NAMES}
+    assert songs.true_files(song, [*NAMES, "Glockenspiel"]) == {}
+
+
+def test_any_other_file_is_called_as_it_is_and_has_no_truth(root, tmp_path):
+    audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
+    (song,) = songs.choose(str(tmp_path / "My.song.wav"), root)
+    assert songs.title(song) == "My.song"
+    assert songs.true_files(song, NAMES) == {}
+
+
+def test_a_song_that_is_not_there_is_named(root):
+    with pytest.raises(MissingError, match=r"nowhere\.mp3' is not there"):
+        songs.choose("nowhere.mp3", root)
+
+
+def test_without_prepared_songs_ones_own_is_taken_and_without_any_one_is_composed(tmp_path):
+    root = open_root(tmp_path)
+    (example,) = songs.choose(None, root)
+    assert example == root.songs / "Composed example.flac"
+    waveform, _ = audio.read(example)
+    assert audio.info(example).duration == 40.0 and np.sqrt((waveform**2).mean()) > 0.02
+    before = example.read_bytes()
+    example.unlink()
+    assert songs.compose_example(root).read_bytes() == before
+    audio.write(root.songs / "A.wav", np.zeros((100, 1), np.float32), 8000)
+    assert songs.choose(None, root) == [root.songs / "A.wav"]
+
+
+def test_what_can_be_chosen_from_a_list(root):
+    audio.write(root.songs / "Mine.wav", np.zeros((100, 1), np.float32), 8000)
+    (root.songs / "cover.jpg").touch()
+    assert list(songs.at_hand(root)) == ["Mine.wav"] + [
+        f"Track0000{number} (prepared, its instruments are known)" for number in (1, 2)
+    ]
+    assert all(songs.choose(path, root) == [path] for path in songs.at_hand(root).values())
+
+
+@pytest.mark.parametrize("name", ["../../evil.wav", "C:\\songs\\evil.wav", "evil.wav"])
+def test_an_uploaded_song_lands_in_songs_and_nowhere_else(root, name):
+    path = songs.take_in(root, name, b"content")
+    assert path == root.songs / "evil.wav" and path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("name", ["virus.exe", "", ".wav", ".hidden.wav", ".."])
+def test_what_is_not_called_like_audio_is_not_taken_in(root, name):
+    with pytest.raises(AudioError, match="not called like an audio file"):
+        songs.take_in(root, name, b"content")
+    assert not list(root.songs.iterdir())
+
+
+def test_an_excerpt_is_the_middle(tmp_path):
+    ramp = np.arange(100, dtype=np.int16)[:, None]
+    audio.write(tmp_path / "ramp.wav", ramp, 10)
+    found, rate = songs.excerpt(tmp_path / "ramp.wav", 2)
+    np.testing.assert_array_equal(audio.to_int16(found), ramp[40:60])
+    assert rate == 10
+    assert len(songs.excerpt(tmp_path / "ramp.wav", 99)[0]) == len(songs.excerpt(tmp_path / "ramp.wav")[0]) == 100
+    with pytest.raises(SettingError, match="seconds is -1"):
+        songs.excerpt(tmp_path / "ramp.wav", -1)
+
+
+def test_a_folder_stands_for_the_songs_in_it(root, tmp_path):
+    folder = tmp_path / "album"
+    for name in ("b.WAV", "a.flac", "cover.jpg", ".hidden.wav"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "more.wav").mkdir()
+    assert [path.name for path in songs.choose(folder, root)] == ["a.flac", "b.WAV"]
+    (folder / "a.flac").unlink()
+    (folder / "b.WAV").unlink()
+    with pytest.raises(MissingError, match=r"album' holds no song \(\.wav, "):
+        songs.choose(folder, root)
+
+
+def test_where_an_excerpt_begins(tmp_path):
+    audio.write(tmp_path / "ramp.wav", np.zeros((100, 1), np.int16), 10)
+    assert songs.middle(tmp_path / "ramp.wav", 2) == 4.0
+    assert songs.middle(tmp_path / "ramp.wav", 99) == songs.middle(tmp_path / "ramp.wav") == 0.0
+
+
+def test_a_model_is_found_by_name_or_by_path(root, tmp_path):
+    (root.models / "mine").mkdir()
+    (tmp_path / "2stems.json").touch()
+    assert songs.model_path("mine", root) == root.models / "mine"
+    assert songs.model_path(tmp_path / "2stems.json", root) == tmp_path / "2stems.json"
+    assert songs.model_path("nowhere", root) == root.models / "nowhere"

@@ -1,0 +1,64 @@
+import pytest
+
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.separation import targets
+from muscomp_lib.separation.targets import Output
+
+MODEL = ["Bass", "Violin", "Drums", "other"]
+WITHOUT_OTHER = MODEL[:3]
+
+
+def test_by_default_every_instrument_becomes_a_file():
+    assert targets.plan(MODEL) == [Output(name, (number,)) for number, name in enumerate(MODEL)]
+
+
+def test_names_may_be_given_in_small_letters_and_as_one_text():
+    assert targets.plan(MODEL, "drums, VIOLIN") == [Output("Drums", (2,)), Output("Violin", (1,))]
+
+
+def test_a_plus_sums_instruments_to_one_file():
+    assert targets.plan(MODEL, ["drums + bass", "Violin"]) == [Output("Drums+Bass", (0, 2)), Output("Violin", (1,))]
+
+
+@pytest.mark.parametrize("word", ["accompaniment", "rest", "Rest"])
+def test_accompaniment_and_rest_are_all_that_is_not_named(word):
+    assert targets.plan(MODEL, ["Drums", word]) == [Output("Drums", (2,)), Output(word.lower(), (0, 1, 3))]
+    assert targets.plan(MODEL, ["Drums", f"{word}+Bass"])[1].numbers == (0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "exact"),
+    [
+        (MODEL, None, [*(Output(name, (n,)) for n, name in enumerate(WITHOUT_OTHER)), Output("other", (3,), True)]),
+        (MODEL, ["Drums"], [Output("Drums", (2,)), Output("other", (0, 1, 3), True)]),
+        (MODEL, ["rest", "Drums"], [Output("rest", (0, 1, 3), True), Output("Drums", (2,))]),
+        (MODEL, ["Bass+other", "rest"], [Output("Bass+other", (0, 3), True), Output("rest", (1, 2))]),
+        (WITHOUT_OTHER, ["Drums", "rest"], [Output("Drums", (2,)), Output("rest", (0, 1), True)]),
+        (WITHOUT_OTHER, ["Drums", "Bass"], [Output("Drums", (2,)), Output("Bass", (0,)), Output("other", (1,), True)]),
+        (WITHOUT_OTHER, None, [*(Output(n, (i,)) for i, n in enumerate(WITHOUT_OTHER)), Output("other", (), True)]),
+    ],
+)
+def test_when_the_sum_must_be_exact_one_file_takes_what_the_others_leave(model, wanted, exact):
+    assert targets.plan(model, wanted, exact=True) == exact
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (["Trumpet"], r"no instrument 'Trumpet'.*Bass, Violin, Drums, other.*'accompaniment' or 'rest'"),
+        (["Drumz"], "Do you mean 'Drums'"),
+        (["Drums", "Drums+Bass"], "Drums is named more than once"),
+        (["rest", "accompaniment"], "mean the same"),
+        ([*MODEL, "rest"], "'rest' would be empty"),
+        ([], "Nothing to write"),
+        (["Drums+"], "no instrument ''"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_by_name(wanted, says):
+    with pytest.raises(SettingError, match=says):
+        targets.plan(MODEL, wanted)
+
+
+def test_one_file_alone_cannot_sum_to_the_song():
+    with pytest.raises(SettingError, match="'rest' alone cannot sum to the song"):
+        targets.plan(MODEL, ["rest"], exact=True)

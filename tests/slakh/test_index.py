@@ -1,0 +1,456 @@
+import errno
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from fixtures import slow_mount
+from fixtures.killing import run, run_and_kill, snapshot, whole_or_absent
+from fixtures.tiny_slakh import truncate, write_track
+
+from muscomp_lib import audio, slakh
+from muscomp_lib.core import instruments, remote_io
+from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, SettingError
+from muscomp_lib.core.root import open_root
+from muscomp_lib.slakh import index_tables, verify
+
+GUITAR = {"program": 30, "seconds": 1.0}
+DRUMS = {"program": 128, "seconds": 1.0, "noise": True}
+CHOIR = {"program": 52, "seconds": 1.0, "frequency": 330.0}
+
+
+@pytest.fixture
+def root(tmp_path):
+    return open_root(tmp_path / "root")
+
+
+def one(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_a_whole_track_is_told_as_it_is(root):
+    write_track(root.slakh, "train", "Track00001", {"S00": GUITAR, "S01": DRUMS, "S02": CHOIR}, uuid="song")
+    stems, tracks = slakh.index(root)
+    assert list(stems.columns) == list(index_tables.STEM_COLUMNS)
+    assert list(tracks.columns) == [*index_tables.TRACK_COLUMNS, *instruments.names()]
+    assert list(stems["instrument"]) == ["Distortion_Guitar", "Drums", ""]
+    assert list(stems["status"]) == ["ok"] * 3
+    guitar = one(stems, stem="S00")
+    assert guitar["audio"] == "train/Track00001/stems/S00.flac"
+    assert guitar["midi"] == "train/Track00001/MIDI/S00.mid"
+    assert (guitar["sample_rate"], guitar["channels"], guitar["frames"]) == (44100, 1, 44100)
+    track = tracks.iloc[0]
+    assert (track["uuid"], track["partition"], track["split"]) == ("song", "", "train")
+    assert (track["mix"], track["duration"], track["status"]) == ("train/Track00001/mix.flac", 1.0, "ok")
+    assert (track["Distortion_Guitar"], track["Drums"], track["Violin"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "where, split",
+    [
+        ("train", "train"),
+        ("slakh2100_flac_redux/omitted", "omitted"),
+        ("slakh2100_flac_split2/validation", "validation"),
+        ("", ""),
+        ("babyslakh_16k", ""),
+    ],
+)
+def test_tracks_are_found_however_the_archive_was_unpacked(root, where, split):
+    write_track(root.slakh, where, "Track00003", {"S00": GUITAR})
+    stems, tracks = slakh.index(root)
+    assert list(tracks["split"]) == [split]
+    assert (root.slakh / stems.loc[0, "audio"]).is_file()
+
+
+def test_the_same_track_in_two_places_counts_once_and_is_noted(root):
+    write_track(root.slakh, "babyslakh_16k", "Track00001", {"S00": GUITAR})
+    write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": GUITAR})
+    stems, tracks = slakh.index(root)
+    assert len(stems) == len(tracks) == 1
+    assert tracks.loc[0, "split"] == "train"
+    assert "babyslakh_16k/Track00001" in tracks.loc[0, "note"]
+
+
+def test_a_file_is_trusted_and_the_flag_is_not(root):
+    write_track(root.slakh, "", "Track00001", {"S00": {**GUITAR, "flag": False}}, suffix=".wav", rate=16000)
+    stems, tracks = slakh.index(root)
+    assert stems.loc[0, "status"] == "ok"
+    assert stems.loc[0, "audio"].endswith("S00.wav")
+    assert stems.loc[0, "sample_rate"] == 16000
+    assert tracks.loc[0, "status"] == "ok"
+
+
+def test_paths_follow_from_the_folder_and_not_from_audio_dir(root):
+    write_track(root.slakh, "train", "Track00616", {"S00": GUITAR}, extra={"audio_dir": "Track99999/elsewhere"})
+    stems, _ = slakh.index(root)
+    assert stems.loc[0, "audio"] == "train/Track00616/stems/S00.flac"
+
+
+@pytest.mark.parametrize(
+    "stem, status, note",
+    [
+        ({"rendered": False}, "unrendered", "no sound"),
+        ({"file": False}, "missing", "not there"),
+        ({"truncated": True, "noise": True}, "unreadable", "cut short"),
+        ({"seconds": 0}, "unreadable", "S01.flac"),
+        ({"seconds": 0.5}, "unreadable", "does not fit its mix: 22050 samples"),
+        ({"rate": 22050, "seconds": 2}, "unreadable", "at 22050 Hz"),
+        ({"entry": {"program_num": "thirty"}}, "unreadable", "'thirty'"),
+        ({"entry": {"program_num": 129}}, "unreadable", "129"),
+        ({"entry": {"program_num": "27"}}, "ok", ""),
+    ],
+)
+def test_a_stem_that_is_not_in_order_gets_a_status_and_a_reason(root, stem, status, note):
+    stems = {"S00": GUITAR, "S01": {"program": 27, "seconds": 1.0, **stem}}
+    write_track(root.slakh, "train", "Track00001", stems)
+    stems, tracks = slakh.index(root)
+    found = one(stems, stem="S01")
+    assert found["status"] == status
+    assert note in found["note"]
+    assert one(stems, stem="S00")["status"] == "ok"
+    assert tracks.loc[0, "Electric_Guitar_clean"] == (1 if status == "ok" else 0)
+
+
+def test_a_wav_without_samples_is_unreadable(root):
+    write_track(root.slakh, "", "Track00001", {"S00": GUITAR, "S01": {**DRUMS, "seconds": 0}}, suffix=".wav")
+    stems, _ = slakh.index(root)
+    assert one(stems, stem="S01")["status"] == "unreadable"
+    assert "no samples" in one(stems, stem="S01")["note"]
+
+
+@pytest.mark.parametrize(
+    "defect, status, note",
+    [
+        ({"malformed_yaml": True}, "unreadable", "metadata.yaml cannot be read (line"),
+        ({"metadata": False}, "missing", "metadata.yaml is not there"),
+        ({"extra": {"stems": ["S00"]}}, "unreadable", "does not list the stems"),
+        ({"extra": {"stems": {}}}, "missing", "none of its stems"),
+        ({"mix": False}, "missing", "mix: the file is not there"),
+        ({"truncated_mix": True}, "unreadable", "cut short"),
+        ({"extra": {"UUID": None}}, "ok", "no UUID"),
+    ],
+)
+def test_a_track_that_is_not_in_order_gets_a_status_and_the_others_go_on(root, defect, status, note):
+    write_track(root.slakh, "train", "Track00001", {"S00": DRUMS}, **defect)
+    write_track(root.slakh, "train", "Track00002", {"S00": DRUMS})
+    _, tracks = slakh.index(root)
+    assert list(tracks["status"]) == [status, "ok"]
+    assert note in tracks.loc[0, "note"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a\n- list\n",
+        "\t",
+        "stems: {S00: 5}\n",
+        "a: 2024-99-99\n",
+        b"\xff\xfe\x00",
+        "[" * 5000,
+        'stems: {"\\ud800": x}',
+    ],
+)
+def test_metadata_of_any_kind_never_stop_the_run(root, text):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    (folder / "metadata.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    _, tracks = slakh.index(root)
+    assert tracks.loc[0, "status"] != "ok"
+
+
+def test_text_that_looks_missing_or_is_not_ascii_is_read_as_it_was_written(root):
+    entry = {"plugin_name": "None", "midi_program_name": 'Gitarre, für "José"\nNA', "inst_class": "NA"}
+    write_track(root.slakh, "train", "Track00001", {"S00": {**GUITAR, "entry": entry}})
+    stems, _ = slakh.index(root)
+    assert stems.loc[0, "plugin_name"] == "None"
+    assert stems.loc[0, "inst_class"] == "NA"
+    assert stems.loc[0, "midi_program_name"] == 'Gitarre, für "José" NA'
+    assert stems["note"].tolist() == [""]
+
+
+def test_what_is_read_back_is_what_was_returned(root):
+    write_track(root.slakh, "train", "Track00001", {"S00": GUITAR, "S01": {**DRUMS, "file": False}})
+    stems, tracks = slakh.index(root)
+    read_stems, read_tracks = index_tables.read(root)
+    pd.testing.assert_frame_equal(read_stems, stems)
+    pd.testing.assert_frame_equal(read_tracks, tracks)
+    assert str(stems["frames"].dtype) == str(tracks["Drums"].dtype) == "Int64"
+    assert stems["frames"].isna().tolist() == [False, True]
+    index_tables.write(root, stems, tracks)
+    pd.testing.assert_frame_equal(index_tables.read(root)[0], stems)
+
+
+def test_known_bad_stems_are_marked_in_slakh_and_not_in_what_we_rendered(root):
+    write_track(root.slakh, "train", "Track00357", {"S03": GUITAR, "S04": DRUMS})
+    write_track(root.slakh, "train", "Track01876", {"S00": GUITAR, "S01": {**DRUMS, "file": False}})
+    stems, tracks = slakh.index(root)
+    noise = one(stems, track="Track00357", stem="S03")
+    assert (noise["status"], noise["note"]) == ("known_bad", "white noise instead of the instrument")
+    assert tracks.loc[0, "Distortion_Guitar"] == 0
+    absent = one(stems, track="Track01876", stem="S01")
+    assert absent["status"] == "missing"
+    assert "known: absent from the release" in absent["note"]
+    (root.slakh / slakh.RENDERED_HERE).write_text("{}")
+    stems, _ = slakh.index(root)
+    assert one(stems, track="Track00357", stem="S03")["status"] == "ok"
+
+
+FULL = slakh.Settings(verify="full", workers=1)
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that are opened from now on."""
+    seen = []
+    monkeypatch.setattr(audio, "info", lambda path, real=audio.info: seen.append(path.name) or real(path))
+    monkeypatch.setattr(
+        remote_io, "read_text", lambda path, real=remote_io.read_text: seen.append(path.name) or real(path)
+    )
+    return seen
+
+
+def test_a_second_run_opens_only_what_has_changed(root, opened):
+    for number in (1, 2):
+        folder = write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR, "S01": DRUMS})
+    before = slakh.index(root)
+    assert sorted(opened) == sorted(["S00.flac", "S01.flac", "mix.flac", "metadata.yaml"] * 2)
+    opened.clear()
+    for again, table in zip(slakh.index(root), before, strict=True):
+        pd.testing.assert_frame_equal(again, table)
+    assert opened == []
+    truncate(folder / "stems" / "S01.flac")
+    stems, _ = slakh.index(root)
+    assert opened == ["S01.flac"]
+    assert one(stems, track="Track00002", stem="S01")["status"] == "unreadable"
+    opened.clear()
+    assert one(slakh.index(root, slakh.Settings(taxonomy="families"))[0], track="Track00001", stem="S00") is not None
+    assert opened == [], "another taxonomy needs no other look at the files"
+
+
+def test_decoding_finds_what_headers_do_not_tell(root):
+    folder = write_track(
+        root.slakh, "", "Track00001", {f"S0{n}": {**GUITAR, "seconds": 4.0} for n in range(4)}, suffix=".wav"
+    )
+    wave = audio.read(folder / "stems" / "S01.wav")[0]
+    wave[-5:] = np.nan
+    soundfile.write(folder / "stems" / "S01.wav", wave, 44100, subtype="FLOAT")
+    soundfile.write(folder / "stems" / "S02.wav", np.zeros_like(wave), 44100, subtype="PCM_16")
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, len(wave))
+    soundfile.write(folder / "stems" / "S03.flac", noise, 44100, subtype="PCM_16")
+    (folder / "stems" / "S03.wav").unlink()
+    held = bytearray((folder / "stems" / "S03.flac").read_bytes())
+    held[len(held) // 3 : len(held) // 2] = bytes(len(held) // 2 - len(held) // 3)
+    (folder / "stems" / "S03.flac").write_bytes(held)
+    assert set(slakh.index(root)[0]["status"]) == {"ok"}
+    stems, tracks = slakh.index(root, FULL)
+    assert list(stems["status"]) == ["ok", "unreadable", "silent", "unreadable"]
+    assert "no numbers, first in second 3" in stems.loc[1, "note"]
+    assert tracks.loc[0, "Distortion_Guitar"] == 1
+    again, _ = slakh.index(root)
+    assert list(again["status"]) == list(stems["status"]), "what was found is not forgotten"
+
+
+def test_a_full_reading_that_was_stopped_goes_on_where_it_was(root, monkeypatch):
+    for number in range(5):
+        write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR})
+    decoded, real = [], verify._sound
+
+    def stop_after_four(path):
+        if len(decoded) == 4:
+            raise KeyboardInterrupt
+        decoded.append(path)
+        return real(path)
+
+    monkeypatch.setattr(verify, "_sound", stop_after_four)
+    with pytest.raises(KeyboardInterrupt):
+        slakh.index(root, FULL)
+    monkeypatch.setattr(verify, "_sound", lambda path: decoded.append(path) or real(path))
+    stems, _ = slakh.index(root, FULL)
+    assert len(decoded) == len(set(decoded)) == 10
+    assert (stems["status"] == "ok").all()
+
+
+def test_two_workers_find_the_same_as_one(tmp_path):
+    made = []
+    for workers in (1, 2):
+        root = open_root(tmp_path / str(workers))
+        for number in range(3):
+            spec = {**DRUMS, "frequency": number, "truncated": number == 1}
+            write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR, "S01": spec})
+        slakh.index(root, slakh.Settings(verify="full", workers=workers))
+        made.append(snapshot(root.tables))
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("names", [("S00", "S 00;1"), ("S00", "Gitarre ü")])
+def test_hostile_names_of_stems_are_told_or_taken_as_they_are(root, names):
+    write_track(root.slakh, "train", "Track00001", dict.fromkeys(names, GUITAR))
+    stems, tracks = slakh.index(root)
+    statuses = dict(zip(stems["stem"], stems["status"], strict=True))
+    assert statuses["S00"] == "ok"
+    assert statuses[names[1]] == ("unreadable" if ";" in names[1] else "ok")
+    assert tracks.loc[0, "status"] == "ok"
+
+
+def test_a_lost_disk_is_no_data_set_full_of_missing_files(root, monkeypatch):
+    for number in range(3):
+        write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR})
+    slakh.index(root)
+    before = snapshot(root.tables)
+    monkeypatch.setattr(remote_io, "PAUSES", ())
+    places = slakh.find_tracks(root.slakh)
+    monkeypatch.setattr(inspect.getmodule(slakh.index), "find_tracks", lambda slakh: places)
+    root.slakh.rename(root.path / "gone")
+    root.slakh.mkdir()  # as an unmounted disk leaves it
+    with pytest.raises(MountLostError, match="run the same again"):
+        slakh.index(root)
+    assert snapshot(root.tables) == before
+
+
+def test_no_track_at_all_says_where_the_data_must_lie(root):
+    (root.slakh / "train" / "Notes").mkdir(parents=True)
+    with pytest.raises(MissingError, match=r"no track in .*slakh.*Zenodo record 4599666"):
+        slakh.index(root)
+
+
+def test_only_a_folder_without_foreign_tracks_is_free_for_our_own_data_set(root):
+    (root.slakh / "README.md").write_text("what goes here")
+    assert slakh.is_free(root.slakh)
+    write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": DRUMS})
+    assert not slakh.is_free(root.slakh)
+    (root.slakh / slakh.RENDERED_HERE).write_text("null")  # collected from MIDI files
+    assert not slakh.is_free(root.slakh)
+    (root.slakh / slakh.RENDERED_HERE).write_text("{}")
+    assert slakh.is_free(root.slakh)
+
+
+def test_a_limit_is_spread_over_the_data_set(root):
+    for number in range(6):
+        write_track(root.slakh, "train" if number < 4 else "test", f"Track0000{number}", {"S00": DRUMS})
+    _, tracks = slakh.index(root, slakh.Settings(limit=3))
+    assert list(tracks["track"]) == ["Track00000", "Track00002", "Track00005"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"limit": 0}, {"limit": "3"}, {"limit": True}, {"taxonomy": "slakh13"}, {"verify": "all"}, {"workers": 0}],
+)
+def test_a_wrong_setting_is_refused_at_once(settings):
+    with pytest.raises(SettingError, match=repr(next(iter(settings.values())))):
+        slakh.Settings(**settings)
+
+
+def test_a_taxonomy_decides_which_stem_is_which_instrument(root):
+    write_track(root.slakh, "train", "Track00001", {"S00": {**GUITAR, "program": 29}})
+    assert slakh.index(root)[0].loc[0, "instrument"] == ""
+    assert slakh.index(root, slakh.Settings(taxonomy="families"))[0].loc[0, "instrument"] == "Distortion_Guitar"
+
+
+def test_coverage_counts_what_is_in_order(root):
+    stems = {"S00": GUITAR, "S01": {**GUITAR, "frequency": 110.0}, "S02": CHOIR, "S03": {**DRUMS, "file": False}}
+    write_track(root.slakh, "train", "Track00001", stems)
+    write_track(root.slakh, "train", "Track00002", {"S00": GUITAR})
+    found = index_tables.coverage(*slakh.index(root)).set_index("instrument")
+    assert list(found.index) == [*instruments.names(), "other"]
+    guitar = found.loc["Distortion_Guitar"]
+    assert (guitar["stems"], guitar["tracks"], guitar["share"]) == (3, 2, 1.0)
+    assert guitar["hours"] == pytest.approx(3 / 3600)
+    assert found.loc["other", "stems"] == 1
+    assert found.loc["Drums", "stems"] == 0
+
+
+def test_the_tables_do_not_depend_on_where_the_root_lies(tmp_path):
+    made = []
+    for name in ("here", "there"):
+        root = open_root(tmp_path / name)
+        folder = write_track(root.slakh, "train", "Track00001", {"S00": GUITAR, "S01": DRUMS})
+        truncate(folder / "stems" / "S01.flac")
+        (folder / "stems" / "S00.flac").write_bytes(b"")
+        slakh.index(root)
+        made.append(snapshot(root.tables))
+    assert made[0] == made[1]
+
+
+def test_killed_at_any_moment_and_started_again_the_tables_are_the_same(tmp_path):
+    whole, killed = (open_root(tmp_path / name) for name in ("whole", "killed"))
+    for number in range(60):
+        write_track(whole.slakh, "train", f"Track{number:05d}", {"S00": {**GUITAR, "seconds": 0.1}})
+    killed.slakh.rmdir()
+    killed.slakh.symlink_to(whole.slakh)
+    imports = "from muscomp_lib.core.root import open_root\nfrom muscomp_lib import slakh"
+    lasts = run(imports, f"slakh.index(open_root({str(whole.path)!r}))")
+    made = snapshot(whole.tables)
+
+    def check():
+        assert whole_or_absent(killed.tables, made)
+
+    run_and_kill(imports, f"slakh.index(open_root({str(killed.path)!r}))", lasts, after_each=check)
+    assert len(made) == 2
+    assert snapshot(killed.tables) == made
+
+
+def test_a_full_disk_leaves_the_old_tables_whole_and_says_so(root, monkeypatch):
+    write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    slakh.index(root)
+    before = snapshot(root.tables)
+    write_track(root.slakh, "train", "Track00002", {"S00": DRUMS})
+
+    def run_out_of_room(table, path, **options):
+        path.write_text("track,spl")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", run_out_of_room)
+    with pytest.raises(DiskFullError, match=r"stems\.csv"):
+        slakh.index(root)
+    assert snapshot(root.tables) == before
+
+
+# ---- over a mount like Google Drive ----
+
+
+@pytest.fixture
+def on_drive(root, tmp_path):
+    """A data set of 24 tracks behind a mount where opening takes time and one call in fifty fails."""
+    behind = tmp_path / "behind"
+    for number in range(24):
+        stems = {"S00": {**GUITAR, "seconds": 0.1}, "S01": {**DRUMS, "seconds": 0.1}}
+        write_track(behind, "train", f"Track{number:05d}", stems)
+    slow_mount.require_mounting()
+    with slow_mount.mounted(behind, root.slakh, open_seconds=0.05, fail_share=0.02, seed=1) as mounted:
+        yield mounted
+
+
+def test_over_a_slow_failing_mount_the_index_is_the_same_and_opens_many_files_at_once(root, on_drive, tmp_path):
+    made = slakh.index(root)
+    assert on_drive.counts()["most_at_once"] >= 8
+    assert on_drive.counts()["failed"] > 0, "the mount must have failed now and then"
+    plain = open_root(tmp_path / "plain")
+    plain.slakh.rmdir()
+    plain.slakh.symlink_to(tmp_path / "behind")
+    for table, expected in zip(made, slakh.index(plain), strict=True):
+        pd.testing.assert_frame_equal(table, expected)
+
+
+def test_a_full_reading_whose_mount_is_lost_goes_on_where_it_was(root, on_drive, monkeypatch):
+    monkeypatch.setattr(remote_io, "PAUSES", (0,) * 6)
+    slakh.index(root)
+    decoded, real = [], verify._sound
+
+    def lose_after_ten(path):
+        if len(decoded) == 10:
+            on_drive.lose()
+        decoded.append(path)
+        return real(path)
+
+    monkeypatch.setattr(verify, "_sound", lose_after_ten)
+    with pytest.raises(MountLostError, match="run the same again"):
+        slakh.index(root, FULL)
+    on_drive.start()
+    monkeypatch.setattr(verify, "_sound", lambda path: decoded.append(path) or real(path))
+    stems, tracks = slakh.index(root, FULL)
+    assert (stems["status"] == "ok").all() and (tracks["status"] == "ok").all()
+    assert 72 <= len(decoded) <= 72 + 2, "what was decoded before is not decoded again"

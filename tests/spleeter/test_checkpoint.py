@@ -1,0 +1,141 @@
+"""Spleeter's checkpoints: read, written, refused. That the real Spleeter agrees is in test_spleeter_parity.py."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from fixtures import tiny_spleeter
+
+from muscomp_lib import separation
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.models import config as configs
+from muscomp_lib.models import unet
+from muscomp_lib.spleeter import checkpoint as spleeter_bridge
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_spleeter.model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def copy(model, tmp_path):
+    """The model's folder, to be spoilt."""
+    return shutil.copytree(model.parent, tmp_path / "copy")
+
+
+def song(seconds=1.0):
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (round(44100 * seconds), 2)).astype(np.float32)
+
+
+def changed(config, **changes):
+    """Write the configuration anew with changes."""
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    return config
+
+
+def same(first, second):
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_what_is_written_is_read_back_by_instrument(tmp_path):
+    config = configs.read(tiny_spleeter.model(tmp_path / "m", instruments=["a", "b", "c"]))
+    weights = tiny_spleeter.lively(unet.weights(unet.build(config)), seed=5)
+    spleeter_bridge.write(tmp_path / "m", config, weights, step=70)
+    checkpoint = spleeter_bridge.Checkpoint(tmp_path / "m", config)
+    assert checkpoint.step == 70
+    for number, name in enumerate(config["instrument_list"]):
+        found = checkpoint.weights(number)
+        assert len(found) == 13 * 2 + 11 * 4  # convolutions, and normalisations but the one that nothing uses
+        for key, value in found.items():
+            np.testing.assert_array_equal(value, weights[key.replace("one_", f"{name}_", 1)])
+
+
+def test_the_variables_have_spleeters_names_and_numbers(model):
+    import tensorflow as tf
+
+    shapes = tf.train.load_checkpoint(str(spleeter_bridge.latest(model.parent))).get_variable_to_shape_map()
+    kinds = [re.sub(r"(_\d+)?/.*", "", name) for name in shapes if name != "global_step"]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "conv2d": 2 * 7 * 2, "conv2d_transpose": 2 * 6 * 2, "batch_normalization": 2 * 12 * 4,
+    }  # fmt: skip
+    assert shapes["conv2d/kernel"] == [5, 5, 2, 4] and shapes["conv2d_13/kernel"] == [4, 4, 1, 2]
+    assert shapes["conv2d_transpose_11/kernel"] == [5, 5, 1, 8] and "batch_normalization_23/gamma" in shapes
+
+
+def test_a_model_opens_from_its_folder_its_configuration_and_a_relative_model_dir(model, copy, tmp_path):
+    expected = separation.Separator(model).separate(song(), 44100)
+    assert same(separation.Separator(model.parent).separate(song(), 44100), expected)
+    beside = tmp_path / "mine.json"
+    beside.write_bytes((copy / "config.json").read_bytes())
+    assert same(separation.Separator(changed(beside, model_dir="copy")).separate(song(), 44100), expected)
+
+
+def test_a_model_that_was_moved_opens_although_its_state_names_the_old_place(copy):
+    (copy / "checkpoint").write_text('model_checkpoint_path: "/gone/model-1"\nall_model_checkpoint_paths: "x"\n')
+    assert separation.Separator(copy).instruments == ["vocals", "accompaniment"]
+
+
+def test_an_exported_model_gives_the_same(model, tmp_path):
+    config = spleeter_bridge.export(model, tmp_path / "exported")
+    assert json.loads(config.read_text())["model_dir"] == str(tmp_path / "exported")
+    ours, theirs = (separation.Separator(path).separate(song(), 44100) for path in (model, config))
+    assert same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"instrument_list": ["a", "b", "c"]}, r"conv2d_14/kernel is missing"),
+        ({"instrument_list": ["a"]}, r"batch_normalization_12/beta is beyond the 1 instruments"),
+        ({"n_channels": 1}, r"conv2d/kernel has the shape \(5, 5, 2, 4\), and \(5, 5, 1, 4\) is needed"),
+        ({"model": {"type": "unet.unet", "params": {"conv_n_filters": [4, 4, 8, 8, 8, 9]}}}, r"conv2d_5/kernel has"),
+        ({"model": {"type": "unet.unet", "params": {}}}, r"conv2d/kernel has the shape"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused_with_the_first_variable_that_does_not_fit(copy, changes, says):
+    with pytest.raises(SettingError, match=says):
+        separation.Separator(changed(copy / "config.json", **changes, model_dir=str(copy)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda folder: (folder / "checkpoint").unlink(), "the file 'checkpoint' is missing"),
+        (lambda folder: (folder / "checkpoint").write_bytes(b"\xff\x00"), "names no checkpoint"),
+        (lambda folder: (folder / "model-1.index").unlink(), r"model-1\.index is not there"),
+        (lambda folder: (folder / "model-1.data-00000-of-00001").unlink(), r"model-1\.data-\* is not there"),
+        (lambda folder: (folder / "config.json").unlink(), r"config\.json is missing"),
+    ],
+)
+def test_an_incomplete_model_is_refused_and_never_stands_for_random_weights(copy, spoil, says):
+    spoil(copy)
+    with pytest.raises(MissingError, match=says):
+        separation.Separator(copy)
+
+
+@pytest.mark.parametrize("file", ["model-1.index", "model-1.data-00000-of-00001"])
+def test_a_damaged_checkpoint_is_refused(copy, file):
+    content = bytearray((copy / file).read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    (copy / file).write_bytes(content)
+    with pytest.raises(SettingError, match=r"model-1 (cannot be read|holds the weights of another)"):
+        separation.Separator(copy)
+
+
+def test_a_key_that_is_not_known_is_refused_by_name(copy):
+    with pytest.raises(SettingError, match="no key 'learning_rat'"):
+        separation.Separator(changed(copy / "config.json", learning_rat=1))
+
+
+def test_a_network_of_our_own_cannot_be_written_for_spleeter(model, tmp_path):
+    config = configs.read(model) | {"model": {"type": "muscomp.shared_unet", "params": {}}}
+    with pytest.raises(SettingError, match=r"'muscomp\.shared_unet' is a network of our own"):
+        spleeter_bridge.write(tmp_path, config, {}, step=1)
+
+
+def test_an_instrument_that_spleeter_cannot_name_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="instrument 'lead voice'"):
+        tiny_spleeter.model(tmp_path / "m", instruments=["lead voice", "rest"])

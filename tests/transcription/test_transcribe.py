@@ -1,0 +1,208 @@
+import mido
+import numpy as np
+import pretty_midi
+import pytest
+from fixtures.rendered import RATE, rendered
+
+from muscomp_lib import transcription
+from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import AudioError, SettingError
+from muscomp_lib.transcription import beats
+from muscomp_lib.transcription.note_decoder import Note
+from muscomp_lib.transcription.transcribe import Settings, _bars, _quantise, _track, transcribe
+
+FAMILIES = Settings(taxonomy="families")
+CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
+LINE = [(57, 0.25, 0.4), (60, 0.75, 0.4), (64, 1.25, 0.4), (64, 1.75, 0.4), (69, 2.25, 0.9)]
+BASS = [(40, 0.5, 1.0), (45, 2.0, 1.0)]
+
+
+def groove(bpm, seconds=12.0, start=0.3, swing=0.5):
+    """Kick and snare on the beats, hi-hats on the eighths."""
+    beat = 60 / bpm
+    count = int((seconds - start) / beat)
+    strokes = [(36 if k % 4 in (0, 2) else 38, start + k * beat, 0.1) for k in range(count)]
+    hats = [(42, start + (k + part) * beat, 0.1) for k in range(count) for part in (0, swing)]
+    return strokes + hats
+
+
+@pytest.fixture(scope="module")
+def song():
+    """Separated stems of twelve seconds at 100 bpm."""
+    chords = [(p + (0, 5, 7, 0, 5)[bar], 0.3 + 2.4 * bar, 2.3) for bar in range(5) for p in (60, 64, 67)]
+    bass = [(36 + (0, 5, 7, 0, 5)[bar], 0.3 + 2.4 * bar + beat, 0.5) for bar in range(5) for beat in (0, 1.2)]
+    return {
+        "Drums": rendered("Drums", groove(100), 12.0),
+        "Electric_Bass_pick": rendered("Electric_Bass_pick", bass, 12.0),
+        "Bright_Acoustic_Piano": 0.5 * rendered("Bright_Acoustic_Piano", chords, 12.0),
+    }
+
+
+def test_tracks_carry_name_and_program_in_the_taxonomys_order():
+    stems = {"Violin": rendered("Violin", LINE), "Drums": rendered("Drums", groove(120, 4.0), 4.0)}
+    midi = transcribe(stems | {"Electric_Bass_pick": rendered("Electric_Bass_pick", BASS)}, RATE)
+    assert [(t.name, t.program, t.is_drum) for t in midi.instruments] == [
+        ("Electric_Bass_pick", 34, False),
+        ("Violin", 40, False),
+        ("Drums", 0, True),
+    ]
+
+
+@pytest.mark.parametrize("bpm", [84, 120, 150])
+def test_the_tempo_is_that_of_the_drums(bpm):
+    midi = transcribe({"Drums": rendered("Drums", groove(bpm, 12.0), 12.0)}, RATE)
+    beat = np.median(np.diff(midi.get_beats()))
+    assert 60 / beat == pytest.approx(bpm, rel=0.01)
+
+
+def test_the_song_has_its_tempo_bars_and_key_and_notes_lie_on_them(song):
+    midi = transcribe(song, RATE, FAMILIES)
+    assert 60 / np.median(np.diff(midi.get_beats())) == pytest.approx(100, rel=0.005)
+    assert midi.time_signature_changes[-1].numerator == 4
+    assert midi.key_signature_changes[0].key_number in (0, 5)  # C and F have all but one note in common
+    downbeats = midi.get_downbeats()
+    bass = next(track for track in midi.instruments if track.name == "Electric_Bass_pick")
+    firsts = [0.3 + 2.4 * bar for bar in range(5)]
+    assert np.median([np.abs(downbeats - first).min() for first in firsts]) < 0.05
+    assert len(bass.notes) == pytest.approx(10, abs=2)
+
+
+@pytest.mark.parametrize("waveform", [np.zeros((RATE, 2)), np.zeros((0, 2)), np.full((RATE, 2), np.nan)])
+def test_a_stem_without_music_gets_no_track(waveform):
+    assert transcribe({"Rock_Organ": waveform, "Drums": waveform}, RATE).instruments == []
+
+
+def test_leakage_far_below_the_song_gets_no_track_and_the_residual_never_does():
+    song = rendered("Bright_Acoustic_Piano", CHORDS)
+    midi = transcribe({"Rock_Organ": 0.01 * song, "Bright_Acoustic_Piano": song, "other": song}, RATE)
+    assert [track.name for track in midi.instruments] == ["Bright_Acoustic_Piano"]
+    lower = transcribe({"Rock_Organ": 0.01 * song, "Bright_Acoustic_Piano": song}, RATE, Settings(floor_db=-50))
+    assert len(lower.instruments) == 2
+
+
+def test_the_file_opens_elsewhere_and_is_the_same_every_time(song, tmp_path):
+    for name in ("a.mid", "b.mid"):
+        transcription.write(transcribe(song, RATE, FAMILIES), tmp_path / name)
+    assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mid", "b.mid"]
+    opened = pretty_midi.PrettyMIDI(str(tmp_path / "a.mid"))
+    assert [track.name for track in opened.instruments] == [*list(song)[1:], "Drums"]
+    file = mido.MidiFile(tmp_path / "a.mid")
+    assert file.type == 1 and len(file.tracks) == 1 + len(song)
+    drums = next(track for track in file.tracks if track.name == "Drums")
+    assert {message.channel for message in drums if message.type == "note_on"} == {9}
+    kinds = {message.type for message in file.tracks[0]}
+    assert {"set_tempo", "time_signature", "key_signature"} <= kinds
+
+
+def test_a_score_opens_elsewhere_and_is_the_same_every_time(song, tmp_path):
+    import music21
+
+    midi = transcribe(song, RATE, FAMILIES)
+    for name in ("a.musicxml", "b.musicxml"):
+        transcription.write_score(midi, tmp_path / name, "R&B <song>")
+    assert (tmp_path / "a.musicxml").read_bytes() == (tmp_path / "b.musicxml").read_bytes()
+    score = music21.converter.parse(tmp_path / "a.musicxml")
+    assert score.metadata.bestTitle == "R&B <song>"
+    assert [part.partName for part in score.parts] == [track.name for track in midi.instruments]
+    bass = next(part for part in score.parts if part.partName == "Electric_Bass_pick")
+    written = [note.pitch.midi for note in bass.flatten().notes if not note.tie or note.tie.type == "start"]
+    assert written == [note.pitch for note in midi.instruments[0].notes]
+
+
+# ---- the tempo map ----
+
+
+def midi_of(times, metre=4, downbeat=0, key=None):
+    return _bars(beats.Grid(np.asarray(times, float), metre, downbeat), key)
+
+
+def test_beats_of_the_file_are_those_of_the_song():
+    times = 0.7 + 0.5 * np.arange(40)
+    midi = midi_of(times)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, 0.7, 20.0))
+    found = midi.get_beats()
+    assert max(np.abs(found - time).min() for time in times[:-1]) < 1e-3
+    assert np.abs(midi.get_downbeats() - 0.7).min() < 1e-3
+
+
+def test_one_tempo_is_written_once():
+    tempi = midi_of(0.7 + 0.5 * np.arange(40)).get_tempo_changes()[1]
+    assert len(tempi) == 2 and tempi[1] == pytest.approx(120)  # before the first bar, and from there on
+    assert len(midi_of(0.5 * np.arange(40)).get_tempo_changes()[1]) == 1
+
+
+def test_a_drifting_tempo_is_followed_beat_by_beat():
+    times = 1.0 + np.cumsum(0.5 + 0.05 * np.sin(np.arange(40) / 5))
+    midi = midi_of(times)
+    ticks = [midi.time_to_tick(time) / transcription.TICKS_PER_BEAT for time in times]
+    assert np.abs(np.array(ticks) - np.rint(ticks)).max() < 0.01 and np.allclose(np.diff(np.rint(ticks)), 1)
+
+
+@pytest.mark.parametrize(("start", "downbeat", "pickup"), [(0.0, 1, 1), (0.0, 3, 3), (1.0, 2, 0), (0.005, 0, 0)])
+def test_what_is_before_the_first_bar_is_a_bar_of_its_own(start, downbeat, pickup):
+    midi = midi_of(start + 0.5 * np.arange(40), downbeat=downbeat)
+    signatures = [(s.numerator, round(s.time, 3)) for s in midi.time_signature_changes]
+    first = round(start + 0.5 * downbeat, 3)
+    assert signatures == ([(pickup, 0.0), (4, first)] if pickup else [(4, 0.0)])
+
+
+def test_without_beats_there_is_midis_own_tempo():
+    midi = transcribe({"Rock_Organ": rendered("Rock_Organ", [(60, 0.1, 0.5)], 1.0)}, RATE)
+    assert midi.get_tempo_changes()[1] == pytest.approx([120])
+
+
+# ---- the grid ----
+
+
+def quantised(notes, steps, times=None):
+    midi = midi_of(0.5 * np.arange(40) if times is None else times)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes = [pretty_midi.Note(100, 60, start, end) for start, end in notes]
+    _quantise(midi, steps)
+    return [(round(note.start, 3), round(note.end, 3)) for note in midi.instruments[0].notes]
+
+
+def test_notes_move_to_the_nearest_step_and_keep_a_length():
+    assert quantised([(0.01, 0.24), (0.49, 0.51), (1.13, 1.4)], 4) == [(0.0, 0.25), (0.5, 0.625), (1.125, 1.375)]
+
+
+def test_triplets_have_a_grid_of_their_own():
+    assert quantised([(0.17, 0.34), (0.34, 0.5)], transcription.GRIDS["1/8T"]) == [(0.167, 0.333), (0.333, 0.5)]
+
+
+def test_swung_eighths_stay_swung():
+    rng = np.random.default_rng(0)
+    played = [(k * 0.5 + part + rng.normal(0, 0.005), 0) for k in range(1, 30) for part in (0, 0.32)]
+    found = quantised([(start, start + 0.1) for start, _ in played], 2)
+    off_beats = np.array([start for start, _ in found[1::2]]) % 0.5
+    assert off_beats.min() == pytest.approx(off_beats.max(), abs=2e-3) and off_beats[0] == pytest.approx(0.32, abs=0.01)
+
+
+def test_a_transcription_can_be_quantised(song):
+    midi = transcribe(song, RATE, Settings(taxonomy="families", quantise="1/16"))
+    ticks = [midi.time_to_tick(note.start) for track in midi.instruments for note in track.notes]
+    assert np.mean(np.array(ticks) % 120 == 0) > 0.99
+
+
+def test_wrong_settings_are_refused_with_the_value_and_the_valid_ones():
+    with pytest.raises(SettingError, match=r"'orchestra'.*slakh12"):
+        Settings(taxonomy="orchestra")
+    with pytest.raises(SettingError, match="floor_db is 3"):
+        Settings(floor_db=3)
+    with pytest.raises(SettingError, match=r"quantise is '1/7'.*1/16"):
+        Settings(quantise="1/7")
+    sound = rendered("Violin", LINE)
+    with pytest.raises(SettingError, match=r"'Kazoo' is no instrument.*Electric_Bass_pick"):
+        transcribe({"Kazoo": sound}, RATE)
+    with pytest.raises(SettingError, match="sample rate is 0"):
+        transcribe({"Violin": sound}, 0)
+    with pytest.raises(AudioError, match=r"Violin has shape \(2, 2, 2\)"):
+        transcribe({"Violin": np.zeros((2, 2, 2))}, RATE)
+
+
+def test_a_note_is_never_shorter_than_nothing():
+    note = Note(1.0, 1.0, 60, 0.5)
+    track = _track(instruments.load()["Violin"], [note])
+    assert track.notes[0].velocity == 64
