@@ -296,7 +296,7 @@ def test_a_folder_without_a_finished_model_is_refused(tmp_path):
 
 def test_weights_that_are_cut_or_of_another_network_are_refused(models, tmp_path):
     config, weights = (models["muscomp.shared_unet"] / name for name in ("config.json", "weights.npz"))
-    (tmp_path / "config.json").write_bytes(configs.read_bytes())
+    (tmp_path / "config.json").write_bytes(config.read_bytes())
     (tmp_path / "weights.npz").write_bytes(weights.read_bytes()[:-500])
     with pytest.raises(SettingError, match=r"weights\.npz cannot be read"):
         separation.Separator(tmp_path)
