@@ -1,8 +1,8 @@
 """The instruments, as data: which General MIDI programs make up each. Used by every notebook.
 
-`instruments.yaml` holds the taxonomies, and students add theirs there. The whole file is checked before any of it is
-used, so that a mistake stops a run at its start. Programs are 0-based as in MIDI files and Slakh's metadata, and 128
-stands for drums.
+`instruments.yaml` holds the taxonomies; students add their own there. The whole file is checked before any of it is
+used, so that a mistake stops a run at its start. Programs are 0-based, as in MIDI files and Slakh's metadata; 128
+stands for drums. No module spells an instrument's name: ask `load(taxonomy)[name].is_drums` or `drums(taxonomy)`.
 """
 
 import re
@@ -12,23 +12,22 @@ from pathlib import Path
 
 import yaml
 
+from muscomp_lib.core import settings
 from muscomp_lib.core.errors import SettingError
 
 TAXONOMY_FILE = Path(__file__).with_name("instruments.yaml")
 DEFAULT_TAXONOMY = "slakh12"
 DRUMS = 128
 HIGHEST_NOTE = 127  # of MIDI
-OTHER = "other"  # the residual: all that is in the mix and outside the taxonomy
+OTHER = "other"  # the residual: everything in the mix outside the taxonomy
 MIX = "mix"
-RESIDUALS = ("target", "drop")  # what becomes of `other`: one more file to separate, or nothing
-KEYS = ("programs", "range", "voices")
-VOICES = ("one", "many")
-# An instrument's name becomes a file, a column and a layer of a network: what every disk and TensorFlow take.
-POSSIBLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
-TAKEN_NAMES = (
+RESIDUALS = ("target", "drop")  # what to do with `other`: separate it too, or leave it out
+# An instrument's name becomes a file, a column and a network's layer: what every disk and TensorFlow accept.
+VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
+RESERVED_NAMES = (
     *(MIX, OTHER, "accompaniment", "rest"),  # files beside those of the instruments
     *("track", "split", "uuid", "partition", "frames", "duration", "status", "note"),  # columns of tracks.csv
-    *("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))),  # Windows' own
+    *("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))),  # of Windows
 )
 
 
@@ -71,11 +70,12 @@ def load(taxonomy=DEFAULT_TAXONOMY):
     Raises
     ------
     SettingError
-        For an unknown taxonomy, or a mistake anywhere in the file: where it is, and what is possible.
+        For an unknown taxonomy, or an error anywhere in the file, with its location and what is possible.
     """
     found = _read(TAXONOMY_FILE)
     if taxonomy not in list(found):
-        raise SettingError(f"There is no taxonomy {taxonomy!r} in {TAXONOMY_FILE.name}; it has {', '.join(found)}.")
+        known = settings.suggestion(taxonomy, found)
+        raise SettingError(f"There is no taxonomy {taxonomy!r} in {TAXONOMY_FILE.name}. {known}")
     return found[taxonomy]
 
 
@@ -89,12 +89,43 @@ def names(taxonomy=DEFAULT_TAXONOMY):
     return list(load(taxonomy))
 
 
+def drums(taxonomy=DEFAULT_TAXONOMY):
+    """The names of the drum kits of a taxonomy: set of str, empty where it has none."""
+    return {instrument.name for instrument in load(taxonomy).values() if instrument.is_drums}
+
+
 def of_program(program, taxonomy=DEFAULT_TAXONOMY):
     """The name of the instrument that `program` belongs to, or "" when it is outside the taxonomy."""
     return next((i.name for i in load(taxonomy).values() if program in i.programs), "")
 
 
 # ---- reading and checking the file ----
+
+
+def _is_whole(number, highest):
+    return type(number) is int and 0 <= number <= highest  # to Python, True is an int
+
+
+def _is_programs(value):
+    is_list = isinstance(value, list) and value and all(_is_whole(program, DRUMS) for program in value)
+    return is_list and len(set(value)) == len(value)
+
+
+def _is_range(value):
+    is_pair = isinstance(value, list) and len(value) == 2 and all(_is_whole(note, HIGHEST_NOTE) for note in value)
+    return is_pair and value[0] <= value[1]
+
+
+PROGRAMS = "a list in brackets of whole numbers from 0 to 127, or 128 for drums, each once: [40, 41]"
+RANGE = f"its lowest and its highest note, as MIDI note numbers from 0 to {HIGHEST_NOTE} (60 is middle C): [55, 103]"
+
+
+class _Entry(settings.Section):
+    """What the file says of an instrument."""
+
+    programs: settings.that(_is_programs, PROGRAMS)
+    range: settings.that(_is_range, RANGE) = None
+    voices: settings.one_of("one", "many") = "many"
 
 
 @cache
@@ -104,8 +135,8 @@ def _read(path):
         text = path.read_text(encoding="utf-8")
         nodes, everything = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingError(f"{path.name} cannot be read as YAML{_reason(error)}. Mend it there.") from error
-    _check_each_stands_once(nodes, path.name)
+        raise SettingError(f"{path.name} cannot be read as YAML{_reason(error)}. Fix it there.") from error
+    _check_unique(nodes, path.name)
     if not isinstance(everything, dict) or not everything:
         raise SettingError(f"{path.name} holds no taxonomy. Write one as a name with instruments indented below it.")
     return {name: _taxonomy(name, entries, path.name) for name, entries in everything.items()}
@@ -118,20 +149,20 @@ def _reason(error):
     return " in UTF-8" if isinstance(error, UnicodeDecodeError) else f": {error}"
 
 
-def _check_each_stands_once(node, where, kinds=("taxonomy", "instrument", "key")):
+def _check_unique(node, where, kinds=("taxonomy", "instrument", "key")):
     """YAML's reader would silently keep the last of two entries with one name."""
     if not kinds or not isinstance(node, yaml.MappingNode):
         return
     lines = {}
     for key, entry in node.value:
-        line = key.start_mark.line + 1
-        if str(key.value) in lines:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
             raise SettingError(
-                f"{where}: the {kinds[0]} {key.value!r} stands there twice, in lines {lines[key.value]} and {line}. "
+                f"{where}: the {kinds[0]} {name!r} is there twice, in lines {lines[name]} and {line}. "
                 "Rename or remove one of them."
             )
-        lines[str(key.value)] = line
-        _check_each_stands_once(entry, f"{where}, {kinds[0]} {key.value!r}", kinds[1:])
+        lines[name] = line
+        _check_unique(entry, f"{where}, {kinds[0]} {name!r}", kinds[1:])
 
 
 def _taxonomy(name, entries, file_name):
@@ -141,7 +172,7 @@ def _taxonomy(name, entries, file_name):
     if not isinstance(entries, dict) or not entries:
         raise SettingError(
             f"{where}: it holds {entries!r}, not instruments. Write each on a line below it, indented by two blanks: "
-            "Violin: {programs: [40], range: [55, 103], voices: one}"
+            "Flute: {programs: [73], range: [60, 96], voices: one}"
         )
     _check_names(entries, where)
     found = {name: _instrument(name, entry, f"{where}, instrument {name!r}") for name, entry in entries.items()}
@@ -150,68 +181,39 @@ def _taxonomy(name, entries, file_name):
 
 
 def _check_names(entries, where):
-    before = {}
+    spelled = {}
     for name in entries:
-        if not isinstance(name, str) or not POSSIBLE_NAME.fullmatch(name):
+        if not isinstance(name, str) or not VALID_NAME.fullmatch(name):
             raise SettingError(
                 f"{where}, instrument {name!r}: not a possible name. Use letters from a to z, digits and _, 64 of them "
                 "at most; begin with a letter or a digit; put a number, or a word such as yes, in quotes."
             )
-        if name.lower() in TAKEN_NAMES:
+        if name.lower() in RESERVED_NAMES:
             raise SettingError(
                 f"{where}, instrument {name!r}: the name is taken, by a file, a table's column or Windows. "
                 f"Choose another, {name}_1 for example."
             )
-        if name.lower() in before:
+        if name.lower() in spelled:
             raise SettingError(
-                f"{where}: instruments {before[name.lower()]!r} and {name!r} differ only in large and small letters, "
+                f"{where}: instruments {spelled[name.lower()]!r} and {name!r} differ in upper and lower case only, "
                 "and many disks do not tell such files apart. Rename one of them."
             )
-        before[name.lower()] = name
+        spelled[name.lower()] = name
 
 
 def _instrument(name, entry, where):
     if not isinstance(entry, dict):
         raise SettingError(f"{where}: {entry!r} does not describe it. Write {{programs: [40], range: [55, 103]}}.")
-    if unknown := [key for key in entry if key not in KEYS]:
-        raise SettingError(f"{where}: there is no key {unknown[0]!r}. It may have {', '.join(KEYS)}.")
-    programs = _programs(entry.get("programs"), where)
-    lowest, highest = _range(entry.get("range"), programs, where)
-    voices = entry.get("voices", "many")
-    if voices not in VOICES:
-        raise SettingError(f"{where}: voices {voices!r} is not possible. Write one of {', '.join(VOICES)}.")
-    return Instrument(name, programs, lowest, highest, voices == "one")
-
-
-def _programs(programs, where):
-    if not isinstance(programs, list) or not programs or not all(_is_whole(p, DRUMS) for p in programs):
+    settings.check(_Entry, entry, where)
+    programs, notes = tuple(entry["programs"]), entry.get("range")
+    if DRUMS in programs and notes is not None:
+        raise SettingError(f"{where}: range = {notes!r}, but drums (program {DRUMS}) have no pitch. Remove it.")
+    if DRUMS not in programs and notes is None:
         raise SettingError(
-            f"{where}: programs {programs!r} is not possible. Write a list in brackets of one or more whole numbers "
-            "from 0 to 127, or 128 for drums."
+            f"{where}: range is missing. It must be {settings.expected(settings.field(_Entry, 'range'))}."
         )
-    if twice := [p for p in programs if programs.count(p) > 1]:
-        raise SettingError(f"{where}: programs {programs} names {twice[0]} more than once. Name it once.")
-    return tuple(programs)
-
-
-def _range(notes, programs, where):
-    """Lowest and highest note, as the file gives them; drums have neither."""
-    if DRUMS in programs:
-        if notes is not None:
-            raise SettingError(f"{where}: range {notes!r}, but drums (program {DRUMS}) have no pitch. Remove it.")
-        return None, None
-    is_pair = isinstance(notes, list) and len(notes) == 2 and all(_is_whole(note, HIGHEST_NOTE) for note in notes)
-    if not is_pair or notes[0] > notes[1]:
-        given = "range is missing" if notes is None else f"range {notes!r} is not possible"
-        raise SettingError(
-            f"{where}: {given}. Write its lowest and its highest note as MIDI note numbers from 0 to {HIGHEST_NOTE} "
-            "(60 is middle C): range: [55, 103]"
-        )
-    return notes
-
-
-def _is_whole(number, highest):
-    return type(number) is int and 0 <= number <= highest  # True is an int to Python, but not to us
+    lowest, highest = notes or (None, None)
+    return Instrument(name, programs, lowest, highest, entry.get("voices") == "one")
 
 
 def _check_programs_are_disjoint(found, where):

@@ -22,12 +22,12 @@ THE_TWELVE = {
 }
 
 
-def test_the_default_taxonomy_is_the_twelve_exact_programs_in_order():
+def test_the_default_taxonomy_is_the_twelve_programs_in_order():
     assert {i.name: i.programs for i in instruments.load().values()} == {n: (p,) for n, p in THE_TWELVE.items()}
     assert instruments.names() == list(THE_TWELVE)
 
 
-def test_families_have_the_same_names_and_hold_the_exact_programs():
+def test_families_have_the_same_names_and_the_exact_programs():
     families = instruments.load("families")
     assert list(families) == list(THE_TWELVE)
     assert all(program in families[name].programs for name, program in THE_TWELVE.items())
@@ -40,6 +40,13 @@ def test_a_program_is_looked_up_in_its_taxonomy():
     assert instruments.of_program(128) == "Drums"
 
 
+def test_drums_are_known_by_their_program(request):
+    assert instruments.drums() == instruments.drums("families") == {"Drums"}
+    write = request.getfixturevalue("write")
+    write(violin() + b"kits:\n  Drum_Kit: {programs: [128]}\n")
+    assert instruments.drums("kits") == {"Drum_Kit"} and instruments.drums("mine") == set()
+
+
 def test_only_drums_have_no_range():
     for instrument in instruments.load().values():
         assert instrument.is_drums == (instrument.lowest is None)
@@ -48,7 +55,7 @@ def test_only_drums_have_no_range():
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Put a text in the place of the shipped file."""
+    """Replace the packaged file."""
     monkeypatch.setattr(instruments, "TAXONOMY_FILE", tmp_path / "instruments.yaml")
     return instruments.TAXONOMY_FILE.write_bytes
 
@@ -57,7 +64,7 @@ def violin(entry="{programs: [40], range: [55, 103], voices: one}", name="Violin
     return f"mine:\n  {name}: {entry}\n".encode()
 
 
-def test_the_shipped_file_is_in_order_and_lists_its_taxonomies():
+def test_the_packaged_file_is_valid_and_lists_its_taxonomies():
     assert instruments.taxonomies() == ["slakh12", "families"]
 
 
@@ -68,7 +75,7 @@ def test_a_student_adds_a_taxonomy_by_adding_a_block(write):
     assert instruments.load("yours") == {"Kit": instruments.Instrument("Kit", (128,), None, None, False)}
 
 
-def test_the_byte_order_mark_that_windows_editors_write_is_no_mistake(write):
+def test_the_byte_order_mark_of_windows_editors_is_accepted(write):
     write(b"\xef\xbb\xbf" + violin())
     assert instruments.names("mine") == ["Violin"]
 
@@ -76,30 +83,30 @@ def test_the_byte_order_mark_that_windows_editors_write_is_no_mistake(write):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{range: [55, 103]}", r"programs None is not possible. Write a list in brackets .* from 0 to 127, or 128 for"),
-        ("{programs: [], range: [55, 103]}", r"programs \[\] is not possible"),
-        ("{programs: 40, range: [55, 103]}", "programs 40 is not possible"),
-        ("{programs: [40, 129], range: [55, 103]}", r"programs \[40, 129\] is not possible"),
-        ("{programs: [-1], range: [55, 103]}", r"programs \[-1\] is not possible"),
-        ("{programs: [40.0], range: [55, 103]}", r"programs \[40\.0\] is not possible"),
-        ("{programs: ['40'], range: [55, 103]}", r"programs \['40'\] is not possible"),
-        ("{programs: [true], range: [55, 103]}", r"programs \[True\] is not possible"),
-        ("{programs: [40, 41, 40], range: [55, 103]}", r"programs \[40, 41, 40\] names 40 more than once"),
-        ("{programs: [40]}", r"range is missing. Write its lowest and its highest note .* from 0 to 127"),
-        ("{programs: [40], range: 55}", "range 55 is not possible"),
-        ("{programs: [40], range: [55]}", r"range \[55\] is not possible"),
-        ("{programs: [40], range: [103, 55]}", r"range \[103, 55\] is not possible"),
-        ("{programs: [40], range: [55, 128]}", r"range \[55, 128\] is not possible"),
-        ("{programs: [40], range: [55, 103.5]}", r"range \[55, 103\.5\] is not possible"),
-        ("{programs: [40], range: [false, 103]}", r"range \[False, 103\] is not possible"),
-        ("{programs: [128], range: [55, 103]}", r"range \[55, 103\], but drums .* Remove it"),
-        ("{programs: [40], range: [55, 103], voices: 1}", "voices 1 is not possible. Write one of one, many"),
-        ("{programs: [40], range: [55, 103], voice: one}", "no key 'voice'. It may have programs, range, voices"),
+        ("{range: [55, 103]}", r"programs is missing. It must be a list in brackets .* from 0 to 127, or 128 for"),
+        ("{programs: [], range: [55, 103]}", r"programs = \[\] is not possible"),
+        ("{programs: 40, range: [55, 103]}", "programs = 40 is not possible"),
+        ("{programs: [40, 129], range: [55, 103]}", r"programs = \[40, 129\] is not possible"),
+        ("{programs: [-1], range: [55, 103]}", r"programs = \[-1\] is not possible"),
+        ("{programs: [40.0], range: [55, 103]}", r"programs = \[40\.0\] is not possible"),
+        ("{programs: ['40'], range: [55, 103]}", r"programs = \['40'\] is not possible"),
+        ("{programs: [true], range: [55, 103]}", r"programs = \[True\] is not possible"),
+        ("{programs: [40, 41, 40], range: [55, 103]}", r"programs = \[40, 41, 40\] is not possible.* each once"),
+        ("{programs: [40]}", r"range is missing. It must be its lowest and its highest note, .* from 0 to 127"),
+        ("{programs: [40], range: 55}", "range = 55 is not possible"),
+        ("{programs: [40], range: [55]}", r"range = \[55\] is not possible"),
+        ("{programs: [40], range: [103, 55]}", r"range = \[103, 55\] is not possible"),
+        ("{programs: [40], range: [55, 128]}", r"range = \[55, 128\] is not possible"),
+        ("{programs: [40], range: [55, 103.5]}", r"range = \[55, 103\.5\] is not possible"),
+        ("{programs: [40], range: [false, 103]}", r"range = \[False, 103\] is not possible"),
+        ("{programs: [128], range: [55, 103]}", r"range = \[55, 103\], but drums .* Remove it"),
+        ("{programs: [40], range: [55, 103], voices: 1}", "voices = 1 is not possible. It must be 'one' or 'many'"),
+        ("{programs: [40], range: [55, 103], voice: one}", "no setting 'voice'. Did you mean 'voices'?"),
         ("[40]", r"\[40\] does not describe it"),
         ("", "None does not describe it"),
     ],
 )
-def test_a_mistake_is_refused_with_its_taxonomy_its_instrument_and_what_is_possible(write, entry, message):
+def test_errors_name_taxonomy_instrument_and_what_is_possible(write, entry, message):
     write(violin(entry))
     with pytest.raises(SettingError, match=f"^instruments.yaml, taxonomy 'mine', instrument 'Violin': .*{message}"):
         instruments.load("mine")
@@ -113,15 +120,15 @@ def test_a_name_that_no_file_could_have_is_refused(write, name):
 
 
 @pytest.mark.parametrize("name", ["mix", "other", "Mix", "OTHER", "accompaniment", "lpt1", *index_tables.TRACK_COLUMNS])
-def test_a_name_that_would_be_taken_for_something_else_is_refused(write, name):
+def test_a_reserved_name_is_refused(write, name):
     write(violin(name=name))
     with pytest.raises(SettingError, match=f"taxonomy 'mine', instrument '{name}': the name is taken"):
         instruments.load("mine")
 
 
-def test_names_that_some_disks_do_not_tell_apart_are_refused(write):
+def test_names_that_differ_in_case_only_are_refused(write):
     write(violin() + b"  violin: {programs: [41], range: [48, 91]}\n")
-    with pytest.raises(SettingError, match="taxonomy 'mine': instruments 'Violin' and 'violin' differ only in"):
+    with pytest.raises(SettingError, match="taxonomy 'mine': instruments 'Violin' and 'violin' differ in upper"):
         instruments.load("mine")
 
 
@@ -139,7 +146,7 @@ def test_a_program_belongs_to_one_instrument_of_a_taxonomy(write):
     [
         (
             violin() + violin(name="Viola"),
-            "^instruments.yaml: the taxonomy 'mine' stands there twice, in lines 1 and 3",
+            "^instruments.yaml: the taxonomy 'mine' is there twice, in lines 1 and 3",
         ),
         (
             violin() + b"  Violin: {programs: [41]}",
@@ -151,7 +158,7 @@ def test_a_program_belongs_to_one_instrument_of_a_taxonomy(write):
         ),
     ],
 )
-def test_what_stands_there_twice_is_refused_and_not_the_last_one_taken(write, text, message):
+def test_duplicate_keys_are_refused_with_their_lines(write, text, message):
     write(text)
     with pytest.raises(SettingError, match=message):
         instruments.load("mine")
@@ -160,7 +167,7 @@ def test_what_stands_there_twice_is_refused_and_not_the_last_one_taken(write, te
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (violin() + b"\tViola: {programs: [41]}\n", "cannot be read as YAML, line 3: .*Mend it there"),
+        (violin() + b"\tViola: {programs: [41]}\n", "cannot be read as YAML, line 3: .*Fix it there"),
         (violin("{programs: [40"), "cannot be read as YAML, line 3"),
         (b"mine: \xff\n", "cannot be read as YAML in UTF-8"),
         (violin("{programs: [2001-13-45]}"), "cannot be read as YAML: month must be in 1..12"),
@@ -177,13 +184,13 @@ def test_a_file_that_holds_no_taxonomies_is_refused(write, text, message):
         instruments.load("mine")
 
 
-def test_a_mistake_in_one_taxonomy_is_told_whichever_is_asked_for(write):
+def test_an_error_in_any_taxonomy_is_reported(write):
     write(violin() + b"yours:\n  Kit: {programs: [129]}\n")
-    with pytest.raises(SettingError, match=r"taxonomy 'yours', instrument 'Kit': programs \[129\]"):
+    with pytest.raises(SettingError, match=r"taxonomy 'yours', instrument 'Kit': programs = \[129\]"):
         instruments.load("mine")
 
 
 @pytest.mark.parametrize("taxonomy", ["slak12", ["slakh12"], None])
 def test_an_unknown_taxonomy_is_refused_with_the_known_ones(taxonomy):
-    with pytest.raises(SettingError, match=rf"no taxonomy {re.escape(repr(taxonomy))} .* has slakh12, families"):
+    with pytest.raises(SettingError, match=rf"no taxonomy {re.escape(repr(taxonomy))} .* There is slakh12, families"):
         instruments.load(taxonomy)
