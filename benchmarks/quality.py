@@ -102,7 +102,7 @@ def scores(songs, models):
         ways = {MIX: dict.fromkeys(song, mix)}
         for name, model in models.items():
             ways[name] = {i: w[:, :1] for i, w in model.separate(mix, audio.SAMPLE_RATE).items()}
-        ways[IDEAL] = metrics.ideal(song, **frames(next(iter(models.values()))))
+        ways[IDEAL] = metrics.ideal_estimates(song, **frames(next(iter(models.values()))))
         for instrument, truth in song.items():
             rows.append({"instrument": instrument} | {w: metrics.si_sdr(truth, e[instrument]) for w, e in ways.items()})
     table = pd.DataFrame(rows).groupby("instrument").mean()

@@ -138,7 +138,7 @@ class Mixer:
         return players
 
     def desk(self):
-        """The desk as a widget, made once; it has no sound until `fill`.
+        """The desk as a widget, made once; it has no sound until `send_audio`.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Mixer:
             self._desk.observe(lambda change: setattr(self, "settings", change["new"]), "settings")
         return self._desk
 
-    def fill(self):
+    def send_audio(self):
         """Encode the sounds and hand them to the desk, from the song's beginning on."""
         missing = [number for number in range(self._n_pieces()) if not getattr(self._desk, f"piece_{number}")]
         pool = ThreadPoolExecutor(os.cpu_count())
@@ -175,7 +175,7 @@ class Mixer:
             desk = None
         if desk is not None:
             display(desk)
-            return self.fill()
+            return self.send_audio()
         for name, player in self.players().items():
             display(HTML(f"<b>{name.replace('_', ' ')}</b>"), player)
         return None

@@ -21,9 +21,9 @@ SEPARATED = "separated: "  # what a list calls a song that needs only to be open
 MOST_SEPARATED = 10  # of those, the last ones
 SHOWN_EVERY = 0.2  # seconds
 STYLE = """<style>
-.muscomp-stage button, .muscomp-stage select, .muscomp-stage label { font-size: 16px; }
-.muscomp-stage button, .muscomp-stage select { height: 40px; line-height: 24px; }
-.muscomp-stage .muscomp-said { font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto; }
+.muscomp-app button, .muscomp-app select, .muscomp-app label { font-size: 16px; }
+.muscomp-app button, .muscomp-app select { height: 40px; line-height: 24px; }
+.muscomp-app .muscomp-status { font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto; }
 </style>"""
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class CancelledError(Exception):
     """Whoever watches has pressed Cancel."""
 
 
-class Stage:
+class SeparationApp:
     """A song at the press of a button, in a notebook cell.
 
     Parameters
@@ -100,13 +100,13 @@ class Stage:
         rows = [("song", "upload"), ("length", "go", "cancel"), ("bar",), ("said",)]
         rows = [w.HBox([its[name] for name in row], layout=w.Layout(flex_flow="row wrap")) for row in rows]
         controls = w.VBox([w.HTML(STYLE), *rows])
-        controls.add_class("muscomp-stage")
+        controls.add_class("muscomp-app")
         its["all"] = w.VBox([controls, its["mixer"]])
         self._offer(self._first)
 
     def _offer(self, chosen=None):
         """Fill the list of songs; `chosen` is the Path that will be selected."""
-        offered = songs.at_hand(self._root)
+        offered = songs.available(self._root)
         if not offered and chosen is None:
             chosen = songs.compose_example(self._root)
         if chosen is not None and chosen not in offered.values():
@@ -127,7 +127,7 @@ class Stage:
         if content is None:
             return self._say(f"{name} is on its way: {share:.0%}", share)
         try:
-            path = songs.take_in(self._root, name, content)
+            path = songs.import_upload(self._root, name, content)
         except (MusCompError, OSError) as error:
             return self._say(str(error))
         self._offer(path)
@@ -169,7 +169,7 @@ class Stage:
     def _perform(self, song, seconds):
         """Separate and transcribe a song."""
         (song,), bar = songs.choose(song, self._root), self._bar
-        (name,) = batches.titles([song], seconds)
+        (name,) = batches.folder_names([song], seconds)
         batches.separate_all(self._separator, [song], self._out, seconds=seconds, progress=bar)
         folder = self._out / name
         stems, sample_rate = _read(folder)
@@ -195,7 +195,7 @@ class Stage:
         self._widgets["mixer"].children = [desk.desk()]
         if before is not None:
             before.desk().close()
-        desk.fill()
+        desk.send_audio()
         found = sum(len(track.notes) for track in midi.instruments) if midi else 0
         self._say(f"{name}: {len(stems)} files and {found} notes, in {self._out.name}/{name}. Press Play.")
 
@@ -252,7 +252,7 @@ def _controls(seconds, arriving):
         "said": w.Label(value="Choose a song, or upload one, and press Separate."),
         "mixer": w.VBox([]),
     }
-    found["said"].add_class("muscomp-said")
+    found["said"].add_class("muscomp-status")
     return found
 
 

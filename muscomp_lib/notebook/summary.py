@@ -12,7 +12,7 @@ from IPython.display import HTML, Markdown, display
 METRICS_MIME = "application/vnd.muscomp.metrics+json"
 
 
-def words(frame, empty="There is none."):
+def text_table(frame, empty="There is none."):
     """A table of words, to be displayed: set flush left, nothing cut off, without row numbers.
 
     Parameters

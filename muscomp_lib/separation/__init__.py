@@ -1,5 +1,6 @@
 """Notebook 05, first part: a song in, one sound per instrument out."""
 
-from muscomp_lib.separation.separator import Separator, score_songs
+from muscomp_lib.separation.evaluate import score_songs
+from muscomp_lib.separation.separator import Separator
 
 __all__ = ["Separator", "score_songs"]

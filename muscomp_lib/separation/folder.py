@@ -24,7 +24,7 @@ COLUMNS = ["song", "status", "seconds", "note"]
 log = logging.getLogger(__name__)
 
 
-def titles(paths, seconds=None):
+def folder_names(paths, seconds=None):
     """A folder name for each song: its title, or its file name where two titles would be the same.
 
     An excerpt of `seconds` has a folder of its own beside the whole song's: `Song_30s`.
@@ -60,7 +60,7 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     """
     rows = []
     options = {"wanted": wanted, "file_format": file_format, "exact": exact, "seconds": seconds}
-    named = list(zip(paths, titles(paths, seconds), strict=True))
+    named = list(zip(paths, folder_names(paths, seconds), strict=True))
     with bar(named, unit="song", desc="songs", disable=len(named) == 1) as counted:
         for path, name in counted:
             began = time.monotonic()

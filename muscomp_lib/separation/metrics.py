@@ -117,7 +117,7 @@ def _scored(name, reference, estimate, mix):
     return name, of_mix, of_estimate, improvement
 
 
-def ideal(references, frame_length, frame_step):
+def ideal_estimates(references, frame_length, frame_step):
     """What the ideal ratio mask would give: the best that a mask with the mix's phases can hope for, nearly.
 
     Each point of the mix's spectrogram is shared out as the true magnitudes are.

@@ -33,7 +33,7 @@ class Passage:
     network : callable
         As `inference.load` gives it.
     song : streams.Song
-    planned : list of outputs.Output
+    planned : list of targets.Target
     progress : callable
         Called like tqdm for a bar that counts seconds of the song; whatever its `update` raises ends the passage.
     """
@@ -62,7 +62,7 @@ class Passage:
             for spectrogram, masks, ends_at in _one_ahead(self.masked()):
 
                 def made(line, spectrogram=spectrogram, masks=masks, ends_at=ends_at):
-                    mask = self.mask(masks, line.output.numbers)
+                    mask = self.mask(masks, line.output.indices)
                     return use(line.output, line.next(spectrogram, mask, ends_at))
 
                 yield list(pool.map(made, self._lines))

@@ -13,15 +13,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
 from muscomp_lib.core.progress import bar
-from muscomp_lib.dataset import library
 from muscomp_lib.models import pretrained, unet
 from muscomp_lib.models.config import check_engine
-from muscomp_lib.separation import inference, metrics, songs, targets
+from muscomp_lib.separation import inference, songs, targets
 from muscomp_lib.separation.pipeline import CHANNELS, Passage, ToSong
 from muscomp_lib.spleeter import checkpoint
 from muscomp_lib.spleeter import engine as spleeter_engine
@@ -143,7 +141,7 @@ class Separator:
         """
         planned = targets.plan(self.instruments, wanted, exact)
         stream.check_format(file_format)
-        with stream.opened(path, songs.middle(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
+        with stream.opened(path, songs.excerpt_start(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
             stream.check_format(file_format, song.sample_rate)
             files = {}
             for output in planned:
@@ -158,8 +156,8 @@ class Separator:
 
     def _write(self, song, planned, files, progress):
         """Take a song through and write every block of every output, and last what is left of the song, if wanted."""
-        remainders = [output for output in planned if output.is_remainder]
-        separated = [output for output in planned if not output.is_remainder]
+        remainders = [output for output in planned if output.is_residual]
+        separated = [output for output in planned if not output.is_residual]
         song = _Remembered(song)
 
         def write(output, block):
@@ -194,7 +192,7 @@ class _SpleetersPassage:
             left = files[0].frames
             for instruments in parts:
                 left -= len(instruments[0])
-                sums = [sum(instruments[number] for number in output.numbers) for output in self._planned]
+                sums = [sum(instruments[number] for number in output.indices) for output in self._planned]
                 ends_at = None if left else len(waveform)
                 blocks = [line.next(part, ends_at) for line, part in zip(to_song, sums, strict=True)]
                 yield [use(output, block) for output, block in zip(self._planned, blocks, strict=True)]
@@ -224,26 +222,3 @@ class _Remembered:
                 self._kept.appendleft(block[n_samples:])
             n_samples -= len(parts[-1])
         return np.concatenate(parts)
-
-
-def score_songs(separator, references):
-    """Separate prepared songs and compare with their true instruments.
-
-    Parameters
-    ----------
-    separator : Separator
-    references : list of dataset.Song
-
-    Returns
-    -------
-    pandas.DataFrame
-        `song` (the track's name), then the columns of `evaluation.score`; one row per song and instrument.
-    """
-    tables = []
-    for song in references:
-        mix, sample_rate = library.read(song.mix)
-        truth = {name: library.read(song.files[name])[0] for name in separator.instruments}
-        table = metrics.score(truth, separator.separate(mix, sample_rate), mix)
-        table.insert(0, "song", song.track)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)

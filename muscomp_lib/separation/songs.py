@@ -60,7 +60,7 @@ def choose(song, root):
     return [path]
 
 
-def at_hand(root):
+def available(root):
     """The songs one can choose without giving a path: {what a list calls them: Path}.
 
     First those in `songs/`, then the prepared ones that no network has learnt from.
@@ -80,7 +80,7 @@ def compose_example(root):
     return path
 
 
-def take_in(root, name, content):
+def import_upload(root, name, content):
     """Put a song that came over the network into `songs/`.
 
     Parameters
@@ -136,7 +136,7 @@ def title(path):
     return path.absolute().parent.name if path.stem == MIX else path.stem
 
 
-def true_files(path, names):
+def reference_files(path, names):
     """The files with the true instruments of a song: {name: Path}, empty when they are not all known."""
     files = {name: path.with_name(name + path.suffix) for name in names}
     return files if _is_prepared(path) and all(file.is_file() for file in files.values()) else {}
@@ -146,11 +146,11 @@ def excerpt(path, seconds=None):
     """A song, or `seconds` from its middle: (waveform, sample_rate) as `prepared.read` gives them."""
     if seconds is None:
         return library.read(path)
-    start, found = middle(path, seconds), library.info(path)
+    start, found = excerpt_start(path, seconds), library.info(path)
     return library.read(path, round(start * found.sample_rate), _samples(seconds, found))
 
 
-def middle(path, seconds=None):
+def excerpt_start(path, seconds=None):
     """Where an excerpt of `seconds` from a song's middle begins, in seconds; 0 for the whole song."""
     if seconds is None:
         return 0.0

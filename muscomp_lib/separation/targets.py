@@ -20,22 +20,22 @@ ALL_BUT_THE_NAMED = ("accompaniment", "rest")
 
 
 @dataclass(frozen=True)
-class Output:
+class Target:
     """One file to write.
 
     Attributes
     ----------
     name : str
         Of the file, without suffix.
-    numbers : tuple of int
+    indices : tuple of int
         The instruments in it, by their place in the model's list.
-    is_remainder : bool
+    is_residual : bool
         It is not separated but what the others leave of the song, so that all sum to the song exactly.
     """
 
     name: str
-    numbers: tuple
-    is_remainder: bool = False
+    indices: tuple
+    is_residual: bool = False
 
 
 def plan(instruments, wanted=None, exact=False):
@@ -53,7 +53,7 @@ def plan(instruments, wanted=None, exact=False):
 
     Returns
     -------
-    list of Output
+    list of Target
 
     Raises
     ------
@@ -71,7 +71,7 @@ def plan(instruments, wanted=None, exact=False):
         raise SettingError(f"{' and '.join(ALL_BUT_THE_NAMED)} mean the same. Name one of them in {wanted}.")
     if twice := sorted({name for name in named if named.count(name) > 1}):
         raise SettingError(f"{', '.join(twice)} is named more than once in {wanted}. Each may be in one file only.")
-    outputs = [Output(PLUS.join(group), _numbers(group, named, instruments)) for group in groups]
+    outputs = [Target(PLUS.join(group), _indices(group, named, instruments)) for group in groups]
     return _with_remainder(outputs, instruments) if exact else outputs
 
 
@@ -88,7 +88,7 @@ def _known(name, instruments):
     )
 
 
-def _numbers(group, named, instruments):
+def _indices(group, named, instruments):
     numbers = {instruments.index(name) for name in group if name in instruments}
     if any(name not in instruments for name in group):
         numbers |= {number for number, name in enumerate(instruments) if name not in named}
@@ -100,13 +100,13 @@ def _numbers(group, named, instruments):
 def _with_remainder(outputs, instruments):
     """The outputs, with that which takes up what the others leave marked, or added."""
     others = {number for number, name in enumerate(instruments) if name == OTHER}
-    unnamed = set(range(len(instruments))) - {number for output in outputs for number in output.numbers}
-    by_number = [output for output in outputs if others & set(output.numbers)]
+    unnamed = set(range(len(instruments))) - {number for output in outputs for number in output.indices}
+    by_number = [output for output in outputs if others & set(output.indices)]
     holds = by_number or [output for output in outputs if set(ALL_BUT_THE_NAMED) & set(output.name.split(PLUS))]
     if holds == outputs:
         raise SettingError(
             f"{outputs[0].name!r} alone cannot sum to the song. Name another output too, or exact=False."
         )
     if not holds:
-        return [*outputs, Output(OTHER, tuple(sorted(unnamed)), is_remainder=True)]
-    return [Output(o.name, o.numbers, is_remainder=o is holds[0]) for o in outputs]
+        return [*outputs, Target(OTHER, tuple(sorted(unnamed)), is_residual=True)]
+    return [Target(o.name, o.indices, is_residual=o is holds[0]) for o in outputs]

@@ -52,7 +52,7 @@ CELLS = (
     'print("soloed:", [name for name in mixer.names if mixer.settings[name]["solo"]])',
     'mixer.set("Violin", gain=-6, mute=True)',
     'slow = Mixer({"Alone": stems["Violin"]}, RATE)\ndisplay(slow.desk())',
-    "slow.fill()",
+    "slow.send_audio()",
 )
 # Listens at every loudspeaker of the page, whoever connects to it.
 EARS = """
@@ -358,8 +358,8 @@ def notebook_05(tmp_path_factory, chromium):
         laboratory.open_notebook(page, address, NOTEBOOK.name)
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         cells = nbformat.read(NOTEBOOK, as_version=4).cells
-        laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.source == "on_stage"))
-        expect(page.locator(".muscomp-stage")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
+        laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.source == "app"))
+        expect(page.locator(".muscomp-app")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
         yield page, errors, root
 
 
@@ -367,7 +367,7 @@ def separated(page, name):
     """Press Separate; the stage's mixer when all its sound is there."""
     page.get_by_role("button", name="Separate").click()
     desk = page.locator(".muscomp-mixer.complete").first
-    expect(page.locator(".muscomp-said")).to_contain_text(f"{name}: 13 files", timeout=1000 * laboratory.PATIENCE)
+    expect(page.locator(".muscomp-status")).to_contain_text(f"{name}: 13 files", timeout=1000 * laboratory.PATIENCE)
     expect(desk).to_be_visible()
     return desk
 
@@ -394,7 +394,7 @@ def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Upload a song").click()
         chooser.value.set_files(path)
-        expect(page.locator(".muscomp-said")).to_contain_text(f"{path.name} is here", timeout=60_000)
+        expect(page.locator(".muscomp-status")).to_contain_text(f"{path.name} is here", timeout=60_000)
         assert (root.songs / path.name).read_bytes() == path.read_bytes()
     page.get_by_role("combobox", name="Length").select_option("10 seconds")
     desk = separated(page, f"{recording.stem}_10s")

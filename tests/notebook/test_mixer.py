@@ -108,7 +108,7 @@ def test_the_pieces_laid_side_by_side_are_the_stems():
     mixer = Mixer(stems, RATE, original=stems["tone"])
     desk = mixer.desk()
     assert not any(pieces_of(desk)) and desk.song["pieces"] == 3
-    mixer.fill()
+    mixer.send_audio()
     assert desk.song["channels"] == [2, 1, 2]
     step = desk.song["piece"]
     for index, wanted in enumerate((stems["tone"], stems["same"][:, :1], stems["tone"])):
@@ -128,8 +128,8 @@ def test_each_piece_is_sent_once_and_alone(stems):
     mixer = Mixer(long, RATE)
     sent = []
     mixer.desk().observe(lambda change: sent.append(change["name"]), traitlets.All)
-    mixer.fill()
-    mixer.fill()
+    mixer.send_audio()
+    mixer.send_audio()
     assert sent == ["piece_0", "piece_1"]
 
 
@@ -152,7 +152,7 @@ def test_a_sample_rate_that_not_every_browser_takes_is_changed(rate, sent):
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)[:, None].astype(np.float32)
     mixer = Mixer({"tone": tone}, rate)
     desk = mixer.desk()
-    mixer.fill()
+    mixer.send_audio()
     assert (desk.song["rate"], desk.song["frames"]) == (sent, 2 * sent)
     decoded, found = sound(desk.piece_0[0])
     assert found == sent

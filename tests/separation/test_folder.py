@@ -76,7 +76,7 @@ def test_the_note_says_what_made_the_files(separator, album, tmp_path):
 
 def test_songs_of_one_title_get_folders_of_their_own(separator, tmp_path):
     paths = [tmp_path / "album" / name for name in ("Song.wav", "song.flac", "other.wav")]
-    assert batches.titles(paths) == ["Song.wav", "song.flac", "other"]
+    assert batches.folder_names(paths) == ["Song.wav", "song.flac", "other"]
 
 
 def test_an_excerpt_does_not_take_the_place_of_the_whole_song(separator, album, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from muscomp_lib.core.errors import AudioError, SettingError
-from muscomp_lib.separation.metrics import as_metrics, confusion, ideal, score, share_closed, si_sdr
+from muscomp_lib.separation.metrics import as_metrics, confusion, ideal_estimates, score, share_closed, si_sdr
 
 
 @pytest.fixture
@@ -100,13 +100,13 @@ def tones(n_samples=44100):
 
 def test_the_ideal_mask_gives_back_what_does_not_overlap():
     songs = tones()
-    for name, estimate in ideal(songs, 4096, 1024).items():
+    for name, estimate in ideal_estimates(songs, 4096, 1024).items():
         assert estimate.shape == (44100, 1)
         assert si_sdr(songs[name], estimate) > 40
 
 
 def test_the_ideal_mask_shares_out_what_overlaps_by_magnitude(noises):
-    estimates = ideal({"one": noises[0], "other": noises[1]}, 4096, 1024)
+    estimates = ideal_estimates({"one": noises[0], "other": noises[1]}, 4096, 1024)
     np.testing.assert_allclose(sum(estimates.values()), noises[0] + noises[1], atol=1e-4)
     assert si_sdr(noises[0], noises[0] + noises[1]) + 3 < si_sdr(noises[0], estimates["one"]) < 20
 

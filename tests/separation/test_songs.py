@@ -22,15 +22,15 @@ def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(roo
     (song,) = songs.choose(None, root)
     assert song == root.prepared / "test" / "Track00001" / "mix.flac"
     assert songs.title(song) == "Track00001"
-    assert songs.true_files(song, NAMES) == {name: song.parent / f"{name}.flac" for name in NAMES}
-    assert songs.true_files(song, [*NAMES, "Glockenspiel"]) == {}
+    assert songs.reference_files(song, NAMES) == {name: song.parent / f"{name}.flac" for name in NAMES}
+    assert songs.reference_files(song, [*NAMES, "Glockenspiel"]) == {}
 
 
 def test_any_other_file_is_called_as_it_is_and_has_no_truth(root, tmp_path):
     audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
     (song,) = songs.choose(str(tmp_path / "My.song.wav"), root)
     assert songs.title(song) == "My.song"
-    assert songs.true_files(song, NAMES) == {}
+    assert songs.reference_files(song, NAMES) == {}
 
 
 def test_a_song_that_is_not_there_is_named(root):
@@ -54,22 +54,22 @@ def test_without_prepared_songs_ones_own_is_taken_and_without_any_one_is_compose
 def test_what_can_be_chosen_from_a_list(root):
     audio.write(root.songs / "Mine.wav", np.zeros((100, 1), np.float32), 8000)
     (root.songs / "cover.jpg").touch()
-    assert list(songs.at_hand(root)) == ["Mine.wav"] + [
+    assert list(songs.available(root)) == ["Mine.wav"] + [
         f"Track0000{number} (prepared, its instruments are known)" for number in (1, 2)
     ]
-    assert all(songs.choose(path, root) == [path] for path in songs.at_hand(root).values())
+    assert all(songs.choose(path, root) == [path] for path in songs.available(root).values())
 
 
 @pytest.mark.parametrize("name", ["../../evil.wav", "C:\\songs\\evil.wav", "evil.wav"])
 def test_an_uploaded_song_lands_in_songs_and_nowhere_else(root, name):
-    path = songs.take_in(root, name, b"content")
+    path = songs.import_upload(root, name, b"content")
     assert path == root.songs / "evil.wav" and path.read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("name", ["virus.exe", "", ".wav", ".hidden.wav", ".."])
 def test_what_is_not_called_like_audio_is_not_taken_in(root, name):
     with pytest.raises(AudioError, match="not called like an audio file"):
-        songs.take_in(root, name, b"content")
+        songs.import_upload(root, name, b"content")
     assert not list(root.songs.iterdir())
 
 
@@ -99,8 +99,8 @@ def test_a_folder_stands_for_the_songs_in_it(root, tmp_path):
 
 def test_where_an_excerpt_begins(tmp_path):
     audio.write(tmp_path / "ramp.wav", np.zeros((100, 1), np.int16), 10)
-    assert songs.middle(tmp_path / "ramp.wav", 2) == 4.0
-    assert songs.middle(tmp_path / "ramp.wav", 99) == songs.middle(tmp_path / "ramp.wav") == 0.0
+    assert songs.excerpt_start(tmp_path / "ramp.wav", 2) == 4.0
+    assert songs.excerpt_start(tmp_path / "ramp.wav", 99) == songs.excerpt_start(tmp_path / "ramp.wav") == 0.0
 
 
 def test_a_model_is_found_by_name_or_by_path(root, tmp_path):

@@ -2,40 +2,40 @@ import pytest
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.separation import targets
-from muscomp_lib.separation.targets import Output
+from muscomp_lib.separation.targets import Target
 
 MODEL = ["Bass", "Violin", "Drums", "other"]
 WITHOUT_OTHER = MODEL[:3]
 
 
 def test_by_default_every_instrument_becomes_a_file():
-    assert targets.plan(MODEL) == [Output(name, (number,)) for number, name in enumerate(MODEL)]
+    assert targets.plan(MODEL) == [Target(name, (number,)) for number, name in enumerate(MODEL)]
 
 
 def test_names_may_be_given_in_small_letters_and_as_one_text():
-    assert targets.plan(MODEL, "drums, VIOLIN") == [Output("Drums", (2,)), Output("Violin", (1,))]
+    assert targets.plan(MODEL, "drums, VIOLIN") == [Target("Drums", (2,)), Target("Violin", (1,))]
 
 
 def test_a_plus_sums_instruments_to_one_file():
-    assert targets.plan(MODEL, ["drums + bass", "Violin"]) == [Output("Drums+Bass", (0, 2)), Output("Violin", (1,))]
+    assert targets.plan(MODEL, ["drums + bass", "Violin"]) == [Target("Drums+Bass", (0, 2)), Target("Violin", (1,))]
 
 
 @pytest.mark.parametrize("word", ["accompaniment", "rest", "Rest"])
 def test_accompaniment_and_rest_are_all_that_is_not_named(word):
-    assert targets.plan(MODEL, ["Drums", word]) == [Output("Drums", (2,)), Output(word.lower(), (0, 1, 3))]
-    assert targets.plan(MODEL, ["Drums", f"{word}+Bass"])[1].numbers == (0, 1, 3)
+    assert targets.plan(MODEL, ["Drums", word]) == [Target("Drums", (2,)), Target(word.lower(), (0, 1, 3))]
+    assert targets.plan(MODEL, ["Drums", f"{word}+Bass"])[1].indices == (0, 1, 3)
 
 
 @pytest.mark.parametrize(
     ("model", "wanted", "exact"),
     [
-        (MODEL, None, [*(Output(name, (n,)) for n, name in enumerate(WITHOUT_OTHER)), Output("other", (3,), True)]),
-        (MODEL, ["Drums"], [Output("Drums", (2,)), Output("other", (0, 1, 3), True)]),
-        (MODEL, ["rest", "Drums"], [Output("rest", (0, 1, 3), True), Output("Drums", (2,))]),
-        (MODEL, ["Bass+other", "rest"], [Output("Bass+other", (0, 3), True), Output("rest", (1, 2))]),
-        (WITHOUT_OTHER, ["Drums", "rest"], [Output("Drums", (2,)), Output("rest", (0, 1), True)]),
-        (WITHOUT_OTHER, ["Drums", "Bass"], [Output("Drums", (2,)), Output("Bass", (0,)), Output("other", (1,), True)]),
-        (WITHOUT_OTHER, None, [*(Output(n, (i,)) for i, n in enumerate(WITHOUT_OTHER)), Output("other", (), True)]),
+        (MODEL, None, [*(Target(name, (n,)) for n, name in enumerate(WITHOUT_OTHER)), Target("other", (3,), True)]),
+        (MODEL, ["Drums"], [Target("Drums", (2,)), Target("other", (0, 1, 3), True)]),
+        (MODEL, ["rest", "Drums"], [Target("rest", (0, 1, 3), True), Target("Drums", (2,))]),
+        (MODEL, ["Bass+other", "rest"], [Target("Bass+other", (0, 3), True), Target("rest", (1, 2))]),
+        (WITHOUT_OTHER, ["Drums", "rest"], [Target("Drums", (2,)), Target("rest", (0, 1), True)]),
+        (WITHOUT_OTHER, ["Drums", "Bass"], [Target("Drums", (2,)), Target("Bass", (0,)), Target("other", (1,), True)]),
+        (WITHOUT_OTHER, None, [*(Target(n, (i,)) for i, n in enumerate(WITHOUT_OTHER)), Target("other", (), True)]),
     ],
 )
 def test_when_the_sum_must_be_exact_one_file_takes_what_the_others_leave(model, wanted, exact):
