@@ -48,7 +48,7 @@ lab: $(VENV)/tools-installed ## open the notebooks in JupyterLab, with their dat
 	@MUSCOMP_ROOT="$(CURDIR)/muscomp_root" $(BIN)/python -m jupyterlab notebooks
 
 clean: ## remove .venv, .venv-spleeter, demo/ and caches; muscomp_root/ stays
-	rm -rf $(VENV) .venv-spleeter demo *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-spleeter demo build *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each step leaves an empty file when it is through. A step that was broken off, or whose list of packages has changed

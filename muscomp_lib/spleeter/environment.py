@@ -21,7 +21,7 @@ from muscomp_lib.core.errors import DiskFullError, MissingError, SettingError, S
 from muscomp_lib.core.files import remove, written_whole
 from muscomp_lib.core.progress import bar
 
-REQUIREMENTS = Path(__file__).parents[2] / "requirements-spleeter.txt"
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")  # package data, so that it is there when installed
 VARIABLE = "MUSCOMP_SPLEETER_ENV"
 NAME = "spleeter-2.4.2"
 VERSIONS = ("3.11", "3.10", "3.9")  # of Python, the preferred first: those the pinned packages run on
