@@ -15,8 +15,8 @@ from muscomp_lib import audio
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
 from muscomp_lib.core.progress import bar
 from muscomp_lib.dataset import library
+from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models.config import SPLEETER_CHUNK
-from muscomp_lib.training import batches
 
 VALIDATION_CHUNK = 12.0  # seconds: Spleeter's, not to be set
 DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
@@ -64,7 +64,7 @@ def check_table(table, config, root):
             "03, and train again."
         )
     _check_relative(table)
-    songs = batches.read_songs(root, table, config)
+    songs = read_songs(root, table, config)
     lines = range(2, len(songs) + 2)
     with ThreadPoolExecutor(READERS) as pool:
         frames = pool.map(lambda line, song: _frames(f"{table}, line {line}", song, config), lines, songs)

@@ -10,23 +10,16 @@ many. The other parts, and without `remix` all, are excerpts of the songs as the
 """
 
 import copy
-import csv
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 import numpy as np
-import psutil
 import scipy.fft
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft
-from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.dataset import library as prepared
+from muscomp_lib.dataset.waveform_cache import WaveformCache
 
-CACHE_SHARE = 0.4  # of the memory that is free when training begins, for decoded audio ...
-LEFT_FREE = 0.2  # ... until no more than this share of it is left: others on the machine take memory, too
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
 AHEAD = WORKERS + 2  # batches made or being made meanwhile
 PART = 4  # examples that share their draws, and lie on one machine: as many as are a batch unless one asks for more
@@ -39,104 +32,6 @@ DRAWS = 4  # places looked at, at most, for one where the instrument sounds: mos
 EQ_DB = 4.0  # standard deviation of the equaliser
 EQ_POINTS = 8  # places where it is drawn, evenly spread over the logarithm of frequency
 USES = 2  # of each excerpt in a part, in different mixes: transforming sound costs more than mixing it
-
-
-@dataclass(frozen=True)
-class Song:
-    """One row of a table: its track, its files by instrument, and its length in samples.
-
-    A file is a path, or virtual; `prepared.read` reads both.
-    """
-
-    track: str
-    mix: Path | prepared.VirtualFile
-    files: dict
-    n_samples: int
-
-
-def read_songs(root, table, config):
-    """Read `train.csv` or `validation.csv`.
-
-    Parameters
-    ----------
-    root : drive.Root
-    table : str or Path
-    config : dict
-        `mix_name`, `instrument_list` and `sample_rate` (Hz) are used.
-
-    Returns
-    -------
-    list of Song
-
-    Raises
-    ------
-    MissingError, SettingError
-        No such table; a column is missing or a cell is blank (row and column are named); no rows.
-    """
-    if not Path(table).is_file():
-        raise MissingError(f"{table} is not there. Notebook 03 writes it: run that first.")
-    with Path(table).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise SettingError(f"{table} has no rows, so there is nothing to learn from. Notebook 03 says why.")
-    library = prepared.Library(root)
-    return [_song(library, table, line, row, config) for line, row in enumerate(rows, start=2)]
-
-
-def _song(library, table, line, row, config):
-    columns = {name: f"{name}_path" for name in [config["mix_name"], *config["instrument_list"]]}
-    for column in [*columns.values(), "duration"]:
-        if not row.get(column):
-            raise SettingError(f"{table}, line {line}: no value for {column!r}. Run notebook 03 again to mend it.")
-    files = {name: library.file(row[column]) for name, column in columns.items()}
-    n_samples = round(float(row["duration"]) * config["sample_rate"])
-    track = PurePosixPath(row[columns[config["mix_name"]]]).parent.name
-    return Song(track, files.pop(config["mix_name"]), files, n_samples)
-
-
-class Waveforms:
-    """Excerpts of audio files, with what was decoded kept in memory as far as `CACHE_SHARE` reaches.
-
-    Parameters
-    ----------
-    sample_rate : int, optional
-        Hz, to which everything is resampled; without it, files are taken at their own.
-    """
-
-    def __init__(self, sample_rate=None):
-        self._sample_rate = sample_rate
-        self._kept = {}
-        free = psutil.virtual_memory().available
-        self._room, self._left_free = CACHE_SHARE * free, LEFT_FREE * free  # bytes
-
-    def n_samples(self, file):
-        """The length of a file."""
-        found = prepared.info(file)
-        return found.frames * (self._sample_rate or found.sample_rate) // found.sample_rate
-
-    def excerpt(self, file, start, n_samples, n_channels):
-        """`n_samples` of a file from sample `start`, float32, shape (n_samples, n_channels); silence past the end."""
-        whole = self._kept.get(file)
-        if whole is None and self._room > 0 and psutil.virtual_memory().available > self._left_free:
-            whole = self._keep(file, n_channels)
-        if whole is None:
-            length = max(0, min(n_samples, self.n_samples(file) - start))
-            whole, start = self._decoded(file, n_channels, start, length), 0
-        return audio.fit_length(audio.to_float(whole[start : start + n_samples]), n_samples)
-
-    def _keep(self, file, n_channels):
-        whole = self._decoded(file, n_channels)
-        self._room -= whole.nbytes
-        self._kept[file] = whole
-        return whole
-
-    def _decoded(self, file, n_channels, start=0, frames=None):
-        rate = prepared.info(file).sample_rate
-        wanted = self._sample_rate or rate
-        first, length = start * rate // wanted, None if frames is None else -(-frames * rate // wanted)
-        waveform, _ = prepared.read(file, first, length, dtype="int16")
-        waveform = audio.fit_channels(waveform, n_channels)
-        return waveform if rate == wanted else audio.to_int16(audio.resample(audio.to_float(waveform), rate, wanted))
 
 
 def n_parts(batch_size):
@@ -162,7 +57,7 @@ class Examples:
         self.n_frames = config["muscomp"]["crop_frames"]
         self.n_samples = (self.n_frames - 1) * config["frame_step"] + config["frame_length"]
         self._parts = range(n_parts(config["batch_size"]))
-        self._waveforms = Waveforms()
+        self._waveforms = WaveformCache()
         bins = np.arange(config["F"])
         self._octaves = np.log2(1 + bins) / np.log2(config["F"])  # of each bin, as a share of them all
 

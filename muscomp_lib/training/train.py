@@ -26,6 +26,7 @@ import numpy as np
 
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import clean_parts
+from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models import config as configs
 from muscomp_lib.models import shared_unet, unet
 from muscomp_lib.models.unet import CONFIG, HISTORY, WEIGHTS
@@ -176,8 +177,8 @@ def examples(settings, root):
     learnt, validation : dataset.Examples
     """
     n_channels = 1 if unet.hears_one_channel(settings) else settings["n_channels"]
-    songs = batches.read_songs(root, settings["train_csv"], settings)
-    held_out = batches.read_songs(root, settings["validation_csv"], settings)
+    songs = read_songs(root, settings["train_csv"], settings)
+    held_out = read_songs(root, settings["validation_csv"], settings)
     learnt = batches.Examples(songs, settings, n_channels, remix=settings["muscomp"]["remix"])
     return learnt, batches.Examples(held_out, settings, n_channels, remix=False)
 

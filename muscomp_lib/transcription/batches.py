@@ -17,6 +17,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.core.errors import MidiError, MissingError
+from muscomp_lib.dataset.waveform_cache import WaveformCache
 from muscomp_lib.minislakh import midi_file
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training import batches
@@ -145,7 +146,7 @@ class Examples:
         self._pools = [{name: [p for p in parts if p.instrument == name] for name in self.names} for parts in pools]
         self._pools = [{name: parts for name, parts in pool.items() if parts} for pool in self._pools]
         self._pools = [pool for pool in self._pools if pool]
-        self._sound = batches.Waveforms(SAMPLE_RATE)
+        self._sound = WaveformCache(SAMPLE_RATE)
         self._bad = set()
 
     def batch(self, number):

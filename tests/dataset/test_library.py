@@ -10,7 +10,7 @@ from muscomp_lib import audio, reserve, slakh, tables
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import library as prepared
-from muscomp_lib.dataset import mixing
+from muscomp_lib.dataset import mixing, song_table
 from muscomp_lib.separation import songs
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.spleeter import checks
@@ -82,7 +82,7 @@ def test_training_reads_the_same_examples_from_either(virtual, filled, tmp_path)
     batches = []
     for its_root in (made, virtual):
         write_tables(its_root)
-        its_songs = dataset.read_songs(its_root, its_root.tables / "train.csv", CONFIG)
+        its_songs = song_table.read_songs(its_root, its_root.tables / "train.csv", CONFIG)
         config = {**CONFIG, "frame_length": 4096, "frame_step": 1024, "F": 256, "batch_size": 2, "random_seed": 3}
         config["muscomp"] = {"crop_frames": 16}
         batches.append(dataset.Examples(its_songs, config, 1, remix=True).batch(0))

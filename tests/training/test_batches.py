@@ -7,6 +7,7 @@ from fixtures import tiny_prepared
 from muscomp_lib import audio, tables
 from muscomp_lib.audio import stft
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.dataset import song_table, waveform_cache
 from muscomp_lib.models import config
 from muscomp_lib.training import batches
 
@@ -22,7 +23,7 @@ def settings(root):
 
 
 def examples(root, settings, remix=True, n_channels=1):
-    songs = batches.read_songs(root, root.tables / "train.csv", settings)
+    songs = song_table.read_songs(root, root.tables / "train.csv", settings)
     return batches.Examples(songs, settings, n_channels, remix)
 
 
@@ -43,15 +44,15 @@ def test_a_batch_is_a_function_of_seed_and_number_alone(root, settings):
     assert not np.array_equal(one.batch(7)[0], reseeded.batch(7)[0])
 
 
-@pytest.mark.parametrize(("share", "value"), [("CACHE_SHARE", 0), ("LEFT_FREE", 2)])
+@pytest.mark.parametrize(("share", "value"), [("CACHE_SHARE", 0), ("MIN_FREE_SHARE", 2)])
 def test_what_fits_into_memory_makes_no_difference(share, value, root, settings, monkeypatch):
     reader = examples(root, settings)
     kept = reader.batch(3)
-    monkeypatch.setattr(batches, share, value)
+    monkeypatch.setattr(waveform_cache, share, value)
     without = examples(root, settings)
     for here, there in zip(kept, without.batch(3), strict=True):
         np.testing.assert_array_equal(here, there)
-    assert reader._waveforms._kept and not without._waveforms._kept
+    assert reader._waveforms._cached and not without._waveforms._cached
 
 
 def test_without_remixing_the_mix_is_that_of_the_song(root, settings):
@@ -80,9 +81,9 @@ def test_workers_make_together_what_one_makes_alone(root, settings):
 def test_a_worker_opens_no_files_but_those_of_its_own_examples(root, settings, remix, monkeypatch):
     """Each part reads the same files whoever makes it, and a worker reads those of its parts, nothing else."""
     opened = []
-    monkeypatch.setattr(batches, "CACHE_SHARE", 0)
+    monkeypatch.setattr(waveform_cache, "CACHE_SHARE", 0)
     monkeypatch.setattr(
-        batches.Waveforms, "_decoded",
+        waveform_cache.WaveformCache, "_decoded",
         lambda self, file, n_channels, start, length: opened.append((file, start)) or np.ones((length, n_channels)),
     )  # fmt: skip
 
@@ -149,7 +150,7 @@ def test_batches_made_ahead_come_in_order(root, settings):
 def test_an_excerpt_past_the_end_is_padded_with_silence(root, settings):
     reader = examples(root, settings)
     path = reader.songs[0].files["Violin"]
-    excerpt = batches.Waveforms().excerpt(path, reader.songs[0].n_samples - 10, 100, 1)
+    excerpt = waveform_cache.WaveformCache().excerpt(path, reader.songs[0].n_samples - 10, 100, 1)
     assert excerpt.shape == (100, 1)
     assert not excerpt[10:].any()
 
@@ -159,12 +160,12 @@ def test_a_blank_cell_is_refused_with_its_line_and_column(root, settings, tmp_pa
     lines = (root.tables / "train.csv").read_text().splitlines()
     table.write_text("\n".join([lines[0], lines[1], lines[2].replace(lines[2].split(",")[2], "")]))
     with pytest.raises(SettingError, match=r"train\.csv, line 3: no value for 'Violin_path'"):
-        batches.read_songs(root, table, settings)
+        song_table.read_songs(root, table, settings)
 
 
 def test_a_missing_or_empty_table_says_what_to_run(root, settings, tmp_path):
     with pytest.raises(MissingError, match=r"Notebook 03"):
-        batches.read_songs(root, tmp_path / "none.csv", settings)
+        song_table.read_songs(root, tmp_path / "none.csv", settings)
     (tmp_path / "empty.csv").write_text("mix_path,duration\n")
     with pytest.raises(SettingError, match="no rows"):
-        batches.read_songs(root, tmp_path / "empty.csv", settings)
+        song_table.read_songs(root, tmp_path / "empty.csv", settings)

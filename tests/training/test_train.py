@@ -9,8 +9,9 @@ from fixtures.killing import run, run_and_kill, snapshot
 
 from muscomp_lib import separation, training
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.dataset import song_table
 from muscomp_lib.models import config, unet
-from muscomp_lib.training import batches, loop, mask_snapshots
+from muscomp_lib.training import loop, mask_snapshots
 
 TINY = "import sys; sys.path.insert(0, 'tests')\nfrom fixtures import tiny_prepared\n"
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -61,7 +62,7 @@ def test_the_losses_of_the_history_are_that_of_the_step_and_the_mean_over_all_va
 
 def test_training_learns_to_tell_unseen_tones_apart(trained):
     separator = separation.Separator(trained.models / "tiny")
-    songs = batches.read_songs(trained, trained.tables / "test.csv", separator.config)
+    songs = song_table.read_songs(trained, trained.tables / "test.csv", separator.config)
     gained = separation.score_songs(separator, songs).set_index("instrument")["improvement"]
     assert gained["Electric_Bass_pick"] > 6 and gained["Violin"] > 6
 
