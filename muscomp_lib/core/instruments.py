@@ -9,11 +9,14 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import yaml
+from pydantic import AfterValidator
 
 from muscomp_lib.core import settings
 from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.settings import Expected
 
 TAXONOMY_FILE = Path(__file__).with_name("instruments.yaml")
 DEFAULT_TAXONOMY = "slakh12"
@@ -77,6 +80,10 @@ def load(taxonomy=DEFAULT_TAXONOMY):
         known = settings.suggestion(taxonomy, found)
         raise SettingError(f"There is no taxonomy {taxonomy!r} in {TAXONOMY_FILE.name}. {known}")
     return found[taxonomy]
+
+
+# A setting that names a taxonomy; `load` says what is wrong with it.
+Taxonomy = Annotated[str, AfterValidator(lambda name: load(name) and name), Expected("a taxonomy of instruments.yaml")]
 
 
 def taxonomies():

@@ -10,6 +10,8 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+import numpy as np
+
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import bar
 
@@ -56,6 +58,18 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def evenly_spaced(items, count):
+    """`count` of the items, spread evenly over them; all of them for None.
+
+    Returns
+    -------
+    list
+    """
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
 
 
 def cores():

@@ -85,7 +85,10 @@ def check_value(name, kind, value, where=""):
     try:
         TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:
-        raise SettingError(wrong(name, value, expected(kind) or _reason(error.errors()[0]), where)) from None
+        found = error.errors()[0]
+        if isinstance(_raised(found), SettingError):
+            raise _raised(found) from None
+        raise SettingError(wrong(name, value, expected(kind) or _reason(found), where)) from None
 
 
 def field(model, key):
@@ -191,6 +194,8 @@ def suggestion(word, known):
 def _refusal(model, error, where):
     """The first thing that is wrong, as a SettingError: unknown names first, as they explain what is missing."""
     found = sorted(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")[0]
+    if isinstance(_raised(found), SettingError):
+        return _raised(found)
     path = [str(part) for part in found["loc"]]
     key = _declared(model, path)
     name = ".".join(key or path)
@@ -203,6 +208,11 @@ def _refusal(model, error, where):
     words = words or _reason(found)
     value = found["input"]
     return SettingError(wrong(name, value, words, where))
+
+
+def _raised(found):
+    """What a check of ours raised: a SettingError there says more than we can."""
+    return found.get("ctx", {}).get("error")
 
 
 def _declared(model, path):

@@ -354,7 +354,7 @@ def _make(job):
         raise
     except (AudioError, OSError) as error:
         remove(folder)  # an older one was made from another recipe
-        return verify.message(error, slakh)
+        return verify.relative_message(error, slakh)
     return ""
 
 
@@ -367,7 +367,7 @@ def _gain(job):
         raise
     except (AudioError, OSError) as error:
         # Passing: the recipe, which a journal knows a song by, does not tell when its stems have been replaced.
-        return {"problem": verify.message(error, slakh), "passing": True}
+        return {"problem": verify.relative_message(error, slakh), "passing": True}
 
 
 # ---- what was made ----

@@ -160,8 +160,8 @@ def _heard(slakh, stems, workers, journal):
         except OSError as error:
             remote_io.check_mounted(slakh)
             found[row.audio] = {"problem": f"{row.audio}: {error.strerror}"}
-    verify.listen(journal, slakh, files, workers, desc="listening to the reserve")
-    known = {path: journal.recall(path, verify.seen(stat), SOUND) for path, (stat, _) in files.items()}
+    verify.decode_all(journal, slakh, files, workers, desc="decoding the reserve")
+    known = {path: journal.recall(path, verify.file_state(stat), SOUND) for path, (stat, _) in files.items()}
     return found | known
 
 
@@ -197,4 +197,4 @@ class _Levels:
         except OSError:
             return {}
         how = slakh_rows.read_metadata
-        return verify.remembered(self.journal, self.slakh, path, stat, METADATA, how)
+        return verify.cached(self.journal, self.slakh, path, stat, METADATA, how)

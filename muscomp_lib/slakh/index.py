@@ -1,11 +1,10 @@
-"""What a Slakh data set holds, and what is broken in it. Used by notebook 01.
+"""The index of a Slakh data set: what it holds, and what is broken in it. Used by notebook 01.
 
-`index` looks at every track's `metadata.yaml` and at the header of every audio file, and writes two tables (their
-columns: catalogue.py). The metadata are not taken at their word: paths follow from where a track lies, because
-`audio_dir` is wrong in places, and a stem counts as rendered when its file is there, because BabySlakh says
-`audio_rendered: false` everywhere. Nothing that is wrong with one track or stem stops the run: it gets a `status` and a
-`note` (slakh_rows.py). What is found out about a file goes into the journal, so that the next run looks only at what
-has changed.
+`index` reads every track's `metadata.yaml` and the header of every audio file, and writes two tables (columns:
+index_tables.py). The metadata are not trusted: paths follow from where a track lies, because `audio_dir` is wrong in
+places, and a stem counts as rendered when its file exists, because BabySlakh says `audio_rendered: false` everywhere. A
+defect of one track or stem does not stop the run: it gets a `status` and a `note` (track.py). Results are cached, so
+that the next run opens only the files that have changed.
 
 Data set: Manilow, Wichern, Seetharaman and Le Roux, "Cutting Music Source Separation Some Slakh", WASPAA 2019; the
 release `slakh2100_flac_redux` is Zenodo record 4599666.
@@ -17,58 +16,38 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from muscomp_lib.core import instruments, remote_io
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core import instruments, parallel, remote_io, settings
+from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.file_cache import Journal
 from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.progress import bar
-from muscomp_lib.minislakh.generate import MARKER as RENDERED_HERE  # such a data set has none of Slakh's known faults
-from muscomp_lib.slakh import index_tables
-from muscomp_lib.slakh import track as slakh_rows
-from muscomp_lib.slakh import verify as examination
-from muscomp_lib.slakh.verify import HEADER
+from muscomp_lib.core.settings import Field, one_of, optional, whole
+from muscomp_lib.minislakh.generate import MARKER as RENDERED_HERE
+from muscomp_lib.slakh import index_tables, track, verify
 
 SPLITS = ("train", "validation", "test", "omitted")
 TRACK_NAME = re.compile(r"Track[\w-]*")
-DEEPEST = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
-READERS = 32  # tracks looked at at once: on Google Drive a read is mostly waiting
+MAX_DEPTH = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
+READERS = 32  # threads: on Google Drive a read is mostly waiting
 KNOWN_BAD_FILE = Path(__file__).with_name("known_bad.yaml")
-VERIFY = ("headers", "full")  # how closely sound files are looked at
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The parameters of notebook 01.
+class Settings(settings.Settings):
+    """The settings of notebook 01."""
 
-    Attributes
-    ----------
-    taxonomy : str
-        Which programs make up an instrument (instruments.yaml).
-    limit : int, optional
-        Look at this many tracks only, spread evenly over the data set.
-    verify : {"headers", "full"}
-        Whether to read each sound file's header, or to decode the file to its end as well.
-    workers : int, optional
-        Processes that decode; None: one per processor core.
-    """
-
-    taxonomy: str = instruments.DEFAULT_TAXONOMY
-    limit: int | None = None
-    verify: str = "headers"
-    workers: int | None = None
-
-    def __post_init__(self):
-        instruments.load(self.taxonomy)
-        for name in ("limit", "workers"):
-            value = getattr(self, name)
-            if value is not None and not (type(value) is int and value >= 1):
-                raise SettingError(f"{name} = {value!r} is not possible: give a whole number from 1, or None for all.")
-        if self.verify not in VERIFY:
-            raise SettingError(f"verify = {self.verify!r} is not possible: choose {' or '.join(VERIFY)}.")
+    taxonomy: instruments.Taxonomy = Field(
+        instruments.DEFAULT_TAXONOMY, description="Which programs make up an instrument (core/instruments.yaml)."
+    )
+    limit: optional(whole(1), "all") = Field(
+        None, description="Index only so many tracks, spread evenly over the data set."
+    )
+    verify: one_of("headers", "full") = Field(
+        "headers", description='"full": decode every file to its end, to find truncated and silent ones.'
+    )
+    workers: optional(whole(1), "one per core") = Field(None, description="Processes that decode.")
 
 
 def index(root, settings=None):
@@ -82,7 +61,7 @@ def index(root, settings=None):
     Returns
     -------
     stems, tracks : pd.DataFrame
-        One row per stem and per track; columns as in catalogue.py.
+        One row per stem and per track; columns as in index_tables.py.
 
     Raises
     ------
@@ -91,38 +70,30 @@ def index(root, settings=None):
     """
     settings = settings or Settings()
     clean_parts(root.tables)
-    places = _spread(find_tracks(root.slakh), settings.limit)
-    known_bad = {} if remote_io.retried((root.slakh / RENDERED_HERE).exists) else _known_bad()
-    source = slakh_rows.Source(root.slakh, settings.taxonomy, known_bad, Journal(root))
+    places = parallel.evenly_spaced(find_tracks(root.slakh), settings.limit)
+    source = track.Source(root.slakh, settings.taxonomy, Journal(root), **_known_defects())
     with ThreadPoolExecutor(READERS) as pool:
-        looking = pool.map(lambda place: slakh_rows.look(place, source), places)
-        looked = list(bar(looking, total=len(places), desc="tracks"))
+        scanning = pool.map(lambda place: track.scan(place, source), places)
+        scans = list(bar(scanning, total=len(places), desc="tracks"))
     if settings.verify == "full":
-        _decode(looked, source, settings.workers)
-    rows = [slakh_rows.rows(track, source) for track in looked]
-    source.journal.compact()
-    stem_columns, track_columns = list(index_tables.STEM_COLUMNS), list(index_tables.TRACK_COLUMNS)
-    stems = pd.DataFrame([stem for _, its_stems in rows for stem in its_stems], columns=stem_columns)
-    tracks = pd.DataFrame([track for track, _ in rows], columns=track_columns)
+        _decode(scans, source, settings.workers)
+    rows = [track.rows(scan, source) for scan in scans]
+    source.cache.compact()
+    stems = pd.DataFrame([stem for _, its_stems in rows for stem in its_stems], columns=list(index_tables.STEM_COLUMNS))
+    tracks = pd.DataFrame([row for row, _ in rows], columns=list(index_tables.TRACK_COLUMNS))
     index_tables.write(root, stems, _with_counts(tracks, stems, settings.taxonomy))
     return index_tables.read(root)
 
 
-def _decode(looked, source, workers):
-    """Decode every sound file whose header is in order, and tell the journal what was found."""
+def _decode(scans, source, workers):
+    """Decode every sound file whose header is valid, and cache the results."""
     files = {}
-    for track in looked:
-        for path, stat in track.sounds.items():
-            header = source.journal.recall(path, examination.seen(stat), HEADER)
+    for scan in scans:
+        for path, stat in scan.sounds.items():
+            header = source.cache.recall(path, verify.file_state(stat), verify.HEADER)
             if "problem" not in header:
                 files[path] = stat, header["frames"] * header["channels"]
-    examination.listen(source.journal, source.slakh, files, workers, desc="decoding")
-
-
-def _spread(places, limit):
-    if limit is None or limit >= len(places):
-        return places
-    return [places[i] for i in np.linspace(0, len(places) - 1, limit).astype(int)]
+    verify.decode_all(source.cache, source.slakh, files, workers, desc="decoding")
 
 
 def _with_counts(tracks, stems, taxonomy):
@@ -138,7 +109,7 @@ def _with_counts(tracks, stems, taxonomy):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a track lies: its folder, the split it belongs to ("" when there are no splits), and what to note."""
+    """Where a track lies: its folder, its split ("" when there are no splits), and a note for its row."""
 
     folder: Path
     split: str
@@ -146,10 +117,10 @@ class Place:
 
 
 def find_tracks(slakh):
-    """Find the track folders, in whichever way the data set was unpacked.
+    """Find the track folders, however the data set was unpacked.
 
     `slakh/<split>/Track00001`, `slakh/slakh2100_flac_redux/<split>/Track00001` and, as in BabySlakh, no split folders.
-    Of two folders with the same name, one is used and told about the other.
+    Of two folders with the same name, one is used, and its note names the other.
 
     Returns
     -------
@@ -162,7 +133,7 @@ def find_tracks(slakh):
         When there is none.
     """
     found = {}
-    for place in sorted(_walk(slakh, DEEPEST), key=_order):
+    for place in sorted(_walk(slakh, MAX_DEPTH), key=_order):
         name = place.folder.name
         if name in found:
             first = found[name]
@@ -180,22 +151,20 @@ def find_tracks(slakh):
 
 
 def is_free(slakh):
-    """Whether our small data set may be rendered into `slakh`: there is no track, or it is the one begun there."""
+    """Whether the mini-Slakh may be rendered into `slakh`: it has no track, or those of a mini-Slakh."""
     marker = slakh / RENDERED_HERE
-    begun = (
-        remote_io.retried(marker.exists) and remote_io.read_text(marker).strip() != "null"
-    )  # null: tracks from the user's own MIDI files
-    return begun or not any(_walk(slakh, DEEPEST))
+    started = remote_io.retried(marker.exists) and remote_io.read_text(marker).strip() != "null"
+    return started or not any(_walk(slakh, MAX_DEPTH))  # null: tracks of a user's MIDI files (version 0.1)
 
 
-def _walk(folder, deeper):
+def _walk(folder, depth):
     for entry in remote_io.retried(_entries, folder):
         if not remote_io.retried(entry.is_dir) or entry.name.startswith("."):
             continue
         if TRACK_NAME.fullmatch(entry.name):
             yield Place(Path(entry.path), folder.name if folder.name in SPLITS else "")
-        elif deeper:
-            yield from _walk(Path(entry.path), deeper - 1)
+        elif depth:
+            yield from _walk(Path(entry.path), depth - 1)
 
 
 def _entries(folder):
@@ -207,9 +176,15 @@ def _order(place):
     return (*SPLITS, "").index(place.split), place.folder.name, place.folder.as_posix()
 
 
-def _known_bad():
-    """Stems of Slakh2100 that users found to be wrong: {(track, stem): reason}."""
-    reasons = yaml.safe_load(KNOWN_BAD_FILE.read_text(encoding="utf-8"))
+def _known_defects():
+    """The defects in known_bad.yaml: {"known_bad" or "absent": {(track, uuid, stem): reason}}."""
+    kinds = yaml.safe_load(KNOWN_BAD_FILE.read_text(encoding="utf-8"))
     return {
-        (track, stem): reason for reason, tracks in reasons.items() for track, stems in tracks.items() for stem in stems
+        kind: {
+            (track, entry["uuid"], stem): reason
+            for reason, tracks in reasons.items()
+            for track, entry in tracks.items()
+            for stem in entry["stems"]
+        }
+        for kind, reasons in kinds.items()
     }

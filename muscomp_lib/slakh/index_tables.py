@@ -1,8 +1,7 @@
-"""The two tables that say what the data set holds, `stems.csv` and `tracks.csv`. Used by notebooks 01, 02 and 03.
+"""The two tables of the index, `stems.csv` and `tracks.csv`. Used by notebooks 01, 02 and 03.
 
-Their columns are named here once, with the kind of value each holds: text (never missing, `""` when there is nothing to
-say), whole numbers (`Int64`, missing as `<NA>`), numbers, and yes or no. What is read is what was written, under every
-version of pandas.
+Their columns are declared here, with the type of each: text (never missing; `""` for none), whole numbers (`Int64`,
+missing as `<NA>`), numbers, and booleans. A table is read as it was written, under every version of pandas.
 """
 
 import pandas as pd
@@ -11,7 +10,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.root import required
 
-TEXT, WHOLE, NUMBER, YES_NO = "str", "Int64", "float64", "bool"
+TEXT, WHOLE, NUMBER, BOOLEAN = "str", "Int64", "float64", "bool"
 STEM_COLUMNS = {
     "track": TEXT,
     "split": TEXT,  # Slakh's own folder; "" where there are none
@@ -21,7 +20,7 @@ STEM_COLUMNS = {
     "midi_program_name": TEXT,
     "inst_class": TEXT,
     "plugin_name": TEXT,
-    "is_drum": YES_NO,
+    "is_drum": BOOLEAN,
     "audio": TEXT,  # relative to slakh/, as is midi
     "midi": TEXT,
     "sample_rate": WHOLE,  # Hz
@@ -33,7 +32,7 @@ STEM_COLUMNS = {
 TRACK_COLUMNS = {
     "track": TEXT,
     "split": TEXT,
-    "uuid": TEXT,  # the same for two tracks: the same song
+    "uuid": TEXT,  # equal for two tracks of the same song
     "partition": TEXT,  # "" until notebook 02 has drawn it
     "mix": TEXT,  # relative to slakh/
     "frames": WHOLE,
@@ -42,11 +41,11 @@ TRACK_COLUMNS = {
     "note": TEXT,
 }  # and then one column per instrument: its number of ok stems
 STATUSES = ("ok", "unrendered", "silent", "missing", "unreadable", "known_bad")
-NO_PATCH = ("", "None")  # as `plugin_name`: not known, and Slakh's word for a stem it never rendered
+NO_PATCH = ("", "None")  # as `plugin_name`: unknown, and Slakh's word for a stem that was not rendered
 
 
 def paths(root):
-    """Where the tables of stems and of tracks lie."""
+    """The paths of the tables of stems and of tracks."""
     return root.tables / "stems.csv", root.tables / "tracks.csv"
 
 
@@ -64,7 +63,7 @@ def write(root, stems, tracks):
 
 
 def write_csv(path, table):
-    """Write a table as CSV, without its index; it appears whole or not at all."""
+    """Write a table as CSV, without its index; a partly written file never appears under its name."""
     with written_whole(path) as part:
         table.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
 
@@ -94,15 +93,15 @@ def _read(path, columns):
 
 
 def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):
-    """How much there is of each instrument, counting what is in order.
+    """How much audio there is of each instrument, counting stems with status ok.
 
     Returns
     -------
     pd.DataFrame
-        One row per instrument and a last one, `other`, for all else: `instrument`, `stems`, `tracks` (that have it),
+        One row per instrument and a last one, `other`, for all others: `instrument`, `stems`, `tracks` (that have it),
         `share` (of all tracks, 0 to 1), `hours`.
     """
-    ok = _in_order(stems)
+    ok = _usable(stems)
     ok = ok.assign(instrument=ok["instrument"].replace("", instruments.OTHER))
     found = ok.groupby("instrument").agg(stems=("stem", "size"), tracks=("track", "nunique"), hours=("hours", "sum"))
     found = found.reindex([*instruments.names(taxonomy), instruments.OTHER])
@@ -111,14 +110,14 @@ def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):
     return found.rename_axis("instrument").reset_index()
 
 
-def _in_order(stems):
-    """The stems that can be used, with their `hours`."""
+def _usable(stems):
+    """The stems with status ok, with their `hours`."""
     ok = stems[stems["status"] == "ok"]
     return ok.assign(hours=(ok["frames"] / ok["sample_rate"] / 3600).astype(float))
 
 
 def taxonomies(stems):
-    """How much each taxonomy would cover, whichever of them the index was made with: what is in order counts.
+    """How much each taxonomy would cover, whichever of them the index was made with, counting stems with status ok.
 
     Parameters
     ----------
@@ -130,7 +129,7 @@ def taxonomies(stems):
         One row per taxonomy and instrument, in the order of instruments.yaml: `taxonomy`, `instrument`, `stems`,
         `tracks` (that have it), `hours`.
     """
-    ok = _in_order(stems)
+    ok = _usable(stems)
     rows = []
     for taxonomy in instruments.taxonomies():
         for name, instrument in instruments.load(taxonomy).items():
@@ -141,10 +140,10 @@ def taxonomies(stems):
 
 
 def shared_patches(stems, taxonomy=instruments.DEFAULT_TAXONOMY):
-    """Which instruments are rendered with patches that other programs are rendered with too.
+    """Which instruments share their patches with other programs.
 
-    A patch is one sound of a software instrument, Slakh's `plugin_name`. A network hears patches, not names: the less a
-    name owns of what its patches play, the less it can be told from its neighbours.
+    A patch is one sound of a software instrument, Slakh's `plugin_name`. A network learns patches, not names: the
+    smaller a name's share of its patches, the harder it is to distinguish from its neighbours.
 
     Parameters
     ----------
@@ -154,8 +153,8 @@ def shared_patches(stems, taxonomy=instruments.DEFAULT_TAXONOMY):
     Returns
     -------
     pd.DataFrame
-        One row per instrument: `instrument`, `stems` (in order), `patches` that they are rendered with, `shared` (how
-        many of these play programs outside the instrument too), `share` (of all stems rendered with these patches, 0
+        One row per instrument: `instrument`, `stems` (with status ok), `patches` they are rendered with, `shared` (how
+        many of these also play programs outside the instrument), `share` (of all stems rendered with these patches, 0
         to 1; missing without stems), and `also` (the General MIDI names of those programs, the most frequent first).
     """
     ok = stems[(stems["status"] == "ok") & ~stems["plugin_name"].isin(NO_PATCH)]

@@ -1,7 +1,7 @@
-"""One track of Slakh: what its folder holds, and its rows of the two tables. Used by notebook 01, through slakh.py.
+"""One track of Slakh: the contents of its folder, and its rows of the two tables. Used by notebook 01.
 
-`look` asks the disk, and is told by the journal what is known already; `rows` makes the tables' rows of what was found,
-without touching the disk again.
+`scan` reads the disk, or the cache where a file has not changed; `rows` makes the tables' rows from the scan without
+reading the disk again.
 """
 
 import logging
@@ -26,23 +26,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """What holds for all tracks: the data set's folder, the taxonomy, the known bad stems, what is known of files."""
+    """What all tracks share: the data set's folder, the taxonomy, the cache, Slakh's known defects.
+
+    Both kinds of defects are {(track, uuid, stem): reason}, as in known_bad.yaml.
+    """
 
     slakh: Path
     taxonomy: str
-    known_bad: dict  # (track, stem): reason
-    journal: Journal
+    cache: Journal
+    known_bad: dict
+    absent: dict
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a track's folder holds.
+class TrackScan:
+    """The contents of a track's folder.
 
     Attributes
     ----------
-    place : slakh.Place
+    place : index.Place
     metadata : dict
-        `uuid`, `level` (LUFS of every stem, None where it is not told), `stems`; or `problem` and `status`.
+        `uuid`, `level` (LUFS of every stem, None where unknown), `stems`; or `problem` and `status`.
     sounds : dict of str to os.stat_result
         The sound files, by their path relative to the data set.
     midi : set of str
@@ -55,46 +59,46 @@ class Looked:
     midi: set
 
 
-# ---- asking the disk ----
+# ---- reading the disk ----
 
 
-def look(place, source):
-    """Look at a track's folder, its metadata and the header of each sound file.
+def scan(place, source):
+    """Read a track's folder, its metadata and the header of each sound file.
 
     Returns
     -------
-    Looked
+    TrackScan
     """
     top, stems, midi = (_listing(place.folder / part, source.slakh) for part in ("", "stems", "MIDI"))
-    if not top:  # it was there a moment ago
+    if not top:  # it existed a moment ago
         remote_io.check_mounted(source.slakh)
     files = {file: top[file] for file in [_file_of("mix", top)] if file}
     files |= {f"stems/{name}": stat for name, stat in stems.items() if Path(name).suffix in SUFFIXES}
     where = place.folder.relative_to(source.slakh).as_posix()
     sounds = {f"{where}/{name}": stat for name, stat in sorted(files.items())}
     for path, stat in sounds.items():
-        verify.remembered(source.journal, source.slakh, path, stat, HEADER, verify.header)
-    return Looked(place, _metadata(f"{where}/{METADATA_FILE}", top.get(METADATA_FILE), source), sounds, set(midi))
+        verify.cached(source.cache, source.slakh, path, stat, HEADER, verify.read_header)
+    return TrackScan(place, _metadata(f"{where}/{METADATA_FILE}", top.get(METADATA_FILE), source), sounds, set(midi))
 
 
 def _listing(folder, slakh):
-    """The entries of a folder with their `os.stat_result`; none when it is not there or cannot be looked into."""
+    """The entries of a folder with their `os.stat_result`; none when it does not exist or cannot be listed."""
     try:
         return remote_io.listing(folder)
     except OSError as error:
         remote_io.check_mounted(slakh)
-        log.warning("%s cannot be looked into (%s): taken for empty", folder, error.strerror)
+        log.warning("%s cannot be listed (%s): treated as empty", folder, error.strerror)
         return {}
 
 
 def _metadata(path, stat, source):
     if stat is None:
         return {"problem": f"{METADATA_FILE} is not there", "status": "missing"}
-    return verify.remembered(source.journal, source.slakh, path, stat, METADATA, read_metadata)
+    return verify.cached(source.cache, source.slakh, path, stat, METADATA, read_metadata)
 
 
 def read_metadata(path):
-    """What is used of a track's `metadata.yaml`, as plain text and numbers: see `Looked.metadata`."""
+    """The part of a track's `metadata.yaml` that is used, as plain text and numbers: see `TrackScan.metadata`."""
     problem = {"status": "unreadable"}
     try:
         metadata = yaml.load(remote_io.read_text(path), Loader=YAML_LOADER)
@@ -104,8 +108,10 @@ def read_metadata(path):
         return {**problem, "problem": f"{METADATA_FILE} cannot be read ({error.strerror})", "passing": True}
     if not isinstance(metadata, dict) or not isinstance(metadata.get("stems"), dict):
         return {**problem, "problem": f"{METADATA_FILE} does not list the stems by name"}
-    stems = {text(name): _entry(entry if isinstance(entry, dict) else {}) for name, entry in metadata["stems"].items()}
-    return {"uuid": text(metadata.get("UUID")), "level": _level(metadata), "stems": stems}
+    stems = {
+        one_line(name): _entry(entry if isinstance(entry, dict) else {}) for name, entry in metadata["stems"].items()
+    }
+    return {"uuid": one_line(metadata.get("UUID")), "level": _level(metadata), "stems": stems}
 
 
 def _where(error):
@@ -114,7 +120,7 @@ def _where(error):
 
 
 def _level(metadata):
-    """The loudness in LUFS that Slakh brought every stem of a track to; None when the metadata do not say."""
+    """The loudness in LUFS to which Slakh brought every stem of a track; None when the metadata do not say."""
     loudness, gain = metadata.get("normalization_factor"), metadata.get("overall_gain")
     if not all(isinstance(value, (int, float)) for value in (loudness, gain)) or not gain > 0:
         return None
@@ -122,10 +128,11 @@ def _level(metadata):
 
 
 def _entry(entry):
-    """What is used of a stem's metadata."""
+    """The part of a stem's metadata that is used."""
+    entry = entry if isinstance(entry, dict) else {}
     return {
-        **{key: text(entry.get(key)) for key in STEM_TEXTS},
-        "program": text(entry.get("program_num")),
+        **{key: one_line(entry.get(key)) for key in STEM_TEXTS},
+        "program": one_line(entry.get("program_num")),
         "is_drum": entry.get("is_drum") is True,
         "has_loudness": "integrated_loudness" in entry,
     }
@@ -134,23 +141,23 @@ def _entry(entry):
 # ---- the rows ----
 
 
-def rows(looked, source):
-    """One track's row and its stems' rows, as in catalogue.py.
+def rows(scan, source):
+    """One track's row and its stems' rows, as in index_tables.py.
 
     Returns
     -------
     row : dict
     stems : list of dict
     """
-    place, metadata = looked.place, looked.metadata
+    place, metadata = scan.place, scan.metadata
     where = place.folder.relative_to(source.slakh).as_posix()
-    mix = _file_of(f"{where}/mix", looked.sounds)
-    header, mix_status, mix_note = _file_status(mix, looked, source)
-    stems = [_stem_row(name, entry, looked, header, source) for name, entry in metadata.get("stems", {}).items()]
+    mix = _file_of(f"{where}/mix", scan.sounds)
+    header, mix_status, mix_note = _file_status(mix, scan, source)
+    stems = [_stem_row(name, entry, scan, header, source) for name, entry in metadata.get("stems", {}).items()]
     status, note = metadata.get("status", "ok"), metadata.get("problem", "")
     if status == "ok" and not any(stem["status"] == "ok" for stem in stems):
         status, note = "missing", "none of its stems can be used"
-    no_uuid = "" if metadata.get("uuid", "-") else "metadata.yaml has no UUID: taken for a song of its own"
+    no_uuid = "" if metadata.get("uuid", "-") else "metadata.yaml has no UUID: counts as a song of its own"
     row = {
         "track": place.folder.name,
         "split": place.split,
@@ -169,54 +176,54 @@ def _file_of(name, listing):
     return next((f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in listing), "")
 
 
-def _file_status(path, looked, source):
-    """What can be said of a sound file: its header ({} when it has none), a status and a note."""
+def _file_status(path, scan, source):
+    """A sound file's header ({} when it has none), its status and a note."""
     if not path:
         return {}, "missing", "the file is not there"
-    seen = verify.seen(looked.sounds[path])
-    header, sound = (source.journal.recall(path, seen, kind) for kind in (HEADER, SOUND))
+    state = verify.file_state(scan.sounds[path])
+    header, sound = (source.cache.recall(path, state, kind) for kind in (HEADER, SOUND))
     if "problem" in header:
-        return {}, "unreadable", text(header["problem"])
+        return {}, "unreadable", one_line(header["problem"])
     if sound and "problem" in sound:
-        return header, "unreadable", text(sound["problem"])
+        return header, "unreadable", one_line(sound["problem"])
     if sound and verify.is_silent(sound):
-        return header, "silent", "nothing in it sounds"
+        return header, "silent", "silent throughout"
     return header, "ok", ""
 
 
-def _stem_row(name, entry, looked, mix_header, source):
-    folder = looked.place.folder
+def _stem_row(name, entry, scan, mix_header, source):
+    folder = scan.place.folder
     where = folder.relative_to(source.slakh).as_posix()
     program = _program(entry["program"])
-    path, midi = _file_of(f"{where}/stems/{name}", looked.sounds), f"{name}.mid"
-    header, status, note = _stem_status(path, entry, looked, mix_header, source)
+    path, midi = _file_of(f"{where}/stems/{name}", scan.sounds), f"{name}.mid"
+    header, status, note = _stem_status(path, entry, scan, mix_header, source)
     if ";" in path:
         status, note = "unreadable", "';' in its name or folder: our tables join paths with it. Rename the file"
     elif program is None:
         status, note = "unreadable", f"metadata.yaml gives no program from 0 to 128 ({entry['program']!r})"
-    elif (folder.name, name) in source.known_bad:
-        status, note = _doomed(status, note, source.known_bad[folder.name, name])
+    else:
+        status, note = _with_known_defect(status, note, path, (folder.name, scan.metadata["uuid"], name), source)
     return {
         "track": folder.name,
-        "split": looked.place.split,
+        "split": scan.place.split,
         "stem": name,
         "instrument": "" if program is None else instruments.of_program(program, source.taxonomy),
         "program_num": program,
         **{key: entry[key] for key in STEM_TEXTS},
         "is_drum": entry["is_drum"],
         "audio": path,
-        "midi": f"{where}/MIDI/{midi}" if midi in looked.midi else "",
+        "midi": f"{where}/MIDI/{midi}" if midi in scan.midi else "",
         **{key: header.get(key) for key in ("sample_rate", "channels", "frames")},
         "status": status,
-        "note": text(note),
+        "note": one_line(note),
     }
 
 
-def _stem_status(path, entry, looked, mix_header, source):
-    """What can be said of a stem's file: its header, a status and a note."""
+def _stem_status(path, entry, scan, mix_header, source):
+    """A stem's header, its status and a note."""
     if not path and (entry["plugin_name"] in ("", "None") or not entry["has_loudness"]):
         return {}, "unrendered", "Slakh has no sound for this stem"
-    header, status, note = _file_status(path, looked, source)
+    header, status, note = _file_status(path, scan, source)
     form, mix_form = ((of["frames"], of["sample_rate"]) if of else None for of in (header, mix_header))
     if form and mix_form and form != mix_form:
         status = "unreadable"
@@ -224,9 +231,12 @@ def _stem_status(path, entry, looked, mix_header, source):
     return header, status, note
 
 
-def _doomed(status, note, reason):
-    """Status and note of a stem that is on the list of known bad ones."""
-    return ("known_bad", reason) if status == "ok" else (status, f"{note}; known: {reason}")
+def _with_known_defect(status, note, path, key, source):
+    """Status and note of a stem, if Slakh's own is known to be bad or absent; a file that exists is never absent."""
+    if status == "ok" and key in source.known_bad:
+        return "known_bad", source.known_bad[key]
+    reason = source.known_bad.get(key) if path else source.absent.get(key)
+    return status, f"{note}; known: {reason}" if status != "ok" and reason else note
 
 
 def _program(value):
@@ -238,7 +248,7 @@ def _program(value):
     return program if 0 <= program <= instruments.DRUMS else None
 
 
-def text(value):
+def one_line(value):
     """A value as one line of text that every CSV reader takes; "" for None."""
     line = "" if value is None else " ".join(str(value).split())
     return "".join(sign for sign in line if sign.isprintable())

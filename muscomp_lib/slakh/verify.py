@@ -1,9 +1,9 @@
-"""Looking at sound files of the data set: their header, and on demand every sample. Used by notebooks 01 and 02.
+"""Checking sound files of the data set: their header, and on demand every sample. Used by notebooks 01 and 02.
 
-What is found is a dict that a journal can hold. Of a header: `frames` (samples per channel), `sample_rate` (Hz),
-`channels`. Of a whole file, its sound: `heard`, one sign per second, "1" where it plays and "0" where it rests. Where a
-file fails, `problem` says why instead, and `passing` is there when another try may succeed: the disk failed, not the
-file.
+A result is a dict that the file cache can store. Of a header: `frames` (samples per channel), `sample_rate` (Hz),
+`channels`. Of a decoded file: `heard`, its activity, one character per second, "1" where it plays and "0" where it
+rests. Where a file fails, `problem` says why, and `passing` is set when another try may succeed: the disk failed, not
+the file.
 """
 
 import numpy as np
@@ -13,34 +13,35 @@ from muscomp_lib.audio import reader
 from muscomp_lib.core import parallel, remote_io
 from muscomp_lib.core.errors import AudioError, DiskFullError
 
-METADATA, HEADER, SOUND = "metadata", "header", "sound"  # kinds of what a journal remembers
-HEARD_DB = -40.0  # dB below a file's loudest second: what is softer counts as a rest
+METADATA, HEADER, SOUND = "metadata", "header", "sound"  # kinds of results in the cache
+ACTIVITY = "heard"  # the key in caches on disk
+ACTIVE_DB = -40.0  # dB below a file's loudest second: what is softer counts as a rest
 SILENT_DB = -80.0  # dB below full scale: a file whose loudest second is softer than this is silent
 BYTES_PER_SAMPLE = 2  # of 16 bit
 
 
-def header(path):
+def read_header(path):
     """Read a file's header and make sure that its last sample can be read."""
-    return _found(_header, path)
+    return _result(_header, path)
 
 
-def sound(path):
-    """Decode a file to its end, in blocks of a second."""
-    return _found(_sound, path)
+def decode(path):
+    """Decode a file to its end, in blocks of a second, and find where it plays."""
+    return _result(_sound, path)
 
 
-def _found(look, path):
-    """What `look` finds in a file, or its problem.
+def _result(read, path):
+    """What `read` returns for a file, or the problem.
 
     Raises
     ------
     DiskFullError
     """
     try:
-        return look(path)
+        return read(path)
     except DiskFullError:
         raise
-    except OSError as error:  # also UnreachableError: the disk fails, and the file may be sound
+    except OSError as error:  # also UnreachableError: the disk fails, and the file may be intact
         return {"problem": str(error), "passing": True}
     except AudioError as error:
         return {"problem": str(error)}
@@ -59,10 +60,10 @@ def _sound(path):
     levels = np.array(levels)
     wrong = np.flatnonzero(~np.isfinite(levels))
     if len(wrong):
-        raise AudioError(f"{path} holds samples that are no numbers, first in second {wrong[0]}. Use another copy.")
+        raise AudioError(f"{path} holds NaN or infinite samples, first in second {wrong[0]}. Use another copy.")
     loudest = levels.max(initial=0.0)
-    heard = (levels > loudest * audio.to_gain(HEARD_DB)) & (loudest > audio.to_gain(SILENT_DB))
-    return {"heard": "".join("01"[plays] for plays in heard.tolist())}
+    active = (levels > loudest * audio.to_gain(ACTIVE_DB)) & (loudest > audio.to_gain(SILENT_DB))
+    return {ACTIVITY: "".join("01"[plays] for plays in active.tolist())}
 
 
 def _level(block):
@@ -70,34 +71,34 @@ def _level(block):
     return float(np.sqrt(np.mean(np.square(block, dtype=np.float64))))
 
 
-def is_silent(found):
-    """Whether a file of which this was found can be read, and nothing in it sounds."""
-    return "heard" in found and "1" not in found["heard"]
+def is_silent(result):
+    """Whether a file with this result can be read and is silent throughout."""
+    return ACTIVITY in result and "1" not in result[ACTIVITY]
 
 
-# ---- with a journal ----
+# ---- with the cache ----
 
 
-def seen(stat):
-    """The state of a file, for a journal, from its `os.stat_result`."""
+def file_state(stat):
+    """The state of a file by which the cache knows that it has not changed, from its `os.stat_result`."""
     return stat.st_size, stat.st_mtime_ns
 
 
-def remembered(journal, slakh, path, stat, kind, how):
-    """What the journal knows of a file, else what `how` finds in it, which the journal then knows.
+def cached(cache, slakh, path, stat, kind, read):
+    """The cached result for a file, else what `read` returns, which is then cached.
 
     Parameters
     ----------
-    journal : journal.Journal
+    cache : file_cache.Journal
     slakh : Path
         The data set's folder.
     path : str
         Relative to it.
     stat : os.stat_result
     kind : str
-        Of what is wanted.
-    how : callable
-        Gives it from the absolute path.
+        `METADATA`, `HEADER` or `SOUND`.
+    read : callable
+        Takes the absolute path.
 
     Returns
     -------
@@ -108,31 +109,31 @@ def remembered(journal, slakh, path, stat, kind, how):
     MountLostError
         The file cannot be read because the disk is gone.
     """
-    found = journal.recall(path, seen(stat), kind)
-    return _noted(journal, slakh, path, stat, kind, how(slakh / path)) if found is None else found
+    result = cache.recall(path, file_state(stat), kind)
+    return _store(cache, slakh, path, stat, kind, read(slakh / path)) if result is None else result
 
 
-def _noted(journal, slakh, path, stat, kind, found):
-    if "passing" in found:
+def _store(cache, slakh, path, stat, kind, result):
+    if "passing" in result:
         remote_io.check_mounted(slakh)
-    if "problem" in found:
-        found = {**found, "problem": message(found["problem"], slakh)}
-    journal.note(path, seen(stat), kind, found)
-    return found
+    if "problem" in result:
+        result = {**result, "problem": relative_message(result["problem"], slakh)}
+    cache.note(path, file_state(stat), kind, result)
+    return result
 
 
-def message(error, slakh):
+def relative_message(error, slakh):
     """An error's message with paths relative to the data set: tables must not differ between machines."""
     return str(error).replace(f"{slakh}/", "")
 
 
-def listen(journal, slakh, files, workers=None, desc="listening"):
-    """Decode files to their end on all cores, those whose sound the journal does not know.
+def decode_all(cache, slakh, files, workers=None, desc="decoding"):
+    """Decode on all cores the files whose activity is not cached.
 
     Parameters
     ----------
-    journal : journal.Journal
-        Is told of every file as soon as it is through, so that a stopped run goes on where it was.
+    cache : file_cache.Journal
+        Stores each result at once, so that a run that was stopped continues where it was.
     slakh : Path
         The data set's folder.
     files : dict of str to (os.stat_result, int)
@@ -140,17 +141,17 @@ def listen(journal, slakh, files, workers=None, desc="listening"):
     workers : int, optional
         Processes; None: one per core.
     desc : str
-        What the progress bar says.
+        Label of the progress bar.
 
     Raises
     ------
     MountLostError
     """
-    left = [path for path, (stat, _) in files.items() if journal.recall(path, seen(stat), SOUND) is None]
+    left = [path for path, (stat, _) in files.items() if cache.recall(path, file_state(stat), SOUND) is None]
     sizes = [files[path][1] * BYTES_PER_SAMPLE for path in left]
 
-    def note(number, found):
+    def store(number, result):
         path = left[number]
-        _noted(journal, slakh, path, files[path][0], SOUND, found)
+        _store(cache, slakh, path, files[path][0], SOUND, result)
 
-    parallel.each(sound, [slakh / path for path in left], workers, desc=desc, sizes=sizes, done=note)
+    parallel.each(decode, [slakh / path for path in left], workers, desc=desc, sizes=sizes, done=store)

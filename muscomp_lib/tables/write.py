@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from muscomp_lib import audio
-from muscomp_lib.core import instruments
+from muscomp_lib.core import instruments, parallel
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
 from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.instruments import RESIDUALS
@@ -247,7 +247,7 @@ def _require_songs(root, partition, table, problems):
 
 def _checked(library, partition, songs, settings, held_out):
     """Every song of a partition with its row, or the reason to leave it out: [(track, row, reason)]."""
-    summed = set(_evenly(list(songs), settings.sum_checks))
+    summed = set(parallel.evenly_spaced(list(songs), settings.sum_checks))
 
     def look(track):
         if track in held_out:
@@ -262,13 +262,6 @@ def _checked(library, partition, songs, settings, held_out):
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(bar(pool.map(look, songs), total=len(songs), desc=partition))
-
-
-def _evenly(items, count):
-    """`count` of the items, spread evenly over them; None: all."""
-    if count is None or count >= len(items):
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).astype(int)]
 
 
 def _row(library, files, settings, learned):
@@ -348,7 +341,7 @@ def activity(root, table, limit=20):
         By instrument, 0 to 1: the share of seconds that are louder than -60 dB. NaN for a table without songs.
     """
     columns = [column for column in table if column.endswith("_path") and column != "mix_path"]
-    rows, library = _evenly(list(table.index), limit), prepared.Library(root)
+    rows, library = parallel.evenly_spaced(list(table.index), limit), prepared.Library(root)
     with ThreadPoolExecutor(READERS) as pool:
         files = [library.file(table.at[row, column]) for column in columns for row in rows]
         shares = np.reshape(list(pool.map(_sounding, files)), (len(columns), len(rows)))

@@ -77,3 +77,10 @@ def test_one_declaration_serves_elsewhere():
     assert settings.expected(settings.field(File, "part.rate")) == "a number above 0, at most 1"
     with pytest.raises(SettingError, match=r"^params\.yaml: limit = -1 is not possible"):
         settings.check_value("limit", settings.field(File, "limit"), -1, "params.yaml: ")
+
+
+def test_a_setting_error_from_a_check_is_raised_as_it_is():
+    from muscomp_lib.core.instruments import Taxonomy
+
+    with pytest.raises(SettingError, match=r"no taxonomy 'slakh13' in instruments\.yaml; it has slakh12, families"):
+        settings.check_value("taxonomy", Taxonomy, "slakh13")

@@ -1,5 +1,6 @@
 import errno
 import inspect
+import re
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ def one(table, **where):
     return table.iloc[0]
 
 
-def test_a_whole_track_is_told_as_it_is(root):
+def test_an_intact_track_is_indexed_as_it_is(root):
     write_track(root.slakh, "train", "Track00001", {"S00": GUITAR, "S01": DRUMS, "S02": CHOIR}, uuid="song")
     stems, tracks = slakh.index(root)
     assert list(stems.columns) == list(index_tables.STEM_COLUMNS)
@@ -104,7 +105,7 @@ def test_paths_follow_from_the_folder_and_not_from_audio_dir(root):
         ({"entry": {"program_num": "27"}}, "ok", ""),
     ],
 )
-def test_a_stem_that_is_not_in_order_gets_a_status_and_a_reason(root, stem, status, note):
+def test_a_broken_stem_gets_a_status_and_a_reason(root, stem, status, note):
     stems = {"S00": GUITAR, "S01": {"program": 27, "seconds": 1.0, **stem}}
     write_track(root.slakh, "train", "Track00001", stems)
     stems, tracks = slakh.index(root)
@@ -134,7 +135,7 @@ def test_a_wav_without_samples_is_unreadable(root):
         ({"extra": {"UUID": None}}, "ok", "no UUID"),
     ],
 )
-def test_a_track_that_is_not_in_order_gets_a_status_and_the_others_go_on(root, defect, status, note):
+def test_a_broken_track_gets_a_status_and_others_are_indexed(root, defect, status, note):
     write_track(root.slakh, "train", "Track00001", {"S00": DRUMS}, **defect)
     write_track(root.slakh, "train", "Track00002", {"S00": DRUMS})
     _, tracks = slakh.index(root)
@@ -162,7 +163,7 @@ def test_metadata_of_any_kind_never_stop_the_run(root, text):
     assert tracks.loc[0, "status"] != "ok"
 
 
-def test_text_that_looks_missing_or_is_not_ascii_is_read_as_it_was_written(root):
+def test_odd_text_is_read_as_it_was_written(root):
     entry = {"plugin_name": "None", "midi_program_name": 'Gitarre, für "José"\nNA', "inst_class": "NA"}
     write_track(root.slakh, "train", "Track00001", {"S00": {**GUITAR, "entry": entry}})
     stems, _ = slakh.index(root)
@@ -184,19 +185,54 @@ def test_what_is_read_back_is_what_was_returned(root):
     pd.testing.assert_frame_equal(index_tables.read(root)[0], stems)
 
 
-def test_known_bad_stems_are_marked_in_slakh_and_not_in_what_we_rendered(root):
-    write_track(root.slakh, "train", "Track00357", {"S03": GUITAR, "S04": DRUMS})
-    write_track(root.slakh, "train", "Track01876", {"S00": GUITAR, "S01": {**DRUMS, "file": False}})
+UUIDS = {  # of Slakh's own tracks
+    "Track00357": "2dfc2e66f4cace81c83f18e2d2f12f74",
+    "Track01876": "0f12ae105c1dc821c287b74632748b4e",
+}
+
+
+def test_slakhs_own_bad_stems_are_marked_by_uuid(root):
+    write_track(root.slakh, "train", "Track00357", {"S03": GUITAR, "S04": DRUMS}, uuid=UUIDS["Track00357"])
+    stems = {"S00": GUITAR, "S01": {**DRUMS, "file": False}}
+    write_track(root.slakh, "train", "Track01876", stems, uuid=UUIDS["Track01876"])
     stems, tracks = slakh.index(root)
     noise = one(stems, track="Track00357", stem="S03")
     assert (noise["status"], noise["note"]) == ("known_bad", "white noise instead of the instrument")
+    assert one(stems, track="Track00357", stem="S04")["status"] == "ok"
     assert tracks.loc[0, "Distortion_Guitar"] == 0
     absent = one(stems, track="Track01876", stem="S01")
     assert absent["status"] == "missing"
     assert "known: absent from the release" in absent["note"]
-    (root.slakh / slakh.RENDERED_HERE).write_text("{}")
+
+
+@pytest.mark.parametrize("track, stem", [("Track00357", "S03"), ("Track01876", "S01")])
+def test_another_data_sets_track_of_the_same_number_is_ok(root, track, stem):
+    write_track(root.slakh, "", track, {stem: GUITAR}, suffix=".wav", rate=16000, uuid="0" * 32)
+    stems, tracks = slakh.index(root)
+    assert (stems.loc[0, "status"], stems.loc[0, "note"]) == ("ok", "")
+    assert tracks.loc[0, "Distortion_Guitar"] == 1
+    stem_file = next((root.slakh / track / "stems").iterdir())
+    stem_file.unlink()
+    assert "known" not in slakh.index(root)[0].loc[0, "note"]
+
+
+def test_a_copy_of_a_known_bad_song_is_ok(root):
+    write_track(root.slakh, "train", "Track00358", {"S03": GUITAR}, uuid=UUIDS["Track00357"])
+    assert slakh.index(root)[0].loc[0, "status"] == "ok"
+
+
+def test_a_stem_that_exists_is_not_called_absent(root):
+    write_track(root.slakh, "train", "Track01876", {"S01": GUITAR}, uuid=UUIDS["Track01876"])
     stems, _ = slakh.index(root)
-    assert one(stems, track="Track00357", stem="S03")["status"] == "ok"
+    assert (stems.loc[0, "status"], stems.loc[0, "note"]) == ("ok", "")
+
+
+def test_every_known_defect_names_a_track_by_its_uuid():
+    defects = inspect.getmodule(slakh.index)._known_defects()
+    assert {kind: len(entries) for kind, entries in defects.items()} == {"known_bad": 14, "absent": 11}
+    for track, uuid, stem in [key for entries in defects.values() for key in entries]:
+        assert re.fullmatch(r"Track\d{5}", track) and re.fullmatch(r"[0-9a-f]{32}", uuid)
+        assert re.fullmatch(r"S\d\d", stem)
 
 
 FULL = slakh.Settings(verify="full", workers=1)
@@ -231,7 +267,7 @@ def test_a_second_run_opens_only_what_has_changed(root, opened):
     assert opened == [], "another taxonomy needs no other look at the files"
 
 
-def test_decoding_finds_what_headers_do_not_tell(root):
+def test_decoding_finds_what_headers_do_not_show(root):
     folder = write_track(
         root.slakh, "", "Track00001", {f"S0{n}": {**GUITAR, "seconds": 4.0} for n in range(4)}, suffix=".wav"
     )
@@ -248,13 +284,13 @@ def test_decoding_finds_what_headers_do_not_tell(root):
     assert set(slakh.index(root)[0]["status"]) == {"ok"}
     stems, tracks = slakh.index(root, FULL)
     assert list(stems["status"]) == ["ok", "unreadable", "silent", "unreadable"]
-    assert "no numbers, first in second 3" in stems.loc[1, "note"]
+    assert "NaN or infinite samples, first in second 3" in stems.loc[1, "note"]
     assert tracks.loc[0, "Distortion_Guitar"] == 1
     again, _ = slakh.index(root)
     assert list(again["status"]) == list(stems["status"]), "what was found is not forgotten"
 
 
-def test_a_full_reading_that_was_stopped_goes_on_where_it_was(root, monkeypatch):
+def test_a_stopped_full_check_resumes(root, monkeypatch):
     for number in range(5):
         write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR})
     decoded, real = [], verify._sound
@@ -287,7 +323,7 @@ def test_two_workers_find_the_same_as_one(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("S00", "S 00;1"), ("S00", "Gitarre ü")])
-def test_hostile_names_of_stems_are_told_or_taken_as_they_are(root, names):
+def test_hostile_stem_names_are_reported_or_accepted(root, names):
     write_track(root.slakh, "train", "Track00001", dict.fromkeys(names, GUITAR))
     stems, tracks = slakh.index(root)
     statuses = dict(zip(stems["stem"], stems["status"], strict=True))
@@ -296,7 +332,7 @@ def test_hostile_names_of_stems_are_told_or_taken_as_they_are(root, names):
     assert tracks.loc[0, "status"] == "ok"
 
 
-def test_a_lost_disk_is_no_data_set_full_of_missing_files(root, monkeypatch):
+def test_a_lost_disk_does_not_mark_files_as_missing(root, monkeypatch):
     for number in range(3):
         write_track(root.slakh, "train", f"Track0000{number}", {"S00": GUITAR})
     slakh.index(root)
@@ -317,7 +353,7 @@ def test_no_track_at_all_says_where_the_data_must_lie(root):
         slakh.index(root)
 
 
-def test_only_a_folder_without_foreign_tracks_is_free_for_our_own_data_set(root):
+def test_only_a_folder_without_foreign_tracks_is_free(root):
     (root.slakh / "README.md").write_text("what goes here")
     assert slakh.is_free(root.slakh)
     write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": DRUMS})
@@ -350,7 +386,7 @@ def test_a_taxonomy_decides_which_stem_is_which_instrument(root):
     assert slakh.index(root, slakh.Settings(taxonomy="families"))[0].loc[0, "instrument"] == "Distortion_Guitar"
 
 
-def test_coverage_counts_what_is_in_order(root):
+def test_coverage_counts_stems_that_are_ok(root):
     stems = {"S00": GUITAR, "S01": {**GUITAR, "frequency": 110.0}, "S02": CHOIR, "S03": {**DRUMS, "file": False}}
     write_track(root.slakh, "train", "Track00001", stems)
     write_track(root.slakh, "train", "Track00002", {"S00": GUITAR})
@@ -375,7 +411,7 @@ def test_the_tables_do_not_depend_on_where_the_root_lies(tmp_path):
     assert made[0] == made[1]
 
 
-def test_killed_at_any_moment_and_started_again_the_tables_are_the_same(tmp_path):
+def test_after_any_kill_and_restart_the_tables_are_the_same(tmp_path):
     whole, killed = (open_root(tmp_path / name) for name in ("whole", "killed"))
     for number in range(60):
         write_track(whole.slakh, "train", f"Track{number:05d}", {"S00": {**GUITAR, "seconds": 0.1}})
@@ -424,7 +460,7 @@ def on_drive(root, tmp_path):
         yield mounted
 
 
-def test_over_a_slow_failing_mount_the_index_is_the_same_and_opens_many_files_at_once(root, on_drive, tmp_path):
+def test_a_slow_failing_mount_is_read_in_parallel_and_right(root, on_drive, tmp_path):
     made = slakh.index(root)
     assert on_drive.counts()["most_at_once"] >= 8
     assert on_drive.counts()["failed"] > 0, "the mount must have failed now and then"
@@ -435,7 +471,7 @@ def test_over_a_slow_failing_mount_the_index_is_the_same_and_opens_many_files_at
         pd.testing.assert_frame_equal(table, expected)
 
 
-def test_a_full_reading_whose_mount_is_lost_goes_on_where_it_was(root, on_drive, monkeypatch):
+def test_a_full_check_resumes_after_the_mount_is_lost(root, on_drive, monkeypatch):
     monkeypatch.setattr(remote_io, "PAUSES", (0,) * 6)
     slakh.index(root)
     decoded, real = [], verify._sound

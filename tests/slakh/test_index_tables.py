@@ -49,7 +49,7 @@ def test_every_taxonomy_is_counted_whichever_the_index_was_made_with(basses):
     assert list(one(found, taxonomy="families", instrument="Violin")[2:]) == [0, 0, 0.0]
 
 
-def test_a_track_with_two_stems_of_an_instrument_counts_once_and_broken_stems_do_not(basses):
+def test_two_stems_of_an_instrument_count_as_one_track(basses):
     more = table(("Track00000", DRUMS, "kit"), ("Track00000", DRUMS, "kit"), ("Track00001", DRUMS, "kit", "silent"))
     found = index_tables.taxonomies(pd.concat([basses, more]))
     assert list(one(found, taxonomy="slakh12", instrument="Drums")[2:]) == [3, 2, 3.0]
@@ -63,7 +63,7 @@ def test_a_taxonomy_that_a_student_adds_is_counted_too(basses, tmp_path, monkeyp
     ]
 
 
-def test_a_name_that_shares_its_patches_is_told_how_little_of_them_it_stands_for(basses):
+def test_a_shared_patch_shows_the_share_of_the_name(basses):
     found = index_tables.shared_patches(basses)
     assert list(found["instrument"]) == instruments.names()
     pick = one(found, instrument="Electric_Bass_pick")
@@ -84,7 +84,7 @@ def test_the_programs_that_share_most_are_named_first(basses):
     assert pick["also"] == "Fretless Bass, Electric Bass (finger)"
 
 
-def test_stems_that_were_never_rendered_or_are_broken_share_nothing():
+def test_unrendered_and_broken_stems_share_no_patch():
     unknown = [("Track00001", PICK, ""), ("Track00001", FINGER, ""), ("Track00001", PICK, "None")]
     broken = [("Track00001", FINGER, "bass_a", "missing"), ("Track00001", PICK, "bass_a")]
     pick = one(index_tables.shared_patches(table(*unknown, *broken)), instrument="Electric_Bass_pick")
