@@ -111,7 +111,7 @@ class SeparationApp:
             chosen = songs.compose_example(self._root)
         if chosen is not None and chosen not in offered.values():
             offered = {songs.title(chosen): chosen} | offered
-        folders = sorted(self._out.glob(f"*/{batches.NOTE}"), key=lambda note: -note.stat().st_mtime)
+        folders = sorted(self._out.glob(f"*/{batches.RECORD}"), key=lambda note: -note.stat().st_mtime)
         offered |= {f"{SEPARATED}{note.parent.name}": note.parent for note in folders[:MOST_SEPARATED]}
         self._widgets["song"].options = list(offered.items())
         self._widgets["song"].value = chosen or next(iter(offered.values()))

@@ -2,5 +2,6 @@
 
 from muscomp_lib.separation.evaluate import score_songs
 from muscomp_lib.separation.separator import Separator
+from muscomp_lib.separation.settings import Settings
 
-__all__ = ["Separator", "score_songs"]
+__all__ = ["Separator", "Settings", "score_songs"]

@@ -1,9 +1,9 @@
-"""A folder of songs, separated one after the other with one model. Used by 05.
+"""Separates a folder of songs, one after the other, with one model. Used by notebooks 04 and 05.
 
-Each song gets a folder of its own, and in it, when all its files are there, `separation.json`: which song, which model
-and which settings made them. A song for which that note is true already is passed over, so a run that was stopped goes
-on where it was, and a song, a model or a setting that has changed is separated anew. A song that fails does not stop
-the others; it is named at the end.
+Each song gets a folder of its own. Once all its files are written, `separation.json` beside them records the song, the
+model and the settings they were made from. A song whose record still matches is skipped, so an interrupted run
+resumes where it stopped, and a song is separated again when it, the model or a setting has changed. A song that fails
+does not stop the others; it is reported at the end.
 """
 
 import json
@@ -18,20 +18,20 @@ from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.separation.songs import title
 
-NOTE = "separation.json"
+RECORD = "separation.json"
 COLUMNS = ["song", "status", "seconds", "note"]
 
 log = logging.getLogger(__name__)
 
 
 def folder_names(paths, seconds=None):
-    """A folder name for each song: its title, or its file name where two titles would be the same.
+    """A folder name for each song: its title, or its file name where two titles are the same.
 
-    An excerpt of `seconds` has a folder of its own beside the whole song's: `Song_30s`.
+    An excerpt of `seconds` gets a folder beside that of the whole song: `Song_30s`.
     """
-    found = [title(path) for path in paths]
-    folded = [name.lower() for name in found]  # many disks do not tell large and small letters apart
-    names = [path.name if folded.count(name.lower()) > 1 else name for path, name in zip(paths, found, strict=True)]
+    titles = [title(path) for path in paths]
+    folded = [name.lower() for name in titles]  # many disks ignore case
+    names = [path.name if folded.count(name.lower()) > 1 else name for path, name in zip(paths, titles, strict=True)]
     return names if seconds is None else [f"{name}_{seconds:g}s" for name in names]
 
 
@@ -44,7 +44,7 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     paths : list of Path
     out_dir : str or Path
     wanted, file_format, exact, seconds, progress
-        As `Separator.separate_file` takes them.
+        As for `Separator.separate_file`.
 
     Returns
     -------
@@ -54,9 +54,9 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     Raises
     ------
     DiskFullError
-        No further song would fit either.
+        No other song would fit either.
     MusCompError
-        There is but one song, and it failed.
+        There is only one song, and it failed.
     """
     rows = []
     options = {"wanted": wanted, "file_format": file_format, "exact": exact, "seconds": seconds}
@@ -70,51 +70,57 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
                 if len(paths) == 1 or isinstance(error, DiskFullError):
                     raise
                 status, note = "failed", str(error)
-                log.warning("%s failed: %s", name, note)  # a table in a notebook shortens long notes
+                log.warning("%s failed: %s", name, note)  # notebooks shorten long cells of a table
             rows.append((name, status, round(time.monotonic() - began, 1), note))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def files_of(folder):
-    """The files of a separated song, by output.
+    """The files of a separated song: {target: Path}.
 
     Raises
     ------
     MissingError
-        The song is not separated, or not to its end.
+        The song is not separated, or not completely.
     """
-    try:
-        noted = json.loads((Path(folder) / NOTE).read_text(encoding="utf-8"))
-        return {name: Path(folder) / file for name, file in noted["files"].items()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise MissingError(f"{folder} holds no separated song. Separate it first.") from error
+    record = _read_record(folder)
+    if record is None:
+        raise MissingError(f"{folder} holds no separated song. Separate it first.")
+    return {name: Path(folder) / file for name, file in record["files"].items()}
 
 
 def _separate(separator, path, folder, options, progress):
-    """Separate one song unless it is there already: its status."""
-    told = _told(separator, path, options)
-    if _is_done(folder, told):
+    """Separate one song unless its files are up to date; returns its status."""
+    inputs = _inputs(separator, path, options)
+    if _is_up_to_date(folder, inputs):
         return "there already"
-    (folder / NOTE).unlink(missing_ok=True)  # it is not true of what comes now
+    (folder / RECORD).unlink(missing_ok=True)  # it describes the old files
     files = separator.separate_file(path, folder, progress=progress, **options)
-    with written_whole(folder / NOTE) as part:
-        part.write_text(
-            json.dumps(told | {"files": {name: file.name for name, file in files.items()}}, indent=2) + "\n"
-        )
+    record = inputs | {"files": {name: file.name for name, file in files.items()}}
+    with written_whole(folder / RECORD) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
     return "ok"
 
 
-def _told(separator, path, options):
-    """What the files of a song depend on, as JSON can hold it."""
+def _inputs(separator, path, options):
+    """What the files of a song are made from, as it reads back from JSON."""
     file = path.stat()
     song = {"name": path.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
     return json.loads(json.dumps({"song": song, "model": separator.identity, "options": options}))
 
 
-def _is_done(folder, told):
-    try:
-        noted = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        files = noted.pop("files").values()
-    except (OSError, ValueError, KeyError, AttributeError):
+def _is_up_to_date(folder, inputs):
+    record = _read_record(folder)
+    if record is None:
         return False
-    return noted == told and all((folder / name).is_file() for name in files)
+    files = record.pop("files").values()
+    return record == inputs and all((folder / name).is_file() for name in files)
+
+
+def _read_record(folder):
+    """The content of `separation.json` as a dict with `files`, or None where there is none that can be read."""
+    try:
+        record = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+        return record if isinstance(record["files"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

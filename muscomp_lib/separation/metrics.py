@@ -1,24 +1,27 @@
-"""How good a separation is, in one figure per instrument. Used by notebook 05, when the true instruments are known.
+"""How good a separation is, in one figure per instrument. Used by notebooks 04 and 05, where references are known.
 
 **SI-SDR**, the scale-invariant signal-to-distortion ratio (Le Roux, Wisdom, Erdogan and Hershey, "SDR: half-baked or
-well done?", ICASSP 2019), in dB. The estimate `e` is split into the part that points along the reference `s` and the
-rest: with `a = <e, s> / <s, s>`, the target is `a s`, the distortion is `e - a s`, and
+well done?", ICASSP 2019), in dB. The estimate `e` is split into its projection on the reference `s` and the rest: with
+`a = <e, s> / <s, s>`, the target is `a s`, the distortion is `e - a s`, and
 
     SI-SDR = 10 log10(|a s|^2 / |e - a s|^2)
 
-Because `a` is fitted, an estimate that is merely too loud or too soft is not punished; everything else is: other
-instruments that leak in, holes, artefacts, a delay of a few samples. More is better; 0 dB means as much distortion as
-instrument. Conventions where the definition leaves room:
+Because `a` is fitted, an estimate that is only too loud or too soft is not penalised. Everything else is: bleed from
+other instruments, gaps, artefacts, a delay of a few samples. Higher is better; at 0 dB, distortion and target have the
+same energy.
 
-- The channels of a stereo signal are scored together, as one long vector: one `a` for both. Panning an instrument to
-  the wrong side therefore costs. The mean is not subtracted, as music has none to speak of.
-- A **silent reference** has no SI-SDR (nothing can be fitted to it): `nan`, and averages should leave it out.
-- A silent estimate of a sounding instrument, or one with nothing of it, is the worst possible: `-inf`.
-- A perfect estimate is the best possible: `inf`, or some 300 dB where rounding leaves a trace.
+Conventions, where the definition leaves room:
 
-The figure alone says little: a loud instrument scores well even in the untouched mix. What a model has learned is the
-**improvement**, the estimate's SI-SDR minus the SI-SDR of the mix taken as if it were the estimate (`score`).
-The SDR, SIR and SAR of BSS Eval are other measures: their numbers do not compare with these.
+- The channels of a stereo signal are scored together, as one long vector with one `a`, so panning an instrument to the
+  wrong side costs. The mean is not subtracted, as music has practically none.
+- A silent reference has no SI-SDR, as nothing can be fitted to it: `nan`. Averages should leave it out.
+- A silent estimate of an instrument that plays, or one orthogonal to it, is the worst possible: `-inf`.
+- A perfect estimate is the best possible: `inf`, or some 300 dB where rounding leaves a difference.
+
+The figure alone says little: a loud instrument scores well even in the untouched mix. What a model adds is the
+**improvement** (also called SI-SDRi): the estimate's SI-SDR minus the SI-SDR of the mix used as the estimate.
+
+The SDR, SIR and SAR of BSS Eval (mir_eval, museval) are different measures: their figures are not comparable.
 """
 
 import numpy as np
@@ -27,6 +30,9 @@ import pandas as pd
 from muscomp_lib import audio
 from muscomp_lib.audio import stft
 from muscomp_lib.core.errors import AudioError, SettingError
+
+EPSILON = 1e-9  # magnitude: keeps 0 / 0 out of the masks
+SILENT = 1e-12  # energy below which an instrument counts as silent
 
 
 def si_sdr(reference, estimate):
@@ -40,14 +46,14 @@ def si_sdr(reference, estimate):
     Returns
     -------
     float
-        dB; `nan` for a silent reference, `-inf` for an estimate with nothing of the reference, `inf` for a perfect one.
+        dB; `nan`, `-inf` and `inf` as in the conventions above.
 
     Raises
     ------
     AudioError
-        When the shapes differ, there are no samples, or a value is not finite.
+        The shapes differ, there are no samples, or a sample is NaN or infinite.
     """
-    reference, estimate = _checked("reference", reference), _checked("estimate", estimate)
+    reference, estimate = _validate("reference", reference), _validate("estimate", estimate)
     if reference.shape != estimate.shape:
         raise AudioError(
             f"The reference has shape {reference.shape} and the estimate {estimate.shape}. "
@@ -68,11 +74,11 @@ def _ratio_db(target_energy, distortion_energy):
         return float(10 * (np.log10(target_energy) - np.log10(distortion_energy)))
 
 
-def _checked(what, waveform):
+def _validate(what, waveform):
     """The waveform as float64: sums over millions of samples need the precision."""
     waveform = np.asarray(waveform, dtype=np.float64)
     if waveform.ndim not in (1, 2) or waveform.size == 0:
-        raise AudioError(f"The {what} has shape {waveform.shape}. Give (n_samples, n_channels), with samples in it.")
+        raise AudioError(f"The {what} has shape {waveform.shape}. It must be (n_samples, n_channels), and not empty.")
     if not np.isfinite(waveform).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(waveform))[0])
         raise AudioError(f"The {what} holds {waveform[first]} at sample {first[0]}. Only finite samples can be scored.")
@@ -80,12 +86,12 @@ def _checked(what, waveform):
 
 
 def score(references, estimates, mix):
-    """Score every instrument whose truth is known, and the mix itself in its place.
+    """Score every instrument with a reference, and the mix itself as its estimate.
 
     Parameters
     ----------
     references, estimates : dict of str to np.ndarray, shape=(n_samples, n_channels)
-        {instrument: waveform}. Every reference needs its estimate; further estimates are not scored.
+        {instrument: waveform}. Every reference needs an estimate; other estimates are not scored.
     mix : np.ndarray, shape=(n_samples, n_channels)
 
     Returns
@@ -97,35 +103,35 @@ def score(references, estimates, mix):
     Raises
     ------
     SettingError
-        When a reference has no estimate.
+        A reference has no estimate.
     AudioError
-        When shapes differ or samples are not finite, naming the instrument.
+        Shapes differ or samples are not finite; the message names the instrument.
     """
     missing = [name for name in references if name not in estimates]
     if missing:
         raise SettingError(f"There is no estimate of {', '.join(missing)}; there is {', '.join(estimates) or 'none'}.")
-    rows = [_scored(name, reference, estimates[name], mix) for name, reference in references.items()]
+    rows = [_score_one(name, reference, estimates[name], mix) for name, reference in references.items()]
     return pd.DataFrame(rows, columns=["instrument", "si_sdr_mix", "si_sdr_estimate", "improvement"])
 
 
-def _scored(name, reference, estimate, mix):
+def _score_one(name, reference, estimate, mix):
     try:
         of_mix, of_estimate = si_sdr(reference, mix), si_sdr(reference, estimate)
     except AudioError as error:
         raise AudioError(f"{name}: {error}") from error
-    improvement = 0.0 if of_estimate == of_mix else of_estimate - of_mix  # equal infinities have no difference
+    improvement = 0.0 if of_estimate == of_mix else of_estimate - of_mix  # the difference of equal infinities is nan
     return name, of_mix, of_estimate, improvement
 
 
 def ideal_estimates(references, frame_length, frame_step):
-    """What the ideal ratio mask would give: the best that a mask with the mix's phases can hope for, nearly.
+    """What the ideal ratio mask gives: close to the best a mask can do with the phases of the mix.
 
-    Each point of the mix's spectrogram is shared out as the true magnitudes are.
+    Each point of the mix's spectrogram is divided in proportion to the magnitudes of the references.
 
     Parameters
     ----------
     references : dict of str to np.ndarray, shape=(n_samples, n_channels)
-        All instruments; their sum is the mix. One with fewer channels is spread to the most that any has.
+        All instruments; their sum is the mix. Those with fewer channels are expanded to the highest number.
     frame_length, frame_step : int
         Samples.
 
@@ -135,52 +141,52 @@ def ideal_estimates(references, frame_length, frame_step):
     """
     n_channels = max(reference.shape[1] for reference in references.values())
 
-    def spectrum(reference):  # taken twice: thirteen spectrograms at once would fill the memory
+    def spectrum(reference):  # computed twice each: thirteen spectrograms at once would fill the memory
         return stft.stft(audio.fit_channels(reference, n_channels), frame_length, frame_step)
 
     mix = sum(map(spectrum, references.values()))
-    whole = sum(np.abs(spectrum(reference)) for reference in references.values()) + np.float32(1e-9)
+    total = sum(np.abs(spectrum(reference)) for reference in references.values()) + np.float32(EPSILON)
     return {
-        name: stft.istft(mix * (np.abs(spectrum(reference)) / whole), len(reference), frame_length, frame_step)
+        name: stft.istft(mix * (np.abs(spectrum(reference)) / total), len(reference), frame_length, frame_step)
         for name, reference in references.items()
     }
 
 
 def share_closed(mix, estimate, ideal):
-    """How much of the way from the untouched mix to the ideal mask an estimate has gone: 0 is none, 1 is all.
+    """Share of the gap closed between the untouched mix, 0, and the ideal mask, 1.
 
-    All three in dB of SI-SDR. Taken of means over instruments, it does not hang on the one with the shortest way.
+    All three are SI-SDR in dB. Use means over instruments: a single instrument's gap may be close to zero.
     """
     return (estimate - mix) / (ideal - mix)
 
 
 def confusion(references, masks, frame_length, frame_step):
-    """Where each instrument ends up: the share of its energy that each mask lets through.
+    """Where each instrument ends up: the share of its energy that each mask passes.
 
     Parameters
     ----------
     references : dict of str to np.ndarray, shape=(n_samples, n_channels)
-        Those that sound.
+        The instruments that are not silent.
     masks : dict of str to np.ndarray, shape=(n_frames, n_bins)
-        As `Separator.masks` gives them for their sum.
+        From `Separator.masks`, for the sum of the references.
     frame_length, frame_step : int
         Samples.
 
     Returns
     -------
     pandas.DataFrame
-        A row per reference, a column per mask; each row is divided by its sum.
+        A row per reference, a column per mask; each row sums to 1.
     """
     rows = {}
     for name, reference in references.items():
         energy = (np.abs(stft.stft(reference, frame_length, frame_step)) ** 2).sum(axis=2)
-        heard = [float((mask[: len(energy)] ** 2 * energy).sum()) for mask in masks.values()]
-        rows[name] = np.array(heard) / max(sum(heard), 1e-12)
+        passed = [float((mask[: len(energy)] ** 2 * energy).sum()) for mask in masks.values()]
+        rows[name] = np.array(passed) / max(sum(passed), SILENT)
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(masks))
 
 
 def as_metrics(table):
-    """A table of `score` as JSON can hold it: {instrument: {"mix": dB, "estimate": dB}}, None where not finite."""
+    """A table of `score` for JSON: {instrument: {"mix": dB, "estimate": dB}}, None where a figure is not finite."""
     return {
         row.instrument: {"mix": _finite(row.si_sdr_mix), "estimate": _finite(row.si_sdr_estimate)}
         for row in table.itertuples()

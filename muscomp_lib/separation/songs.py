@@ -1,14 +1,15 @@
-"""Which songs notebook 05 takes, what they are called, and whether their true instruments are known.
+"""Which songs notebook 05 separates, what they are called, and whether their instruments are known.
 
-A prepared song is a folder with `mix.flac` and a file per instrument, as notebook 02 writes them: its truth lies beside
-it. Any other audio file is a song whose truth nobody knows. Where there is neither, one is composed.
+A prepared song is a folder with `mix.flac` and a file per instrument, as notebook 02 writes them: its references lie
+beside it. Of any other audio file no references are known. Where there is no song at all, one is composed.
 """
 
 import shutil
 import tempfile
 from pathlib import Path
 
-from muscomp_lib.core.errors import AudioError, MissingError, SettingError
+from muscomp_lib.core import instruments, settings
+from muscomp_lib.core.errors import AudioError, MissingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
@@ -17,12 +18,10 @@ from muscomp_lib.minislakh import composer, writer
 from muscomp_lib.models import pretrained
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
-UNSEEN = "test"  # the partition that no network has learnt from
+UNSEEN = "test"  # the partition that no network was trained on
 EXAMPLE = "Composed example"
-EXAMPLE_PROGRAMS, EXAMPLE_SECONDS = (
-    (128, 34, 1, 48, 9, 61, 27),
-    40.0,
-)  # drums, bass, piano, strings, bells, brass, guitar
+EXAMPLE_PARTS, EXAMPLE_SECONDS = 7, 40.0
+SECONDS = settings.optional(settings.number(above=0), "the whole song")
 
 
 def choose(song, root):
@@ -31,9 +30,9 @@ def choose(song, root):
     Parameters
     ----------
     song : str, Path or None
-        A file; a folder, for all songs in it; None for the first prepared song that the network never saw, or else the
-        first in `songs/`, or else one that is composed now.
-    root : drive.Root
+        A file; a folder, for all songs in it; None for the first prepared song that no network was trained on, else
+        the first in `songs/`, else one that is composed now.
+    root : core.root.Root
 
     Returns
     -------
@@ -42,7 +41,7 @@ def choose(song, root):
     Raises
     ------
     MissingError
-        When the file is not there, or the folder holds no song.
+        The file does not exist, or the folder holds no song.
     """
     if song is None:
         unseen, own = _unseen(root), _songs_in(root.songs)
@@ -54,26 +53,24 @@ def choose(song, root):
             raise MissingError(f"The folder {str(path.absolute())!r} holds no song ({', '.join(SUFFIXES)}).")
         return found
     if path in _unseen(root):
-        return [library.Library(root).made(root.relative(path))]  # a virtual song becomes files
+        return [library.Library(root).made(root.relative(path))]  # a virtual song is written to disk
     if not path.is_file():
         raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
     return [path]
 
 
 def available(root):
-    """The songs one can choose without giving a path: {what a list calls them: Path}.
-
-    First those in `songs/`, then the prepared ones that no network has learnt from.
-    """
+    """The songs a list offers: {label: Path}, first those in `songs/`, then the prepared ones of the test partition."""
     own = {path.name: path for path in _songs_in(root.songs)}
     return own | {f"{title(path)} (prepared, its instruments are known)": path for path in _unseen(root)}
 
 
 def compose_example(root):
-    """Compose a song of seven instruments into `songs/`, so that there is something to hear: its Path."""
+    """Compose a song into `songs/`, the same one each time; returns its Path."""
     path = root.songs / f"{EXAMPLE}.flac"
     if not path.is_file():
-        midi = composer.compose(0, EXAMPLE_PROGRAMS, EXAMPLE_SECONDS)
+        parts = sorted(instruments.load().values(), key=lambda instrument: not instrument.is_drums)[:EXAMPLE_PARTS]
+        midi = composer.compose(0, [instrument.programs[0] for instrument in parts], EXAMPLE_SECONDS)
         with tempfile.TemporaryDirectory() as folder, written_whole(path) as part:
             writer.write(Path(folder) / "track", midi, EXAMPLE_SECONDS, uuid="0" * 32)
             shutil.copyfile(Path(folder) / "track" / "mix.flac", part)
@@ -81,13 +78,13 @@ def compose_example(root):
 
 
 def import_upload(root, name, content):
-    """Put a song that came over the network into `songs/`.
+    """Write an uploaded song into `songs/`.
 
     Parameters
     ----------
-    root : drive.Root
+    root : core.root.Root
     name : str
-        Its file's name, as the sender gave it; of a path, the last part counts.
+        File name as the browser gave it; of a path, only the last part counts.
     content : bytes-like
 
     Returns
@@ -97,11 +94,11 @@ def import_upload(root, name, content):
     Raises
     ------
     AudioError
-        It is not called as audio files are.
+        The name is not that of an audio file.
     """
     name = Path(name.replace("\\", "/")).name
     if Path(name).suffix.lower() not in SUFFIXES or name.startswith("."):
-        raise AudioError(f"{name!r} is not called like an audio file. Give one of {', '.join(SUFFIXES)}.")
+        raise AudioError(f"{name!r} is not the name of an audio file. It must end in one of {', '.join(SUFFIXES)}.")
     path = root.songs / name
     with written_whole(path) as part:
         part.write_bytes(content)
@@ -109,17 +106,17 @@ def import_upload(root, name, content):
 
 
 def _songs_in(folder):
-    """The songs in a folder, by name: what looks like an audio file and is not hidden."""
+    """The songs in a folder, by name: all files with an audio suffix that are not hidden."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
 
 
 def _unseen(root):
-    """The mixes of the prepared songs that no network has learnt from, by name; virtual ones may not be there yet."""
+    """The mixes of the prepared test songs, by name; the files of virtual songs may not exist yet."""
     return [root.path / files[MIX] for files in library.Library(root).songs(UNSEEN).values() if MIX in files]
 
 
 def model_path(model, root):
-    """The path of a model: given by path, by its name under `models/`, or `shipped`, the one that comes along."""
+    """The path of a model given by its path, by its name under `models/`, or as the pretrained one."""
     if model == pretrained.NAME:
         return pretrained.FOLDER
     named = root.models / str(model)
@@ -127,42 +124,45 @@ def model_path(model, root):
 
 
 def transcriber_path(model, root):
-    """The folder of a transcriber: given by path, by its name under `models/`, or `shipped`; None stands for that."""
+    """The folder of a transcriber, given as for `model_path`; None is the pretrained one."""
     return pretrained.TRANSCRIBER if model in (None, pretrained.NAME) else model_path(model, root)
 
 
 def title(path):
-    """What a song is called: its file's name without suffix, or its folder's where every song's file is `mix`."""
+    """A song's title: its file name without suffix, or its folder's name where all songs' files are called `mix`."""
     return path.absolute().parent.name if path.stem == MIX else path.stem
 
 
 def reference_files(path, names):
-    """The files with the true instruments of a song: {name: Path}, empty when they are not all known."""
+    """The files with a prepared song's instruments: {name: Path}, empty unless all of `names` are known."""
     files = {name: path.with_name(name + path.suffix) for name in names}
-    return files if _is_prepared(path) and all(file.is_file() for file in files.values()) else {}
+    is_prepared = path.name == MIX + SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
+    return files if is_prepared and all(file.is_file() for file in files.values()) else {}
 
 
 def excerpt(path, seconds=None):
-    """A song, or `seconds` from its middle: (waveform, sample_rate) as `prepared.read` gives them."""
+    """A song, or `seconds` from its middle.
+
+    Returns
+    -------
+    waveform : np.ndarray, shape=(n_samples, n_channels), float32
+    sample_rate : int
+        Hz.
+    """
     if seconds is None:
         return library.read(path)
-    start, found = excerpt_start(path, seconds), library.info(path)
-    return library.read(path, round(start * found.sample_rate), _samples(seconds, found))
+    start, info = excerpt_start(path, seconds), library.info(path)
+    return library.read(path, round(start * info.sample_rate), _n_samples(seconds, info))
 
 
 def excerpt_start(path, seconds=None):
     """Where an excerpt of `seconds` from a song's middle begins, in seconds; 0 for the whole song."""
+    settings.check_value("seconds", SECONDS, seconds)
     if seconds is None:
         return 0.0
-    if not seconds > 0:
-        raise SettingError(f"seconds is {seconds!r}; give a positive number, or None for the whole song.")
-    found = library.info(path)
-    return (found.frames - _samples(seconds, found)) // 2 / found.sample_rate
+    info = library.info(path)
+    return (info.frames - _n_samples(seconds, info)) // 2 / info.sample_rate
 
 
-def _samples(seconds, found):
-    return min(found.frames, max(1, round(seconds * found.sample_rate)))
-
-
-def _is_prepared(path):
-    return path.name == MIX + SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
+def _n_samples(seconds, info):
+    return min(info.frames, max(1, round(seconds * info.sample_rate)))

@@ -1,22 +1,22 @@
-"""Which files a separation writes: instruments one by one, instruments together, and what is left. Used by 05.
+"""Which files a separation writes: single instruments, sums of instruments, and the residual. Used by notebook 05.
 
-What is wanted is a list of texts, each of which becomes one file:
+The targets are given as a list of texts, each of which becomes one file:
 
-    "Drums"                       one instrument (large and small letters do not matter)
-    "Drums+Electric_Bass_pick"    several instruments, summed
+    "Drums"                       one instrument (case does not matter)
+    "Drums+Electric_Bass_pick"    the sum of several instruments
     "accompaniment" or "rest"     all instruments that the list does not name
 
-Masks are shares, so the sum of instruments is the sum of their masks: a combination costs no more than an instrument.
+The mask of a sum is the sum of the masks, so a sum costs no more than one instrument.
 """
 
-import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.instruments import OTHER
+from muscomp_lib.core.settings import suggestion
 
 PLUS = "+"
-ALL_BUT_THE_NAMED = ("accompaniment", "rest")
+UNNAMED = ("accompaniment", "rest")  # both mean: all instruments that the list does not name
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Target:
     Attributes
     ----------
     name : str
-        Of the file, without suffix.
+        File name without suffix.
     indices : tuple of int
-        The instruments in it, by their place in the model's list.
+        Its instruments, as indices into the model's list.
     is_residual : bool
-        It is not separated but what the others leave of the song, so that all sum to the song exactly.
+        Not separated, but the song minus all other targets, so that the targets sum to the song exactly.
     """
 
     name: str
@@ -45,11 +45,11 @@ def plan(instruments, wanted=None, exact=False):
     ----------
     instruments : list of str
         What the model separates.
-    wanted : list of str, optional
-        As above. None: every instrument.
+    wanted : list of str or str, optional
+        Targets, as above; in a str, separated by commas. None: every instrument.
     exact : bool
-        Make the files sum to the song, sample by sample: the output that holds `other` (else the one that holds what
-        the list does not name, else a further one called `other`) becomes the remainder.
+        Make the files sum to the song, sample by sample: one target becomes the residual. It is the target with
+        `other`, else the one with the unnamed instruments, else an additional one called `other`.
 
     Returns
     -------
@@ -58,55 +58,58 @@ def plan(instruments, wanted=None, exact=False):
     Raises
     ------
     SettingError
-        An unknown instrument, one that is named twice, or nothing to write.
+        An instrument is unknown or named twice, or there is nothing to write.
     """
     if isinstance(wanted, str):
-        wanted = [part.strip() for part in wanted.split(",")]
+        wanted = wanted.split(",")
     wanted = list(instruments) if wanted is None else list(wanted)
     if not wanted:
-        raise SettingError(f"Nothing to write was named. Name some of {', '.join(instruments)}.")
-    groups = [[_known(part.strip(), instruments) for part in str(text).split(PLUS)] for text in wanted]
+        raise SettingError(f"The list of files to write is empty. Name some of {', '.join(instruments)}.")
+    groups = [[_spelled(part.strip(), instruments) for part in str(text).split(PLUS)] for text in wanted]
     named = [name for group in groups for name in group]
-    if len(set(named).intersection(ALL_BUT_THE_NAMED)) > 1:
-        raise SettingError(f"{' and '.join(ALL_BUT_THE_NAMED)} mean the same. Name one of them in {wanted}.")
-    if twice := sorted({name for name in named if named.count(name) > 1}):
-        raise SettingError(f"{', '.join(twice)} is named more than once in {wanted}. Each may be in one file only.")
-    outputs = [Target(PLUS.join(group), _indices(group, named, instruments)) for group in groups]
-    return _with_remainder(outputs, instruments) if exact else outputs
+    _check_named_once(named, wanted)
+    found = [Target(PLUS.join(group), _indices(group, named, instruments)) for group in groups]
+    return _with_residual(found, instruments) if exact else found
 
 
-def _known(name, instruments):
-    """An instrument's name as the model spells it, or `ALL_BUT_THE_NAMED`."""
-    spelled = {known.lower(): known for known in (*ALL_BUT_THE_NAMED, *instruments)}
+def _spelled(name, instruments):
+    """An instrument's name as the model spells it, or one of UNNAMED."""
+    spelled = {known.lower(): known for known in (*UNNAMED, *instruments)}
     if name.lower() in spelled:
         return spelled[name.lower()]
-    close = difflib.get_close_matches(name.lower(), spelled, n=1)
-    hint = f" Do you mean {spelled[close[0]]!r}?" if close else ""
     raise SettingError(
-        f"There is no instrument {name!r} in this model.{hint} There are {', '.join(instruments)}, and "
-        f"{' or '.join(map(repr, ALL_BUT_THE_NAMED))} for all that you do not name."
+        f"There is no instrument {name!r} in this model. {suggestion(name, instruments)} "
+        f"{' or '.join(map(repr, UNNAMED))} is the sum of all that you do not name."
     )
 
 
+def _check_named_once(named, wanted):
+    if len(set(named).intersection(UNNAMED)) > 1:
+        raise SettingError(f"{' and '.join(UNNAMED)} mean the same. Name one of them in {wanted}.")
+    if repeated := sorted({name for name in named if named.count(name) > 1}):
+        raise SettingError(f"{', '.join(repeated)} is named more than once in {wanted}. Each may be in one file only.")
+
+
 def _indices(group, named, instruments):
-    numbers = {instruments.index(name) for name in group if name in instruments}
+    found = {instruments.index(name) for name in group if name in instruments}
     if any(name not in instruments for name in group):
-        numbers |= {number for number, name in enumerate(instruments) if name not in named}
-    if not numbers:
-        raise SettingError(f"{PLUS.join(group)!r} would be empty: every instrument is named already. Leave it out.")
-    return tuple(sorted(numbers))
+        found |= {index for index, name in enumerate(instruments) if name not in named}
+    if not found:
+        raise SettingError(f"{PLUS.join(group)!r} would be empty: every instrument is already named. Leave it out.")
+    return tuple(sorted(found))
 
 
-def _with_remainder(outputs, instruments):
-    """The outputs, with that which takes up what the others leave marked, or added."""
-    others = {number for number, name in enumerate(instruments) if name == OTHER}
-    unnamed = set(range(len(instruments))) - {number for output in outputs for number in output.indices}
-    by_number = [output for output in outputs if others & set(output.indices)]
-    holds = by_number or [output for output in outputs if set(ALL_BUT_THE_NAMED) & set(output.name.split(PLUS))]
-    if holds == outputs:
+def _with_residual(found, instruments):
+    """The targets, with one marked as the residual, or one added."""
+    other = {index for index, name in enumerate(instruments) if name == OTHER}
+    unnamed = set(range(len(instruments))) - {index for target in found for index in target.indices}
+    candidates = [target for target in found if other & set(target.indices)] or [
+        target for target in found if set(UNNAMED) & set(target.name.split(PLUS))
+    ]
+    if candidates == found:
         raise SettingError(
-            f"{outputs[0].name!r} alone cannot sum to the song. Name another output too, or exact=False."
+            f"{found[0].name!r} alone cannot sum to the song. Name another target too, or set exact=False."
         )
-    if not holds:
-        return [*outputs, Target(OTHER, tuple(sorted(unnamed)), is_residual=True)]
-    return [Target(o.name, o.indices, is_residual=o is holds[0]) for o in outputs]
+    if not candidates:
+        return [*found, Target(OTHER, tuple(sorted(unnamed)), is_residual=True)]
+    return [replace(target, is_residual=target is candidates[0]) for target in found]

@@ -124,7 +124,7 @@ def test_an_uploaded_song_is_chosen_when_its_last_piece_is_there(app, root):
     assert control(app, "song").value == root.songs / "new.wav"
     assert (root.songs / "new.wav").read_bytes() == content
     button._handle_custom_msg({"name": "virus.exe", "at": 0, "size": 1}, [memoryview(b"x")])
-    assert "not called like an audio file" in said(app)
+    assert "not the name of an audio file" in said(app)
 
 
 def test_with_no_song_at_all_there_is_one_to_begin_with(models, tmp_path):

@@ -6,7 +6,7 @@ from fixtures import tiny_spleeter
 
 from muscomp_lib import audio, separation
 from muscomp_lib.core.errors import AudioError, MissingError
-from muscomp_lib.separation import folder as batches
+from muscomp_lib.separation.folder import files_of, folder_names, separate_all
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def separator(tmp_path_factory):
 
 @pytest.fixture
 def album(tmp_path):
-    """Three songs: one is no music."""
+    """Three songs, the second of which is not audio."""
     paths = [tmp_path / "album" / name for name in ("a.wav", "b.wav", "c.flac")]
     for number, path in enumerate(paths):
         waveform = np.random.default_rng(number).uniform(-0.5, 0.5, (20000, 2)).astype(np.float32)
@@ -30,31 +30,31 @@ def dates(folder):
 
 
 def test_one_song_that_fails_does_not_stop_the_others(separator, album, tmp_path):
-    made = batches.separate_all(separator, album, tmp_path / "out")
+    made = separate_all(separator, album, tmp_path / "out")
     assert list(made["song"]) == ["a", "b", "c"]
     assert list(made["status"]) == ["ok", "failed", "ok"]
     assert "b.wav cannot be read as audio" in made["note"][1]
     for name in ("a", "c"):
-        files = batches.files_of(tmp_path / "out" / name)
+        files = files_of(tmp_path / "out" / name)
         assert {path.name for path in files.values()} == {"vocals.flac", "accompaniment.flac"}
         assert all(audio.info(path).frames == 20000 for path in files.values())
     with pytest.raises(MissingError, match="holds no separated song"):
-        batches.files_of(tmp_path / "out" / "b")
+        files_of(tmp_path / "out" / "b")
 
 
-def test_a_second_run_touches_only_what_is_not_done(separator, album, tmp_path):
-    batches.separate_all(separator, album, tmp_path / "out")
+def test_a_second_run_separates_only_incomplete_songs(separator, album, tmp_path):
+    separate_all(separator, album, tmp_path / "out")
     before = dates(tmp_path / "out")
     (tmp_path / "out" / "c" / "vocals.flac").unlink()
-    made = batches.separate_all(separator, album, tmp_path / "out")
+    made = separate_all(separator, album, tmp_path / "out")
     assert list(made["status"]) == ["there already", "failed", "ok"]
     after = dates(tmp_path / "out")
     assert {path.parent.name for path in after if after[path] != before[path]} == {"c"}
 
 
-@pytest.mark.parametrize("change", ["song", "setting", "note"])
-def test_what_has_changed_is_separated_anew(separator, album, tmp_path, change):
-    batches.separate_all(separator, album[:1], tmp_path / "out")
+@pytest.mark.parametrize("change", ["song", "setting", "record"])
+def test_a_changed_song_setting_or_record_means_separating_again(separator, album, tmp_path, change):
+    separate_all(separator, album[:1], tmp_path / "out")
     options = {}
     if change == "song":
         audio.write(album[0], np.zeros((30000, 2), np.float32), 44100)
@@ -62,34 +62,34 @@ def test_what_has_changed_is_separated_anew(separator, album, tmp_path, change):
         options = {"file_format": "wav"}
     else:
         (tmp_path / "out" / "a" / "separation.json").write_text("{")
-    assert list(batches.separate_all(separator, album[:1], tmp_path / "out", **options)["status"]) == ["ok"]
+    assert list(separate_all(separator, album[:1], tmp_path / "out", **options)["status"]) == ["ok"]
 
 
-def test_the_note_says_what_made_the_files(separator, album, tmp_path):
-    batches.separate_all(separator, album[:1], tmp_path / "out", wanted=["vocals", "rest"])
-    noted = json.loads((tmp_path / "out" / "a" / "separation.json").read_text())
-    assert noted["song"]["name"] == "a.wav"
-    assert noted["options"] == {"wanted": ["vocals", "rest"], "file_format": "flac", "exact": False, "seconds": None}
-    assert noted["files"] == {"vocals": "vocals.flac", "rest": "rest.flac"}
-    assert noted["model"]["config"]["instrument_list"] == ["vocals", "accompaniment"]
+def test_the_record_says_what_the_files_were_made_from(separator, album, tmp_path):
+    separate_all(separator, album[:1], tmp_path / "out", wanted=["vocals", "rest"])
+    record = json.loads((tmp_path / "out" / "a" / "separation.json").read_text())
+    assert record["song"]["name"] == "a.wav"
+    assert record["options"] == {"wanted": ["vocals", "rest"], "file_format": "flac", "exact": False, "seconds": None}
+    assert record["files"] == {"vocals": "vocals.flac", "rest": "rest.flac"}
+    assert record["model"]["config"]["instrument_list"] == ["vocals", "accompaniment"]
 
 
-def test_songs_of_one_title_get_folders_of_their_own(separator, tmp_path):
+def test_songs_with_the_same_title_get_separate_folders(separator, tmp_path):
     paths = [tmp_path / "album" / name for name in ("Song.wav", "song.flac", "other.wav")]
-    assert batches.folder_names(paths) == ["Song.wav", "song.flac", "other"]
+    assert folder_names(paths) == ["Song.wav", "song.flac", "other"]
 
 
-def test_an_excerpt_does_not_take_the_place_of_the_whole_song(separator, album, tmp_path):
+def test_an_excerpt_does_not_replace_the_whole_song(separator, album, tmp_path):
     for seconds in (None, 0.25):
-        batches.separate_all(separator, album[:1], tmp_path / "out", seconds=seconds)
+        separate_all(separator, album[:1], tmp_path / "out", seconds=seconds)
     frames = {
-        folder.name: {audio.info(path).frames for path in batches.files_of(folder).values()}
+        folder.name: {audio.info(path).frames for path in files_of(folder).values()}
         for folder in (tmp_path / "out").iterdir()
     }
     assert frames == {"a": {20000}, "a_0.25s": {11025}}
-    assert list(batches.separate_all(separator, album[:1], tmp_path / "out")["status"]) == ["there already"]
+    assert list(separate_all(separator, album[:1], tmp_path / "out")["status"]) == ["there already"]
 
 
-def test_a_single_song_that_fails_says_why(separator, album, tmp_path):
+def test_a_single_failing_song_raises_its_error(separator, album, tmp_path):
     with pytest.raises(AudioError, match=r"b\.wav"):
-        batches.separate_all(separator, album[1:2], tmp_path / "out")
+        separate_all(separator, album[1:2], tmp_path / "out")

@@ -37,7 +37,7 @@ def test_channels_are_scored_together(noises):
     assert si_sdr(reference, wrong_balance) == pytest.approx(0, abs=0.5)
 
 
-def test_a_silent_reference_has_no_figure(noises):
+def test_a_silent_reference_has_no_score(noises):
     assert np.isnan(si_sdr(np.zeros((8000, 2)), noises[0]))
     assert np.isnan(si_sdr(np.zeros((8000, 2)), np.zeros((8000, 2))))
 
@@ -48,7 +48,7 @@ def test_a_silent_estimate_is_the_worst_and_a_perfect_one_the_best(noises):
 
 
 @pytest.mark.parametrize(
-    ("estimate", "said"),
+    ("estimate", "message"),
     [
         (np.zeros((7999, 2)), r"\(8000, 2\) and the estimate \(7999, 2\)"),
         (np.zeros((8000, 1)), r"\(8000, 1\)"),
@@ -56,8 +56,8 @@ def test_a_silent_estimate_is_the_worst_and_a_perfect_one_the_best(noises):
         (np.full((8000, 2), np.nan), "estimate holds nan at sample 0"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_with_the_reason(noises, estimate, said):
-    with pytest.raises(AudioError, match=said):
+def test_unscorable_estimates_are_refused_with_the_reason(noises, estimate, message):
+    with pytest.raises(AudioError, match=message):
         si_sdr(noises[0], estimate)
 
 
@@ -77,14 +77,14 @@ def test_score_compares_each_estimate_with_the_mix(noises):
     assert rows.loc["drums"].isna().all()
 
 
-def test_score_names_the_instrument_without_estimate_or_with_a_bad_one(noises):
+def test_score_names_the_instrument_with_a_missing_or_bad_estimate(noises):
     with pytest.raises(SettingError, match="no estimate of violin"):
         score({"violin": noises[0]}, {"bass": noises[0]}, noises[1])
     with pytest.raises(AudioError, match="bass: The reference has shape"):
         score({"bass": noises[0]}, {"bass": noises[0][:-1]}, noises[1])
 
 
-def test_metrics_hold_none_where_there_is_no_finite_figure(noises):
+def test_metrics_hold_none_for_infinite_scores(noises):
     silent = np.zeros_like(noises[0])
     table = score({"bass": noises[0], "drums": silent}, {"bass": silent, "drums": noises[1]}, noises[0] + noises[1])
     metrics = as_metrics(table)
@@ -98,26 +98,26 @@ def tones(n_samples=44100):
     return {"low": 0.3 * np.sin(2 * np.pi * 220 * time), "high": 0.3 * np.sin(2 * np.pi * 3000 * time)}
 
 
-def test_the_ideal_mask_gives_back_what_does_not_overlap():
+def test_the_ideal_mask_recovers_sources_that_do_not_overlap():
     songs = tones()
     for name, estimate in ideal_estimates(songs, 4096, 1024).items():
         assert estimate.shape == (44100, 1)
         assert si_sdr(songs[name], estimate) > 40
 
 
-def test_the_ideal_mask_shares_out_what_overlaps_by_magnitude(noises):
+def test_the_ideal_mask_divides_overlapping_sources_by_magnitude(noises):
     estimates = ideal_estimates({"one": noises[0], "other": noises[1]}, 4096, 1024)
     np.testing.assert_allclose(sum(estimates.values()), noises[0] + noises[1], atol=1e-4)
     assert si_sdr(noises[0], noises[0] + noises[1]) + 3 < si_sdr(noises[0], estimates["one"]) < 20
 
 
-def test_the_share_of_the_way_is_none_for_the_mix_and_all_for_the_ideal():
+def test_share_of_the_gap_is_0_for_the_mix_and_1_for_the_ideal():
     assert share_closed(-8.0, -8.0, 4.0) == 0
     assert share_closed(-8.0, 4.0, 4.0) == 1
     assert share_closed(-8.0, -2.0, 4.0) == 0.5
 
 
-def test_confusion_says_whose_mask_lets_an_instrument_through():
+def test_confusion_gives_the_energy_each_mask_passes():
     below = np.repeat(np.arange(2049)[None] < 150, 60, axis=0).astype(np.float32)  # 150 bins are 1,615 Hz
     table = confusion(tones(), {"low": below, "high": 1 - below}, 4096, 1024)
     assert table.loc["low", "low"] > 0.99 and table.loc["high", "high"] > 0.99

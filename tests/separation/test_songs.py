@@ -18,7 +18,7 @@ def root(tmp_path):
     return root
 
 
-def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(root):
+def test_by_default_the_first_test_song_with_its_references_is_chosen(root):
     (song,) = songs.choose(None, root)
     assert song == root.prepared / "test" / "Track00001" / "mix.flac"
     assert songs.title(song) == "Track00001"
@@ -26,19 +26,19 @@ def test_without_a_song_the_first_unseen_one_is_taken_and_its_truth_is_known(roo
     assert songs.reference_files(song, [*NAMES, "Glockenspiel"]) == {}
 
 
-def test_any_other_file_is_called_as_it_is_and_has_no_truth(root, tmp_path):
+def test_any_other_file_keeps_its_name_and_has_no_references(root, tmp_path):
     audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
     (song,) = songs.choose(str(tmp_path / "My.song.wav"), root)
     assert songs.title(song) == "My.song"
     assert songs.reference_files(song, NAMES) == {}
 
 
-def test_a_song_that_is_not_there_is_named(root):
+def test_a_missing_song_is_named(root):
     with pytest.raises(MissingError, match=r"nowhere\.mp3' is not there"):
         songs.choose("nowhere.mp3", root)
 
 
-def test_without_prepared_songs_ones_own_is_taken_and_without_any_one_is_composed(tmp_path):
+def test_without_prepared_songs_an_own_or_a_composed_song_is_chosen(tmp_path):
     root = open_root(tmp_path)
     (example,) = songs.choose(None, root)
     assert example == root.songs / "Composed example.flac"
@@ -51,7 +51,7 @@ def test_without_prepared_songs_ones_own_is_taken_and_without_any_one_is_compose
     assert songs.choose(None, root) == [root.songs / "A.wav"]
 
 
-def test_what_can_be_chosen_from_a_list(root):
+def test_the_list_offers_own_and_prepared_songs(root):
     audio.write(root.songs / "Mine.wav", np.zeros((100, 1), np.float32), 8000)
     (root.songs / "cover.jpg").touch()
     assert list(songs.available(root)) == ["Mine.wav"] + [
@@ -61,14 +61,14 @@ def test_what_can_be_chosen_from_a_list(root):
 
 
 @pytest.mark.parametrize("name", ["../../evil.wav", "C:\\songs\\evil.wav", "evil.wav"])
-def test_an_uploaded_song_lands_in_songs_and_nowhere_else(root, name):
+def test_an_uploaded_song_is_written_to_songs_only(root, name):
     path = songs.import_upload(root, name, b"content")
     assert path == root.songs / "evil.wav" and path.read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("name", ["virus.exe", "", ".wav", ".hidden.wav", ".."])
-def test_what_is_not_called_like_audio_is_not_taken_in(root, name):
-    with pytest.raises(AudioError, match="not called like an audio file"):
+def test_an_upload_without_an_audio_file_name_is_refused(root, name):
+    with pytest.raises(AudioError, match="not the name of an audio file"):
         songs.import_upload(root, name, b"content")
     assert not list(root.songs.iterdir())
 
@@ -80,7 +80,7 @@ def test_an_excerpt_is_the_middle(tmp_path):
     np.testing.assert_array_equal(audio.to_int16(found), ramp[40:60])
     assert rate == 10
     assert len(songs.excerpt(tmp_path / "ramp.wav", 99)[0]) == len(songs.excerpt(tmp_path / "ramp.wav")[0]) == 100
-    with pytest.raises(SettingError, match="seconds is -1"):
+    with pytest.raises(SettingError, match="seconds = -1 is not possible"):
         songs.excerpt(tmp_path / "ramp.wav", -1)
 
 

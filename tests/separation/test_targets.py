@@ -12,16 +12,16 @@ def test_by_default_every_instrument_becomes_a_file():
     assert targets.plan(MODEL) == [Target(name, (number,)) for number, name in enumerate(MODEL)]
 
 
-def test_names_may_be_given_in_small_letters_and_as_one_text():
+def test_case_of_names_does_not_matter_and_one_text_will_do():
     assert targets.plan(MODEL, "drums, VIOLIN") == [Target("Drums", (2,)), Target("Violin", (1,))]
 
 
-def test_a_plus_sums_instruments_to_one_file():
+def test_a_plus_sums_instruments_into_one_file():
     assert targets.plan(MODEL, ["drums + bass", "Violin"]) == [Target("Drums+Bass", (0, 2)), Target("Violin", (1,))]
 
 
 @pytest.mark.parametrize("word", ["accompaniment", "rest", "Rest"])
-def test_accompaniment_and_rest_are_all_that_is_not_named(word):
+def test_accompaniment_and_rest_are_all_unnamed_instruments(word):
     assert targets.plan(MODEL, ["Drums", word]) == [Target("Drums", (2,)), Target(word.lower(), (0, 1, 3))]
     assert targets.plan(MODEL, ["Drums", f"{word}+Bass"])[1].indices == (0, 1, 3)
 
@@ -38,27 +38,27 @@ def test_accompaniment_and_rest_are_all_that_is_not_named(word):
         (WITHOUT_OTHER, None, [*(Target(n, (i,)) for i, n in enumerate(WITHOUT_OTHER)), Target("other", (), True)]),
     ],
 )
-def test_when_the_sum_must_be_exact_one_file_takes_what_the_others_leave(model, wanted, exact):
+def test_for_an_exact_sum_one_target_becomes_the_residual(model, wanted, exact):
     assert targets.plan(model, wanted, exact=True) == exact
 
 
 @pytest.mark.parametrize(
-    ("wanted", "says"),
+    ("wanted", "message"),
     [
         (["Trumpet"], r"no instrument 'Trumpet'.*Bass, Violin, Drums, other.*'accompaniment' or 'rest'"),
-        (["Drumz"], "Do you mean 'Drums'"),
+        (["Drumz"], "Did you mean 'Drums'"),
         (["Drums", "Drums+Bass"], "Drums is named more than once"),
         (["rest", "accompaniment"], "mean the same"),
         ([*MODEL, "rest"], "'rest' would be empty"),
-        ([], "Nothing to write"),
+        ([], "list of files to write is empty"),
         (["Drums+"], "no instrument ''"),
     ],
 )
-def test_what_cannot_be_written_is_refused_by_name(wanted, says):
-    with pytest.raises(SettingError, match=says):
+def test_impossible_targets_are_refused_by_name(wanted, message):
+    with pytest.raises(SettingError, match=message):
         targets.plan(MODEL, wanted)
 
 
-def test_one_file_alone_cannot_sum_to_the_song():
+def test_one_target_alone_cannot_sum_to_the_song():
     with pytest.raises(SettingError, match="'rest' alone cannot sum to the song"):
         targets.plan(MODEL, ["rest"], exact=True)

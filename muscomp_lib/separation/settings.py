@@ -1,0 +1,52 @@
+"""The settings of notebook 05, checked before anything is separated. Used by notebook 05 and the batch runner."""
+
+from pathlib import Path
+
+from muscomp_lib.audio.writer import FORMATS
+from muscomp_lib.core import instruments, settings
+from muscomp_lib.core.settings import Field, flag, one_of, optional, that
+from muscomp_lib.models import pretrained
+from muscomp_lib.models.config import ENGINES
+from muscomp_lib.separation.songs import SECONDS
+from muscomp_lib.transcription import GRIDS
+
+
+def _is_path(value):
+    return isinstance(value, (str, Path)) and str(value).strip() != ""
+
+
+def _are_targets(value):
+    names = value.split(",") if isinstance(value, str) else value
+    return isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n.strip() for n in names)
+
+
+MODEL = that(_is_path, f"{pretrained.NAME!r}, the name of a model under models/, or a path")
+TARGETS = that(_are_targets, 'a list of instruments, sums such as "A+B", or "accompaniment"')
+TAXONOMY = that(lambda value: value in instruments.taxonomies(), "the name of a taxonomy in instruments.yaml")
+
+
+class Settings(settings.Settings):
+    """What to separate, with which models, and what to write. Instruments are checked once the model is known."""
+
+    model: MODEL = Field(pretrained.NAME, description="The model that separates, or Spleeter's .json.")
+    engine: one_of(*ENGINES) = Field("muscomp", description="This library, or the real Spleeter 2.4.2.")
+    song: optional(that(_is_path, "an audio file or a folder"), "the first prepared test song") = Field(
+        None, description="The audio file to separate, or a folder of them."
+    )
+    outputs: optional(TARGETS, "one per instrument") = Field(None, description="The files to write.")
+    file_format: one_of(*FORMATS) = Field("flac", description="The format of these files.")
+    exact: flag() = Field(False, description="Make the files sum to the song exactly.")
+    notes_model: optional(MODEL, "the pretrained one") = Field(
+        pretrained.NAME, description="The model that transcribes the notes."
+    )
+    quantise: optional(one_of(*GRIDS), "notes as they were played") = Field(
+        None, description="The grid that notes are moved to."
+    )
+    score: flag() = Field(False, description="Also write the notes as MusicXML.")
+    taxonomy: optional(TAXONOMY, "the model's") = Field(
+        None, description="The taxonomy that says the instruments' programs and ranges."
+    )
+    out: optional(that(_is_path, "a folder"), "separated/ under the root") = Field(
+        None, description="Where the songs' folders are made."
+    )
+    seconds: SECONDS = Field(None, description="Separate only this many seconds from the middle.")
