@@ -12,7 +12,7 @@ def score_songs(separator, songs):
     Parameters
     ----------
     separator : Separator
-    songs : list of training.batches.Song
+    songs : list of dataset.song_table.Song
         With the paths of the mix and of each instrument the model separates.
 
     Returns

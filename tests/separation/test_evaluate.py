@@ -1,8 +1,8 @@
 import numpy as np
 
 from muscomp_lib import audio
+from muscomp_lib.dataset.song_table import Song
 from muscomp_lib.separation import score_songs
-from muscomp_lib.training.batches import Song
 
 
 class Halves:
