@@ -1,0 +1,46 @@
+"""Notebook 05's settings: the same in the notebook and in the class, and checked before anything starts."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.separation import Settings
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_separate_and_transcribe.ipynb"
+
+
+def test_the_notebooks_parameters_are_the_settings_with_their_defaults():
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    (source,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    found = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+    assert found.pop("root") is None
+    assert found == Settings().model_dump() and list(found) == list(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": " "}, "model = ' ' is not possible. It must be 'shipped', the name of a model"),
+        ({"engine": "demucs"}, "engine = 'demucs' is not possible. It must be 'muscomp' or 'spleeter'."),
+        ({"outputs": []}, "outputs = [] is not possible. It must be a list of instruments"),
+        ({"outputs": "Drums,,Violin"}, "outputs = 'Drums,,Violin' is not possible."),
+        ({"file_format": "aiff"}, "file_format = 'aiff' is not possible. It must be 'flac', "),
+        ({"exact": "yes"}, "exact = 'yes' is not possible. It must be True or False."),
+        ({"quantise": "1/5"}, "quantise = '1/5' is not possible. It must be '1/4', "),
+        ({"taxonomy": "slakh"}, "taxonomy = 'slakh' is not possible. It must be the name of a taxonomy"),
+        ({"seconds": 0}, "seconds = 0 is not possible. It must be a number above 0, or None for the whole song."),
+        ({"output": ["Drums"]}, "there is no setting 'output'. Did you mean 'outputs'?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_is_possible(wrong, message):
+    with pytest.raises(SettingError) as error:
+        Settings(**wrong)
+    assert str(error.value).startswith(message)
+
+
+def test_targets_may_be_one_text_and_paths_may_be_paths():
+    settings = Settings(outputs="drums,rest", song=Path("album"), out=Path("out"), seconds=10)
+    assert settings.outputs == "drums,rest" and settings.seconds == 10.0
