@@ -29,7 +29,7 @@ import pandas as pd
 from muscomp_lib import audio
 from muscomp_lib.core import parallel, remote_io
 from muscomp_lib.core.errors import AudioError, DiskFullError, SettingError
-from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import PART, clean_parts, remove
 from muscomp_lib.core.instruments import OTHER, RESIDUALS
 from muscomp_lib.dataset import library, mixing
@@ -257,21 +257,19 @@ def _make_all(root, recipes, settings):
 
 def _level(root, recipes, settings):
     """Find the gain of each virtual song, and write the table; {track: reason} of those that cannot be read."""
-    journal = Journal(root)
+    journal = FileCache(root)
     seen = {key: (zlib.crc32(json.dumps(recipe).encode()), 0) for key, recipe in recipes.items()}
-    left = [
-        key for key in settings.of_this_shard(list(recipes)) if journal.recall("/".join(key), seen[key], GAIN) is None
-    ]
+    left = [key for key in settings.of_this_shard(list(recipes)) if journal.get("/".join(key), seen[key], GAIN) is None]
     stop = _stop_when_lost(root)
 
     def note(number, found):
         stop(number, found.get("problem"))
-        journal.note("/".join(left[number]), seen[left[number]], GAIN, found)
+        journal.put("/".join(left[number]), seen[left[number]], GAIN, found)
 
     jobs = [(root.slakh, recipes[key]) for key in left]
     sizes = [_decoded_bytes(recipe) for _, recipe in jobs]
     parallel.each(_gain, jobs, settings.workers, desc="songs", sizes=sizes, done=note)
-    found = {key: journal.recall("/".join(key), seen[key], GAIN) or {} for key in recipes}
+    found = {key: journal.get("/".join(key), seen[key], GAIN) or {} for key in recipes}
     if not settings.shard:
         library.write_recipes(root, {key: {**recipes[key], **found[key]} for key in recipes if GAIN in found[key]})
     return {track: its["problem"] for (_, track), its in found.items() if "problem" in its}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from muscomp_lib.core import remote_io
-from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import required
 from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
@@ -89,7 +89,7 @@ def draw(root, stems, tracks, fills, settings):
     notes : dict of str to str
         {reserve track: what is wrong with stems of it}.
     """
-    journal = Journal(root)
+    journal = FileCache(root)
     sources, notes = _sources(root.slakh, stems, fills, settings, journal)
     table = tracks.set_index("track")
     number = {track: position for position, track in enumerate(table.index)}
@@ -161,7 +161,7 @@ def _heard(slakh, stems, workers, journal):
             remote_io.check_mounted(slakh)
             found[row.audio] = {"problem": f"{row.audio}: {error.strerror}"}
     verify.decode_all(journal, slakh, files, workers, desc="decoding the reserve")
-    known = {path: journal.recall(path, verify.file_state(stat), SOUND) for path, (stat, _) in files.items()}
+    known = {path: journal.get(path, verify.file_state(stat), SOUND) for path, (stat, _) in files.items()}
     return found | known
 
 

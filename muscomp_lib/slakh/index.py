@@ -21,7 +21,7 @@ import yaml
 
 from muscomp_lib.core import instruments, parallel, remote_io, settings
 from muscomp_lib.core.errors import MissingError
-from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field, one_of, optional, whole
@@ -71,7 +71,7 @@ def index(root, settings=None):
     settings = settings or Settings()
     clean_parts(root.tables)
     places = parallel.evenly_spaced(find_tracks(root.slakh), settings.limit)
-    source = track.Source(root.slakh, settings.taxonomy, Journal(root), **_known_defects())
+    source = track.Source(root.slakh, settings.taxonomy, FileCache(root), **_known_defects())
     with ThreadPoolExecutor(READERS) as pool:
         scanning = pool.map(lambda place: track.scan(place, source), places)
         scans = list(bar(scanning, total=len(places), desc="tracks"))
@@ -90,7 +90,7 @@ def _decode(scans, source, workers):
     files = {}
     for scan in scans:
         for path, stat in scan.sounds.items():
-            header = source.cache.recall(path, verify.file_state(stat), verify.HEADER)
+            header = source.cache.get(path, verify.file_state(stat), verify.HEADER)
             if "problem" not in header:
                 files[path] = stat, header["frames"] * header["channels"]
     verify.decode_all(source.cache, source.slakh, files, workers, desc="decoding")

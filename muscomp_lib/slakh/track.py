@@ -12,7 +12,7 @@ import yaml
 
 from muscomp_lib import audio
 from muscomp_lib.core import instruments, remote_io
-from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.slakh import verify
 from muscomp_lib.slakh.verify import HEADER, METADATA, SOUND
 
@@ -33,7 +33,7 @@ class Source:
 
     slakh: Path
     taxonomy: str
-    cache: Journal
+    cache: FileCache
     known_bad: dict
     absent: dict
 
@@ -181,7 +181,7 @@ def _file_status(path, scan, source):
     if not path:
         return {}, "missing", "the file is not there"
     state = verify.file_state(scan.sounds[path])
-    header, sound = (source.cache.recall(path, state, kind) for kind in (HEADER, SOUND))
+    header, sound = (source.cache.get(path, state, kind) for kind in (HEADER, SOUND))
     if "problem" in header:
         return {}, "unreadable", one_line(header["problem"])
     if sound and "problem" in sound:

@@ -89,7 +89,7 @@ def cached(cache, slakh, path, stat, kind, read):
 
     Parameters
     ----------
-    cache : file_cache.Journal
+    cache : file_cache.FileCache
     slakh : Path
         The data set's folder.
     path : str
@@ -109,7 +109,7 @@ def cached(cache, slakh, path, stat, kind, read):
     MountLostError
         The file cannot be read because the disk is gone.
     """
-    result = cache.recall(path, file_state(stat), kind)
+    result = cache.get(path, file_state(stat), kind)
     return _store(cache, slakh, path, stat, kind, read(slakh / path)) if result is None else result
 
 
@@ -118,7 +118,7 @@ def _store(cache, slakh, path, stat, kind, result):
         remote_io.check_mounted(slakh)
     if "problem" in result:
         result = {**result, "problem": relative_message(result["problem"], slakh)}
-    cache.note(path, file_state(stat), kind, result)
+    cache.put(path, file_state(stat), kind, result)
     return result
 
 
@@ -132,7 +132,7 @@ def decode_all(cache, slakh, files, workers=None, desc="decoding"):
 
     Parameters
     ----------
-    cache : file_cache.Journal
+    cache : file_cache.FileCache
         Stores each result at once, so that a run that was stopped continues where it was.
     slakh : Path
         The data set's folder.
@@ -147,7 +147,7 @@ def decode_all(cache, slakh, files, workers=None, desc="decoding"):
     ------
     MountLostError
     """
-    left = [path for path, (stat, _) in files.items() if cache.recall(path, file_state(stat), SOUND) is None]
+    left = [path for path, (stat, _) in files.items() if cache.get(path, file_state(stat), SOUND) is None]
     sizes = [files[path][1] * BYTES_PER_SAMPLE for path in left]
 
     def store(number, result):

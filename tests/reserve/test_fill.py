@@ -19,7 +19,7 @@ from fixtures.songs_to_fill import NAMES, ONE, digests, prepared, with_own_slakh
 from muscomp_lib import audio, reserve, slakh
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, SettingError
-from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve import fill_plan
@@ -356,7 +356,7 @@ def test_slakhs_metadata_give_the_loudness_a_stem_really_has(mini_slakh, tmp_pat
     for metadata in sorted(mini_slakh.glob("*/Track*/metadata.yaml"))[:2]:
         where = metadata.parent.relative_to(mini_slakh).as_posix()
         stems = pd.DataFrame({"track": ["one"], "audio": [f"{where}/stems/S00.flac"]})
-        level = fill_plan._Levels(mini_slakh, stems, Journal(open_root(tmp_path))).of("one")
+        level = fill_plan._Levels(mini_slakh, stems, FileCache(open_root(tmp_path))).of("one")
         measured = [audio.loudness(*audio.read(path)) for path in sorted(metadata.parent.glob("stems/*.flac"))]
         assert np.median(np.abs(np.array(measured) - level)) < 0.5
 
@@ -402,7 +402,8 @@ def test_a_song_whose_row_was_changed_is_made_anew_and_no_other(root):
 
 FILL = """
 import sys
-from muscomp_lib import drive, reserve
+from muscomp_lib import reserve
+from muscomp_lib.core.root import open_root
 if __name__ == "__main__":
     reserve.fill(open_root(sys.argv[1]), reserve.Settings(workers=int(sys.argv[2])))
 """

@@ -4,7 +4,7 @@ import soundfile
 from fixtures.tiny_slakh import truncate
 
 from muscomp_lib.core.errors import MountLostError
-from muscomp_lib.core.file_cache import Journal
+from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import open_root
 from muscomp_lib.slakh import verify
 
@@ -59,13 +59,13 @@ def test_decoding_resumes_and_skips_cached_files(tmp_path, monkeypatch):
     for name in ("a.wav", "b.wav"):
         written(root.slakh / name, [0.5, 0])
     files = {name: ((root.slakh / name).stat(), 2 * RATE) for name in ("a.wav", "b.wav")}
-    verify.decode_all(Journal(root), root.slakh, {"a.wav": files["a.wav"]}, workers=1)
+    verify.decode_all(FileCache(root), root.slakh, {"a.wav": files["a.wav"]}, workers=1)
     decoded = []
     monkeypatch.setattr(verify, "_sound", lambda path: decoded.append(path.name) or {"heard": "1"})
-    journal = Journal(root)
+    journal = FileCache(root)
     verify.decode_all(journal, root.slakh, files, workers=1)
     assert decoded == ["b.wav"]
-    assert journal.recall("a.wav", verify.file_state(files["a.wav"][0]), verify.SOUND) == {"heard": "10"}
+    assert journal.get("a.wav", verify.file_state(files["a.wav"][0]), verify.SOUND) == {"heard": "10"}
 
 
 def test_a_lost_disk_is_not_a_missing_file(tmp_path):
@@ -74,5 +74,5 @@ def test_a_lost_disk_is_not_a_missing_file(tmp_path):
     files = {"a.wav": (path.stat(), RATE)}
     path.unlink()  # the only thing in the folder: as when the disk was unmounted
     with pytest.raises(MountLostError, match="run the same again"):
-        verify.decode_all(Journal(root), root.slakh, files, workers=1)
-    assert Journal(root).recall("a.wav", verify.file_state(files["a.wav"][0]), verify.SOUND) is None
+        verify.decode_all(FileCache(root), root.slakh, files, workers=1)
+    assert FileCache(root).get("a.wav", verify.file_state(files["a.wav"][0]), verify.SOUND) is None
