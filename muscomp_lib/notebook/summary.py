@@ -1,7 +1,7 @@
-"""Tables to read, and how a notebook ends: what it wrote and measured, and what comes next. Used by every notebook.
+"""Tables of text, and the closing summary of a notebook: what it wrote and measured, and what comes next. Used by all.
 
-The figures travel inside the cell's output, under a MIME type of our own beside the text a person sees, so that
-`batch/run.py` can collect them from the executed notebook into `metrics.json` without a second channel.
+The figures are stored in the cell's output under a MIME type of our own, beside the text a person reads, so that
+`batch/run.py` can collect them from the executed notebook into `metrics.json`.
 """
 
 from pathlib import Path
@@ -12,31 +12,31 @@ from IPython.display import HTML, Markdown, display
 METRICS_MIME = "application/vnd.muscomp.metrics+json"
 
 
-def text_table(frame, empty="There is none."):
-    """A table of words, to be displayed: set flush left, nothing cut off, without row numbers.
+def text_table(frame, empty="None."):
+    """A table of text for display: left-aligned, with nothing cut off and no row numbers.
 
     Parameters
     ----------
     frame : pd.DataFrame
     empty : str
-        What to say instead when it has no rows.
+        What to display when it has no rows.
     """
     if frame.empty:
         return Markdown(empty)
     with pd.option_context("display.max_colwidth", None):
-        text = frame.to_html(index=False, border=0)
-    return HTML(text.replace("<td>", '<td style="text-align: left">').replace("<th>", '<th style="text-align: left">'))
+        html = frame.to_html(index=False, border=0)
+    return HTML(html.replace("<td>", '<td style="text-align: left">').replace("<th>", '<th style="text-align: left">'))
 
 
 def finish(wrote, metrics, next_notebook=None):
-    """Show a notebook's closing lines.
+    """Display a notebook's closing summary.
 
     Parameters
     ----------
     wrote : list of Path
-        The files and folders this notebook made.
+        The files and folders this notebook wrote.
     metrics : dict
-        Figures by name: numbers, strings, or nested dicts and lists of them (what JSON holds).
+        Figures by name: numbers, strings, or nested dicts and lists of them (anything JSON holds).
     next_notebook : str, optional
         File name of the notebook to open next.
     """

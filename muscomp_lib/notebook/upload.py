@@ -1,8 +1,8 @@
-"""A button that brings a file from the browser's machine to Python's. Used by the stage of notebook 05.
+"""A button that uploads a file from the browser. Used by the app of notebook 05.
 
-ipywidgets has such a button, but it sends a file in one message: Jupyter's servers close the connection above some
-10 MB without saying so, and a song as WAV is four times that. It also differs between ipywidgets 7 and 8. This one is
-an anywidget, the same with both, and sends pieces (`static/upload.js`).
+ipywidgets has such a button, but it sends a file in one message: Jupyter's servers silently close the connection above
+about 10 MB, and a song as WAV is four times that. It also differs between ipywidgets 7 and 8. This one is an anywidget,
+the same with both, and sends chunks (`static/upload.js`).
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).with_name("static") / "upload.js"
 
 
-def button(label, accept, arriving):
+def button(label, accept, on_chunk):
     """Make the button.
 
     Parameters
@@ -18,9 +18,9 @@ def button(label, accept, arriving):
     label : str
     accept : str
         Which files the browser offers, such as "audio/*".
-    arriving : callable
-        `arriving(name, share, content)` is called with each piece: the file's name, how much of it is there (0 to 1),
-        and, with the last, the whole (bytearray), before that None. What it raises ends the upload.
+    on_chunk : callable
+        `on_chunk(name, progress, content)` is called with each chunk: the file's name, the share that has arrived (0 to
+        1), and, with the last, the whole content (bytearray), before that None. An exception ends the upload.
 
     Returns
     -------
@@ -38,15 +38,15 @@ def button(label, accept, arriving):
 
     content = bytearray()
 
-    def take(widget, piece, buffers):
-        if piece["at"] == 0:
+    def receive(widget, chunk, buffers):
+        if chunk["at"] == 0:
             content.clear()
         content.extend(buffers[0])
-        whole = len(content) >= piece["size"]
-        share = len(content) / piece["size"] if piece["size"] else 1.0
-        arriving(piece["name"], share, bytearray(content) if whole else None)
-        widget.send({"next": None if whole else len(content)})
+        complete = len(content) >= chunk["size"]
+        progress = len(content) / chunk["size"] if chunk["size"] else 1.0
+        on_chunk(chunk["name"], progress, bytearray(content) if complete else None)
+        widget.send({"next": None if complete else len(content)})
 
     made = Upload(label=label, accept=accept)
-    made.on_msg(take)
+    made.on_msg(receive)
     return made

@@ -1,5 +1,13 @@
 """Notebooks 04 and 05, second part: instruments in, notes out."""
 
-from muscomp_lib.transcription.transcribe import GRIDS, TICKS_PER_BEAT, Settings, transcribe, write, write_score
+from muscomp_lib.transcription.transcribe import (
+    GRIDS,
+    TICKS_PER_BEAT,
+    Settings,
+    transcribable,
+    transcribe,
+    write,
+    write_score,
+)
 
-__all__ = ["GRIDS", "TICKS_PER_BEAT", "Settings", "transcribe", "write", "write_score"]
+__all__ = ["GRIDS", "TICKS_PER_BEAT", "Settings", "transcribable", "transcribe", "write", "write_score"]

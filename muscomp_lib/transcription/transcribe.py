@@ -107,6 +107,14 @@ def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=bar
     return midi
 
 
+def transcribable(stems, taxonomy=instruments.DEFAULT_TAXONOMY):
+    """The stems that `transcribe` takes: instruments of a taxonomy, with `other`; none if only `other` is left."""
+    known = instruments.names(taxonomy)
+    if not any(name in known for name in stems):
+        return {}
+    return {name: waveform for name, waveform in stems.items() if name in known or name == instruments.OTHER}
+
+
 def write(midi, path):
     """Write a transcription (pretty_midi.PrettyMIDI) as a MIDI file; it appears whole or not at all."""
     with written_whole(path) as part:

@@ -394,7 +394,7 @@ def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Upload a song").click()
         chooser.value.set_files(path)
-        expect(page.locator(".muscomp-status")).to_contain_text(f"{path.name} is here", timeout=60_000)
+        expect(page.locator(".muscomp-status")).to_contain_text(f"{path.name} is uploaded", timeout=60_000)
         assert (root.songs / path.name).read_bytes() == path.read_bytes()
     page.get_by_role("combobox", name="Length").select_option("10 seconds")
     desk = separated(page, f"{recording.stem}_10s")

@@ -1,10 +1,11 @@
-"""The stage without a browser: what its buttons do, and that no mistake stops it. `test_browser.py` presses them."""
+"""The app without a browser: what its buttons do, and that no error stops it. `test_browser.py` presses them."""
 
 import threading
 
 import numpy as np
 import pretty_midi
 import pytest
+from fixtures import tiny_spleeter
 
 from muscomp_lib import audio, separation, transcription
 from muscomp_lib.core.progress import HEADLESS
@@ -34,87 +35,96 @@ def app(models, root):
 
 
 def control(app, name):
-    return app._made()[name]
+    return app._controls[name]
 
 
-def said(app):
-    return control(app, "said").value
+def status(app):
+    return control(app, "status").value
 
 
-def perform(app):
-    control(app, "go").click()
+def separate(app):
+    control(app, "separate").click()
     app.wait()
 
 
-def test_one_press_separates_writes_down_and_opens_the_mixer_and_another_song_needs_no_more(app, root):
-    perform(app)
-    assert app.played == (root.songs / "a.wav", 2.0)
-    assert "a_2s: 13 files" in said(app)
+def test_one_press_separates_transcribes_and_opens_the_mixer(app, root):
+    separate(app)
+    assert app.latest == (root.songs / "a.wav", 2.0)
+    assert "a_2s: 13 files" in status(app)
     assert {path.suffix for path in (root.separated / "a_2s").iterdir()} == {".flac", ".json", ".mid"}
     first = app.mixer.desk()
     assert control(app, "mixer").children == (first,) and first.piece_0
     control(app, "song").value = root.songs / "b.wav"
     control(app, "length").value = None
-    perform(app)
-    assert app.played == (root.songs / "b.wav", None)
+    separate(app)
+    assert app.latest == (root.songs / "b.wav", None)
     assert audio.info(folder.files_of(root.separated / "b")["Drums"]).frames == 3 * 22050
     assert control(app, "mixer").children == (app.mixer.desk(),) and first.comm is None
 
 
-def test_what_was_separated_before_is_offered_and_opened_at_once(models, app, root):
-    perform(app)
+def test_instruments_outside_the_taxonomy_get_no_midi_file(models, root, tmp_path):
+    two_stems = separation.Separator(tiny_spleeter.model(tmp_path / "m"))
+    app = separation_app.SeparationApp(two_stems, models[1], root, root.separated, transcription.Settings())
+    separate(app)
+    assert "2 files and no notes, as none of them is an instrument of the taxonomy" in status(app)
+    assert app.mixer.names == ["vocals", "accompaniment"]
+    assert not list(root.separated.rglob("*.mid"))
+
+
+def test_songs_separated_before_are_listed_and_opened_at_once(models, app, root):
+    separate(app)
     later = separation_app.SeparationApp(*models, root, root.separated, transcription.Settings())
     assert control(later, "song").options[-1] == ("separated: a_2s", root.separated / "a_2s")
     control(later, "song").value = root.separated / "a_2s"
     made = (root.separated / "a_2s" / "Drums.flac").stat().st_mtime_ns
-    perform(later)
+    separate(later)
     assert later.mixer.names == app.mixer.names
     assert (root.separated / "a_2s" / "Drums.flac").stat().st_mtime_ns == made
     (root.separated / "a_2s" / "separation.json").write_text("{")
-    perform(later)
-    assert "holds no separated song" in said(later)
+    separate(later)
+    assert "holds no separated song" in status(later)
 
 
-def test_cancel_ends_the_work_and_leaves_nothing_behind(app, root, monkeypatch):
-    begun, go_on = threading.Event(), threading.Event()
+def test_cancel_stops_the_work_and_keeps_no_files(app, root, monkeypatch):
+    started, resume = threading.Event(), threading.Event()
 
-    def held(bar):
-        begun.set()
-        go_on.wait(30)
+    def block(bar):
+        started.set()
+        resume.wait(30)
 
-    monkeypatch.setattr(app, "_tell", held)
-    control(app, "go").click()
-    begun.wait(30)
-    assert control(app, "go").disabled and not control(app, "cancel").disabled
+    monkeypatch.setattr(app, "_show_progress", block)
+    control(app, "separate").click()
+    started.wait(30)
+    assert control(app, "separate").disabled and not control(app, "cancel").disabled
     control(app, "cancel").click()
-    go_on.set()
+    resume.set()
     app.wait()
-    assert "Cancelled" in said(app) and app.mixer is None
+    assert "Cancelled" in status(app) and app.mixer is None
     assert not [path for path in root.separated.rglob("*") if path.is_file()]
-    assert not control(app, "go").disabled and control(app, "cancel").disabled
+    assert not control(app, "separate").disabled and control(app, "cancel").disabled
     monkeypatch.undo()
-    perform(app)
+    separate(app)
     assert app.mixer is not None
 
 
-def test_a_file_that_is_no_music_is_named_and_the_next_song_plays(app, root):
-    (root.songs / "b.wav").write_text("no music")
+def test_a_file_that_is_not_audio_is_reported_and_another_plays(app, root):
+    (root.songs / "b.wav").write_text("not audio")
     control(app, "song").value = root.songs / "b.wav"
-    perform(app)
-    assert "b.wav" in said(app) and app.mixer is None
+    separate(app)
+    assert "b.wav" in status(app) and app.mixer is None
     control(app, "song").value = root.songs / "a.wav"
-    perform(app)
+    separate(app)
     assert app.mixer is not None
 
 
-def test_what_nobody_foresaw_is_told_as_well(app, monkeypatch):
+def test_unexpected_errors_are_shown_too(app, monkeypatch):
     monkeypatch.setattr(app, "_separator", None)
-    perform(app)
-    assert "This went wrong: AttributeError" in said(app)
-    assert not control(app, "go").disabled
+    separate(app)
+    assert "Unexpected error: AttributeError" in status(app)
+    assert not control(app, "separate").disabled
 
 
-def test_an_uploaded_song_is_chosen_when_its_last_piece_is_there(app, root):
+def test_an_uploaded_song_is_selected_after_its_last_chunk(app, root):
     content = (root.songs / "a.wav").read_bytes()
     half = len(content) // 2
     button = control(app, "upload")
@@ -124,22 +134,22 @@ def test_an_uploaded_song_is_chosen_when_its_last_piece_is_there(app, root):
     assert control(app, "song").value == root.songs / "new.wav"
     assert (root.songs / "new.wav").read_bytes() == content
     button._handle_custom_msg({"name": "virus.exe", "at": 0, "size": 1}, [memoryview(b"x")])
-    assert "not the name of an audio file" in said(app)
+    assert "not the name of an audio file" in status(app)
 
 
-def test_with_no_song_at_all_there_is_one_to_begin_with(models, tmp_path):
+def test_without_any_song_the_composed_example_is_offered(models, tmp_path):
     root = open_root(tmp_path)
     empty = separation_app.SeparationApp(*models, root, root.separated, transcription.Settings())
     assert control(empty, "song").value == root.songs / f"{songs.EXAMPLE}.flac"
 
 
-def test_its_midi_is_that_of_the_mixer(app, root):
-    perform(app)
+def test_the_midi_files_tracks_are_stems_of_the_mixer(app, root):
+    separate(app)
     written = pretty_midi.PrettyMIDI(str(root.separated / "a_2s" / "a_2s.mid"))
     assert {track.name for track in written.instruments} <= set(app.mixer.names)
 
 
-def test_where_nobody_looks_it_only_says_so(app, monkeypatch, capsys):
+def test_without_a_browser_it_only_says_so(app, monkeypatch, capsys):
     monkeypatch.setenv(HEADLESS, "1")
     app._ipython_display_()
     assert "the cells below do the same" in capsys.readouterr().out

@@ -1,16 +1,16 @@
-"""Tables of words, and the closing lines of a notebook."""
+"""Tables of text in notebooks."""
 
 import pandas as pd
 
 from muscomp_lib.notebook import summary
 
 
-def test_a_table_of_words_is_set_flush_left_and_shows_every_word():
+def test_a_text_table_is_left_aligned_and_cuts_nothing_off():
     sentence = "What is missing, and what to do next. " * 5 + "End."
     shown = summary.text_table(pd.DataFrame({"note": [f"<b>{sentence}"]})).data
     assert f'<td style="text-align: left">&lt;b&gt;{sentence}</td>' in shown
     assert '<th style="text-align: left">note</th>' in shown
 
 
-def test_a_table_without_rows_says_what_that_means():
+def test_an_empty_table_says_what_that_means():
     assert summary.text_table(pd.DataFrame({"note": []}), "Every track can be used.").data == "Every track can be used."

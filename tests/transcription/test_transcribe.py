@@ -206,3 +206,9 @@ def test_a_note_is_never_shorter_than_nothing():
     note = Note(1.0, 1.0, 60, 0.5)
     track = _track(instruments.load()["Violin"], [note])
     assert track.notes[0].velocity == 64
+
+
+def test_only_instruments_of_the_taxonomy_are_transcribable():
+    stems = {"vocals": 1, "Violin": 2, "other": 3}
+    assert transcription.transcribable(stems) == {"Violin": 2, "other": 3}
+    assert transcription.transcribable({"vocals": 1, "other": 3}) == {}

@@ -1,26 +1,26 @@
-// A button that sends a file to Python, as muscomp_lib/notebook/upload.py expects it: one piece after the other, the next when
-// Python has asked for it.
+// A button that uploads a file to Python (muscomp_lib/notebook/upload.py): one chunk after another, each sent when Python
+// has asked for it.
 
-const PIECE = 2 ** 21; // bytes; Jupyter's servers break off above some 10 MB, without a word
+const CHUNK = 2 ** 21; // bytes; Jupyter's servers silently close the connection above about 10 MB
 
 function render({ model, el }) {
   const input = Object.assign(document.createElement("input"), { type: "file", accept: model.get("accept") });
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: model.get("label") });
   button.className = "jupyter-button widget-button";
   button.style.width = "auto";
-  input.style.display = "none"; // not `hidden`, which other styles of the page may undo
-  let file = null; // while one is on its way from this button: the same model may be shown twice
+  input.style.display = "none"; // not `hidden`, which other styles of the page may override
+  let file = null; // the one this button is sending: the same model may be shown twice
 
   const send = async (at) => {
-    const piece = await file.slice(at, at + PIECE).arrayBuffer();
-    model.send({ name: file.name, at, size: file.size }, undefined, [piece]);
+    const chunk = await file.slice(at, at + CHUNK).arrayBuffer();
+    model.send({ name: file.name, at, size: file.size }, undefined, [chunk]);
   };
-  const asked = ({ next }) => {
+  const onMessage = ({ next }) => {
     if (!file) return;
     if (next === null) file = null;
     else send(next);
   };
-  const able = () => (button.disabled = model.get("disabled"));
+  const updateDisabled = () => (button.disabled = model.get("disabled"));
 
   button.onclick = () => input.click();
   input.onchange = () => {
@@ -28,13 +28,13 @@ function render({ model, el }) {
     input.value = ""; // so that the same file can be chosen again
     send(0);
   };
-  model.on("msg:custom", asked);
-  model.on("change:disabled", able);
-  able();
+  model.on("msg:custom", onMessage);
+  model.on("change:disabled", updateDisabled);
+  updateDisabled();
   el.append(button, input);
   return () => {
-    model.off("msg:custom", asked);
-    model.off("change:disabled", able);
+    model.off("msg:custom", onMessage);
+    model.off("change:disabled", updateDisabled);
   };
 }
 
