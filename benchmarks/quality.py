@@ -1,13 +1,13 @@
-"""How well songs are separated: the shipped model, others beside it, and the best that masks could do.
+"""How well songs are separated: the pretrained model, others beside it, and the best that masks could do.
 
     python benchmarks/quality.py --soundfont /usr/share/sounds/sf2/FluidR3_GM.sf2
     python benchmarks/quality.py --model "Spleeter's network=models/unet" --recording voice.wav=other
 
 Songs are composed and rendered for the purpose, with seeds that no training uses, in two timbres: with the soundfonts
-given, which the shipped model has learnt from, and with TimGM6mb, which it never heard. Nothing is filled: each song
+given, which the pretrained model was trained on, and with TimGM6mb, which it was not. Nothing is filled: each song
 has the five to nine instruments it was composed for. Printed are, per instrument and in the mean, the SI-SDR (dB) of
-the untouched mix, of each model and of the ideal ratio mask; which share of the way from mix to ideal each model goes;
-where each instrument's energy ends up; and where recordings of one instrument do.
+the untouched mix, of each model and of the ideal ratio mask; which share of the gap between mix and ideal each model
+closes; where each instrument's energy ends up; and where recordings of one instrument do.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import results
 
 from muscomp_lib import audio, minislakh, separation, slakh
 from muscomp_lib.core import instruments
@@ -29,26 +30,33 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 SEED = 1000  # of the songs
 TAXONOMY = "families"
+PRETRAINED = "pretrained"
 IDEAL = "ideal mask"
 MIX = "mix"
 SILENT = 1e-3  # full scale: a part that stays below does not sound
 
 
 def main():
-    """Measure, and print the tables."""
+    """Measure, print the tables, and write the results."""
     args = arguments()
-    models = {"shipped": separation.Separator(pretrained.FOLDER)}
+    models = {PRETRAINED: separation.Separator(pretrained.FOLDER)}
     models |= {name: separation.Separator(folder) for name, folder in map(pair, args.model)}
-    timbres = {"TimGM6mb, never heard": ()}
+    timbres = {"unseen": ()}
     if args.soundfont:
-        timbres = {"heard in training": tuple(args.soundfont)} | timbres
+        timbres = {"seen": tuple(args.soundfont)} | timbres
+    rows, energy = [], []
     for timbre, soundfonts in timbres.items():
         with tempfile.TemporaryDirectory() as folder:
             songs = list(rendered(Path(folder), soundfonts, args))
-        print_scores(timbre, scores(songs, models), models)
-        print_confusion(songs, models["shipped"])
+        table = scores(songs, models)
+        rows += records(timbre, table, models)
+        print_scores(timbre, table, models)
+        shares = confusion(songs, models[PRETRAINED])
+        energy += [{"timbre": timbre, "instrument": name} | row for name, row in shares.to_dict("index").items()]
+        print_confusion(shares)
+    results.write("quality", rows, args, energy=energy)
     for name, instrument in map(pair, args.recording):
-        print_recording(name, instrument, models["shipped"])
+        print_recording(name, instrument, models[PRETRAINED])
 
 
 def arguments():
@@ -57,7 +65,7 @@ def arguments():
     parser.add_argument("--songs", type=int, default=16, help="per timbre")
     parser.add_argument("--seconds", type=int, default=40, help="length of each song")
     several = {"action": "append", "default": []}
-    parser.add_argument("--soundfont", help="a soundfont that was learnt from; may be given several times", **several)
+    parser.add_argument("--soundfont", help="a soundfont of the training; may be given several times", **several)
     parser.add_argument("--model", metavar="NAME=FOLDER", help="a model to compare with; several", **several)
     parser.add_argument(
         "--recording", metavar="FILE=INSTRUMENT", help="a recording of one instrument; several", **several
@@ -114,30 +122,46 @@ def frames(model):
     return {key: model.config[key] for key in ("frame_length", "frame_step")}
 
 
-def print_scores(timbre, table, models):
-    """Print the table, its mean over the instruments (without the rest), and the share of the way that was gone."""
-    named = table.drop(index=instruments.OTHER, errors="ignore")
+def records(timbre, table, models):
+    """The table as rows of timbre, instrument and SI-SDR (dB), with the mean over the instruments without the rest."""
+    table = pd.concat([table, pd.DataFrame([named(table).mean()], index=["mean"])])
     for name in models:
-        table[f"{name}, gone"] = metrics.share_closed(table[MIX], table[name], table[IDEAL])
-    mean = named.mean()
-    print(f"\n{timbre}\n")
-    shown = {name: "{:.0%}".format if name.endswith(", gone") else "{:.1f}".format for name in table}
+        table[f"{name}, gap closed"] = metrics.share_closed(table[MIX], table[name], table[IDEAL])
+    return [{"timbre": timbre, "instrument": name} | row for name, row in table.to_dict("index").items()]
+
+
+def named(table):
+    """The rows of instruments, without the rest."""
+    return table.drop(index=instruments.OTHER, errors="ignore")
+
+
+def print_scores(timbre, table, models):
+    """Print the table, its mean over the instruments (without the rest), and the share of the gap that was closed."""
+    table, mean = table.copy(), named(table).mean()
+    for name in models:
+        table[f"{name}, gap closed"] = metrics.share_closed(table[MIX], table[name], table[IDEAL])
+    print(f"\nTimbre {timbre} in training\n")
+    shown = {name: "{:.0%}".format if name.endswith("gap closed") else "{:.1f}".format for name in table}
     print(table.to_string(formatters=shown))
     for name in models:
-        gone = metrics.share_closed(mean[MIX], mean[name], mean[IDEAL])
-        worse = [instrument for instrument in named.index if named.loc[instrument, name] < named.loc[instrument, MIX]]
+        closed = metrics.share_closed(mean[MIX], mean[name], mean[IDEAL])
+        worse = [instrument for instrument, row in named(table).iterrows() if row[name] < row[MIX]]
         print(
-            f"mean of the {len(named)} instruments: mix {mean[MIX]:.1f} dB, {name} {mean[name]:.1f} dB, "
-            f"{IDEAL} {mean[IDEAL]:.1f} dB: {gone:.0%} of the way; worse than the mix: {', '.join(worse) or 'none'}"
+            f"mean of the {len(named(table))} instruments: mix {mean[MIX]:.1f} dB, {name} {mean[name]:.1f} dB, "
+            f"{IDEAL} {mean[IDEAL]:.1f} dB: {closed:.0%} of the gap; worse than the mix: {', '.join(worse) or 'none'}"
         )
 
 
-def print_confusion(songs, model):
-    """Print where each instrument's energy ends up, in percent."""
+def confusion(songs, model):
+    """Where each instrument's (row) energy ends up, in shares."""
     tables = [
         metrics.confusion(song, model.masks(sum(song.values()), audio.SAMPLE_RATE), **frames(model)) for song in songs
     ]
-    table = pd.concat(tables).groupby(level=0).mean().reindex(model.instruments).dropna()
+    return pd.concat(tables).groupby(level=0).mean().reindex(model.instruments).dropna()
+
+
+def print_confusion(table):
+    """Print where each instrument's energy ends up, in percent."""
     print("\nWhere each instrument (row) ends up, percent of its energy:\n")
     print((100 * table).round(0).astype(int).rename(columns=lambda name: name[:8]).to_string())
 

@@ -6,7 +6,7 @@
     python benchmarks/transcription.py --basic-pitch peer/bin/python
 
 Songs are composed and rendered for the purpose, with seeds that no training uses, with TimGM6mb: a timbre that neither
-our separator nor our transcriber has learnt from. Printed are, per instrument and in the mean over instruments, the F1
+our separator nor our transcriber was trained on. Printed are, per instrument and in the mean over instruments, the F1
 of notes (onset within 50 ms; in brackets with their ends right as well), drums by drum, how fast each transcribes one
 stem, and how far tempo, beats, bars and key are right. basic-pitch runs in an environment of its own, since its
 packages are older ones; without `--basic-pitch` its columns are left out. pYIN follows one voice: it is asked only
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import results
 
 from muscomp_lib import audio, minislakh, separation, slakh, transcription
 from muscomp_lib.core import instruments
@@ -56,7 +57,7 @@ for path in json.load(open(sys.argv[1])):
 
 
 def main():
-    """Measure, and print the tables."""
+    """Measure, print the tables, and write the results."""
     args = arguments()
     ours = Transcriber(args.model)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,11 +67,17 @@ def main():
             its = separator.separate(song["mix"], audio.SAMPLE_RATE)
             song["separated"] = {name: its[name] for name in song["notes"] if name in its}
         peer = Peer(args.basic_pitch, Path(folder))
+        rows = []
         for where in ("clean", "separated"):
-            print_table(where, [row for song in songs for row in measure(song, where, ours, peer)])
-        print_mixes(songs, ours, peer)
-        print_speed(songs, ours, peer)
-    print_beats(songs, ours)
+            its = table([row for song in songs for row in measure(song, where, ours, peer)])
+            print(f"\n{where} stems, F1\n{its.round(2).to_string(na_rep='-')}")
+            rows += [{"stems": where, "name": name} | row for name, row in its.to_dict("index").items()]
+        mixes = whole_songs(songs, ours, peer)
+        speed = times_realtime(songs, ours, peer) if args.speed else {}
+    beats = measure_beats(songs, ours)
+    for title, found in (("whole songs, F1", mixes), ("times realtime", speed), ("tempo, beats, bars, key", beats)):
+        print(f"\n{title}\n{pd.Series(found).round(2).to_string()}")
+    results.write("transcription", rows, args, whole_songs=mixes, times_realtime=speed, beats=beats)
 
 
 def arguments():
@@ -79,8 +86,9 @@ def arguments():
     parser.add_argument("--songs", type=int, default=16)
     parser.add_argument("--seconds", type=int, default=40, help="length of each song")
     parser.add_argument(
-        "--model", default=pretrained.TRANSCRIBER, help="folder of the transcriber; otherwise the shipped one"
+        "--model", default=pretrained.TRANSCRIBER, help="folder of the transcriber; otherwise the pretrained one"
     )
+    parser.add_argument("--speed", action="store_true", help="also time both, which takes a quiet machine")
     parser.add_argument("--basic-pitch", metavar="PYTHON", help="the Python of an environment that has basic-pitch")
     return parser.parse_args()
 
@@ -152,7 +160,7 @@ def mono(waveform):
 
 
 def pyin(waveform, instrument):
-    """The pitch that pYIN hears, cut into notes where it changes or stops."""
+    """The pitch that pYIN finds, cut into notes where it changes or stops."""
     import librosa
 
     voice = mono(waveform)
@@ -175,23 +183,20 @@ def f1(matches):
     return 2 * hits / (2 * hits + misses + extras) if hits + misses else np.nan
 
 
-def print_table(where, rows):
-    """Print F1 by instrument and drum, and the means."""
+def table(rows):
+    """F1 by instrument and drum, and the means over instruments and over drums."""
     matches = pd.DataFrame(rows, columns=["name", "way", "onsets", "with ends"])
     scores = matches.groupby(["name", "way"]).agg(f1).unstack().dropna(axis=1, how="all")
     scores.columns = [f"{way}, {what}" for what, way in scores.columns]
     pitched = scores.reindex([name for name in instruments.names(TAXONOMY) if name in scores.index])
     drums = scores.reindex([name for name in network.DRUMS if name in scores.index])
-    drums = drums.dropna(axis=1, how="all")
-    for kind, its in (("notes", pitched), ("strokes", drums)):
-        whole = matches[matches["name"].isin(its.index)].drop(columns="name").groupby("way").agg(f1).unstack()
-        its.loc["mean"] = its.mean()
-        its.loc["all together"] = {f"{way}, {what}": value for (what, way), value in whole.items()}
-        print(f"\n{where} stems, F1 of {kind}\n{its.round(2).to_string(na_rep='-')}")
+    pitched.loc["mean of the instruments"] = pitched.mean()
+    drums.loc["mean of the drums"] = drums.mean()
+    return pd.concat([pitched, drums])
 
 
-def print_mixes(songs, ours, peer):
-    """Print how many of a whole song's pitched notes are found, whoever plays them."""
+def whole_songs(songs, ours, peer):
+    """F1 of a whole song's pitched notes, whoever plays them."""
     taxonomy = instruments.load(TAXONOMY)
     ways = {"ours, separated first": []}
     for song in songs:
@@ -203,17 +208,14 @@ def print_mixes(songs, ours, peer):
         if peer.python:
             [(those, _)] = peer.notes([song["mix"]], audio.SAMPLE_RATE)
             ways.setdefault("basic-pitch, on the mix", []).append(metrics.match(true, sorted(those)))
-    print("\nWhole songs, all pitched notes of the twelve instruments, F1")
-    for way, matches in ways.items():
-        print(f"{way:32}{f1(matches):.2f}")
+    return {way: f1(matches) for way, matches in ways.items()}
 
 
-def print_speed(songs, ours, peer):
-    """Print how many seconds of one stem are transcribed in a second."""
+def times_realtime(songs, ours, peer):
+    """How many seconds of one stem are transcribed in a second, the median of three runs."""
     taxonomy = instruments.load(TAXONOMY)
     name = next(name for name in songs[0]["clean"] if name != DRUMS)
     stem = np.concatenate([song["clean"][name] for song in songs if name in song["clean"]])[: 60 * audio.SAMPLE_RATE]
-    length = len(stem) / audio.SAMPLE_RATE
     taken = {"ours": []}
     for _ in range(3):
         began = time.perf_counter()
@@ -221,13 +223,11 @@ def print_speed(songs, ours, peer):
         taken["ours"].append(time.perf_counter() - began)
     if peer.python:
         taken["basic-pitch"] = [seconds for _, seconds in peer.notes([stem] * 3, audio.SAMPLE_RATE)]
-    print(f"\n{name}, {length:.0f} s: times realtime, median of 3")
-    for way, seconds in taken.items():
-        print(f"{way:32}{length / np.median(seconds):.0f}")
+    return {way: len(stem) / audio.SAMPLE_RATE / np.median(seconds) for way, seconds in taken.items()}
 
 
-def print_beats(songs, ours):
-    """Print how far tempo, beats, bars and key are right, from separated stems."""
+def measure_beats(songs, ours):
+    """How far tempo, beats, bars and key are right, from separated stems."""
     import mir_eval
 
     rows = []
@@ -240,11 +240,15 @@ def print_beats(songs, ours):
         bars, downbeats = (np.array([t for t in m.get_downbeats() if t < end]) for m in (score, midi))
         tempo = np.median(60 / np.diff(found)) / score.get_tempo_changes()[1][0]
         keys = [m.key_signature_changes[0].key_number if m.key_signature_changes else None for m in (score, midi)]
-        beats, firsts = mir_eval.beat.f_measure(true, found), mir_eval.beat.f_measure(bars, downbeats)
-        rows.append((abs(tempo - 1) < 0.01, beats, firsts, keys[0] == keys[1]))
-    right = np.array(rows, float).mean(axis=0)
-    print(f"\nTempo within 1 % in {right[0]:.0%} of songs, key right in {right[3]:.0%}")
-    print(f"beats F1 {right[1]:.2f}, first beats of bars F1 {right[2]:.2f}")
+        rows.append(
+            {
+                "songs with the tempo within 1 %": abs(tempo - 1) < 0.01,
+                "songs with the right key": keys[0] == keys[1],
+                "beats, F1": mir_eval.beat.f_measure(true, found),
+                "first beats of bars, F1": mir_eval.beat.f_measure(bars, downbeats),
+            }
+        )
+    return pd.DataFrame(rows).astype(float).mean().to_dict()
 
 
 if __name__ == "__main__":
