@@ -3,7 +3,7 @@
     python benchmarks/preparation.py --tracks 6 --seconds 240
 
 The plain way decodes every stem and mix of a track to a stereo WAV file, then reads those files back, and writes one
-WAV file per instrument, one for the rest, and the mix. It fills no holes and checks nothing. Ours fills the holes,
+WAV file per instrument, one for the rest, and the mix. It fills no gaps and checks nothing. Ours fills the gaps,
 keeps the mix exact, and is shown as files (FLAC, stereo and mono) and virtual, where only tables are written. All work
 on the same tracks, a mini-Slakh rendered for the purpose, one process each, in turn; medians of the repeats are shown.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+import results
 import soundfile
 
 from muscomp_lib import minislakh, reserve, slakh
@@ -39,15 +40,17 @@ PLAIN = "plain, WAV stereo"
 
 
 def main():
-    """Measure, and print the table."""
+    """Measure, print the table, and write the results."""
     args = arguments()
     with tempfile.TemporaryDirectory() as folder:
         root = open_root(Path(folder) / "root")
         settings = minislakh.Settings(tracks=args.tracks, seconds=float(args.seconds))
         minislakh.make(root.slakh, settings)
-        slakh.index(root, slakh.Settings(verify="full"))  # the reserve is listened to here
+        slakh.index(root, slakh.Settings(verify="full"))  # decodes the reserve
         measured = measure(root, args)
-    print_table(measured, args)
+    rows = medians(measured)
+    print_table(rows, args)
+    results.write("preparation", rows, args)
 
 
 def arguments():
@@ -116,17 +119,23 @@ def written(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def print_table(measured, args):
+def medians(measured):
+    """One row per way: median seconds and bytes per prepared track, the plain way first."""
+    rows = []
+    for way in (PLAIN, *OURS):
+        seconds, n_bytes = (statistics.median(values) for values in zip(*measured[way], strict=True))
+        rows.append({"way": way, "seconds": seconds, "bytes": n_bytes})
+    return rows
+
+
+def print_table(rows, args):
     """Print one line per way."""
     print(f"{args.tracks} tracks of {args.seconds} s, one core, medians of {args.repeats}; per prepared track:\n")
     print(f"{'':20}{'seconds':>9}{'plain / it':>12}{'MB written':>12}{'of plain':>10}")
-    middle = {way: [statistics.median(values) for values in zip(*runs, strict=True)] for way, runs in measured.items()}
-    plain_seconds, plain_bytes = middle[PLAIN]
-    for way in (PLAIN, *OURS):
-        seconds, n_bytes = middle[way]
-        print(
-            f"{way:20}{seconds:9.2f}{plain_seconds / seconds:11.1f}x{n_bytes / 1e6:12.2f}{n_bytes / plain_bytes:10.1%}"
-        )
+    plain_way = rows[0]
+    for row in rows:
+        times, share = plain_way["seconds"] / row["seconds"], row["bytes"] / plain_way["bytes"]
+        print(f"{row['way']:20}{row['seconds']:9.2f}{times:11.1f}x{row['bytes'] / 1e6:12.2f}{share:10.1%}")
 
 
 if __name__ == "__main__":

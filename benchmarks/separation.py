@@ -2,9 +2,9 @@
 
     python benchmarks/separation.py --seconds 30 60 240 --repeats 3
 
-`ours` and `spleeter` separate the same song with the same weights (random ones: what they say does not change the
-work) into the same kind of files, one after the other on the same machine. `shipped` is the network of our own that
-comes with the project, which always has twelve instruments and the rest. Three times are taken:
+`ours` and `spleeter` separate the same song with the same weights (random ones: their values do not change the
+work) into the same kind of files, one after the other on the same machine. `pretrained` is the network of our own that
+is part of the project, which always has twelve instruments and the rest. Three times are taken:
 
 - `start to files`: a new process, from its start to the last file;
 - `next song`: the same song again in that process, model loaded and everything prepared;
@@ -24,21 +24,25 @@ import tempfile
 import time
 from pathlib import Path
 
+import results
+
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 44100  # Hz
 FILTERS = (16, 32, 64, 128, 256, 512)
-ENGINES = ("shipped", "ours", "spleeter")
+ENGINES = ("pretrained", "ours", "spleeter")
 
 
 def main():
-    """Measure, and print the table."""
+    """Measure, print the table, and write the results."""
     args = arguments()
     if args.work:
         print(json.dumps(work(args.work, args.config, args.song, args.out)))
         return
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(args, Path(folder))
-    print_table(rows, args)
+    per_minute, limit = per_minute_more(rows, args), machine_limit(args)
+    print_table(rows, per_minute, limit, args)
+    results.write("separation", rows, args, per_minute_more=per_minute, limit=limit)
 
 
 def arguments():
@@ -58,7 +62,7 @@ def measure(args, folder):
     """One row per length and engine: medians over the repeats, the engines taking turns."""
     from muscomp_lib.spleeter import engine as spleeter_engine
 
-    pythons = {"shipped": sys.executable, "ours": sys.executable}
+    pythons = {"pretrained": sys.executable, "ours": sys.executable}
     if "spleeter" in args.engines:
         pythons["spleeter"] = spleeter_engine.environment()
     config = make_model(folder / "model", args.instruments)
@@ -96,7 +100,7 @@ def medians(runs):
 
 def work(engine, config, song, out):
     """Separate the song twice in this process, with one engine."""
-    separate = {"shipped": shipped, "ours": ours, "spleeter": spleeters}[engine](config, out)
+    separate = {"pretrained": with_pretrained, "ours": ours, "spleeter": spleeters}[engine](config, out)
     separate(song)
     ended = time.time()
     separate(song)
@@ -109,8 +113,8 @@ def peak_gigabytes():
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 
-def shipped(_, out):
-    """A function that separates a file with the model that comes with this project."""
+def with_pretrained(_, out):
+    """A function that separates a file with the pretrained model."""
     from muscomp_lib.models import pretrained
 
     return ours(pretrained.FOLDER, out)
@@ -165,7 +169,26 @@ def make_song(path, seconds):
     return path
 
 
-def print_table(rows, args):
+def per_minute_more(rows, args):
+    """Per engine, the seconds that a further minute of song takes; nothing where only one length was measured."""
+    found = {}
+    for engine in args.engines:
+        its = [row for row in rows if row["engine"] == engine]
+        if len(its) > 1:
+            first, last = its[0], its[-1]
+            found[engine] = 60 * (last["next song"] - first["next song"]) / (last["seconds"] - first["seconds"])
+    return found
+
+
+def machine_limit(args):
+    """What the networks' arithmetic alone would take at the speed of this machine's matrix multiplication."""
+    return {
+        "gflop_per_second_of_sound": gflop_per_second_of_sound(args.instruments),
+        "gflop_per_second": gflop_per_second(),
+    }
+
+
+def print_table(rows, per_minute, limit, args):
     """Times as multiples of realtime, and the ratios of the two engines."""
     print(f"{args.instruments} instruments, medians of {args.repeats}; x: times faster than the song lasts\n")
     print(f"{'song':>6}  {'engine':10}{'start to files':>20}{'next song':>20}{'peak GB':>9}")
@@ -174,13 +197,9 @@ def print_table(rows, args):
             f"{row[name]:10.1f} s {row['seconds'] / row[name]:6.2f}x" for name in ("start to files", "next song")
         )
         print(f"{row['seconds']:4d} s  {row['engine']:10}{times}{row['peak GB']:9.2f}")
-    for engine in args.engines:
-        mine = [row for row in rows if row["engine"] == engine]
-        if len(mine) > 1:
-            first, last = mine[0], mine[-1]
-            more = (last["next song"] - first["next song"]) / (last["seconds"] - first["seconds"])
-            print(f"per minute more: {engine:10}{60 * more:6.1f} s {1 / more:6.2f}x")
-    flops, speed = gflop_per_second_of_sound(args.instruments), gflop_per_second()
+    for engine, seconds in per_minute.items():
+        print(f"per minute more: {engine:10}{seconds:6.1f} s {60 / seconds:6.2f}x")
+    speed, flops = limit["gflop_per_second"], limit["gflop_per_second_of_sound"]
     print(f"limit: {speed:.0f} GFLOP/s / {flops:.1f} GFLOP per second of sound = {speed / flops:.1f}x")
 
 

@@ -8,13 +8,15 @@ measured on a part of the tracks and projected to all. The second index finds th
 """
 
 import argparse
+import importlib
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import results
 import soundfile
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -47,7 +49,7 @@ class Run:
 
 
 def main():
-    """Measure, and print the table."""
+    """Measure, print the table, and write the results."""
     args = arguments()
     sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
     from fixtures import slow_mount
@@ -60,7 +62,13 @@ def main():
             alone = one_after_another(mount, args)
         with slow_mount.mounted(folder / "tree", folder / "root" / "slakh", **delays) as mount:
             first, second = index(mount), index(mount)
-    print_table(args, alone, first, second)
+    rows = {
+        f"one file after another (from {args.part} tracks)": alone,
+        "first index": first,
+        "second index, nothing changed": second,
+    }
+    print_table(args, rows)
+    results.write("slow_mount", [{"way": way} | asdict(run) for way, run in rows.items()], args)
 
 
 def arguments():
@@ -116,26 +124,25 @@ def index(mount, limit=None):
 
 def one_after_another(mount, args):
     """The same work on a part of the tracks with one reader, projected to all: a Run."""
-    from muscomp_lib import slakh
-
-    readers, slakh.READERS = slakh.READERS, 1
+    module = importlib.import_module("muscomp_lib.slakh.index")  # the package has a function of this name
+    readers, module.READERS = module.READERS, 1
     try:
         began = time.perf_counter()
-        slakh.find_tracks(mount.path)
+        module.find_tracks(mount.path)
         finding = time.perf_counter() - began
         part = index(mount, args.part)
     finally:
-        slakh.READERS = readers
+        module.READERS = readers
     times = args.tracks / args.part
     seconds = finding + (part.seconds - finding) * times
     return Run(seconds, round(part.opens * times), part.at_once, round(part.failed * times))
 
 
-def print_table(args, alone, first, second):
+def print_table(args, rows):
     """The table, and how it was measured."""
-    alone_is = f"one file after another (from {args.part} tracks)"
+    alone = next(iter(rows.values()))
     print(f"{'index of ' + str(args.tracks) + ' tracks':<42} {'seconds':>8} {'times':>6} {'opens':>6} at once  failed")
-    for name, run in [(alone_is, alone), ("first index", first), ("second index, nothing changed", second)]:
+    for name, run in rows.items():
         numbers = (
             f"{run.seconds:8.1f} {alone.seconds / run.seconds:6.1f} {run.opens:6d} {run.at_once:7d} {run.failed:7d}"
         )

@@ -1,10 +1,10 @@
-"""How fast networks learn: ours, Spleeter's network trained by us, and the same by the real `spleeter train`.
+"""How fast networks train: ours, Spleeter's network trained by us, and the same by the real `spleeter train`.
 
     python benchmarks/training.py
 
-All learn from the same songs, a mini-Slakh rendered for the purpose, twelve instruments and the rest, in examples of
+All train on the same songs, a mini-Slakh rendered for the purpose, twelve instruments and the rest, in examples of
 three seconds: four of them per step of ours, one per step of Spleeter's network, which is as much work as fits into
-memory. So what is compared is how many seconds of sound are learned from in a second. It is the difference of a longer
+memory. So what is compared is how many seconds of sound are trained on in a second. It is the difference of a longer
 and a shorter training, so neither start nor saving counts. For trainings of ours, how fast the network alone takes
 examples and how fast they are made are shown as well: made must be the larger number, or the network starves. Both at
 once share the processor, so training is slower than either. It takes a quarter of an hour on two cores.
@@ -15,6 +15,8 @@ import logging
 import tempfile
 import time
 from pathlib import Path
+
+import results
 
 from muscomp_lib import minislakh, reserve, slakh, tables, training
 from muscomp_lib.core.root import open_root
@@ -31,20 +33,25 @@ WAYS = {  # model.type, engine, precision, batch size, and how many steps to tak
     "Spleeter's network, trained here": ("unet.unet", "muscomp", "float32", 1, 1),
     "Spleeter's network, `spleeter train`": ("unet.unet", "spleeter", "float32", 1, 1),
 }
+FIGURES = ("training", "network", "examples")  # seconds of sound per second
 BATCHES = 12  # made to time the making
 
 
 def main():
-    """Measure, and print the table."""
+    """Measure, print the table, and write the results."""
     args = arguments()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         root = prepared(Path(folder), args)
-        rows = {way: measure(root, *what, args) for way, what in WAYS.items()}
+        rows = [
+            {"way": way} | dict(zip(FIGURES, measure(root, *what, args), strict=True)) for way, what in WAYS.items()
+        ]
     print(f"\n{args.tracks} songs of {args.seconds} s; seconds of sound per second:\n")
     print(f"{'':40}{'training':>10}{'network':>10}{'examples':>10}")
-    for way, figures in rows.items():
-        print(f"{way:40}" + "".join(f"{'-' if figure is None else format(figure, '.1f'):>10}" for figure in figures))
+    for row in rows:
+        figures = [row[name] for name in FIGURES]
+        print(f"{row['way']:40}" + "".join(f"{'-' if f is None else format(f, '.1f'):>10}" for f in figures))
+    results.write("training", rows, args)
 
 
 def arguments():
@@ -68,7 +75,7 @@ def prepared(folder, args):
 
 
 def measure(root, model_type, engine, precision, batch_size, times, args):
-    """Seconds of sound per second: learned from; taken by the network alone; made into examples alone."""
+    """Seconds of sound per second: trained on; taken by the network alone; made into examples alone."""
     settings = tables.Settings(
         model_type=model_type, precision=precision, batch_size=batch_size, T=FRAMES, crop_frames=FRAMES, time_steps=0
     )
