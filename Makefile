@@ -20,10 +20,10 @@ MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter
 export MUSCOMP_SPLEETER_ENV
 export SONG
 
-.PHONY: help setup demo test check benchmark lab clean
+.PHONY: help setup demo test test-all check docs benchmark lab clean
 
 help: ## list these commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/packages-installed ## install everything the notebooks need into .venv
 
@@ -33,13 +33,19 @@ demo: ## run all notebooks on a small data set into demo/; SONG=path separates t
 	@$(BIN)/python batch/run.py all -f batch/params/demo.yaml -p root demo --name demo $(if $(SONG),--also-song "$$SONG")
 	@echo "make demo, with setup: $$(( $$(date +%s) - $(BEGAN) )) s"
 
-test: $(VENV)/tools-installed ## run the tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slurm job; ten minutes on two cores
+	@$(BIN)/python -m pytest -m "not full" --durations=10
+
+test-all: $(VENV)/tools-installed ## the rest: Colab's image, all of Slurm and the browser, the real Spleeter, the wheel
+	@$(BIN)/python -m pytest -m full --durations=10
 
 check: $(VENV)/tools-installed ## check style, format, and that notebooks carry no outputs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+
+docs: $(VENV)/packages-installed ## put the results of the benchmarks into the tables of README.md and docs/
+	@$(BIN)/python benchmarks/tables.py
 
 benchmark: $(VENV)/tools-installed ## measure how fast songs are separated, beside the real Spleeter (half an hour)
 	@$(BIN)/python benchmarks/separation.py

@@ -4,6 +4,13 @@ import pytest
 from fixtures.needs import require
 
 
+def pytest_collection_modifyitems(items):
+    """Whatever needs the real Spleeter's environment, of 2.3 GB, belongs to `make test-all`."""
+    for item in items:
+        if "spleeter_python" in item.fixturenames:
+            item.add_marker(pytest.mark.full)
+
+
 @pytest.fixture(scope="session")
 def mini_slakh(tmp_path_factory):
     """A folder in Slakh's layout with 6 tracks of 8 s: 4 train (two with one UUID), 1 validation, 1 test. Read only."""

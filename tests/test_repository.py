@@ -1,5 +1,6 @@
 """The project as a whole: quick imports, names that exist, versions that fit Colab, commands that are listed."""
 
+import ast
 import json
 import os
 import re
@@ -21,6 +22,14 @@ READMES = sorted(
     if not set(path.parts) & {".venv", ".venv-spleeter", "demo", "muscomp_root"}
 )
 HEAVY = {"tensorflow", "keras", "librosa", "numba", "pyloudnorm", "matplotlib.pyplot", "sklearn"}
+PACKAGES = sorted(path.parent.name for path in (PROJECT / "muscomp_lib").glob("*/__init__.py"))
+LAYERS = (  # each imports from itself and from those above it in this list
+    {"core"},
+    {"audio"},
+    {"models", "minislakh", "slakh", "dataset"},
+    {"reserve", "tables", "training", "spleeter", "separation", "transcription"},
+    {"plots", "notebook"},
+)
 NOT_IN_COLAB = {"papermill", "pretty_midi", "pyloudnorm", "mir_eval"}  # what the setup cell adds there
 
 
@@ -70,8 +79,8 @@ def test_the_files_a_readme_names_exist(readme):
         assert made_by_a_run or (readme.parent / name).exists() or (PROJECT / name).exists(), name
 
 
-def test_the_readmes_of_the_folders_name_every_file_in_them():
-    for folder in ("batch", "benchmarks", "tests"):
+def test_the_readmes_of_batch_and_benchmarks_name_every_file():
+    for folder in ("batch", "benchmarks"):
         text = (PROJECT / folder / "README.md").read_text(encoding="utf-8")
         files = [
             path
@@ -79,6 +88,45 @@ def test_the_readmes_of_the_folders_name_every_file_in_them():
             if path.suffix in (".py", ".yaml") and path.name != "__init__.py"
         ]
         assert not [path.name for path in files if f"`{path.relative_to(PROJECT / folder).as_posix()}`" not in text]
+
+
+def test_the_readme_of_the_tests_names_every_folder_and_fixture():
+    tests = PROJECT / "tests"
+    text = (tests / "README.md").read_text(encoding="utf-8")
+    folders = [f"{path.name}/" for path in tests.iterdir() if path.is_dir() and any(path.glob("test_*.py"))]
+    fixtures = [path.relative_to(tests).as_posix() for path in tests.glob("fixtures/*.py")]
+    top = [path.name for path in tests.glob("*.py")]
+    assert len(folders) > 10 and len(fixtures) > 10
+    assert not [name for name in folders + fixtures + top if f"`{name}`" not in text]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_twelve_modules_at_most(package):
+    modules = [path for path in (PROJECT / "muscomp_lib" / package).glob("*.py") if path.name != "__init__.py"]
+    assert 0 < len(modules) <= 12
+
+
+def test_packages_import_only_from_their_own_layer_and_those_below():
+    layer = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+    assert set(layer) == set(PACKAGES)
+    upwards = [
+        f"{path.relative_to(PROJECT)} imports {package}"
+        for path in (PROJECT / "muscomp_lib").glob("*/*.py")
+        for package in imported_packages(path)
+        if layer[package] > layer[path.parent.name]
+    ]
+    assert not upwards
+
+
+def imported_packages(path):
+    """The packages of the library that a module imports, also inside its functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in getattr(node, "names", []) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{name}" for name in names]
+        for parts in (name.split(".") for name in names):
+            if parts[0] == "muscomp_lib" and len(parts) > 1 and parts[1] in PACKAGES:
+                yield parts[1]
 
 
 def test_the_readme_of_the_layout_says_what_the_layout_declares():
@@ -99,11 +147,15 @@ def test_make_help_lists_every_target():
     require(shutil.which("make"), "make is not installed")
     targets = re.search(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE)[1].split()
     shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    assert re.findall(r"^make (\w+)", shown, flags=re.MULTILINE) == targets
+    assert re.findall(r"^make ([\w-]+)", shown, flags=re.MULTILINE) == targets
     assert {"setup", "demo", "test", "check", "lab", "clean"} <= set(targets)
 
 
 def test_ci_calls_the_same_targets_as_everybody():
     script = PROJECT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert {"make check", "make test"} <= set(script.read_text().splitlines())
+    assert re.findall(r"^make [\w-]+", script.read_text(), flags=re.MULTILINE) == [
+        "make check",
+        "make test",
+        "make test-all",
+    ]

@@ -114,6 +114,7 @@ def preempt(run, job):
     until(lambda: "COMPLETED" in run("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T"))
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_cancel_ends_the_notebook_too_and_resume_goes_on(tiny, run):
     campaign = tiny(done=("index", "shards/1", "shards/2", "join"))
@@ -131,6 +132,7 @@ def test_cancel_ends_the_notebook_too_and_resume_goes_on(tiny, run):
     assert campaign.times("tables") == ["start", "end"]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
     campaign = tiny()
@@ -170,6 +172,7 @@ def learn_together(slurm, tmp_path_factory):
     return learn
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("model", SETTINGS)
 def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, learn_together, model):
@@ -185,6 +188,7 @@ def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, l
     assert left == {path.name for path in (one.models / "tiny").iterdir()}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed", "other"), ["01", "10"], ids=["the chief", "another"])
 def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed, other):
@@ -205,6 +209,7 @@ def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed,
     assert not tasks[other].is_running()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_training_on_two_nodes_that_is_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_one(
     tmp_path, env, run, learn_together

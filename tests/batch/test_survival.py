@@ -80,6 +80,7 @@ class Real:
         return (self.folder / "logs" / f"{stage}.log").read_text()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_path, env, run, slurm):
     with small_disk(tmp_path / "root", 8) as enlarge, ThreadPoolExecutor() as beside:

@@ -141,6 +141,7 @@ def press(desk, name):
     desk.get_by_role("button", name=name, exact=True).click()
 
 
+@pytest.mark.full
 def test_it_plays_and_the_audio_clock_goes_on(page, desk):
     press(desk, "Play (space)")
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 0.5")
@@ -151,6 +152,7 @@ def test_it_plays_and_the_audio_clock_goes_on(page, desk):
     until(page, "heard() === 0")
 
 
+@pytest.mark.full
 def test_what_is_heard_follows_mute_and_solo_and_mute_wins(page, desk):
     press(desk, "Solo Electric Bass pick")
     press(desk, "Play (space)")
@@ -163,6 +165,7 @@ def test_what_is_heard_follows_mute_and_solo_and_mute_wins(page, desk):
     until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")  # violin and mirror are each other's opposite
 
 
+@pytest.mark.full
 def test_stems_are_locked_to_the_sample_while_they_play(page, desk):
     press(desk, "Solo Violin")
     press(desk, "Play (space)")
@@ -180,6 +183,7 @@ def test_stems_are_locked_to_the_sample_while_they_play(page, desk):
     assert in_desk(desk, moved) == pytest.approx(before, abs=0.5 / RATE)
 
 
+@pytest.mark.full
 def test_its_mixdown_is_pythons_mix_sample_for_sample(desk, song):
     mixer = Mixer(song["stems"], RATE)
     changes = {"Drums": {"pan": 0.5}, "Violin": {"gain": -6.0, "pan": -1.0}, "Mirror": {"mute": True}}
@@ -194,6 +198,7 @@ def test_its_mixdown_is_pythons_mix_sample_for_sample(desk, song):
     assert error[seam - 50 : seam + 50].max() < 2 * error.max(axis=1)[RATE : 9 * RATE].max()
 
 
+@pytest.mark.full
 def test_clicks_come_out_where_they_were_on_both_sides_of_a_seam(desk):
     in_desk(desk, "m.set('Drums', {solo: true})")
     made = mixdown(desk)[:, 0]
@@ -201,6 +206,7 @@ def test_clicks_come_out_where_they_were_on_both_sides_of_a_seam(desk):
         assert abs(np.abs(made[at - 200 : at + 200]).argmax() - 200) <= 1
 
 
+@pytest.mark.full
 def test_notes_play_in_place_of_the_sound_when_and_as_loud_as_they_should(page, desk):
     for name in ("Play the notes of Electric Bass pick in place of its sound", "Solo Electric Bass pick"):
         press(desk, name)
@@ -217,6 +223,7 @@ def test_notes_play_in_place_of_the_sound_when_and_as_loud_as_they_should(page, 
     expect(desk.get_by_role("button", name="Play the notes of Violin in place of its sound")).to_be_disabled()
 
 
+@pytest.mark.full
 def test_the_original_can_be_heard_instead(page, desk):
     press(desk, "Solo Electric Bass pick")
     press(desk, "Play (space)")
@@ -227,6 +234,7 @@ def test_the_original_can_be_heard_instead(page, desk):
     until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
 
 
+@pytest.mark.full
 def test_a_click_goes_there_and_a_drag_loops(page, desk):
     lane = desk.locator(".lane .wave").first.bounding_box()
     x, y = (lambda share: lane["x"] + share * lane["width"]), lane["y"] + 5
@@ -247,6 +255,7 @@ def test_a_click_goes_there_and_a_drag_loops(page, desk):
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 3.8")
 
 
+@pytest.mark.full
 def test_it_can_be_used_with_the_keyboard_alone_and_jupyterlab_does_not_act_on_the_keys(page, desk):
     desk.focus()
     page.keyboard.press("Space")
@@ -265,6 +274,7 @@ def test_it_can_be_used_with_the_keyboard_alone_and_jupyterlab_does_not_act_on_t
     assert page.locator(".jp-NotebookPanel .jp-CodeCell").count() == len(CELLS)
 
 
+@pytest.mark.full
 def test_a_screen_reader_finds_every_control_by_name(desk):
     read = desk.aria_snapshot()
     named = ["Play (space)", "Mute Violin"], ["Gain of Violin", "Pan of Drums", "Position in the song"], ["Drums"]
@@ -274,6 +284,7 @@ def test_a_screen_reader_finds_every_control_by_name(desk):
     assert desk.locator("button:not([aria-label]), input:not([aria-label])").count() == 0
 
 
+@pytest.mark.full
 def test_what_is_downloaded_is_the_mix_the_stems_and_the_midi(page, desk, tmp_path):
     with page.expect_download() as waiting:
         press(desk, "Download the mix, all stems and the MIDI file (zip)")
@@ -289,6 +300,7 @@ def test_what_is_downloaded_is_the_mix_the_stems_and_the_midi(page, desk, tmp_pa
     assert [(note.pitch, round(note.start, 2)) for note in notes] == [(45, 1.0), (45, 2.0), (45, 3.0)]
 
 
+@pytest.mark.full
 def test_what_is_set_in_the_browser_is_set_in_python_and_the_other_way_round(page, desk):
     press(desk, "Solo Drums")
     laboratory.run_cell(page, 2)
@@ -298,6 +310,7 @@ def test_what_is_set_in_the_browser_is_set_in_python_and_the_other_way_round(pag
     assert desk.get_by_role("slider", name="Gain of Violin").input_value() == "-6"
 
 
+@pytest.mark.full
 def test_pressing_play_before_the_sound_has_arrived_waits_for_it_and_only_one_mixer_plays(page, desk):
     laboratory.run_cell(page, 4)
     other = page.locator(".muscomp-mixer").nth(1)
@@ -311,6 +324,7 @@ def test_pressing_play_before_the_sound_has_arrived_waits_for_it_and_only_one_mi
     assert (in_desk(other, "m.playing"), in_desk(desk, "m.playing")) == (True, False)
 
 
+@pytest.mark.full
 def test_running_the_cell_again_leaves_nothing_playing(page, desk):
     press(desk, "Play (space)")
     until(page, "heard() > 0.05")
@@ -322,6 +336,7 @@ def test_running_the_cell_again_leaves_nothing_playing(page, desk):
     assert page.evaluate("before.playing || before.sources.length > 0") is False
 
 
+@pytest.mark.full
 def test_it_plays_in_notebook_7_too(page, chromium):
     address = page.url.split("/lab/")[0]
     other = chromium.new_page(viewport=laboratory.WINDOW)
@@ -383,6 +398,7 @@ def test_with_nothing_at_hand_the_stage_has_a_song_and_one_press_makes_it_sound(
     assert not errors
 
 
+@pytest.mark.full
 def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
     page, errors, root = notebook_05
     waveform = np.random.default_rng(0).integers(-3000, 3000, (BIG // 4, 2), np.int16)
@@ -404,6 +420,7 @@ def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
     assert not errors
 
 
+@pytest.mark.full
 def test_the_lesson_goes_on_with_the_song_that_was_on_stage(notebook_05):
     page, errors, _ = notebook_05
     page.get_by_role("menuitem", name="Run", exact=True).click()

@@ -112,6 +112,7 @@ def first_run(colab, before):
     return {name: colab(name, **TINY.get(name[:2], {})) for name in NOTEBOOKS}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_setup_cell_adds_what_colab_lacks_and_changes_nothing_that_is_there(first_run, before, image):
     after = versions(image)
@@ -121,6 +122,7 @@ def test_the_setup_cell_adds_what_colab_lacks_and_changes_nothing_that_is_there(
     assert {name: version for name, version in after.items() if listed.get(name, version) != version} == {}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_all_five_run_there_and_leave_everything_on_the_drive(first_run):
     assert all(summary.collect(notebook) for notebook in first_run.values())
@@ -131,6 +133,7 @@ def test_all_five_run_there_and_leave_everything_on_the_drive(first_run):
     assert {path.name for path in CONTENT.iterdir()} <= {"drive", "muscomp_cache"}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_its_widgets_are_those_of_ipywidgets_7(first_run, before):
     assert before["ipywidgets"].startswith("7.")
@@ -151,6 +154,7 @@ said = Label("nothing yet")
 VBox([upload.button("Send", "audio/*", arriving), said])"""
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_mixer_and_upload_work_in_a_browser_with_ipywidgets_7(image, first_run, tmp_path):
     laboratory.write_notebook(tmp_path / "widgets.ipynb", MIXER, UPLOAD)
@@ -171,6 +175,7 @@ def test_mixer_and_upload_work_in_a_browser_with_ipywidgets_7(image, first_run, 
         expect(page.get_by_text("song.wav is here, 5000000 bytes")).to_be_visible(timeout=30_000)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_when_the_runtime_is_lost_the_next_one_goes_on_from_the_drive(colab, first_run):
     root = DRIVE / "MyDrive" / "muscomp_root"
