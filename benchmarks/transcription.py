@@ -28,10 +28,9 @@ import results
 from muscomp_lib import audio, minislakh, separation, slakh, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.root import open_root
-from muscomp_lib.minislakh import midi_file
 from muscomp_lib.models import pretrained
 from muscomp_lib.slakh import index_tables
-from muscomp_lib.transcription import cqt, metrics, network
+from muscomp_lib.transcription import cqt, metrics, midi_file, network
 from muscomp_lib.transcription.note_decoder import Note, Transcriber, heard
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -105,9 +104,9 @@ def rendered(folder, args):
         clean, notes = {}, {}
         for path, midi, name in zip(its["audio"], its["midi"], its["instrument"], strict=True):
             clean[name] = clean.get(name, 0) + audio.read(root.slakh / path)[0]
-            notes.setdefault(name, []).extend(notes_of(midi_file.read(root.slakh / midi).midi))
+            notes.setdefault(name, []).extend(notes_of(midi_file.read(root.slakh / midi)))
         mix, _ = audio.read(root.slakh / row.mix)
-        score = midi_file.read((root.slakh / row.mix).with_name("all_src.mid")).midi
+        score = midi_file.read((root.slakh / row.mix).with_name("all_src.mid"))
         yield {"mix": mix, "clean": clean, "notes": notes, "score": score}
 
 

@@ -1,14 +1,14 @@
-"""What each player plays: roles, and the notes they make of a song's chords. Used by the composer.
+"""What each part plays: roles, and the notes they make of a song's chords. Used by the composer.
 
 A role (bass line, broken chords, melody, ...) turns the bars of a song into events: notes with times in sixteenths.
-Which roles a program may take is a table; one instrument has several, so that none of them can be told by its part.
+players.yaml lists the roles of each program; most have several, so that no instrument is recognisable by its part.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from muscomp_lib.core import instruments
+from muscomp_lib.minislakh import players
 
 BEAT = 4  # sixteenths
 OCTAVE = 12  # semitones
@@ -26,48 +26,17 @@ FILLS = (  # the last beats of a section, one drum per sixteenth
     ("high_tom", "mid_tom", "low_tom", "kick"),
     ("snare", None, "high_tom", None, "mid_tom", None, "low_tom", "low_tom"),
 )
-FAMILY_ROLES = (  # by General MIDI family: program // 8
-    ("block", "arpeggio", "offbeat", "melody"),  # pianos
-    ("melody", "counter", "arpeggio"),  # chromatic percussion
-    ("pad", "offbeat", "block", "melody"),  # organs
-    ("arpeggio", "strum", "offbeat", "melody"),  # guitars
-    ("bass",),
-    ("melody", "counter", "long"),  # solo strings
-    ("pad", "counter", "melody", "long"),  # ensembles
-    ("stabs", "melody", "counter", "pad"),  # brass
-    ("melody", "counter", "long"),  # reeds
-    ("melody", "counter", "long"),  # pipes
-    ("melody", "riff", "counter"),  # synth leads
-    ("pad", "long"),  # synth pads
-    ("pad", "arpeggio"),  # synth effects
-    ("arpeggio", "melody", "counter"),  # ethnic
-    ("offbeat", "stabs"),  # percussive
-    ("long",),  # sound effects
-)
-OWN_ROLES = {
-    29: ("power", "riff", "melody"), 30: ("power", "riff", "melody"), 31: ("power", "riff", "melody"),
-    45: ("arpeggio", "counter"), 46: ("arpeggio", "block"), 47: ("long",), 43: ("bass", "long"), 58: ("bass", "long"),
-    instruments.DRUMS: ("drums",),
-}  # fmt: skip
-FAMILY_RANGES = (  # MIDI note numbers where a program of the family sounds well
-    (36, 96), (60, 96), (36, 96), (40, 84), (28, 55), (50, 90), (40, 88), (46, 84),
-    (50, 82), (60, 96), (48, 88), (48, 84), (48, 84), (48, 82), (48, 72), (48, 72),
-)  # fmt: skip
-OWN_RANGES = {41: (48, 84), 42: (36, 72), 43: (28, 55), 47: (40, 57), 58: (28, 55), 67: (36, 70), 70: (36, 72)}
-REGISTERS = {  # where a role likes to be, before the instrument's range moves it by octaves
+REGISTERS = {  # a role's preferred range, before the instrument's range moves it by octaves
     "bass": (28, 50), "block": (50, 74), "offbeat": (52, 76), "strum": (45, 72), "stabs": (54, 77), "pad": (48, 74),
     "power": (40, 60), "arpeggio": (48, 77), "melody": (60, 82), "counter": (55, 76), "long": (55, 79),
     "riff": (43, 64),
 }  # fmt: skip
-NARROWEST = 17  # semitones: a register keeps at least this much when the range cuts it
+MIN_REGISTER = 17  # semitones: a register keeps at least this much when the range cuts it
 
 
 @dataclass(frozen=True)
 class Event:
-    """A note to be played: in which bar, when and how long (sixteenths), MIDI pitch, and how it is played.
-
-    `accent` is added to the velocity; `delay` is in seconds.
-    """
+    """A note: its bar, its start and length (sixteenths), MIDI pitch, `accent` (added to the velocity), `delay` (s)."""
 
     bar: int
     step: float
@@ -77,52 +46,33 @@ class Event:
     delay: float = 0.0
 
 
-def roles_of(program):
-    """The roles a program may take, as a tuple of names."""
-    return OWN_ROLES.get(program) or FAMILY_ROLES[program // 8]
-
-
 def assign_roles(programs, rng):
-    """One role per program: one player has the melody if any can, the others share out the rest evenly.
+    """One role per program: one part has the melody if any can, the others share the remaining roles evenly.
 
     Returns
     -------
     list of str
     """
-    able = [number for number, program in enumerate(programs) if "melody" in roles_of(program)]
+    able = [number for number, program in enumerate(programs) if "melody" in players.of_program(program).roles]
     lead = int(rng.choice(able)) if able else None
     taken = []
     for number, program in enumerate(programs):
-        options = [role for role in roles_of(program) if role != "melody"]
+        options = [role for role in players.of_program(program).roles if role != "melody"]
         least = min(taken.count(role) for role in options)
         role = "melody" if number == lead else str(rng.choice([r for r in options if taken.count(r) == least]))
         taken.append(role)
     return taken
 
 
-def one_voice(program):
-    """Whether a program of the default taxonomy plays one note at a time; basses always do."""
-    name = instruments.of_program(program)
-    return program // 8 == 4 or (name != "" and instruments.load()[name].one_voice)
-
-
-def range_of(program):
-    """Lowest and highest MIDI note of a program: the taxonomy's, or its family's."""
-    name = instruments.of_program(program)
-    if name:
-        return instruments.load()[name].lowest, instruments.load()[name].highest
-    return OWN_RANGES.get(program) or FAMILY_RANGES[program // 8]
-
-
 def register(role, program):
     """Lowest and highest MIDI note of a role on an instrument: the role's register, moved by octaves to fit."""
-    lowest, highest = range_of(program)
+    player = players.of_program(program)
     low, high = REGISTERS[role]
-    while low < lowest and low + NARROWEST < highest:
+    while low < player.lowest and low + MIN_REGISTER < player.highest:
         low, high = low + OCTAVE, high + OCTAVE
-    while high > highest and low - OCTAVE >= lowest:
+    while high > player.highest and low - OCTAVE >= player.lowest:
         low, high = low - OCTAVE, high - OCTAVE
-    return max(low, lowest), min(high, highest)
+    return max(low, player.lowest), min(high, player.highest)
 
 
 def play(role, song, program, rng):
@@ -131,7 +81,7 @@ def play(role, song, program, rng):
     Parameters
     ----------
     role : str
-        One of `roles_of(program)`.
+        One of its player's roles.
     song : composer.Song
     program : int
     rng : np.random.Generator
@@ -150,14 +100,14 @@ def play(role, song, program, rng):
 
 
 def _notes_of(pattern):
-    """The notes of a pattern as (step, length, character); `-` holds the note before it, `.` is silent."""
+    """The notes of a pattern as (step, length, character); `-` holds the previous note, `.` is a rest."""
     begins = [step for step, character in enumerate(pattern) if character not in "-."]
     ends = [next((s for s in range(b + 1, len(pattern)) if pattern[s] != "-"), len(pattern)) for b in begins]
     return [(begin, end - begin, pattern[begin]) for begin, end in zip(begins, ends, strict=True)]
 
 
 def _pattern_per_section(song, name, rng):
-    """One of the style's patterns for each kind of section, so that a section sounds the same when it comes back."""
+    """One of the style's patterns for each kind of section, so that a section sounds the same when it returns."""
     options = song.style[name]
     return {kind: options[rng.integers(len(options))] for kind in sorted({bar.section for bar in song.bars})}
 
@@ -192,9 +142,9 @@ def _chords(role, song, low, high, rng):
     bars = [(bar.start, bar.chord, patterns[bar.section] if patterns else whole_bar[0]) for bar in song.bars]
     for number, (start, chord, pattern) in enumerate([*bars, (ending, song.home, whole_bar[0])]):
         stack = _power_chord(chord, low) if role == "power" else _voicing(chord, low, high, centre)
-        centre = 0.7 * np.mean(stack) + 0.3 * (low + high) / 2  # follow the last chord, but do not wander off
-        for stroke, (step, length, _) in enumerate(_notes_of(pattern)):
-            strings = stack if stroke % 2 == 0 else stack[::-1]
+        centre = 0.7 * np.mean(stack) + 0.3 * (low + high) / 2  # follow the last chord without drifting away
+        for strum, (step, length, _) in enumerate(_notes_of(pattern)):
+            strings = stack if strum % 2 == 0 else stack[::-1]
             held = length - 0.2 if role != "stabs" else min(length, 2) * 0.8
             for string, pitch in enumerate(strings):
                 delay = string * STRUM_DELAY if role == "strum" else 0.0
@@ -236,7 +186,7 @@ def _bass(song, low, high, rng):
 
 
 def _motif(song, rng):
-    """A bar of melody without its place: its rhythm, and steps of the scale up or down from the first note."""
+    """A bar of melody without its pitch: its rhythm, and scale steps up or down from the first note."""
     options = song.style["melody"]
     rhythm = _notes_of(options[rng.integers(len(options))])
     moves = rng.choice([-2, -1, -1, 1, 1, 2, 0], len(rhythm) - 1)
@@ -244,7 +194,7 @@ def _motif(song, rng):
 
 
 def _melody(song, low, high, rng):
-    """Motifs that come back (a b a c) on the chords of each phrase, higher in the chorus."""
+    """Motifs that return (a b a c) on the chords of each phrase, higher in the chorus."""
     kinds = sorted({bar.section for bar in song.bars})
     motifs = {kind: [_motif(song, rng) for _ in range(max(PHRASE) + 1)] for kind in kinds}
     scale = _pitches(song.scale, low, high)
@@ -256,7 +206,7 @@ def _melody(song, low, high, rng):
         first = scale.index(_nearest([p for p in chord_tones if p in scale] or scale, centre))
         for (step, length, _), move in zip(rhythm, contour, strict=True):
             pitch = scale[int(np.clip(first + move, 0, len(scale) - 1))]
-            if step % (2 * BEAT) == 0 or length > BEAT:  # what stands out belongs to the chord
+            if step % (2 * BEAT) == 0 or length > BEAT:  # accented and long notes are chord tones
                 pitch = _nearest(chord_tones, pitch)
             events.append(Event(number, bar.start + step, length * 0.95, pitch, 8.0))
     return events
@@ -278,7 +228,7 @@ def _riff(song, low, high, rng):
 
 
 def _counter(song, low, high, rng):
-    """A second voice: thirds and sevenths held for half a bar, and now and then a run into the next chord."""
+    """A second voice: thirds and sevenths held for half a bar, with an occasional run into the next chord."""
     half = song.steps_per_bar // 2
     scale = _pitches(song.scale, low, high)
     runs = rng.random(len(song.bars)) < 0.4
@@ -316,21 +266,21 @@ def _last_note(role, song, low, high):
 
 
 def _drums(song, rng):
-    """A groove per section, a fill before the next one, a crash on its first beat, and a last stroke."""
+    """A groove per section, a fill before the next one, a crash on its first beat, and a final hit."""
     fill = FILLS[rng.integers(len(FILLS))]
     events = []
     for number, bar in enumerate(song.bars):
         groove = song.style["drums"]["chorus" if bar.section in ("chorus", "bridge") else "verse"]
         until = song.steps_per_bar - (len(fill) if bar.closes_section else 0)
         events += [
-            Event(number, bar.start + step, 1.0, KIT[drum], {"X": ACCENT, "x": 0, "o": GHOST}[stroke])
+            Event(number, bar.start + step, 1.0, KIT[drum], {"X": ACCENT, "x": 0, "o": GHOST}[hit])
             for drum, pattern in groove.items()
-            for step, stroke in enumerate(pattern)
-            if stroke != "." and step < until
+            for step, hit in enumerate(pattern)
+            if hit != "." and step < until
         ]
         if bar.closes_section:
-            struck = [(step, drum) for step, drum in enumerate(fill) if drum]
-            events += [Event(number, bar.start + until + s, 1.0, KIT[drum], 2.0 * s) for s, drum in struck]
+            hits = [(step, drum) for step, drum in enumerate(fill) if drum]
+            events += [Event(number, bar.start + until + s, 1.0, KIT[drum], 2.0 * s) for s, drum in hits]
         if bar.place == 0:
             events.append(Event(number, bar.start, CRASH_LENGTH, KIT["crash"], ACCENT))
     end = len(song.bars) * song.steps_per_bar

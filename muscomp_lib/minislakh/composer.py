@@ -1,10 +1,10 @@
-"""Songs by rule: form, harmony, and who plays what. Used by the embedded data set.
+"""Rule-based composition: form, harmony and parts. Used by mini-Slakh.
 
 A song is a style (`styles.yaml`), a key, a tempo and a list of bars; each bar has a chord and belongs to a section.
-`compose` draws all that from a seed, gives every part a role (bass line, broken chords, melody, ...) that
-`arrangement.py` turns into notes, lets parts rest in some sections, and adds the small unevenness of players.
+`compose` draws these from a seed, assigns every part a role (bass line, broken chords, melody, ...) that
+`arrangement.py` turns into notes, lets parts rest in some sections, and varies timing and velocity a little.
 
-Time is counted in sixteenths ("steps") until the very end, when it becomes seconds.
+Time is counted in sixteenths ("steps") and converted to seconds last.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ import yaml
 
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import SettingError
-from muscomp_lib.minislakh import arrangement
+from muscomp_lib.minislakh import arrangement, players
 
 STYLE_FILE = Path(__file__).with_name("styles.yaml")
 STEPS_PER_BEAT = 4
-SHORTEST = 2.0  # seconds: less is no song
+MIN_SECONDS = 2.0  # of a song
 TAIL = 1.2  # seconds that the last chord may ring beyond its bar line
 MODES = {  # semitones above the tonic
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -30,21 +30,21 @@ MODES = {  # semitones above the tonic
 }
 FORM = ("intro", "verse", "verse", "chorus", "verse", "chorus", "bridge", "chorus", "chorus")
 SECTION_BARS = 4
-SHORT_SONG = 8  # bars: with fewer, everyone plays throughout
-PLAYS = {"intro": 0.6, "verse": 0.85, "chorus": 1.0, "bridge": 0.7}  # the chance that a part plays in such a section
-LEAST_PLAYED = 0.65  # every part plays in at least this share of the bars
+SHORT_SONG = 8  # bars: in shorter songs every part plays throughout
+PLAYS = {"intro": 0.6, "verse": 0.85, "chorus": 1.0, "bridge": 0.7}  # probability that a part plays in such a section
+MIN_PLAYED = 0.65  # of the bars, for every part
 LOUDNESS = {"intro": 72, "verse": 80, "chorus": 94, "bridge": 76}  # MIDI velocity
 BEAT_ACCENT = 6
 VELOCITY_SPREAD = 5.0
-TIMING_SPREAD = 0.005  # seconds: a good player's unevenness
+TIMING_SPREAD = 0.005  # seconds, standard deviation
 DRUM_TIMING_SPREAD = 0.003
-GAP = 0.004  # seconds between two strikes of the same pitch, so that the first one's end comes before the second
-SHORTEST_NOTE = 0.03  # seconds
+GAP = 0.004  # seconds between two notes of the same pitch, so that the first ends before the second starts
+MIN_NOTE = 0.03  # seconds
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: `start` in steps, its section's kind, its place in that section, and its chord.
+    """One bar: `start` in steps, its kind of section, its place in that section, and its chord.
 
     `chord` and `following` (the next bar's) are pitch classes, the root first.
     """
@@ -59,7 +59,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Song:
-    """What all players know. `bars` are followed by one bar, the ending, on `home`, the tonic chord."""
+    """A song without its parts. `bars` are followed by one more, the ending, on `home`, the tonic chord."""
 
     style: dict
     scale: tuple  # pitch classes, the tonic first
@@ -114,8 +114,8 @@ def compose(seed, programs, seconds, style=None):
     midi = _empty_midi(song)
     roles = arrangement.assign_roles(programs, rng)
     sections = _sections(song)
-    playing = [_where_it_plays(sections, len(song.bars), rng) for _ in programs]
-    _nobody_alone(sections, playing)
+    playing = [_bars_played(sections, len(song.bars), rng) for _ in programs]
+    _avoid_solos(sections, playing)
     for number, (program, role) in enumerate(zip(programs, roles, strict=True)):
         events = arrangement.play(role, song, program, rng)
         events = [event for event in events if event.bar in playing[number] or event.bar == len(song.bars)]
@@ -129,14 +129,14 @@ def _check(programs, seconds, style):
         raise SettingError(
             f"programs {list(programs)} must be one or more whole numbers from 0 to 127, or 128 for drums."
         )
-    if seconds < SHORTEST:
-        raise SettingError(f"A song of {seconds} s is too short: take {SHORTEST:g} s or more.")
+    if seconds < MIN_SECONDS:
+        raise SettingError(f"A song of {seconds} s is too short: take {MIN_SECONDS:g} s or more.")
     if style is not None and style not in styles():
         raise SettingError(f"There is no style {style!r}; there are {', '.join(styles())}.")
 
 
 def _song(style, seconds, rng):
-    """Draw key, tempo, form and chords. The tempo is bent a little so that the ending falls where it should."""
+    """Draw key, tempo, form and chords. The tempo is adjusted so that the ending falls where it should."""
     mode = MODES[str(rng.choice(style["modes"]))]
     tonic = int(rng.integers(12))
     scale = tuple((tonic + step) % 12 for step in mode)
@@ -149,7 +149,7 @@ def _song(style, seconds, rng):
 
 
 def _bars(style, scale, n_bars, home, rng):
-    """The song's form: sections of four bars, cut to what fits, each kind with a chord progression of its own."""
+    """The song's form: sections of four bars, cut to length, each kind with its own chord progression."""
     form = ("verse", "chorus") if n_bars < SHORT_SONG else FORM
     progressions = {kind: _progression(style, kind, rng) for kind in sorted(set(form))}
     kinds = [form[min(bar // SECTION_BARS, len(form) - 1)] for bar in range(n_bars)]
@@ -163,13 +163,12 @@ def _bars(style, scale, n_bars, home, rng):
 
 
 def _progression(style, kind, rng):
-    known = style["progressions"]
-    options = known["chorus" if kind in ("chorus", "bridge") else "verse"]
+    options = style["progressions"]["chorus" if kind in ("chorus", "bridge") else "verse"]
     return options[rng.integers(len(options))]
 
 
 def _chord(scale, degree, sevenths):
-    """The chord on a degree of the scale: thirds piled up, as pitch classes, the root first."""
+    """The chord on a degree of the scale: stacked thirds, as pitch classes, the root first."""
     return tuple(scale[(degree - 1 + third) % 7] for third in (0, 2, 4, 6)[: 4 if sevenths else 3])
 
 
@@ -185,27 +184,27 @@ def _empty_midi(song):
 
 def _sections(song):
     """The sections as (kind, set of bar numbers), in order."""
-    found = []
+    sections = []
     for number, bar in enumerate(song.bars):
         if bar.place == 0:
-            found.append((bar.section, set()))
-        found[-1][1].add(number)
-    return found
+            sections.append((bar.section, set()))
+        sections[-1][1].add(number)
+    return sections
 
 
-def _where_it_plays(sections, n_bars, rng):
+def _bars_played(sections, n_bars, rng):
     """The bars in which one part plays: whole sections, more of them in the chorus, most of the song in all."""
     if n_bars < SHORT_SONG:
         return set(range(n_bars))
     playing = {index for index, (kind, _) in enumerate(sections) if rng.random() < PLAYS[kind]}
     resting = [index for index in rng.permutation(len(sections)) if index not in playing]
-    while sum(len(sections[index][1]) for index in playing) < LEAST_PLAYED * n_bars:
+    while sum(len(sections[index][1]) for index in playing) < MIN_PLAYED * n_bars:
         playing.add(resting.pop())
     return set().union(*(sections[index][1] for index in playing))
 
 
-def _nobody_alone(sections, playing):
-    """Let the first two parts play wherever fewer than two would."""
+def _avoid_solos(sections, playing):
+    """Add the first two parts to sections in which fewer than two play."""
     for _, bars in sections:
         if sum(bars <= part for part in playing) < 2:
             for part in playing[:2]:
@@ -213,26 +212,25 @@ def _nobody_alone(sections, playing):
 
 
 def _part(song, program, number, events, seconds, rng):
-    """A pretty_midi part from a role's events: seconds instead of steps, and a player's unevenness."""
+    """A pretty_midi part from a role's events: seconds instead of steps, with slightly varied timing and velocity."""
     import pretty_midi
 
-    is_drum = program == instruments.DRUMS
-    name = "Drums" if is_drum else pretty_midi.program_to_instrument_name(int(program))
-    part = pretty_midi.Instrument(0 if is_drum else int(program), is_drum, f"{name} {number + 1}")
+    player, is_drum = players.of_program(program), program == instruments.DRUMS
+    part = pretty_midi.Instrument(0 if is_drum else int(program), is_drum, f"{player.name} {number + 1}")
     late = rng.normal(0.0, DRUM_TIMING_SPREAD if is_drum else TIMING_SPREAD, len(events))
     louder = rng.normal(0.0, VELOCITY_SPREAD, len(events))
     for event, delay, accent in zip(events, late, louder, strict=True):
         start = max(0.0, _seconds(song, event.step) + event.delay + float(np.clip(delay, -0.012, 0.012)))
         end = min(_seconds(song, event.step + event.length), seconds)
         velocity = int(np.clip(round(_loudness(song, event) + accent), 25, 122))
-        if end - start >= SHORTEST_NOTE:
+        if end - start >= MIN_NOTE:
             part.notes.append(pretty_midi.Note(velocity, int(event.pitch), start, end))
-    _separate(part.notes, arrangement.one_voice(program))
+    _separate(part.notes, player.one_voice)
     return part
 
 
 def _seconds(song, step):
-    """When a step is, in seconds: in a swung style every second eighth comes late."""
+    """The time of a step in seconds: in a swung style every second eighth is delayed."""
     beat, within = divmod(step, STEPS_PER_BEAT)
     half = STEPS_PER_BEAT / 2
     swung = np.interp(within, [0, half, STEPS_PER_BEAT], [0, half * (1 + song.style["swing"]), STEPS_PER_BEAT])
@@ -254,4 +252,4 @@ def _separate(notes, one_voice):
         if before is not None and before.end > note.start - GAP:
             before.end = note.start - GAP
         latest[0 if one_voice else note.pitch] = note
-    notes[:] = [note for note in notes if note.end - note.start >= SHORTEST_NOTE / 2]
+    notes[:] = [note for note in notes if note.end - note.start >= MIN_NOTE / 2]

@@ -1,29 +1,25 @@
-"""From notes to sound: one part of a song, played by a software synthesizer. Used by the embedded data set.
+"""Rendering one part of a song with a software synthesizer. Used by mini-Slakh.
 
-Every part is played by a synthesizer of its own, made for it: one that is used again would leak the tail of the part
-before. Parts are mono, as Slakh's stems are, and not clipped: their level is the business of whoever mixes them.
+Every part gets a new synthesizer: a reused one would leak the tail of the previous part. Parts are mono, as Slakh's
+stems are, and not clipped; the caller sets their level.
 
-Two engines: `tinysoundfont` comes with pip alone; `fluidsynth` needs a system library and is there for those who have
-it. Both play any SoundFont 2 file, by default the one that pretty_midi ships.
+Two engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
+file, by default the one that pretty_midi ships.
 """
 
-import bisect
 from pathlib import Path
 
 import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.settings import suggestion
 
 ENGINES = ("tinysoundfont", "fluidsynth")
 DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
 DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
-BEND_CENTRE = 8192  # synthesizers count pitch bends from 0, pretty_midi from -8192
-PEDAL = 64  # the sustain pedal's controller; down from the value of 64 on
-PEDAL_DOWN = 64
-NOT_SENT = (0, 32, PEDAL)  # bank select: a part keeps the program it is labelled with; the pedal is our own work
-FLUIDSYNTH_GAIN = 0.6  # three times its default: it hands out 16 bits, and a single note should use most of them
+FLUIDSYNTH_GAIN = 0.6  # three times its default: it returns 16 bits, and a single note should use most of them
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
     "fluidsynth": "pip install pyfluidsynth, and the system library (Debian, Ubuntu: apt install libfluidsynth3)",
@@ -36,9 +32,9 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     Parameters
     ----------
     part : pretty_midi.Instrument
-        Its notes, pitch bends and controllers (sustain pedal, volume, ...), times in seconds.
+        Its notes, times in seconds. Pitch bends and controllers are ignored.
     seconds : float
-        Length; what still sounds then is cut.
+        Length; notes still sounding then are cut.
     sample_rate : int
         Hz.
     engine : {"tinysoundfont", "fluidsynth"}
@@ -49,12 +45,12 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     Returns
     -------
     np.ndarray, shape=(n_samples, 1), dtype=float32
-        Silence for a part without notes; may exceed 1.
+        Silence for a part without notes; values may exceed 1.
 
     Raises
     ------
     SettingError
-        For an unknown engine or one that is not installed, or a file that is no soundfont.
+        For an engine that is unknown or not installed, or a file that is not a soundfont.
     MissingError
         When the soundfont is not there.
     """
@@ -102,7 +98,7 @@ def soundfont_path(soundfont=None):
 
 
 def check_engine(engine):
-    """Stop at once when `engine` is unknown or not installed.
+    """Make sure that `engine` is known and installed.
 
     Raises
     ------
@@ -113,7 +109,7 @@ def check_engine(engine):
 
 def _player(engine):
     if engine not in ENGINES:
-        raise SettingError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+        raise SettingError(f"There is no engine {engine!r}. {suggestion(engine, ENGINES)}")
     try:
         if engine == "tinysoundfont":
             import tinysoundfont  # noqa: F401
@@ -127,38 +123,15 @@ def _player(engine):
 
 
 def _events(part, sample_rate):
-    """What to do when: (sample, action on a player), in order.
+    """The events of a part in order: (sample, action on a player).
 
-    At the same sample controllers come first, then ends of notes, then beginnings: a repeated note is struck again.
+    At the same sample, notes end before others start: a repeated note is played again.
     """
-    found = [
-        (c.time, 0, lambda synth, c=c: synth.control(c.number, c.value))
-        for c in part.control_changes
-        if c.number not in NOT_SENT
-    ]
-    found += [(b.time, 0, lambda synth, b=b: synth.bend(b.pitch + BEND_CENTRE)) for b in part.pitch_bends]
-    found += [(end, 1, lambda synth, n=n: synth.off(n.pitch)) for n, end in _ends(part)]
-    found += [(n.start, 2, lambda synth, n=n: synth.on(n.pitch, n.velocity)) for n in part.notes]
-    timed = [(round(time * sample_rate), order, act) for time, order, act in found if time < np.inf]
+    notes = sorted(part.notes, key=lambda note: -note.start)
+    events = [(n.end, 0, lambda synth, n=n: synth.off(n.pitch)) for n in notes]
+    events += [(n.start, 1, lambda synth, n=n: synth.on(n.pitch, n.velocity)) for n in part.notes]
+    timed = [(round(time * sample_rate), order, act) for time, order, act in events]
     return [(at, act) for at, _, act in sorted(timed, key=lambda event: event[:2])]
-
-
-def _ends(part):
-    """The notes and when each ends, in seconds: released under the pedal, with the pedal or at its next strike.
-
-    Not left to the engines, since tinysoundfont knows no pedal.
-    """
-    changes = sorted((c.time, c.value >= PEDAL_DOWN) for c in part.control_changes if c.number == PEDAL)
-    times = [time for time, _ in changes]
-    found, next_strike = [], {}
-    for note in sorted(part.notes, key=lambda note: -note.start):
-        end, latest = note.end, bisect.bisect_right(times, note.end) - 1
-        if latest >= 0 and changes[latest][1]:
-            released = next((time for time, down in changes[latest:] if not down), np.inf)
-            end = min(released, max(note.end, next_strike.get(note.pitch, np.inf)))
-        found.append((note, end))
-        next_strike[note.pitch] = note.start
-    return found
 
 
 class _TinySoundFont:
@@ -181,18 +154,12 @@ class _TinySoundFont:
     def off(self, pitch):
         self.synth.noteoff(self.channel, int(pitch))
 
-    def bend(self, value):
-        self.synth.pitchbend(self.channel, int(value))
-
-    def control(self, number, value):
-        self.synth.control_change(self.channel, int(number), int(value))
-
     def play(self, n_samples):
         """The next `n_samples`, both sides averaged, shape (n_samples,)."""
         return _mono(np.frombuffer(self.synth.generate_simple(n_samples), np.float32))
 
     def close(self):
-        """Nothing to hand back: memory goes with the object."""
+        """Nothing to free: memory goes with the object."""
 
 
 class _FluidSynth:
@@ -207,7 +174,7 @@ class _FluidSynth:
         bank = DRUM_BANK if part.is_drum else 0
         if loaded == -1 or self.synth.program_select(self.channel, loaded, bank, int(part.program)) == -1:
             self.close()
-            raise _unusable(soundfont, part, "FluidSynth does not take it")
+            raise _unusable(soundfont, part, "FluidSynth rejects it")
 
     def on(self, pitch, velocity):
         self.synth.noteon(self.channel, int(pitch), int(velocity))
@@ -215,17 +182,10 @@ class _FluidSynth:
     def off(self, pitch):
         self.synth.noteoff(self.channel, int(pitch))
 
-    def bend(self, value):
-        self.synth.pitch_bend(self.channel, int(value) - BEND_CENTRE)  # pyfluidsynth adds the centre itself
-
-    def control(self, number, value):
-        self.synth.cc(self.channel, int(number), int(value))
-
     def play(self, n_samples):
         """The next `n_samples`, both sides averaged, shape (n_samples,)."""
-        return _mono(
-            np.asarray(self.synth.get_samples(n_samples), np.float32) / audio.INT16_SCALE
-        )  # it hands out int16
+        int16 = np.asarray(self.synth.get_samples(n_samples), np.float32)
+        return _mono(int16 / audio.INT16_SCALE)
 
     def close(self):
         """Free the C library's memory."""

@@ -1,4 +1,4 @@
-"""One track in Slakh's layout: stems and their mix as audio, MIDI files, `metadata.yaml`. Used by minislakh.py.
+"""One track in Slakh's layout: stems and their mix as audio, MIDI files, `metadata.yaml`. Used by generate.py.
 
 As in Slakh, every stem is brought to -13 LUFS, then one `overall_gain` for all of them lets the mix peak at -1 dBFS.
 The mix is the exact sum of the stem files, in whole 16-bit numbers.
@@ -14,21 +14,16 @@ import numpy as np
 import yaml
 
 from muscomp_lib import audio
-from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.minislakh import synthesizer
+from muscomp_lib.minislakh import players, synthesizer
 
 STEM_LOUDNESS = -13.0  # LUFS: Slakh's `normalization_factor`
 NOT_RENDERED = "None"  # Slakh's `plugin_name` of such stems, a string
-SLAKH_CLASSES = {  # where Slakh's names of instrument families differ from General MIDI's
-    "Ensemble": "Strings (continued)",
-    "Synth Effects": "Sound Effects",
-}
 
 
-def write(folder, midi, seconds, uuid, silent=(), source=None, engine="tinysoundfont", soundfont=None):
-    """Render a track and write its folder, which appears whole or not at all.
+def write(folder, midi, seconds, uuid, silent=(), engine="tinysoundfont", soundfont=None):
+    """Render a track and write its folder, which appears only when complete.
 
     Parameters
     ----------
@@ -41,9 +36,7 @@ def write(folder, midi, seconds, uuid, silent=(), source=None, engine="tinysound
     uuid : str
         32 hexadecimal digits; equal for tracks of the same song.
     silent : collection of int
-        Instruments to leave unrendered. Those that turn out to make no sound are left unrendered too.
-    source : bytes, optional
-        The MIDI file to keep as `all_src.mid`; `midi` itself without it.
+        Instruments to leave unrendered. So are those that make no sound.
     engine, soundfont
         As in `synthesizer.render`.
 
@@ -57,12 +50,10 @@ def write(folder, midi, seconds, uuid, silent=(), source=None, engine="tinysound
         (part / "stems").mkdir()
         loudness, peak = _render(midi, seconds, set(silent), spool, engine, soundfont)
         if not loudness:
-            raise MidiError(
-                f"{folder.name}: no part makes a sound with this soundfont. Give another file or soundfont."
-            )
+            raise MidiError(f"{folder.name}: no part makes a sound with this soundfont. Give another soundfont.")
         gain = audio.to_gain(audio.PEAK_DB) / peak
         _write_audio(part, loudness, spool, round(seconds * audio.SAMPLE_RATE), gain)
-        _write_midi(part, midi, loudness, source)
+        _write_midi(part, midi, loudness)
         plugin = synthesizer.soundfont_path(soundfont).name
         metadata = _metadata(folder.name, midi, loudness, uuid, gain, plugin)
         (part / "metadata.yaml").write_text(yaml.safe_dump(metadata))
@@ -80,7 +71,7 @@ def _render(midi, seconds, silent, spool, engine, soundfont):
     Returns
     -------
     loudness : dict of int to float
-        What each stem that sounds had before, in LUFS.
+        Of each audible stem before that, in LUFS.
     peak : float
         Of their sum, or of the loudest stem if that is higher.
     """
@@ -100,16 +91,16 @@ def _render(midi, seconds, silent, spool, engine, soundfont):
 
 
 def _loudness(waveform):
-    """Loudness (LUFS) of a stem, measured where it sounds: silence around it does not count, but takes time.
+    """Loudness (LUFS) of a stem, measured where it plays: the silence around it does not count, but takes time.
 
     The span begins on a multiple of a tenth of a second, so that the blocks it is measured in stay the same.
     """
-    sounding = waveform[:, 0] != 0
-    if not sounding.any():
+    active = waveform[:, 0] != 0
+    if not active.any():
         return -np.inf
     margin, step = audio.SAMPLE_RATE, audio.SAMPLE_RATE // 10
-    first = max(0, int(sounding.argmax()) - margin) // step * step
-    last = len(sounding) - int(sounding[::-1].argmax())
+    first = max(0, int(active.argmax()) - margin) // step * step
+    last = len(active) - int(active[::-1].argmax())
     return audio.loudness(waveform[first : last + margin], audio.SAMPLE_RATE)
 
 
@@ -125,12 +116,9 @@ def _write_audio(part, loudness, spool, n_samples, gain):
     audio.write(part / "mix.flac", mix.astype(np.int16), audio.SAMPLE_RATE)
 
 
-def _write_midi(part, midi, rendered, source):
+def _write_midi(part, midi, rendered):
     """Write the song's MIDI file, and one of the same tempo for each rendered stem."""
-    if source is None:
-        midi.write(str(part / "all_src.mid"))
-    else:
-        (part / "all_src.mid").write_bytes(source)
+    midi.write(str(part / "all_src.mid"))
     for number in rendered:
         alone = copy.copy(midi)  # shares the tempo map
         alone.instruments = [midi.instruments[number]]
@@ -157,19 +145,16 @@ def _metadata(track, midi, loudness, uuid, gain, plugin):
 
 def _stem_metadata(part, loudness, plugin):
     """A stem's entry. `loudness` is None for one that was not rendered: Slakh then leaves the key out."""
-    import pretty_midi
-
-    program = int(part.program)  # may be a NumPy number, which YAML does not know
-    family = pretty_midi.program_to_instrument_class(program)
-    rendered = loudness is not None
+    program = players.program_of(part)
+    player, rendered = players.of_program(program), loudness is not None
     entry = {
         "audio_rendered": rendered,
-        "inst_class": "Drums" if part.is_drum else SLAKH_CLASSES.get(family, family),
+        "inst_class": player.inst_class,
         "integrated_loudness": loudness,
         "is_drum": bool(part.is_drum),
-        "midi_program_name": "Drums" if part.is_drum else pretty_midi.program_to_instrument_name(program),
+        "midi_program_name": player.name,
         "midi_saved": rendered,
         "plugin_name": plugin if rendered else NOT_RENDERED,
-        "program_num": instruments.DRUMS if part.is_drum else program,
+        "program_num": program,
     }
     return entry if rendered else {key: value for key, value in entry.items() if key != "integrated_loudness"}

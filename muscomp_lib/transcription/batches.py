@@ -18,10 +18,9 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core.errors import MidiError, MissingError
 from muscomp_lib.dataset.waveform_cache import WaveformCache
-from muscomp_lib.minislakh import midi_file
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training import batches
-from muscomp_lib.transcription import cqt, network
+from muscomp_lib.transcription import cqt, midi_file, network
 from muscomp_lib.transcription.cqt import BINS_PER_NOTE, FRAME, HOP, N_BINS, N_NOTES, SAMPLE_RATE
 from muscomp_lib.transcription.network import ONSET, SOUNDING, VELOCITY
 
@@ -58,7 +57,7 @@ class Part:
         ------
         MidiError
         """
-        played = (note for path in self.midi for part in midi_file.read(path).midi.instruments for note in part.notes)
+        played = (note for path in self.midi for part in midi_file.read(path).instruments for note in part.notes)
         rows = sorted((note.start, note.end, note.pitch, note.velocity / 127) for note in played)
         return np.array(rows, np.float64).reshape(-1, 4)
 

@@ -82,5 +82,5 @@ def test_one_declaration_serves_elsewhere():
 def test_a_setting_error_from_a_check_is_raised_as_it_is():
     from muscomp_lib.core.instruments import Taxonomy
 
-    with pytest.raises(SettingError, match=r"no taxonomy 'slakh13' in instruments\.yaml; it has slakh12, families"):
+    with pytest.raises(SettingError, match=r"no taxonomy 'slakh13' in instruments\.yaml"):
         settings.check_value("taxonomy", Taxonomy, "slakh13")

@@ -1,4 +1,4 @@
-"""Songs by rule: right parts, right length, playable notes, the same song from the same seed."""
+"""Composed songs: right parts, right length, playable notes, the same song from the same seed."""
 
 import io
 import itertools
@@ -8,7 +8,7 @@ import pytest
 
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import SettingError
-from muscomp_lib.minislakh import arrangement, composer
+from muscomp_lib.minislakh import arrangement, composer, players
 
 THE_TWELVE = [instrument.programs[0] for instrument in instruments.load().values()]
 OUTSIDE = [0, 12, 25, 33, 42, 47, 52, 65, 73, 81, 95, 99, 105, 115, 122]
@@ -19,7 +19,7 @@ def notes_of(midi):
 
 
 @pytest.mark.parametrize("style", composer.styles())
-def test_every_style_gives_each_program_one_named_part_of_playable_notes(style):
+def test_every_style_gives_each_program_a_part_of_playable_notes(style):
     programs = [*THE_TWELVE, *OUTSIDE]
     midi = composer.compose(3, programs, 40.0, style)
     assert [128 if part.is_drum else part.program for part in midi.instruments] == programs
@@ -28,7 +28,7 @@ def test_every_style_gives_each_program_one_named_part_of_playable_notes(style):
         assert part.notes
         assert all(0 <= n.start < n.end <= 40.0 and 1 <= n.velocity <= 127 for n in part.notes)
         if not part.is_drum:
-            lowest, highest = arrangement.range_of(program)
+            lowest, highest = players.of_program(program).lowest, players.of_program(program).highest
             assert all(lowest <= n.pitch <= highest for n in part.notes), part.name
 
 
@@ -89,7 +89,7 @@ def test_one_voice_instruments_never_play_two_notes_at_once(program):
         assert all(a.end <= b.start for a, b in itertools.pairwise(notes))
 
 
-def test_a_repeated_note_ends_before_it_is_struck_again():
+def test_a_repeated_note_ends_before_it_starts_again():
     for seed in range(5):
         for part in composer.compose(seed, THE_TWELVE, 30.0).instruments:
             for pitch in {n.pitch for n in part.notes}:
@@ -112,7 +112,7 @@ def test_playing_is_a_little_uneven():
 
 
 @pytest.mark.parametrize(
-    ("programs", "seconds", "style", "said"),
+    ("programs", "seconds", "style", "message"),
     [
         ([200], 20.0, None, "200"),
         ([], 20.0, None, "programs"),
@@ -120,6 +120,21 @@ def test_playing_is_a_little_uneven():
         ([1], 20.0, "polka", "waltz"),
     ],
 )
-def test_what_cannot_be_composed_is_refused_with_the_reason(programs, seconds, style, said):
-    with pytest.raises(SettingError, match=said):
+def test_what_cannot_be_composed_is_refused_with_the_reason(programs, seconds, style, message):
+    with pytest.raises(SettingError, match=message):
         composer.compose(0, programs, seconds, style)
+
+
+def test_the_shipped_taxonomies_ranges_are_those_of_the_players():
+    for instrument in instruments.load().values():
+        player = players.of_program(instrument.programs[0])
+        assert (player.lowest, player.highest) == (instrument.lowest, instrument.highest)
+        assert player.one_voice == instrument.one_voice
+
+
+def test_every_program_has_a_player_with_known_roles():
+    for program in range(129):
+        player = players.of_program(program)
+        assert player.roles and player.inst_class and player.name
+        assert program == 128 or player.lowest < player.highest
+        assert set(player.roles) <= {*arrangement.REGISTERS, "drums"}

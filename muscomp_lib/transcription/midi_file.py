@@ -1,14 +1,13 @@
-"""Reading MIDI files that people bring, and saying what is wrong with those that cannot be used.
+"""Reading MIDI files, with the reason for those that cannot be used. Used by training and benchmarks of transcription.
 
-The libraries are too kind for that: mido takes files of format 2, without tracks, or timed in film frames, and
-pretty_midi drops notes that never end without a word. So the bytes are looked at first, and such notes are ended.
+The libraries are too lenient: mido accepts files of format 2, without tracks, or timed in film frames, and pretty_midi
+silently drops notes that never end. So the bytes are checked first, and such notes are ended.
 Standard: "Standard MIDI Files 1.0", MIDI Manufacturers Association, 1988.
 """
 
 import io
 import struct
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 from muscomp_lib.core.errors import MidiError, MissingError
@@ -16,45 +15,26 @@ from muscomp_lib.core.errors import MidiError, MissingError
 HEADER = struct.Struct(">4sIHHH")  # "MThd", its length, format, number of tracks, division
 CHUNK = struct.Struct(">4sI")
 FRAMES = 0x8000  # this bit of the division: time is counted in film frames (SMPTE), not in beats
-DRUM_CHANNEL = 9
-LONGEST = 20 * 60  # seconds
-
-
-@dataclass(frozen=True)
-class Score:
-    """A MIDI file as read.
-
-    Attributes
-    ----------
-    midi : pretty_midi.PrettyMIDI
-        One instrument per MIDI track, channel and program; those without a note come last.
-    silent : frozenset of int
-        Which of `midi.instruments` have no note.
-    source : bytes
-        The file.
-    """
-
-    midi: object
-    silent: frozenset
-    source: bytes
+MAX_SECONDS = 20 * 60
 
 
 def read(path):
     """Read a MIDI file of format 0 or 1.
 
-    Chunks that are no tracks are passed over, as the standard wants; notes that are never ended last until the end of
-    their track.
+    Chunks that are not tracks are skipped, as the standard requires; notes that never end last until the end of their
+    track.
 
     Returns
     -------
-    Score
+    pretty_midi.PrettyMIDI
+        One instrument per MIDI track, channel and program with notes.
 
     Raises
     ------
     MissingError
         When the file is not there.
     MidiError
-        When it is no MIDI file, is damaged, has no notes, or is too long; with the reason.
+        When it is not a MIDI file, is damaged, has no notes, or is too long; with the reason.
     """
     import mido
     import pretty_midi
@@ -69,25 +49,24 @@ def read(path):
         _check_contents(parsed, path)
         for track in parsed.tracks:
             _end_stuck_notes(track, parsed.ticks_per_beat)
-        mended = io.BytesIO()
-        parsed.save(file=mended)
-        mended.seek(0)
+        repaired = io.BytesIO()
+        parsed.save(file=repaired)
+        repaired.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            midi = pretty_midi.PrettyMIDI(mended)
+            return pretty_midi.PrettyMIDI(repaired)
     except MidiError:
         raise
-    except Exception as error:  # parsers of foreign bytes raise anything; whatever it is, the file is at fault
+    except Exception as error:  # parsers of foreign bytes raise anything; the file is at fault
         raise _bad(path, f"it is damaged ({type(error).__name__}: {error})") from error
-    return _score(midi, parsed, source)
 
 
 def _bad(path, reason):
-    return MidiError(f"{path} cannot be used: {reason}. Give another MIDI file, or save it anew from a music program.")
+    return MidiError(f"{path} cannot be used: {reason}. Give another MIDI file, or export it again.")
 
 
 def _without_other_chunks(source, path):
-    """The file with its header and tracks only, after a look at the header's promises."""
+    """The file's header and tracks only, with the header checked."""
     if not source:
         raise _bad(path, "it is empty")
     if source[:4] != b"MThd":
@@ -109,17 +88,17 @@ def _without_other_chunks(source, path):
 
 def _tracks(source, position, path):
     """The MTrk chunks from `position` on, each with its chunk header."""
-    found, met_track = [], False
+    found, has_track = [], False
     while position + CHUNK.size <= len(source):
         name, length = CHUNK.unpack_from(source, position)
         end = position + CHUNK.size + length
-        met_track = met_track or name == b"MTrk"
+        has_track = has_track or name == b"MTrk"
         if name == b"MTrk" and end > len(source):
             raise _bad(path, f"it is cut short: a track of {length} bytes ends {end - len(source)} bytes too early")
         if name == b"MTrk":
             found.append(source[position:end])
         position = end
-    if not met_track:
+    if not has_track:
         raise _bad(path, "it has no track (no MTrk)")
     return found
 
@@ -128,8 +107,8 @@ def _check_contents(parsed, path):
     notes = (message.type == "note_on" and message.velocity > 0 for track in parsed.tracks for message in track)
     if not any(notes):
         raise _bad(path, "it has no notes")
-    if parsed.length > LONGEST:
-        raise _bad(path, f"it lasts {parsed.length / 60:.0f} minutes; up to {LONGEST // 60} are played")
+    if parsed.length > MAX_SECONDS:
+        raise _bad(path, f"it lasts {parsed.length / 60:.0f} minutes; up to {MAX_SECONDS // 60} are read")
 
 
 def _end_stuck_notes(track, ticks_per_beat):
@@ -152,22 +131,3 @@ def _end_stuck_notes(track, ticks_per_beat):
         track.append(mido.Message("note_off", channel=channel, note=note, time=rest))
         rest = 0
     track.append(mido.MetaMessage("end_of_track", time=0))
-
-
-def _score(midi, parsed, source):
-    """Append the parts that have a program but no note, which pretty_midi leaves out."""
-    import pretty_midi
-
-    n_playing = len(midi.instruments)
-    for track in parsed.tracks:
-        for channel, program in _programs_without_notes(track).items():
-            is_drum = channel == DRUM_CHANNEL
-            midi.instruments.append(pretty_midi.Instrument(program, is_drum, track.name))
-    return Score(midi, frozenset(range(n_playing, len(midi.instruments))), source)
-
-
-def _programs_without_notes(track):
-    """{channel: program} of the channels of a track that choose a program and never play."""
-    playing = {message.channel for message in track if message.type == "note_on"}
-    chosen = {message.channel: message.program for message in track if message.type == "program_change"}
-    return {channel: program for channel, program in chosen.items() if channel not in playing}

@@ -1,0 +1,108 @@
+"""MIDI files: odd ones are read, broken ones are refused with the reason."""
+
+import struct
+from functools import cache
+from pathlib import Path
+
+import mido
+import pytest
+
+from muscomp_lib.core.errors import MidiError, MissingError
+from muscomp_lib.transcription import midi_file
+
+ODD_MIDI = Path(__file__).parents[3] / "shared" / "data" / "odd_midi"
+
+
+def written(path, tracks, kind=1):
+    """A MIDI file of the given tracks (lists of messages)."""
+    file = mido.MidiFile(type=kind)
+    file.tracks += [mido.MidiTrack(messages) for messages in tracks]
+    file.save(path)
+    return path
+
+
+def note(pitch, channel=0, program=None, length=480):
+    begin = [] if program is None else [mido.Message("program_change", channel=channel, program=program)]
+    return [
+        *begin,
+        mido.Message("note_on", channel=channel, note=pitch, velocity=90),
+        mido.Message("note_off", channel=channel, note=pitch, time=length),
+    ]
+
+
+def programs(midi):
+    return [128 if part.is_drum else part.program for part in midi.instruments]
+
+
+def test_parts_with_one_program_stay_apart_and_drums_are_drums(tmp_path):
+    tracks = [note(60, 0, 27), note(64, 0, 27), note(67, 1, 27), note(38, 9)]
+    assert programs(midi_file.read(written(tmp_path / "a.mid", tracks))) == [27, 27, 27, 128]
+
+
+def test_many_programs_on_one_channel_are_parts_of_their_own(tmp_path):
+    many = written(tmp_path / "many.mid", [note(60, 0, program) for program in range(17)])
+    assert programs(midi_file.read(many)) == list(range(17))
+    changing = written(tmp_path / "changing.mid", [[*note(60, 0, 1), *note(60, 0, 9), *note(60, 0, 40)]], kind=0)
+    assert programs(midi_file.read(changing)) == [1, 9, 40]
+
+
+def test_a_note_that_never_ends_lasts_to_its_tracks_end(tmp_path):
+    stuck = [mido.Message("note_on", note=60, velocity=90), mido.MetaMessage("end_of_track", time=3 * 960)]
+    (part,) = midi_file.read(written(tmp_path / "a.mid", [stuck])).instruments
+    assert [(n.start, n.end) for n in part.notes] == [(0.0, pytest.approx(3.0, abs=0.01))]
+
+
+def header(kind=1, tracks=1, division=480):
+    return struct.pack(">4sIHHh", b"MThd", 6, kind, tracks, division)
+
+
+@cache
+def track_chunk():
+    body = bytes([0, 0x90, 60, 90, 0x83, 0x60, 0x80, 60, 0, 0, 0xFF, 0x2F, 0])
+    return struct.pack(">4sI", b"MTrk", len(body)) + body
+
+
+SILENT = struct.pack(">4sI", b"MTrk", 4) + bytes([0, 0xFF, 0x2F, 0])
+ENDLESS = b"MTrk\x00\x00\x00\x0e" + bytes([0, 0x90, 60, 90, 0xFF, 0xFF, 0x7F, 0x80, 60, 0, 0, 0xFF, 0x2F, 0])
+BAD_FILES = {
+    "empty": (b"", "it is empty"),
+    "text": (b"la la la la la la", "not a MIDI file"),
+    "header only in part": (header()[:9], "cut short"),
+    "no MTrk": (header(), "no MTrk"),
+    "zero tracks": (header(tracks=0) + track_chunk(), "zero tracks"),
+    "negative division": (header(division=-480) + track_chunk(), "time division is 0xfe20"),
+    "division zero": (header(division=0) + track_chunk(), "time division is 0x0000"),
+    "format 2": (header(kind=2) + track_chunk(), "format 2"),
+    "truncated": (header() + track_chunk()[:-6], "cut short"),
+    "fewer tracks than declared": (header(tracks=9) + track_chunk(), "declares 9 tracks and 1 MTrk"),
+    "no notes": (header() + SILENT, "no notes"),
+    "nonsense in the track": (header() + b"MTrk\x00\x00\x00\x04" + b"\x00\x10\x10\x10", "damaged"),
+    "too long": (header(division=1) + ENDLESS, "minutes"),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_FILES)
+def test_a_bad_midi_file_is_refused_with_the_reason(defect, tmp_path):
+    content, reason = BAD_FILES[defect]
+    (tmp_path / "bad.mid").write_bytes(content)
+    with pytest.raises(MidiError, match=reason):
+        midi_file.read(tmp_path / "bad.mid")
+
+
+def test_a_missing_midi_file_is_named(tmp_path):
+    with pytest.raises(MissingError, match=r"none\.mid"):
+        midi_file.read(tmp_path / "none.mid")
+
+
+def test_chunks_that_are_not_tracks_are_skipped(tmp_path):
+    (tmp_path / "a.mid").write_bytes(header() + b"Junk\x00\x00\x00\x03abc" + track_chunk())
+    assert programs(midi_file.read(tmp_path / "a.mid")) == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"), [("own-17-instruments", 17), ("own-program-changes", 6), ("test-non-midi-track", 1)]
+)
+def test_odd_files_from_the_world_are_read(name, parts):
+    if not ODD_MIDI.is_dir():
+        pytest.skip(f"{ODD_MIDI.name} is not beside the project; the tests above have files of their own")
+    assert len(midi_file.read(ODD_MIDI / f"{name}.mid").instruments) == parts
