@@ -26,6 +26,10 @@ from pathlib import Path
 
 import results
 
+from muscomp_lib.models.config import write_config
+from muscomp_lib.models.registry import network
+from muscomp_lib.models.weights import get_weights
+
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 44100  # Hz
 FILTERS = (16, 32, 64, 128, 256, 512)
@@ -138,9 +142,7 @@ def spleeters(config, out):
 
 def make_model(folder, n_instruments):
     """A Spleeter model with random weights; the path of its configuration."""
-    from muscomp_lib.models import config as configs
-    from muscomp_lib.models import unet
-    from muscomp_lib.spleeter import checkpoint
+    from muscomp_lib.models import checkpoint
 
     config = {
         "train_csv": "train.csv", "validation_csv": "validation.csv", "model_dir": str(folder), "mix_name": "mix",
@@ -151,8 +153,8 @@ def make_model(folder, n_instruments):
         "save_checkpoints_steps": 1, "save_summary_steps": 1, "model": {"type": "unet.unet", "params": {}},
         "muscomp": {"taxonomy": None, "crop_frames": 512, "remix": False},
     }  # fmt: skip
-    checkpoint.write(folder, config, unet.weights(unet.build(config)), step=1)
-    configs.write(folder / "config.json", config)
+    checkpoint.write(folder, config, get_weights(network(config).build()), step=1)
+    write_config(folder / "config.json", config)
     return folder / "config.json"
 
 

@@ -20,7 +20,7 @@ import results
 
 from muscomp_lib import minislakh, reserve, slakh, tables, training
 from muscomp_lib.core.root import open_root
-from muscomp_lib.models import config as configs
+from muscomp_lib.models.config import read_config, write_config
 from muscomp_lib.training import batches
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -80,7 +80,7 @@ def measure(root, model_type, engine, precision, batch_size, times, args):
         model_type=model_type, precision=precision, batch_size=batch_size, T=FRAMES, crop_frames=FRAMES, time_steps=0
     )
     tables.write(root, settings)
-    config = configs.read(tables.config(root, settings))
+    config = read_config(tables.config(root, settings))
     sound = batch_size * FRAMES * config["frame_step"] / config["sample_rate"]
     if engine == "spleeter":  # its first training also fills its cache of spectrograms
         seconds(root, config, engine, 1)
@@ -99,7 +99,7 @@ def seconds(root, config, engine, steps):
         "save_checkpoints_steps": steps,
         "model_dir": str(root.models / f"timed{steps}"),
     }
-    configs.write(path, config | changes)
+    write_config(path, config | changes)
     began = time.perf_counter()
     training.train(path, root, fresh=True, engine=engine)
     return time.perf_counter() - began
@@ -108,9 +108,9 @@ def seconds(root, config, engine, steps):
 def made_per_second(root, config):
     """Batches made in a second with nothing else at work, once their sound is in memory."""
     examples, _ = training.examples(config, root)
-    list(batches.ahead(examples, range(BATCHES)))
+    list(batches.prefetch(examples, range(BATCHES)))
     began = time.perf_counter()
-    list(batches.ahead(examples, range(BATCHES)))
+    list(batches.prefetch(examples, range(BATCHES)))
     return BATCHES / (time.perf_counter() - began)
 
 

@@ -44,7 +44,7 @@ MOVED = {
     "shared_unet": "models.shared_unet",
     "shipped": "models.pretrained",
     "songs": "separation.songs",
-    "spleeter_bridge": "spleeter.checkpoint",
+    "spleeter_bridge": "models.checkpoint",
     "spleeter_engine": "spleeter.engine",
     "stage": "notebook.separation_app",
     "stft": "audio.stft",

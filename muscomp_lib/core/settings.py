@@ -19,6 +19,8 @@ from pydantic import Field as Field  # settings are declared with it
 
 from muscomp_lib.core.errors import SettingError
 
+MOST_LISTED = 20  # names that a message lists beside the one that was meant
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -53,7 +55,7 @@ class Settings(Section):
         return type(self)(**({name: getattr(self, name) for name in type(self).model_fields} | changes))
 
 
-def check(model, values, where):
+def check(model, values, where, prefix="", spell=repr):
     """Make sure that a mapping holds what `model` declares, without making the object.
 
     Parameters
@@ -63,6 +65,10 @@ def check(model, values, where):
         Nested where the model is.
     where : str or Path
         The file, for the message.
+    prefix : str
+        What the keys are part of there: `model.params.`.
+    spell : callable
+        How the file spells a value, for the message: `json.dumps`.
 
     Raises
     ------
@@ -72,7 +78,7 @@ def check(model, values, where):
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise _refusal(model, error, f"{where}: ") from None
+        raise _refusal(model, error, f"{where}: ", prefix, spell) from None
 
 
 def check_value(name, kind, value, where=""):
@@ -177,9 +183,9 @@ def that(holds, words):
 # ---- messages ----
 
 
-def wrong(name, value, words, where=""):
+def wrong(name, value, words, where="", spell=repr):
     """The message for a wrong value; `where` ends in ": "."""
-    return f"{where}{name} = {value!r} is not possible. It must be {words}."
+    return f"{where}{name} = {spell(value)} is not possible. It must be {words}."
 
 
 def suggestion(word, known):
@@ -187,27 +193,30 @@ def suggestion(word, known):
     known = list(map(str, known))
     spelled = {name.lower(): name for name in known}
     close = difflib.get_close_matches(str(word).lower(), spelled, n=1)
+    if close and len(known) > MOST_LISTED:
+        return f"Did you mean {spelled[close[0]]!r}?"
     meant = f"Did you mean {spelled[close[0]]!r}? " if close else ""
     return f"{meant}There is {', '.join(known) or 'none'}."
 
 
-def _refusal(model, error, where):
+def _refusal(model, error, where, prefix="", spell=repr):
     """The first thing that is wrong, as a SettingError: unknown names first, as they explain what is missing."""
     found = sorted(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")[0]
     if isinstance(_raised(found), SettingError):
         return _raised(found)
     path = [str(part) for part in found["loc"]]
     key = _declared(model, path)
-    name = ".".join(key or path)
+    if not path:  # of no single setting: a validator of the whole model
+        return SettingError(f"{where}{found.get('ctx', {}).get('error', found['msg'])}")
+    name = prefix + ".".join(key or path)
     if found["type"] == "extra_forbidden":
-        name = ".".join(path)
-        return SettingError(f"{where}there is no setting {name!r}. {suggestion(name, fields(model))}")
+        name = prefix + ".".join(path)
+        return SettingError(f"{where}there is no setting {name!r}. {suggestion(name, fields(model, prefix))}")
     words = expected(_field(model, key))
     if found["type"] == "missing":
         return SettingError(f"{where}{name} is missing.{f' It must be {words}.' if words else ''}")
     words = words or _reason(found)
-    value = found["input"]
-    return SettingError(wrong(name, value, words, where))
+    return SettingError(wrong(name, found["input"], words, where, spell))
 
 
 def _raised(found):

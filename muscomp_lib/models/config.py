@@ -1,187 +1,236 @@
 """The training configuration: Spleeter's JSON file, read, checked and explained. Used by notebooks 03, 04 and 05.
 
 The keys are Spleeter's own, so that `spleeter train -p` takes the file as it is, and one more, `muscomp`, which
-Spleeter passes over. `KEYS` declares each key once: what it may hold, and what it means in plain words; reading,
-checking and explaining all follow from it. Keys of nested objects are written with dots: `model.type`.
+Spleeter ignores. `Config` declares each key once: its type, range and meaning; reading, checking and explaining follow
+from it. In messages and explanations, keys of nested objects are written with dots: `model.type`.
 """
 
 import contextlib
-import difflib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from muscomp_lib.core import instruments
+from muscomp_lib.core import instruments, settings
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.settings import (
+    Field,
+    Section,
+    fields,
+    flag,
+    number,
+    one_of,
+    optional,
+    suggestion,
+    text,
+    that,
+    whole,
+    wrong,
+)
+from muscomp_lib.core.units import duration, size
+from muscomp_lib.models import registry
+from muscomp_lib.models.weights import CONFIG
 
-SPLEETER_TYPES = ("unet.unet", "unet.softmax_unet")
-MODEL_TYPES = (*SPLEETER_TYPES, "muscomp.shared_unet")
-ACTIVATIONS = ("ELU", "ReLU", "LeakyReLU")
 MASK_EXTENSIONS = ("zeros", "average")
 ENGINES = ("muscomp", "spleeter")  # who trains and separates: this library, or the real Spleeter
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras' names
 OPTIMIZERS = ("Adam", "Adadelta", "SGD")
-SPLEETER_FILTERS = (16, 32, 64, 128, 256, 512)  # of the six convolutions, unless conv_n_filters says otherwise
-FRAME_MULTIPLE = 64  # six convolutions each halve frames and bins: what cannot be halved so often does not fit
-OVERLAP = 4  # frame_length / frame_step: Spleeter's inverse STFT changes the level for any other ratio
+FRAME_MULTIPLE = 64  # six convolutions each halve frames and bins: other sizes do not fit
 SPLEETER_CHUNK = 20.0  # seconds: Spleeter cuts songs into chunks of this length for its cache
 SPLEETER_SHUFFLED = 256  # examples that Spleeter's training keeps in memory, to draw from
 FLOAT_BYTES = 4
-GROUPS = ("model", "model.params", "muscomp")  # the keys that hold keys
-
-
-def _text(value):
-    return isinstance(value, str) and value.strip() != ""
-
-
-def _whole(lowest, highest=math.inf):
-    return lambda value: type(value) is int and lowest <= value <= highest
-
-
-def _number(lowest, highest):
-    return lambda value: type(value) in (int, float) and lowest < value <= highest
-
-
-def _one_of(*choices):
-    return lambda value: isinstance(value, str) and value in choices
 
 
 def _names(value):
-    return isinstance(value, list) and len(value) > 0 and all(map(_text, value)) and len(set(value)) == len(value)
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(name, str) and name.strip() for name in value)
+        and len(set(value)) == len(value)
+    )
 
 
-def _filters(value):
-    return isinstance(value, list) and 2 <= len(value) <= 6 and all(map(_whole(1), value))
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key: what it may hold (as a check and in words), and what it means, with {figures} filled in by `explain`.
+def _key(meaning, *more, default=...):
+    """A key's meaning, with {figures} filled in by `explain`; a key with a `default` may be left out.
 
     Each sentence of `more` follows where its figures are known: they need the user's tables, or a trial of training.
     """
-
-    valid: Callable
-    expected: str
-    meaning: str
-    needed: bool = True
-    more: tuple = ()
+    return Field(default, description=meaning, json_schema_extra={"more": more})
 
 
-_PATH = (_text, "a path")
-_COUNT = (_whole(1), "a whole number from 1")
-_FRAMES = (
-    lambda value: _whole(1)(value) and value % FRAME_MULTIPLE == 0,
+_PATH = text("a path")
+_CACHE = that(lambda value: value is None or (isinstance(value, str) and value.strip()), "a path, or null for no cache")
+_FRAMES = that(
+    lambda value: type(value) is int and value > 0 and value % FRAME_MULTIPLE == 0,
     f"a multiple of {FRAME_MULTIPLE}: the network halves it six times",
 )
-_CACHE = (lambda value: value is None or _text(value), "a path, or null for no cache")
-_ACTIVATION = (_one_of(*ACTIVATIONS), f"one of {', '.join(ACTIVATIONS)}")
-_ACTIVATION_MEANING = "The bend after each {}: without one, any number of layers could do no more than a single one."
-
-KEYS = {
-    "train_csv": Key(*_PATH, "Table of the songs to learn from, one row per song, one column per instrument.",
-                     more=("Yours has {n_songs} song(s), {music} of music.",)),
-    "validation_csv": Key(*_PATH, "Table of songs that are never learned from; they show whether the network has "
-                          "understood or only memorised.", more=("Yours has {n_unseen} song(s), {unseen} of music.",)),
-    "model_dir": Key(*_PATH, "Folder for the trained network. Absolute, because Spleeter looks for relative ones "
-                     "elsewhere and, finding nothing, separates with random weights."),
-    "mix_name": Key(_text, "a name", "The column `<name>_path` of the tables holds the mix, what the network hears."),
-    "instrument_list": Key(_names, "a list of different names",
-                           "The {n_instruments} sounds to separate; each has its column `<name>_path`. `other` is all "
-                           "that none of the others is."),
-    "sample_rate": Key(_whole(8000, 192000), "a whole number of Hz from 8000 to 192000",
-                       "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:g} kHz, can be stored."),
-    "frame_length": Key(lambda value: _whole(128)(value) and value.bit_count() == 1,
-                        "a power of two from 128: Spleeter's masks fit no other",
-                        "Samples looked at together for one column of the spectrogram: {window_ms:.0f} ms, which tells "
-                        "pitches {bin_hz:.1f} Hz apart."),
-    "frame_step": Key(*_COUNT, "Samples from one column to the next: {step_ms:.1f} ms."),
-    "T": Key(*_FRAMES, "Columns the network looks at when it separates: {segment:.1f} s of sound."),
-    "F": Key(*_FRAMES, "Frequency bins the network looks at: from 0 to {top_khz:.1f} kHz. Above, see mask_extension."),
-    "n_channels": Key(_whole(1, 2), "1 or 2", "What the network hears at once: 2 is left and right, 1 is one channel "
-                      "after the other."),
-    "n_chunks_per_song": Key(*_COUNT, "Only for Spleeter's own training: how many chunks it cuts from each "
-                             "song. They take {cache} of disk per song.", needed=False,
-                             more=("That is {cache_of_all} for your {n_songs} song(s).",)),
-    "separation_exponent": Key(_number(0, 10), "a number above 0, at most 10",
-                               "An instrument's share of a point is its amount to this power, over the sum of all. 1 "
-                               "shares out as the network says; 2 gives more to the strongest."),
-    "mask_extension": Key(_one_of(*MASK_EXTENSIONS), f"one of {', '.join(MASK_EXTENSIONS)}",
-                          "What happens above {top_khz:.1f} kHz: `zeros` leaves it out, so that the instruments sound "
-                          "duller; `average` shares it out as the rest of that moment."),
-    "learning_rate": Key(_number(0, 1), "a number above 0, at most 1",
-                         "How far each step moves the weights. Too large and the loss jumps about, too small and "
-                         "nothing happens."),
-    "batch_size": Key(*_COUNT, "Examples per step, on all GPUs and machines together, which share them in fours: "
-                      "{batch_seconds:.0f} s of sound, {batch} of spectrograms. Spleeter's training takes "
-                      "whole segments, {spleeters_batch}, and keeps {shuffled} of them to draw from.",
-                      more=("While it learns, the network takes {memory} of memory here.",)),
-    "loss_type": Key(_one_of("L1_mask"), "L1_mask: Spleeter's other loss, weighted_L1_mask, fails",
-                     "Only for Spleeter's own training: the difference of magnitudes that it makes small.",
-                     needed=False),
-    "optimizer": Key(_one_of(*OPTIMIZERS), f"one of {', '.join(OPTIMIZERS)}",
-                     "Only for Spleeter's own training: how steps follow from the loss.", needed=False),
-    "chunk_duration": Key(_number(0, 3600), "a number of seconds above 0, at most 3600",
-                          "Only for Spleeter's own training: the length of its chunks, in seconds.", needed=False),
-    "training_cache": Key(*_CACHE, "Only for Spleeter's own training: where it keeps its chunks, prepared.",
-                          needed=False),
-    "validation_cache": Key(*_CACHE, "The same for validation.", needed=False),
-    "train_max_steps": Key(*_COUNT, "Training ends after this many steps: {heard_hours:.1f} h of sound heard.",
-                           more=("All of your music is then heard {times_heard:.1f} times.",
-                                 "A step takes {step}, so all of them take about {training} on this machine.")),
-    "throttle_secs": Key(_whole(0), "a whole number of seconds from 0",
-                         "Only for Spleeter's own training: the least time between two validations, in seconds."),
-    "random_seed": Key(_whole(0, 2**31 - 1), "a whole number from 0",
-                       "Where all chance starts: the same seed gives the same network."),
-    "save_checkpoints_steps": Key(*_COUNT, "Steps between saves ({n_saves:.0f} in all): what a crash can cost.",
-                                  more=("A save takes {save} of disk, and replaces the one before.",)),
-    "save_summary_steps": Key(*_COUNT, "Steps between two points of the loss curve."),
-    "model.type": Key(_one_of(*MODEL_TYPES), f"one of {', '.join(MODEL_TYPES)}", "The network: {network}.",
-                      more=("Trained, it takes {weights} of disk.",)),
-    "model.params.conv_activation": Key(*_ACTIVATION, _ACTIVATION_MEANING.format("convolution"), needed=False),
-    "model.params.deconv_activation": Key(*_ACTIVATION, _ACTIVATION_MEANING.format("transposed convolution"),
-                                          needed=False),
-    "model.params.conv_n_filters": Key(_filters, "a list of 2 to 6 whole numbers from 1",
-                                       "Patterns each convolution looks for. Twice as many can tell more apart, and "
-                                       "take about four times the work.", needed=False),
-    "muscomp.taxonomy": Key(lambda value: value is None or _text(value), "a taxonomy's name, or null for free names",
-                            "Which General MIDI programs make up each instrument (instruments.yaml)."),
-    "muscomp.crop_frames": Key(*_FRAMES, "Columns of one training example: {crop:.1f} s. Shorter than T, because a "
-                               "network of this kind learns as much from several short ones."),
-    "muscomp.precision": Key(_one_of(*PRECISIONS), f"one of {', '.join(PRECISIONS)}",
-                             "What it computes in while it learns: 16-bit floats are faster where the processor or "
-                             "GPU has circuits for them: mixed_float16 on NVIDIA's from V100 and T4 on, mixed_bfloat16 "
-                             "on processors with AVX512_BF16. The weights stay 32-bit.",
-                             needed=False),
-    "muscomp.start_from": Key(lambda value: value is None or _text(value), "a model, or null for fresh weights",
-                              "The model whose weights training starts from: its name, its folder, or `shipped`, the "
-                              "one that comes with this project.", needed=False),
-    "muscomp.remix": Key(lambda value: type(value) is bool, "true or false",
-                         "If true, in most examples each instrument comes from another song and place: a few songs "
-                         "then make endless mixes."),
-}  # fmt: skip
+_FRAME_LENGTH = that(
+    lambda value: type(value) is int and value >= 128 and value.bit_count() == 1,
+    "a power of two from 128: Spleeter's masks fit no other",
+)
+_CHANNELS = that(lambda value: type(value) is int and value in (1, 2), "1 or 2")
 
 
-def read(path):
+class Model(Section):
+    """The network. `params` depend on its type, which checks them (`Network.Params`)."""
+
+    type: text("the type of a network") = _key("The network: {network}.", "Trained, it takes {weights} of disk.")
+    params: that(lambda value: isinstance(value, dict), "an object of keys and values: {...}") = _key("", default=None)
+
+
+class Own(Section):
+    """The keys that Spleeter does not know."""
+
+    taxonomy: optional(text("a taxonomy's name"), "free names") = _key(
+        "Which General MIDI programs make up each instrument (instruments.yaml)."
+    )
+    crop_frames: _FRAMES = _key(
+        "Frames of one training example: {crop:.1f} s. Shorter than T, because several short examples teach a "
+        "network of this kind as much."
+    )
+    precision: one_of(*PRECISIONS) = _key(
+        "The floats that training computes with: 16-bit floats are faster where the processor or GPU has circuits for "
+        "them: mixed_float16 on NVIDIA's from V100 and T4 on, mixed_bfloat16 on processors with AVX512_BF16. Weights "
+        "stay 32-bit.",
+        default=None,
+    )
+    start_from: optional(text("a model"), "fresh weights") = _key(
+        "The model whose weights training starts from: its name, its folder, or `shipped`, the pretrained one.",
+        default=None,
+    )
+    remix: flag() = _key(
+        "If true, most examples take each instrument from another song and place: a few songs then make endless mixes."
+    )
+
+
+class Config(Section):
+    """All keys, in the order of Spleeter's own files."""
+
+    train_csv: _PATH = _key(
+        "Table of the songs to train on, one row per song, one column per instrument.",
+        "Yours has {n_songs} song(s), {music} of music.",
+    )
+    validation_csv: _PATH = _key(
+        "Table of songs that are never trained on; they show whether the network generalises or only memorises.",
+        "Yours has {n_unseen} song(s), {unseen} of music.",
+    )
+    model_dir: _PATH = _key(
+        "Folder for the trained network. Absolute, because Spleeter looks for relative ones elsewhere and, finding "
+        "nothing, separates with random weights."
+    )
+    mix_name: text("a name") = _key("The column `<name>_path` of the tables holds the mix, the network's input.")
+    instrument_list: that(_names, "a list of different names") = _key(
+        "The {n_instruments} instruments to separate; each has its column `<name>_path`. `other` is everything that "
+        "none of the others is."
+    )
+    sample_rate: whole(8000, 192000, "Hz") = _key(
+        "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:g} kHz, can be stored."
+    )
+    frame_length: _FRAME_LENGTH = _key(
+        "Samples analysed together for one frame of the spectrogram: {window_ms:.0f} ms, which resolves pitches "
+        "{bin_hz:.1f} Hz apart."
+    )
+    frame_step: whole(1) = _key("Samples from one frame to the next: {step_ms:.1f} ms.")
+    T: _FRAMES = _key("Frames of a segment, which the network separates at a time: {segment:.1f} s of sound.")
+    F: _FRAMES = _key("Frequency bins of the network's input: 0 to {top_khz:.1f} kHz. Above, see mask_extension.")
+    n_channels: _CHANNELS = _key("Channels of the network's input: 2 is left and right, 1 is one after the other.")
+    n_chunks_per_song: whole(1) = _key(
+        "Only for Spleeter's own training: how many chunks it cuts from each song. They take {cache} of disk per song.",
+        "That is {cache_of_all} for your {n_songs} song(s).",
+        default=None,
+    )
+    separation_exponent: number(above=0, highest=10) = _key(
+        "An instrument's share of a point is its amount to this power, over the sum of all. 1 divides as the network "
+        "predicts; 2 gives more to the strongest."
+    )
+    mask_extension: one_of(*MASK_EXTENSIONS) = _key(
+        "What happens above {top_khz:.1f} kHz: `zeros` leaves it out, so that the instruments sound duller; `average` "
+        "divides it as the rest of that frame."
+    )
+    learning_rate: number(above=0, highest=1) = _key(
+        "How far each step moves the weights. Too large and the loss jumps about, too small and nothing happens."
+    )
+    batch_size: whole(1) = _key(
+        "Examples per step, on all GPUs and machines together, which share them in fours: {batch_seconds:.0f} s of "
+        "sound, {batch} of spectrograms. Spleeter's training takes whole segments, {spleeters_batch}, and keeps "
+        "{shuffled} of them to draw from.",
+        "In training, the network takes {memory} of memory here.",
+    )
+    loss_type: that(lambda value: value == "L1_mask", "L1_mask: Spleeter's other loss, weighted_L1_mask, fails") = _key(
+        "Only for Spleeter's own training: the difference of magnitudes that it minimises.", default=None
+    )
+    optimizer: one_of(*OPTIMIZERS) = _key(
+        "Only for Spleeter's own training: how steps follow from the loss.", default=None
+    )
+    chunk_duration: number(above=0, highest=3600, unit="seconds") = _key(
+        "Only for Spleeter's own training: the length of its chunks, in seconds.", default=None
+    )
+    training_cache: _CACHE = _key(
+        "Only for Spleeter's own training: where it keeps its chunks as spectrograms.", default=None
+    )
+    validation_cache: _CACHE = _key("The same for validation.", default=None)
+    train_max_steps: whole(1) = _key(
+        "Training ends after this many steps: {hours:.1f} h of sound.",
+        "That is {epochs:.1f} times all of your music.",
+        "A step takes {step}, so all of them take about {training} on this machine.",
+    )
+    throttle_secs: whole(0, unit="seconds") = _key(
+        "Only for Spleeter's own training: the least time between two validations, in seconds."
+    )
+    random_seed: whole(0, 2**31 - 1) = _key("Random seed: the same seed gives the same network.")
+    save_checkpoints_steps: whole(1) = _key(
+        "Steps between checkpoints ({n_saves:.0f} in all): what a crash can cost.",
+        "A checkpoint takes {save} of disk, and replaces the one before.",
+    )
+    save_summary_steps: whole(1) = _key("Steps between two points of the loss curve.")
+    model: Model
+    muscomp: Own
+
+
+def find_model(model):
+    """The configuration and the folder of a model.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model folder, or a Spleeter configuration `.json`, whose `model_dir` is relative to the configuration's folder
+        unless it is absolute.
+
+    Returns
+    -------
+    config : dict
+    folder : Path
+
+    Raises
+    ------
+    MissingError, SettingError
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise MissingError(f"{path} holds no finished model ({CONFIG} is missing). Train it with notebook 04.")
+        return read_config(path / CONFIG), path
+    config = read_config(path)
+    return config, path.absolute().parent / config["model_dir"]
+
+
+def read_config(path):
     """Read and check a configuration, our own or anyone's for Spleeter.
 
     Returns
     -------
     dict
-        As in the file. What Spleeter lets one leave out is there with Spleeter's value: `muscomp` then stands for
-        free instrument names, whole segments and no remixing.
+        As in the file, completed with Spleeter's values for what may be left out: without `muscomp`, instrument names
+        are free, and examples are whole segments of songs as they are.
 
     Raises
     ------
     MissingError
-        No such file.
+        There is no such file.
     SettingError
-        Not JSON, or something in it is wrong.
+        It is not JSON, or a value in it is wrong.
     """
     path = Path(path)
     if not path.is_file():
@@ -196,18 +245,18 @@ def read(path):
     if isinstance(config, dict):
         config.setdefault("n_chunks_per_song", 2)
         config.setdefault("muscomp", {"taxonomy": None, "crop_frames": config.get("T"), "remix": False})
-    check(config, path)
+    check_config(config, path)
     return config
 
 
-def write(path, config):
+def write_config(path, config):
     """Check a configuration and write it; it appears whole or not at all."""
-    check(config, path)
+    check_config(config, path)
     with written_whole(path) as part:
         part.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
 
 
-def check(config, where):
+def check_config(config, where):
     """Make sure that a configuration can be used.
 
     Parameters
@@ -223,63 +272,54 @@ def check(config, where):
     """
     if not isinstance(config, dict):
         raise SettingError(f"{where} holds {type(config).__name__}, not an object of keys and values: {{...}}.")
-    flat = _flat(config, where)
-    for key in flat:
-        if key not in KEYS:
-            close = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f"Do you mean {close[0]!r}?" if close else f"The keys are {', '.join(KEYS)}."
-            raise SettingError(f"{where}: there is no key {key!r}. {hint}")
-    absent = [key for key, declared in KEYS.items() if declared.needed and key not in flat]
-    if absent:
-        raise SettingError(f"{where} lacks {', '.join(map(repr, absent))}. Notebook 03 writes a complete one.")
-    for key, value in flat.items():
-        if not KEYS[key].valid(value):
-            raise _wrong(where, key, value, KEYS[key].expected)
-    _check_together(flat, where)
+    settings.check(Config, config, where, spell=json.dumps)
+    network = _network_type(config["model"]["type"], where)
+    settings.check(network.Params, config["model"].get("params", {}), where, "model.params.", json.dumps)
+    flat = _flat(config)
+    for key, holds, words in [*_demands(flat), *network.demands(flat)]:
+        if not holds:
+            raise SettingError(wrong(key, flat[key], words, f"{where}: ", json.dumps))
+    _check_instruments(flat["instrument_list"], flat["muscomp.taxonomy"], where)
 
 
-def _flat(config, where, prefix=""):
-    """Keys of all levels as one dict, `model.type`."""
+def _network_type(name, where):
+    if name not in registry.types():
+        words = f"one of {', '.join(registry.types())}"
+        raise SettingError(wrong("model.type", name, words, f"{where}: ", json.dumps))
+    return registry.network_type(name)
+
+
+def _flat(config, prefix=""):
+    """Keys of all levels as one dict: `model.type`."""
     flat = {}
     for key, value in config.items():
-        name = f"{prefix}{key}"
-        if name not in GROUPS:
-            flat[name] = value
-        elif isinstance(value, dict):
-            flat.update(_flat(value, where, f"{name}."))
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            raise _wrong(where, name, value, "an object of keys and values: {...}")
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
-def _wrong(where, key, value, expected):
-    return SettingError(f"{where}: {key} = {json.dumps(value)} is not possible. It must be {expected}.")
-
-
-def _check_together(flat, where):
-    """What one value demands of another."""
-    demands = [
-        ("frame_step", flat["frame_step"] <= flat["frame_length"],
-         f"at most frame_length = {flat['frame_length']}, or samples between the frames are lost"),
-        ("frame_step",
-         flat["model.type"] in SPLEETER_TYPES or flat["frame_step"] * OVERLAP == flat["frame_length"],
-         f"frame_length / {OVERLAP} = {flat['frame_length'] // OVERLAP}, or the inverse STFT changes the sound"),
-        ("F", flat["F"] <= flat["frame_length"] // 2 + 1,
-         f"at most frame_length / 2 + 1 = {flat['frame_length'] // 2 + 1}, the number of bins there are"),
-        ("muscomp.precision",
-         flat["model.type"] not in SPLEETER_TYPES or flat.get("muscomp.precision", "float32") == "float32",
-         f"float32 for {flat['model.type']}"),
+def _demands(flat):
+    """What one value demands of another: (key, whether it holds, what the value must be)."""
+    return [
+        (
+            "frame_step",
+            flat["frame_step"] <= flat["frame_length"],
+            f"at most frame_length = {flat['frame_length']}, or samples between the frames are lost",
+        ),
+        (
+            "F",
+            flat["F"] <= flat["frame_length"] // 2 + 1,
+            f"at most frame_length / 2 + 1 = {flat['frame_length'] // 2 + 1}, the number of bins there are",
+        ),
         ("muscomp.crop_frames", flat["muscomp.crop_frames"] <= flat["T"], f"at most T = {flat['T']}"),
-        ("instrument_list", flat["mix_name"] not in flat["instrument_list"],
-         f"without {flat['mix_name']!r}, which is the name of the mix"),
-        ("model.params.conv_n_filters",
-         flat["model.type"] not in SPLEETER_TYPES or len(flat.get("model.params.conv_n_filters", range(6))) == 6,
-         f"a list of 6 whole numbers for {flat['model.type']}"),
-    ]  # fmt: skip
-    for key, holds, expected in demands:
-        if not holds:
-            raise _wrong(where, key, flat[key], expected)
-    _check_instruments(flat["instrument_list"], flat["muscomp.taxonomy"], where)
+        (
+            "instrument_list",
+            flat["mix_name"] not in flat["instrument_list"],
+            f"without {flat['mix_name']!r}, which is the name of the mix",
+        ),
+    ]
 
 
 def _check_instruments(names, taxonomy, where):
@@ -290,14 +330,13 @@ def _check_instruments(names, taxonomy, where):
         if name not in known:
             raise SettingError(
                 f"{where}: instrument_list names {name!r}, which taxonomy {taxonomy!r} does not have. "
-                f"It has {', '.join(known)}."
+                f"{suggestion(name, known)}"
             )
 
 
 def check_engine(engine):
     """Raise SettingError unless there is an engine of this name."""
-    if engine not in ENGINES:
-        raise SettingError(f"engine = {engine!r} is not possible. It must be one of {', '.join(ENGINES)}.")
+    settings.check_value("engine", one_of(*ENGINES), engine)
 
 
 def explain(config, tables=None, trial=None):
@@ -316,19 +355,20 @@ def explain(config, tables=None, trial=None):
     pd.DataFrame
         Columns `key`, `value`, `meaning`.
     """
-    flat = _flat(config, "the configuration")
-    figures = _figures(flat)
+    flat, network = _flat(config), registry.network(config)
+    figures = _figures(flat, network)
     if tables is not None:
         figures |= _figures_of_music(flat, tables)
     if trial is not None:
         figures |= _figures_of_trial(flat, trial)
-    rows = [(key, _short(value), _told(KEYS[key], figures)) for key, value in flat.items()]
+    declared = fields(Config) | fields(network.Params, "model.params.")
+    rows = [(key, _short(value), _meaning(declared[key], figures)) for key, value in flat.items()]
     return pd.DataFrame(rows, columns=["key", "value", "meaning"])
 
 
-def _told(key, figures):
-    sentences = [key.meaning.format(**figures)]
-    for sentence in key.more:
+def _meaning(declared, figures):
+    sentences = [declared.description.format(**figures)]
+    for sentence in (declared.json_schema_extra or {}).get("more", ()):
         with contextlib.suppress(KeyError):  # nothing is known about the user's music or machine
             sentences.append(sentence.format(**figures))
     return " ".join(sentences)
@@ -338,14 +378,12 @@ def _short(value):
     return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
 
 
-def _figures(flat):
+def _figures(flat, network):
     """The numbers that make a configuration concrete: seconds, Hz, bytes, parameters."""
     rate, step = flat["sample_rate"], flat["frame_step"]
-    n_instruments = len(flat["instrument_list"])
     crop, batch = flat["muscomp.crop_frames"] * step / rate, flat["batch_size"]
-    heard = flat["n_channels"] if flat["model.type"] in SPLEETER_TYPES else 1  # ours listens to the average of channels
     return {
-        "n_instruments": n_instruments,
+        "n_instruments": len(flat["instrument_list"]),
         "nyquist_khz": rate / 2000,
         "window_ms": 1000 * flat["frame_length"] / rate,
         "step_ms": 1000 * step / rate,
@@ -354,13 +392,15 @@ def _figures(flat):
         "segment": flat["T"] * step / rate,
         "crop": crop,
         "batch_seconds": batch * crop,
-        "batch": size(batch * flat["muscomp.crop_frames"] * _values_per_frame(flat, heard) * FLOAT_BYTES),
+        "batch": size(
+            batch * flat["muscomp.crop_frames"] * _values_per_frame(flat, network.training_channels) * FLOAT_BYTES
+        ),
         "spleeters_batch": size(batch * flat["T"] * _values_per_frame(flat) * FLOAT_BYTES),
         "shuffled": size(SPLEETER_SHUFFLED * flat["T"] * _values_per_frame(flat)),
         "cache": size(_cached_seconds(flat) * _cache_per_second(flat)),
-        "heard_hours": flat["train_max_steps"] * batch * crop / 3600,
+        "hours": flat["train_max_steps"] * batch * crop / 3600,
         "n_saves": math.ceil(flat["train_max_steps"] / flat["save_checkpoints_steps"]),
-        "network": _network(flat, n_instruments),
+        "network": network.description(),
     }
 
 
@@ -374,7 +414,7 @@ def _figures_of_music(flat, tables):
         "music": duration(music.sum()),
         "n_unseen": len(unseen),
         "unseen": duration(unseen.sum()),
-        "times_heard": times,
+        "epochs": times,
         "cache_of_all": size(cached * _cache_per_second(flat)),
     }
 
@@ -402,43 +442,3 @@ def _cached_seconds(flat, song=math.inf):
 def _cache_per_second(flat):
     """Bytes: Spleeter keeps a value of its spectrograms in one."""
     return flat["sample_rate"] / flat["frame_step"] * _values_per_frame(flat)
-
-
-def duration(seconds):
-    """Seconds in words: `0.25 s`, `45 s`, `12 min`, `1 h 20 min`, `3 days 4 h`."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} days {minutes % 1440 // 60} h"
-
-
-def size(n_bytes):
-    """Bytes in words: `23 MB`, `1.4 TB`."""
-    for unit in ("kB", "MB", "GB"):
-        n_bytes /= 1000
-        if n_bytes < 999.5:
-            return f"{n_bytes:.1f} {unit}" if n_bytes < 9.95 else f"{n_bytes:.0f} {unit}"
-    return f"{n_bytes / 1000:.1f} TB"
-
-
-def _network(flat, n_instruments):
-    if flat["model.type"] not in SPLEETER_TYPES:
-        return "our own, one U-Net for all instruments that divides each point of the spectrogram among them"
-    each = parameters(flat.get("model.params.conv_n_filters", SPLEETER_FILTERS), flat["n_channels"])
-    return (
-        f"Spleeter's, one U-Net per instrument, {each / 1e6:.1f} million parameters each and "
-        f"{n_instruments * each / 1e6:.0f} million in all, {n_instruments * each * 4 / 1e9:.2f} GB"
-    )
-
-
-def parameters(filters=SPLEETER_FILTERS, n_channels=2):
-    """How many numbers one of Spleeter's U-Nets learns or keeps, from the filters of its convolutions."""
-    down = list(zip((n_channels, *filters[:-1]), filters, strict=True))
-    up = list(zip((filters[-1], *(2 * n for n in reversed(filters[:-1]))), (*reversed(filters[:-1]), 1), strict=True))
-    layers = sum(25 * n_in * n_out + n_out for n_in, n_out in down + up)  # kernels of 5 x 5
-    normalisation = sum(4 * n_out for _, n_out in down + up)
-    return layers + normalisation + 16 * n_channels + n_channels  # and the mask: a kernel of 4 x 4

@@ -1,323 +1,219 @@
-"""The networks: U-Nets that look at a magnitude spectrogram and say how much of each instrument is in it. Used by 04.
+"""Spleeter's networks, `unet.unet` and `unet.softmax_unet` (Jansson et al. 2017; Hennequin et al. 2020).
 
-Every network here is a Keras model with the same door. It takes magnitudes of shape (batch, T, F, n_channels) and
-returns an amount per instrument of shape (batch, T, F, n_channels or 1, n_instruments), not negative. T is the number
-of STFT frames, a multiple of 64; F the number of bins from 0 Hz up. How amounts become masks is
-`separation`'s affair.
-
-`unet.unet` and `unet.softmax_unet` are Spleeter's networks (Jansson et al. 2017; Hennequin et al. 2020): one U-Net per
-instrument, layer for layer, created in Spleeter's order, so that weights carry over in both directions.
-`muscomp.shared_unet` is ours (shared_unet.py): one U-Net for all instruments, at a fraction of the work.
-
-Keras is imported when a network is built, because it takes seconds.
+One U-Net per instrument, layer for layer and created in Spleeter's order, so that weights carry over in both
+directions. Trained weights are a checkpoint of Spleeter's own (checkpoint.py).
 """
 
-import contextlib
-import os
-import zipfile
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from muscomp_lib.core.errors import SettingError
-from muscomp_lib.core.files import written_whole
-from muscomp_lib.models.config import SPLEETER_FILTERS
+from muscomp_lib.models import checkpoint
+from muscomp_lib.models.checkpoint import FILTERS, MASK_CHANNELS, ONE
+from muscomp_lib.models.layers import UnetParams, activation, batch_normalization, dropout_layer, one_filter_transpose
+from muscomp_lib.models.registry import Network
+from muscomp_lib.models.runtime import start_tensorflow
 
-CONFIG, WEIGHTS, HISTORY = "config.json", "weights.npz", "history.csv"  # the files of a model folder
-DROPOUT = 0.5  # Spleeter's, in the three innermost decoder layers
-MOMENTUM = 0.95  # statistics follow the weights within some 20 steps: a short training has only hundreds
-LEAK = 0.2  # slope of LeakyReLU below zero
-MASK_CHANNELS = 2  # Spleeter's masks are for left and right, also where the network hears one channel
-ONE = "one"  # what the instrument is called in the network of `build_one`
+DROPOUT = 0.5  # in the three innermost decoder layers
+SIDE_BY_SIDE = 2  # U-Nets at once: a single layer does not keep all cores busy
 
 
-def build(config, precision="float32"):
-    """Build the network that a training configuration describes, with fresh weights.
+class SpleeterUnet(Network):
+    """A sigmoid mask per instrument, each from its own U-Net, times the input."""
 
-    Parameters
-    ----------
-    config : dict
-        As `config.read` returns it. Weights depend on `random_seed` alone.
-    precision : str
-        One of `config.PRECISIONS`, Keras' dtype policies: what it computes in. The weights are float32 with any.
+    type = "unet.unet"
+    spleeter = True
+    Params = UnetParams
 
-    Returns
-    -------
-    keras.Model
-        (batch, T, F, n_channels) -> (batch, T, F, n_channels or 1, n_instruments), float32.
+    def predict_amounts(self, magnitude):
+        """As `Network.predict_amounts`: shape=(batch, T, F, 2, n_instruments)."""
+        from keras import layers, ops
 
-    Raises
-    ------
-    SettingError
-        For a `model.type` or an activation that does not exist.
-    """
-    start_tensorflow()
-    import keras
+        masks = [unet(magnitude, name, self.params, "sigmoid") for name in self.instruments]
+        return ops.stack([layers.Multiply()([mask, magnitude]) for mask in masks], axis=-1)
 
-    builders = {
-        "unet.unet": _spleeter_unet,
-        "unet.softmax_unet": _spleeter_softmax_unet,
-        "muscomp.shared_unet": _shared_unet,
-    }
-    kind = config["model"]["type"]
-    if kind not in builders:
-        raise SettingError(f"model.type {kind!r} is not a network. Choose one of: {', '.join(builders)}.")
-    keras.utils.set_random_seed(config["random_seed"])
-    magnitude = _input(config)
-    with precision_of(precision):
-        amounts = builders[kind](magnitude, config["instrument_list"], config["model"].get("params", {}))
-    return keras.Model(magnitude, amounts, name=kind.replace(".", "_"))
+    def build_one(self):
+        """The U-Net of a single instrument, up to the last convolution, without its activation.
 
+        All instruments' U-Nets are alike: separation needs only this one, with one set of weights after the other.
 
-def build_one(config):
-    """The U-Net of a single instrument of a Spleeter network, up to the last convolution, without its activation.
+        Returns
+        -------
+        keras.Model
+            (batch, T, F, n_channels) -> logits (batch, T, F, 2), float32. Its layers are called `one_...`.
+        """
+        start_tensorflow()
+        import keras
 
-    All instruments' U-Nets are alike: whoever separates needs this one only, with one set of weights after the other.
+        magnitude = self.input()
+        return keras.Model(magnitude, unet(magnitude, ONE, self.params, None))
 
-    Returns
-    -------
-    keras.Model
-        (batch, T, F, n_channels) -> logits (batch, T, F, 2), float32. Its layers are called `one_...`.
-    """
-    start_tensorflow()
-    import keras
+    # ---- weights on disk: a checkpoint of Spleeter's ----
 
-    magnitude = _input(config)
-    return keras.Model(magnitude, _one_unet(magnitude, ONE, config["model"].get("params", {}), None))
+    def weights_file(self, folder):
+        """As `Network.weights_file`: the checkpoint's index."""
+        path = checkpoint.latest(folder)
+        return path.with_name(f"{path.name}.index")
 
+    def is_finished(self, folder):
+        """As `Network.is_finished`: Spleeter's own training writes checkpoints on the way, too."""
+        if not (folder / checkpoint.STATE).exists():
+            return False
+        return checkpoint.Checkpoint(folder, self.config).step >= self.config["train_max_steps"]
 
-@contextlib.contextmanager
-def precision_of(name):
-    """Layers made meanwhile compute with this dtype policy."""
-    import keras
+    def read_weights(self, folder):
+        """As `Network.read_weights`."""
+        found, values = checkpoint.Checkpoint(folder, self.config), {}
+        for number, instrument in enumerate(self.instruments):
+            values |= {name.replace(ONE, instrument, 1): value for name, value in found.weights(number).items()}
+        return values
 
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+    def write_weights(self, folder, values, step):
+        """As `Network.write_weights`."""
+        checkpoint.write(folder, self.config, values, step)
 
+    # ---- separation ----
 
-def _input(config):
-    import keras
+    def load(self, folder):
+        """As `Network.load`."""
+        found, one = checkpoint.Checkpoint(folder, self.config), self.build_one()
+        values = [_in_order(one, found.weights(number)) for number in range(len(self.instruments))]
+        run = self._compiled(one, values[0])
 
-    return keras.Input((None, config["F"], config["n_channels"]), name="magnitude")
+        def run_all(magnitude):
+            with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+                amounts = pool.map(lambda weights: run(*weights, magnitude).numpy(), values)
+                return self._powers(list(amounts), magnitude)
 
+        return run_all
 
-@cache
-def start_tensorflow():
-    """Load TensorFlow without the notes it prints at its start."""
-    with without_notes():
+    def _compiled(self, one, values):
         import tensorflow as tf
 
-        tf.constant(0.0)  # the first tensor brings the last of the notes
+        specs = [[tf.TensorSpec(weight.shape, weight.dtype) for weight in weights] for weights in values]
+
+        @tf.function(input_signature=[*specs, self.segments()])
+        def run(trainable, others, magnitude):
+            logits, _ = one.stateless_call(trainable, others, magnitude, training=False)
+            return self._from_logits(logits, magnitude)
+
+        return run
+
+    def _from_logits(self, logits, magnitude):
+        """What TensorFlow computes of one instrument's logits, of which `_powers` gets those of all."""
+        import tensorflow as tf
+
+        return (tf.sigmoid(logits) * magnitude) ** self.config["separation_exponent"]
+
+    def _powers(self, amounts, magnitude):
+        return amounts
+
+    # ---- for people ----
+
+    def description(self):
+        """As `Network.description`."""
+        n_instruments, each = len(self.instruments), self.n_parameters() // len(self.instruments)
+        return (
+            f"Spleeter's, one U-Net per instrument, {each / 1e6:.1f} million parameters each and "
+            f"{n_instruments * each / 1e6:.0f} million in all, {n_instruments * each * 4 / 1e9:.2f} GB"
+        )
+
+    def n_parameters(self):
+        """As `Network.n_parameters`, computed from the filters: building a dozen U-Nets takes half a minute."""
+        filters, n_channels = self.params.get("conv_n_filters", FILTERS), self.config["n_channels"]
+        down = list(zip((n_channels, *filters[:-1]), filters, strict=True))
+        decoder = (*reversed(filters[:-1]), 1)
+        up = list(zip((filters[-1], *(2 * n for n in decoder[:-1])), decoder, strict=True))
+        kernels = sum(25 * n_in * n_out + n_out for n_in, n_out in down + up)  # of 5 x 5
+        normalisation = sum(4 * n_out for _, n_out in down + up)
+        mask = 17 * MASK_CHANNELS  # a kernel of 4 x 4, and a bias
+        return len(self.instruments) * (kernels + normalisation + mask)
+
+    @classmethod
+    def demands(cls, config):
+        """As `Network.demands`."""
+        return [
+            ("muscomp.precision", config.get("muscomp.precision", "float32") == "float32", f"'float32' for {cls.type}"),
+            (
+                "model.params.conv_n_filters",
+                len(config.get("model.params.conv_n_filters", FILTERS)) == len(FILTERS),
+                f"a list of {len(FILTERS)} whole numbers for {cls.type}",
+            ),
+        ]
 
 
-@contextlib.contextmanager
-def without_notes():
-    """Turn away what TensorFlow prints while it starts, even before it looks at any setting of what to print.
+class SpleeterSoftmaxUnet(SpleeterUnet):
+    """As `unet.unet`, but the masks of all instruments sum to one at every point."""
 
-    It comes from C++ code that writes to the process's error output itself, so that is what has to be turned away.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # later ones: of graphs that it could not make faster still
-    errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(errors, 2)
-        os.close(errors)
-        os.close(nowhere)
+    type = "unet.softmax_unet"
 
+    def predict_amounts(self, magnitude):
+        """As `Network.predict_amounts`: shape=(batch, T, F, 2, n_instruments)."""
+        from keras import ops
 
-def hears_one_channel(config):
-    """Whether the network uses one mask for all channels, so that training on mono loses nothing."""
-    return config["model"]["type"] == "muscomp.shared_unet"
+        logits = ops.stack([unet(magnitude, name, self.params, None) for name in self.instruments], axis=-1)
+        return ops.softmax(logits, axis=-1) * ops.expand_dims(magnitude, -1)
+
+    def _from_logits(self, logits, magnitude):
+        return logits
+
+    def _powers(self, amounts, magnitude):
+        return [(share * magnitude) ** self.config["separation_exponent"] for share in _softmax(amounts)]
 
 
-def weights(network):
-    """The weights of a network by name, `layer/variable`: {str: np.ndarray, float32}."""
-    return {weight.path: np.asarray(weight) for weight in network.weights}
-
-
-def set_weights(network, values, where):
-    """Put weights into a network.
+def unet(magnitude, name, params, last_activation):
+    """One U-Net. Its skips take the convolutions before normalisation, and the innermost one is used raw.
 
     Parameters
     ----------
-    network : keras.Model
-    values : mapping of str to np.ndarray
-        As `weights` gives them; in half precision they will do, too.
-    where : str or Path
-        Where they come from, for the message.
+    magnitude : Keras tensor, shape=(batch, T, F, n_channels)
+    name : str
+        The instrument: layers are called `<name>_down0`, ...
+    params : dict
+        `model.params` of the configuration.
+    last_activation : str or None
 
-    Raises
-    ------
-    SettingError
-        When they are those of another network, naming the first that does not fit.
+    Returns
+    -------
+    Keras tensor, shape=(batch, T, F, 2)
     """
-    for weight in network.weights:
-        shape = values[weight.path].shape if weight.path in values else None
-        if shape != tuple(weight.shape):
-            found = "is missing" if shape is None else f"has the shape {shape}"
-            raise SettingError(
-                f"{where} holds the weights of another network: {weight.path} {found}, and {tuple(weight.shape)} is "
-                "needed. Use the config.json that it was trained with, or train anew."
-            )
-        weight.assign(values[weight.path].astype(np.float32))
-
-
-def save_arrays(path, arrays):
-    """Write named arrays to a `.npz` file; it appears whole or not at all, and the same arrays give the same bytes."""
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def read_arrays(path):
-    """Named arrays from a `.npz` file: {str: np.ndarray}.
-
-    Raises
-    ------
-    SettingError
-        When the file is damaged.
-    """
-    try:
-        with np.load(path) as file:
-            return dict(file)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise SettingError(
-            f"{path} cannot be read ({error}). Train the model anew: fresh=True in notebook 04."
-        ) from error
-
-
-def _spleeter_unet(magnitude, instruments, params):
-    """A sigmoid mask per instrument, each from its own U-Net, times the input."""
-    from keras import layers, ops
-
-    masks = [_one_unet(magnitude, name, params, "sigmoid") for name in instruments]
-    return ops.stack([layers.Multiply()([mask, magnitude]) for mask in masks], axis=-1)
-
-
-def _spleeter_softmax_unet(magnitude, instruments, params):
-    """As `unet.unet`, but the masks of all instruments sum to one at every point."""
-    from keras import ops
-
-    logits = ops.stack([_one_unet(magnitude, name, params, None) for name in instruments], axis=-1)
-    return ops.softmax(logits, axis=-1) * ops.expand_dims(magnitude, -1)
-
-
-def _one_unet(magnitude, name, params, last_activation):
-    """One Spleeter U-Net. Its skips take the convolutions before normalisation, and the innermost one is used raw."""
     from keras import layers
 
-    filters = params.get("conv_n_filters", SPLEETER_FILTERS)
+    filters = params.get("conv_n_filters", FILTERS)
     down = activation(params.get("conv_activation", "LeakyReLU"))
     up = activation(params.get("deconv_activation", "ReLU"))
     skips, x = [], magnitude
     for depth, n_filters in enumerate(filters):
         x = layers.Conv2D(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_down{depth}")(x)
         skips.append(x)
-        x = down(_normalised(x, f"{name}_down{depth}"))
+        x = down(batch_normalization(x, f"{name}_down{depth}_normalisation"))
     x = skips.pop()
     for depth, n_filters in enumerate((*reversed(filters[:-1]), 1)):
-        layer = layers.Conv2DTranspose if n_filters > 1 else _to_one_filter()
+        layer = layers.Conv2DTranspose if n_filters > 1 else one_filter_transpose()
         x = layer(n_filters, 5, 2, "same", kernel_initializer="he_uniform", name=f"{name}_up{depth}")(x)
-        x = _normalised(up(x), f"{name}_up{depth}")
-        x = _dropout()(DROPOUT)(x) if depth < 3 else x
+        x = batch_normalization(up(x), f"{name}_up{depth}_normalisation")
+        x = dropout_layer()(DROPOUT)(x) if depth < 3 else x
         x = layers.Concatenate()([skips.pop(), x]) if skips else x
-    return layers.Conv2D(
-        MASK_CHANNELS,
-        4,
-        padding="same",
-        dilation_rate=2,
-        activation=last_activation,
-        kernel_initializer="he_uniform",
-        name=f"{name}_mask",
-    )(x)
+    options = {"padding": "same", "dilation_rate": 2, "activation": last_activation, "name": f"{name}_mask"}
+    return layers.Conv2D(MASK_CHANNELS, 4, kernel_initializer="he_uniform", **options)(x)
 
 
-@cache
-def _to_one_filter():
-    """A layer class: Conv2DTranspose to one filter, computed the quick way.
+def _in_order(network, values):
+    """Weights by name as two lists of tensors: the network's trainable variables, and the others.
 
-    Libraries are made for many filters; with one they idle. Each input pixel becomes 2 x 2 output pixels, and each of
-    those is a 3 x 3 convolution with some of the 5 x 5 weights: so this is an ordinary convolution to four filters,
-    whose outputs are then put side by side. Twice as fast in what was the slowest layer of all.
+    A variable that is not a weight keeps its own value: dropout has a random state, which separation does not use.
     """
-    import keras
-    from keras import ops
-
-    class ToOneFilter(keras.layers.Conv2DTranspose):
-        def call(self, x):
-            kernel = ops.pad(self.kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))  # row and column 5 hold zeros
-            taps = np.array([[3, 1, 5], [4, 2, 0]])  # for even and odd outputs: weights of the input before, at, after
-            kernel = ops.take(ops.take(kernel, taps, axis=0), taps, axis=2)  # (2, 3, 2, 3, 1, n_inputs)
-            kernel = ops.reshape(ops.transpose(kernel, (1, 3, 5, 0, 2, 4)), (3, 3, -1, 4))
-            height, width = ops.shape(x)[1], ops.shape(x)[2]
-            pixels = ops.reshape(ops.conv(x, kernel, padding="same"), (-1, height, width, 2, 2))
-            return ops.reshape(ops.transpose(pixels, (0, 1, 3, 2, 4)), (-1, 2 * height, 2 * width, 1)) + self.bias
-
-    return ToOneFilter
-
-
-def activation(name):
-    """The layer with the activation of this name, as a function; SettingError for one that does not exist."""
-    from keras import layers
-
-    known = {"ELU": layers.ELU, "ReLU": layers.ReLU, "LeakyReLU": lambda: layers.LeakyReLU(negative_slope=LEAK)}
-    if name not in known:
-        raise SettingError(f"activation {name!r} is not known. Choose one of: {', '.join(known)}.")
-    return lambda x: known[name]()(x)
-
-
-def _normalised(x, name):
-    """Batch normalisation of `x`, as a layer called `<name>_normalisation`; over the shares of all replicas."""
-    from keras import layers
-
-    together = {"synchronized": True} if _n_replicas() > 1 else {}
-    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-3, name=f"{name}_normalisation", **together)(x)
-
-
-def _n_replicas():
-    """How many copies of a network that is built now will learn together (distribution.py)."""
     import tensorflow as tf
 
-    return tf.distribute.get_strategy().num_replicas_in_sync
+    return [
+        [tf.constant(values.get(variable.path, variable.value)) for variable in variables]
+        for variables in (network.trainable_variables, network.non_trainable_variables)
+    ]
 
 
-def _dropout():
-    """A layer class: Keras' Dropout; for several replicas one that draws for the whole batch, as one device would."""
-    import keras
-
-    n_replicas = _n_replicas()
-    if n_replicas == 1:
-        return keras.layers.Dropout
-
-    class SharedDropout(keras.layers.Dropout):
-        def call(self, x, training=False):
-            if not training:
-                return x
-            import tensorflow as tf
-
-            size, (_, *shape) = keras.ops.shape(x)[0], x.shape
-            kept = keras.random.dropout(
-                keras.ops.ones((n_replicas * size, *shape)), self.rate, seed=self.seed_generator
-            )
-            first = tf.distribute.get_replica_context().replica_id_in_sync_group * size
-            return x * kept[first : first + size]
-
-    return SharedDropout
-
-
-def _shared_unet(magnitude, instruments, params):
-    """Masks from one U-Net for all instruments, the same for all channels."""
-    from muscomp_lib.models import shared_unet  # brings Keras
-
-    return shared_unet.masks(
-        magnitude,
-        len(instruments),
-        params.get("conv_n_filters", shared_unet.FILTERS),
-        down=activation(params.get("conv_activation", "LeakyReLU")),
-        up=activation(params.get("deconv_activation", "ReLU")),
-    )
+def _softmax(logits):
+    """Softmax over a list of arrays."""
+    highest = np.maximum.reduce(logits)
+    powers = [np.exp(logit - highest) for logit in logits]
+    total = sum(powers[1:], powers[0])
+    return [power / total for power in powers]

@@ -1,10 +1,9 @@
-"""One song on its way through a network, block by block. Used by `separation`.
+"""A song through a network, block by block. Used by `separator`.
 
-A song goes through in blocks of a few segments, so that an hour takes no more memory than a minute: samples are brought
-to the model's rate, analysed, masked, transformed back and brought to the song's rate again, and then the next block is
-read. What is carried from block to block are the samples of frames that are not complete yet, the frames that the next
-segment is heard in the light of, and the resamplers' memory, so the result is that of the whole song at once. Every
-sample comes out one frame later than it went in.
+A song is processed in blocks of a few segments, so that an hour takes no more memory than a minute: samples are
+resampled to the model's rate, analysed, masked, synthesised and resampled to the song's rate; then the next block is
+read. The state between blocks is the samples of incomplete frames, the frames that are the next segment's context, and
+the resamplers' filters, so the result is that of the whole song at once. The delay is one frame.
 """
 
 import os
@@ -16,42 +15,40 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
 from muscomp_lib.core.progress import bar
-from muscomp_lib.models import unet
 from muscomp_lib.separation import inference
 
 CHANNELS = 2  # of every separated instrument
-WORKERS = min(8, os.cpu_count() or 1)  # threads that turn masks into sound
+WORKERS = min(8, os.cpu_count() or 1)  # threads that synthesise outputs
 
 
-class Passage:
-    """A song and what is to become of it.
+class Pipeline:
+    """A song, a network, and the outputs to separate.
 
     Parameters
     ----------
     config : dict
         The model's.
-    network : callable
-        As `inference.load` gives it.
+    network : inference.Predictor
     song : streams.Song
     planned : list of targets.Target
     progress : callable
-        Called like tqdm for a bar that counts seconds of the song; whatever its `update` raises ends the passage.
+        Called like tqdm for a bar that counts seconds of the song; whatever its `update` raises stops the pipeline.
     """
 
     def __init__(self, config, network, song, planned, progress=bar):
         self._config, self._network, self._song, self._progress = config, network, song, progress
         self._frame = {key: config[key] for key in ("frame_length", "frame_step")}
-        self._alternating = song.channels > config["n_channels"]  # the network hears one channel after the other
-        self._lines = [_Line(output, config, song) for output in planned]
+        self._alternating = song.channels > config["n_channels"]  # the network takes one channel after the other
+        self._tracks = [_OutputTrack(output, config, song, network.mono) for output in planned]
 
     def run(self, use):
-        """Take the song through.
+        """Separate the song.
 
         Parameters
         ----------
         use : callable
             `use(output, block)` gets the next samples of each output, shape (n_samples, 2), float32, at the song's rate
-            and as many for each. It is called in several threads, but in order for any one output.
+            and the same number for each. It is called in several threads, but in order for any one output.
 
         Yields
         ------
@@ -59,13 +56,13 @@ class Passage:
             For each block, what `use` returned for each output.
         """
         with ThreadPoolExecutor(WORKERS) as pool:
-            for spectrogram, masks, ends_at in _one_ahead(self.masked()):
+            for spectrogram, masks, ends_at in _prefetch(self.masked()):
 
-                def made(line, spectrogram=spectrogram, masks=masks, ends_at=ends_at):
-                    mask = self.mask(masks, line.output.indices)
-                    return use(line.output, line.next(spectrogram, mask, ends_at))
+                def run_track(track, spectrogram=spectrogram, masks=masks, ends_at=ends_at):
+                    mask = self.mask(masks, track.output.indices)
+                    return use(track.output, track.next(spectrogram, mask, ends_at))
 
-                yield list(pool.map(made, self._lines))
+                yield list(pool.map(run_track, self._tracks))
 
     def masked(self):
         """Analyse the song block by block.
@@ -78,8 +75,8 @@ class Passage:
         ends_at : int or None
             With the last block, the song's length in samples.
         """
-        for spectrogram, surrounded, ends_at in _surrounded(self._analysed(), self._network.context):
-            yield spectrogram, self._network(self._heard(surrounded)), ends_at
+        for spectrogram, extended, ends_at in _with_context(self._analysed(), self._network.context):
+            yield spectrogram, self._network(self._segments(extended)), ends_at
 
     def _analysed(self):
         analyser = stft.Analyser(self._song.channels, **self._frame)
@@ -87,7 +84,7 @@ class Passage:
             yield analyser.feed(block), ends_at
 
     def _blocks(self):
-        """The song at the model's rate in blocks of whole segments, and silence until its last sample is out."""
+        """The song at the model's rate in blocks of whole segments, then silence until its last sample is out."""
         rate = self._song.sample_rate
         size = inference.segments_at_once(self._config) * self._config["T"] * self._frame["frame_step"]
         to_model = stream.Resampler(rate, self._config["sample_rate"], self._song.channels)
@@ -108,13 +105,13 @@ class Passage:
                 yield waiting[number * size : (number + 1) * size], n_samples if number == n_blocks - 1 else None
             progress.update(total - progress.n)
 
-    def _heard(self, surrounded):
-        """What the network is given: segments of T frames with their context, (n_segments, n_frames, F, n_channels).
+    def _segments(self, extended):
+        """The network's input: segments of T frames with their context, (n_segments, n_frames, F, n_channels).
 
-        Channels are segments if it hears but one.
+        Channels are segments if it takes but one.
         """
         T, context = self._config["T"], self._network.context
-        magnitude = np.abs(surrounded[:, : self._config["F"]])
+        magnitude = np.abs(extended[:, : self._config["F"]])
         windows = np.lib.stride_tricks.sliding_window_view(magnitude, T + 2 * context, axis=0)[::T]
         magnitude = np.moveaxis(windows, 3, 1)
         if self._alternating:
@@ -134,15 +131,15 @@ class Passage:
         return np.concatenate([mask, np.repeat(_above(mask, self._config), n_bins - mask.shape[1], axis=1)], axis=1)
 
 
-class _Line:
-    """One output on its way from mask to sound."""
+class _OutputTrack:
+    """One output, from mask to waveform."""
 
-    def __init__(self, output, config, song):
+    def __init__(self, output, config, song, mono):
         self.output, self._config = output, config
-        n_channels = song.channels if unet.hears_one_channel(config) else CHANNELS
+        n_channels = song.channels if mono else CHANNELS
         self._synthesiser = stft.Synthesiser(n_channels, config["frame_length"], config["frame_step"])
         self._to_song = ToSong(config["sample_rate"], song.sample_rate, n_channels)
-        self._silence = config["frame_length"]  # samples in front of the song that are still to come
+        self._silence = config["frame_length"]  # samples before the song that are still to be dropped
 
     def next(self, spectrogram, mask, ends_at):
         """The next samples, (n_samples, 2) at the song's rate; `ends_at` is the song's length if these are the last."""
@@ -183,8 +180,8 @@ class ToSong:
         return audio.fit_channels(block, CHANNELS)
 
 
-def _one_ahead(items):
-    """The same items, each made in the background while the one before it is in use."""
+def _prefetch(items):
+    """The same items, each computed in the background while the one before it is in use."""
     end = object()
     with ThreadPoolExecutor(1) as pool:
         upcoming = pool.submit(next, items, end)
@@ -193,12 +190,12 @@ def _one_ahead(items):
             yield item
 
 
-def _surrounded(blocks, context):
-    """Each spectrogram once more with `context` frames of its neighbours on either side, silence at the song's ends.
+def _with_context(blocks, context):
+    """Each spectrogram, and the same with `context` frames of its neighbours on either side, silence at the ends.
 
     Yields
     ------
-    spectrogram, surrounded : np.ndarray, shape=(n_frames, n_bins, n_channels)
+    spectrogram, extended : np.ndarray, shape=(n_frames, n_bins, n_channels)
     ends_at : int or None
     """
     before = None

@@ -1,9 +1,9 @@
 """Notebook 05, first part: a song in, one sound per instrument out.
 
 The signal path is Spleeter's: the mix's spectrogram goes through the network in segments of T frames; the network's
-amounts become masks that share out each point of the spectrogram; each mask times the mix's spectrogram, transformed
-back, is one instrument. Phases are the mix's. `passage` takes a song through, of any length; `outputs` says which files
-come of it; `streams` reads and writes them.
+amounts become masks that divide each point of the spectrogram; each mask times the mix's spectrogram, transformed back,
+is one instrument. Phases are the mix's. pipeline.py separates a song of any length; targets.py plans the files;
+audio/stream.py reads and writes them.
 """
 
 import collections
@@ -17,11 +17,10 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
 from muscomp_lib.core.progress import bar
-from muscomp_lib.models import pretrained, unet
-from muscomp_lib.models.config import check_engine
+from muscomp_lib.models import checkpoint, pretrained, registry
+from muscomp_lib.models.config import check_engine, find_model
 from muscomp_lib.separation import inference, songs, targets
-from muscomp_lib.separation.pipeline import CHANNELS, Passage, ToSong
-from muscomp_lib.spleeter import checkpoint
+from muscomp_lib.separation.pipeline import CHANNELS, Pipeline, ToSong
 from muscomp_lib.spleeter import engine as spleeter_engine
 
 BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
@@ -35,12 +34,12 @@ class Separator:
     Parameters
     ----------
     model : str or Path, optional
-        Without it, the model that comes with the project (shipped.py). Else a model folder, written by `training.train`
+        Without it, the pretrained model (models/pretrained.py). Else a model folder, written by `training.train`
         or by Spleeter's own training; or a Spleeter configuration `.json`, whose `model_dir` holds the checkpoint (a
-        relative one is taken from the configuration's folder).
+        relative one is relative to the configuration's folder).
     engine : {"muscomp", "spleeter"}
-        Who makes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
-        is the same, but Spleeter takes longer and holds the whole song in memory; it is there to compare with.
+        Who writes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
+        is the same, but Spleeter takes longer and holds the whole song in memory; it is there for comparison.
 
     Attributes
     ----------
@@ -53,27 +52,25 @@ class Separator:
     Raises
     ------
     MissingError, SettingError
-        There is no finished model; its weights do not fit its configuration.
+        There is no finished model, or its weights do not fit its configuration.
     """
 
-    def __init__(self, model=pretrained.FOLDER, engine="muscomp"):
+    def __init__(self, model=None, engine="muscomp"):
         check_engine(engine)
         self.engine = engine
-        self.config, self.folder = checkpoint.find_model(model)
+        self.config, self.folder = find_model(model or pretrained.FOLDER)
         self.instruments = list(self.config["instrument_list"])
-        self._network = inference.load(self.config, self.folder)
+        self._network = inference.Predictor(self.config, self.folder)
         if engine == "spleeter":
-            checkpoint.require_spleeters_network(self.config)
+            checkpoint.require_spleeter_network(self.config)
 
     @property
     def identity(self):
-        """What tells this model from another, and from itself after more training: names, sizes and dates."""
-        weights = self.folder / unet.WEIGHTS
-        if not weights.is_file():
-            weights = Path(f"{checkpoint.latest(self.folder)}.index")
+        """What distinguishes this model from another, and from itself after more training: names, sizes and dates."""
+        weights = registry.network(self.config).weights_file(self.folder)
         file = weights.stat()
-        made = {"file": weights.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
-        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | made
+        version = {"file": weights.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
+        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version
 
     def separate(self, waveform, sample_rate):
         """Separate a song held in memory.
@@ -91,8 +88,8 @@ class Separator:
             By instrument, at the song's own rate and length.
         """
         song = stream.Held(waveform, sample_rate)
-        passage = Passage(self.config, self._network, song, targets.plan(self.instruments))
-        blocks = list(passage.run(lambda _, block: block))
+        pipeline = Pipeline(self.config, self._network, song, targets.plan(self.instruments))
+        blocks = list(pipeline.run(lambda _, block: block))
         return {
             name: np.concatenate(parts) for name, parts in zip(self.instruments, zip(*blocks, strict=True), strict=True)
         }
@@ -100,11 +97,11 @@ class Separator:
     def masks(self, waveform, sample_rate):
         """The mask of each instrument, averaged over channels: {name: (n_frames, n_bins) float32 in [0, 1]}."""
         song = stream.Held(waveform, sample_rate)
-        passage = Passage(self.config, self._network, song, [])
+        pipeline = Pipeline(self.config, self._network, song, [])
         found = {name: [] for name in self.instruments}
-        for spectrogram, masks, _ in passage.masked():
+        for spectrogram, masks, _ in pipeline.masked():
             for number, parts in enumerate(found.values()):
-                parts.append(passage.extended(passage.mask(masks, [number]), spectrogram.shape[1]).mean(axis=2))
+                parts.append(pipeline.extended(pipeline.mask(masks, [number]), spectrogram.shape[1]).mean(axis=2))
         n_samples = round(song.frames * self.config["sample_rate"] / sample_rate)
         n_frames = stft.n_frames(n_samples, self.config["frame_length"], self.config["frame_step"])
         return {name: np.concatenate(parts)[:n_frames] for name, parts in found.items()}
@@ -117,23 +114,23 @@ class Separator:
         path : str or Path
         out_dir : str or Path
         wanted : list of str, optional
-            The files to write: instruments, sums of instruments (`"Drums+Violin"`), `"accompaniment"` for all that is
-            not named (outputs.py). None: every instrument.
+            The files to write: instruments, sums of instruments (`"Brass+Violin"`), `"accompaniment"` for all that is
+            not named (targets.py). None: every instrument.
         file_format : str
             One of `streams.FORMATS`.
         exact : bool
-            Let `other` take up what the rest leaves of the song, so that all files sum to it: exactly, sample by
-            sample, in a FLAC or WAV format with at least as many bits as the song has.
+            Let `other` be what the rest leaves of the song, so that all files sum to it: exactly, sample by sample, in
+            a FLAC or WAV format with at least as many bits as the song has.
         seconds : float, optional
             Only so many seconds, from the song's middle.
         progress : callable
-            Called like tqdm for a bar. What its `update` raises stops the work and leaves nothing behind; the real
+            Called like tqdm for a bar. Whatever its `update` raises stops the separation and leaves no files; the real
             Spleeter has a bar of its own.
 
         Returns
         -------
         dict of str to Path
-            By output. All files appear when the song is through, or none does.
+            By output. All files appear when the song is done, or none does.
 
         Raises
         ------
@@ -155,34 +152,34 @@ class Separator:
         return {name: file.path for name, file in files.items()}
 
     def _write(self, song, planned, files, progress):
-        """Take a song through and write every block of every output, and last what is left of the song, if wanted."""
+        """Separate a song and write every block of every output, and last what remains of the song, if wanted."""
         remainders = [output for output in planned if output.is_residual]
         separated = [output for output in planned if not output.is_residual]
-        song = _Remembered(song)
+        song = _Buffered(song)
 
         def write(output, block):
             files[output.name].write(block)
             return files[output.name].as_stored(block) if remainders else block
 
-        for blocks in self._passage(song, separated, progress).run(write):
+        for blocks in self._pipeline(song, separated, progress).run(write):
             mix = song.take(len(blocks[0]))
             for output in remainders:
                 files[output.name].write(files[output.name].as_stored(mix) - sum(blocks))
 
-    def _passage(self, song, planned, progress):
+    def _pipeline(self, song, planned, progress):
         if self.engine == "spleeter":
-            return _SpleetersPassage(self.config, self.folder, song, planned)
-        return Passage(self.config, self._network, song, planned, progress)
+            return _SpleeterPipeline(self.config, self.folder, song, planned)
+        return Pipeline(self.config, self._network, song, planned, progress)
 
 
-class _SpleetersPassage:
-    """A song and what becomes of it, in the part of `Passage`, when the real Spleeter separates it."""
+class _SpleeterPipeline:
+    """As `Pipeline`, when the real Spleeter separates the song."""
 
     def __init__(self, config, folder, song, planned):
         self._config, self._folder, self._song, self._planned = config, folder, song, planned
 
     def run(self, use):
-        """As `Passage.run`."""
+        """As `Pipeline.run`."""
         waveform = np.concatenate(list(self._song.blocks(BLOCK)))
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             made = spleeter_engine.separate(self._config, self._folder, waveform, self._song.sample_rate, folder)
@@ -198,13 +195,13 @@ class _SpleetersPassage:
                 yield [use(output, block) for output, block in zip(self._planned, blocks, strict=True)]
 
 
-class _Remembered:
-    """A song whose samples are kept until they are asked for again: what is left of it can be told only then."""
+class _Buffered:
+    """A song whose samples are kept until `take`: the remainder can be computed only after the outputs."""
 
     def __init__(self, song):
         self._song = song
         self.sample_rate, self.channels, self.frames = song.sample_rate, song.channels, song.frames
-        self._kept = collections.deque()  # the song is read in another thread than it is written in
+        self._kept = collections.deque()  # the song is read in another thread than the one that writes
 
     def blocks(self, size):
         """As `streams.Song.blocks`."""

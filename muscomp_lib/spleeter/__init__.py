@@ -1,1 +1,1 @@
-"""The real Spleeter: its checkpoints, and Spleeter itself in an environment of its own."""
+"""The real Spleeter, in an environment of its own."""

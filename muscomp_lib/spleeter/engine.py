@@ -1,8 +1,8 @@
 """The real Spleeter 2.4.2 as an engine: `spleeter separate` and `spleeter train`. Used by notebooks 04 and 05.
 
-It runs in an environment of its own (spleeter_environment.py). What makes it fail late, wait for ever or go wrong
-without a word is looked for before it starts: a model folder without weights (it would separate with random ones),
-half-written caches of a run that was killed, and what spleeter_checks.py lists. Its output becomes our progress bar.
+It runs in an environment of its own (environment.py). What makes it fail late, wait for ever or fail silently is
+checked before it starts: a model folder without weights (it would separate with random ones), half-written caches of a
+run that was killed, and what checks.py lists. Its output becomes our progress bar.
 """
 
 import glob
@@ -22,12 +22,13 @@ from muscomp_lib import audio
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
-from muscomp_lib.spleeter import checkpoint, checks
+from muscomp_lib.models import checkpoint
+from muscomp_lib.spleeter import checks
 from muscomp_lib.spleeter.environment import environment, running
 
 PROGRAMS = ("ffmpeg", "ffprobe")  # Spleeter decodes and encodes with them
 SUFFIX = "flac"  # of what Spleeter writes: 24 bit or more, where its WAV has 16
-LONGEST = 86399  # seconds: Spleeter cuts a song where it is told to, after 600 s if it is not, and refuses a whole day
+LONGEST = 86399  # seconds: Spleeter cuts a song after 600 s unless `-d` is given, and refuses a whole day
 SONG = "song.wav"
 SPLEETER_CONFIG = "spleeter.json"  # in the model folder: what `spleeter train -p` was given
 LENGTH_TOLERANCE = 0.1  # seconds that what Spleeter writes may differ from the song by: a fragment differs by more
@@ -52,7 +53,7 @@ def separate(config, model_dir, waveform, sample_rate, out_dir):
     Parameters
     ----------
     config : dict
-        As `config.read` gives it.
+        As `config.read_config` returns it.
     model_dir : str or Path
         With a checkpoint of that network.
     waveform : np.ndarray, shape=(n_samples, n_channels), float32 in [-1, 1]
@@ -73,7 +74,7 @@ def separate(config, model_dir, waveform, sample_rate, out_dir):
     SettingError
         Spleeter has no such network.
     SpleeterError, AudioError, DiskFullError
-        It failed; with the last lines it wrote.
+        It failed; with the last lines of its output.
     """
     config = _config(config, model_dir)
     if config["n_channels"] != 2:
@@ -83,7 +84,7 @@ def separate(config, model_dir, waveform, sample_rate, out_dir):
         raise AudioError("The song holds no samples, so there is nothing to separate.")
     _require_programs()
     python = environment()
-    with TemporaryDirectory(prefix="muscomp-spleeter-") as folder:  # where every name is harmless
+    with TemporaryDirectory(prefix="muscomp-spleeter-") as folder:  # where no name clashes
         folder = Path(folder)
         (folder / "config.json").write_text(json.dumps(config))
         _write_song(folder / SONG, waveform, sample_rate)
@@ -92,10 +93,10 @@ def separate(config, model_dir, waveform, sample_rate, out_dir):
 
 
 def _config(config, model_dir):
-    """The configuration as Spleeter wants it: with an absolute model folder, and nothing of ours in it."""
-    checkpoint.require_spleeters_network(config)
-    spleeters = {key: value for key, value in config.items() if key != "muscomp"}
-    return spleeters | {
+    """The configuration for Spleeter: with an absolute model folder, and without our own keys."""
+    checkpoint.require_spleeter_network(config)
+    theirs = {key: value for key, value in config.items() if key != "muscomp"}
+    return theirs | {
         "model_dir": str(Path(model_dir).absolute()),
         "model": {"params": {}} | config["model"],
     }
@@ -153,19 +154,19 @@ def _collected(folder, config, seconds, out_dir):
 
 
 def train(settings, folder, root):
-    """Train with `spleeter train`, or go on from the last checkpoint in the folder.
+    """Train with `spleeter train`, or resume from the last checkpoint in the folder.
 
-    Everything is checked at once; Spleeter starts when the first row is asked for. Starting takes minutes with 12
-    instruments. Stop asking (close the generator, or raise in the loop) and Spleeter is stopped.
+    Everything is checked at once; Spleeter starts with the first row. Starting takes minutes with 12 instruments. When
+    the generator is closed, or the loop over it raises, Spleeter is stopped.
 
     Parameters
     ----------
     settings : dict
-        A configuration, as `config.read` gives it.
+        A configuration, as `config.read_config` returns it.
     folder : str or Path
         The model folder.
-    root : drive.Root
-        What the paths in the tables are relative to.
+    root : Root
+        The paths in the tables are relative to it.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def train(settings, folder, root):
         Spleeter failed, or its environment cannot be made.
     """
     folder = Path(folder).absolute()
-    config = _config(settings, folder) | _absolute_places(settings, folder)
+    config = _config(settings, folder) | _absolute_paths(settings, folder)
     checks.check_settings(config)
     for partition in ("train", "validation"):
         checks.check_table(config[f"{partition}_csv"], config, root)
@@ -188,7 +189,7 @@ def train(settings, folder, root):
     return _rows(config, folder, root, environment())
 
 
-def _absolute_places(settings, folder):
+def _absolute_paths(settings, folder):
     """The tables and caches with absolute paths: Spleeter cannot make a cache in the current folder."""
     tables = {key: str(Path(settings[key]).absolute()) for key in ("train_csv", "validation_csv")}
     caches = {f"{name}_cache": settings.get(f"{name}_cache") for name in ("training", "validation")}
@@ -206,11 +207,11 @@ def _rows(config, folder, root, python):
         if config[name]:
             clean_cache(Path(config[name]), config, table)
     arguments = ["train", "-p", folder / SPLEETER_CONFIG, "-d", root.path, "--verbose"]
-    what = f"Spleeter failed to train {folder}; what it has saved is kept"
-    begun = checkpoint_step(folder)
+    what = f"Spleeter failed to train {folder}; its checkpoints are kept"
+    done = checkpoint_step(folder)
     with (
         running(python, "spleeter", arguments, what, lambda: checkpoint_step(folder) >= last) as lines,
-        bar(total=last, initial=begun, desc="starting Spleeter", unit="step") as progress,
+        bar(total=last, initial=done, desc="starting Spleeter", unit="step") as progress,
     ):
         yield from _read(lines, progress)
 
@@ -246,7 +247,7 @@ def checkpoint_step(folder):
 
 
 def clean_cache(prefix, config, table):
-    """Remove a cache that another run left half-written, or made from other songs or settings.
+    """Remove a cache that another run left half-written, or that was made from other songs or settings.
 
     A run that is killed leaves a lock file, which the next one fails at; a finished cache has an index.
     """

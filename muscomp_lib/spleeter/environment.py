@@ -1,9 +1,9 @@
-"""The real Spleeter's own Python environment: made on first use, and programs run in it. Used by spleeter_engine.py.
+"""The real Spleeter's own Python environment: made on first use, and programs run in it. Used by engine.py.
 
-Spleeter 2.4.2 cannot live beside the notebooks' packages (requirements.txt says why). Its environment lies in the
-user's cache, or where `$MUSCOMP_SPLEETER_ENV` says, takes 2.5 GB, and is made with a Python that Spleeter runs on: one
-found on this machine, else one that `uv` fetches. A file written last marks it as complete; an environment without it,
-or made from another list of packages, is made anew.
+Spleeter 2.4.2 cannot be installed beside the notebooks' packages (requirements.txt says why). Its environment is in the
+user's cache, or in `$MUSCOMP_SPLEETER_ENV`, takes 2.5 GB, and is made with a Python that Spleeter runs on: one found on
+this machine, else one that `uv` fetches. A file written last marks it as complete; an environment without it, or made
+from another list of packages, is replaced.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ found. Get one of these and run this again:
   sudo add-apt-repository ppa:deadsnakes/ppa && sudo apt install python3.11 python3.11-venv      (Ubuntu)
   brew install python@3.11                         (macOS)"""
 
-# What runs in the environment ends with us, also when we are killed: the operating system then closes our end of its
-# standard input, and it takes its whole process group (Spleeter's workers, ffmpeg) along.
+# A program in the environment ends with us, also when we are killed: the operating system then closes our end of its
+# standard input, and it kills its whole process group (Spleeter's workers, ffmpeg).
 CHILD = """
 import os, runpy, signal, sys, threading
 
@@ -70,7 +70,7 @@ def environment():
     """
     folder = _folder()
     if not _complete(folder):
-        with _alone(folder):
+        with _locked(folder):
             if not _complete(folder):  # or another process has made it while this one waited
                 _make(folder)
     return _python_of(folder)
@@ -92,8 +92,8 @@ def _complete(folder):
 
 
 @contextlib.contextmanager
-def _alone(folder):
-    """Wait until no other process makes this environment. The lock file stays: it says that the folder is ours."""
+def _locked(folder):
+    """Wait until no other process makes this environment. The lock file stays: it marks the folder as ours."""
     import fcntl  # not on Windows, where this engine cannot run
 
     lock = folder.with_name(f"{folder.name}.lock")
@@ -104,7 +104,7 @@ def _alone(folder):
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the process ends, however it ends
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the process ends, however it ends
         yield
 
 
@@ -126,8 +126,8 @@ def _create(folder):
         raise MissingError(HOW_TO_GET_PYTHON)
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
-        said = (done.stdout + done.stderr).splitlines()
-        raise _failure(f"{command[0]} could not make the environment {folder}", done.returncode, said)
+        output = (done.stdout + done.stderr).splitlines()
+        raise _failure(f"{command[0]} could not make the environment {folder}", done.returncode, output)
 
 
 def _found_python():
@@ -145,7 +145,7 @@ def _candidates(version):
 
 
 def _works(python, version):
-    """A python3.11 may be another version's stand-in, or lack venv (Debian packs that apart): ask it."""
+    """Whether it runs, is that version, and has venv, which is a package of its own on Debian."""
     question = "import ensurepip, sys, venv; print('{}.{}'.format(*sys.version_info))"
     try:
         answer = subprocess.run([python, "-I", "-c", question], capture_output=True, text=True, check=False, timeout=60)
@@ -174,23 +174,23 @@ def _install(python):
 
 @contextlib.contextmanager
 def running(python, module, arguments, what, done=lambda: True):
-    """Run a module of the environment, `python -m module arguments`; the block gets the lines it writes, as they come.
+    """Run a module of the environment, `python -m module arguments`; yields the lines of its output as they come.
 
-    It ends when the block ends, however that ends: what still runs then is stopped.
+    Whatever still runs when the block ends is stopped.
 
     Parameters
     ----------
     python : Path
         From `environment`.
     what : str
-        What has failed if it fails, for the message.
+        The start of the message if it fails.
     done : callable
-        Whether what was asked for is there: Spleeter reports many failures as success.
+        Whether the result is there: Spleeter reports many failures as success.
 
     Raises
     ------
     SpleeterError, DiskFullError
-        It failed; with the last lines it wrote.
+        It failed; with the last lines of its output.
     """
     process = subprocess.Popen(
         [python, "-I", "-u", "-c", CHILD, module, *map(str, arguments)],
@@ -205,7 +205,7 @@ def running(python, module, arguments, what, done=lambda: True):
     # Spleeter's idle workers outlive it when memory runs out and it is killed, and hold the pipe open for ever.
     threading.Thread(target=_end_with_leader, args=(process,), daemon=True).start()
     try:
-        yield _remembered(process.stdout, last)
+        yield _recorded(process.stdout, last)
         last.extend(line.rstrip() for line in process.stdout)
         process.wait()
     finally:
@@ -214,7 +214,7 @@ def running(python, module, arguments, what, done=lambda: True):
         raise _failure(what, process.returncode, last)
 
 
-def _remembered(lines, last):
+def _recorded(lines, last):
     for line in lines:
         last.append(line.rstrip())
         yield line
@@ -239,8 +239,8 @@ def _kill_group(process):
 
 
 def _failure(what, code, lines):
-    said = "\n".join(list(lines)[-LAST_LINES:])
-    if "No space left on device" in said or "Disk quota exceeded" in said:
-        return DiskFullError(f"{what}: no room left on the disk. Free some and run this again. Last said:\n{said}")
+    output = "\n".join(list(lines)[-LAST_LINES:])
+    if "No space left on device" in output or "Disk quota exceeded" in output:
+        return DiskFullError(f"{what}: no room left on the disk. Free some and run this again. Last output:\n{output}")
     killed = " It was killed, most likely because memory ran out." if code == -signal.SIGKILL else ""
-    return SpleeterError(f"{what}.{killed} Last said:\n{said}")
+    return SpleeterError(f"{what}.{killed} Last output:\n{output}")

@@ -1,25 +1,7 @@
 """Notebook 04: a network learns to separate."""
 
-from muscomp_lib.training.train import (
-    Trial,
-    compiled,
-    examples,
-    find_config,
-    magnitude_distance,
-    mask_cross_entropy,
-    read_history,
-    train,
-    try_out,
-)
+from muscomp_lib.training.loop import compiled, read_history
+from muscomp_lib.training.train import Parameters, examples, find_config, train
+from muscomp_lib.training.trial import Trial, try_out
 
-__all__ = [
-    "Trial",
-    "compiled",
-    "examples",
-    "find_config",
-    "magnitude_distance",
-    "mask_cross_entropy",
-    "read_history",
-    "train",
-    "try_out",
-]
+__all__ = ["Parameters", "Trial", "compiled", "examples", "find_config", "read_history", "train", "try_out"]

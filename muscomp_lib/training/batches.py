@@ -144,7 +144,7 @@ class Examples:
         return audio.fit_length(whole.swapaxes(0, 1), self.config["F"]).swapaxes(0, 1)
 
 
-def ahead(examples, numbers):
+def prefetch(examples, numbers):
     """Yield `examples.batch(n)` for each of `numbers`, made in the background a few steps ahead."""
     numbers = list(numbers)
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -1,8 +1,9 @@
-"""The loop in which a network learns: steps, validation, saving, and going on after being killed. Used by 04.
+"""The training loop: steps, validation, checkpoints, and resuming after being killed. Used by 04.
 
 Every so many steps the weights, the optimizer's state and the step are saved together, batches are functions of the
-step, and TensorFlow is told to be deterministic: what comes out is the same, byte for byte, as if nothing had happened.
-Who asks it to stop (Ctrl-C, Jupyter's button, a batch job whose time is nearly up) loses not even the last step.
+step, and TensorFlow is set to be deterministic: the result is the same, byte for byte, as without the interruption.
+A request to stop (Ctrl-C, Jupyter's button, a batch job whose time is nearly up) loses not even the last step. Keras'
+`BackupAndRestore` saves at the end of an epoch only, and not the history, so the loop is our own.
 """
 
 import contextlib
@@ -18,56 +19,57 @@ import numpy as np
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
 from muscomp_lib.core.files import remove, written_whole
 from muscomp_lib.core.progress import bar
-from muscomp_lib.models import unet
-from muscomp_lib.models.unet import CONFIG, HISTORY
+from muscomp_lib.models import registry
+from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.weights import CONFIG, HISTORY, read_arrays, write_arrays
 from muscomp_lib.training import batches
-from muscomp_lib.training.strategy import ALONE
+from muscomp_lib.training.strategy import SINGLE_PROCESS
 
-CHECKPOINT, BEFORE = "checkpoint.npz", "checkpoint-before.npz"
+CHECKPOINT, PREVIOUS = "checkpoint.npz", "checkpoint-before.npz"
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 VALIDATION_BATCHES = 8
 
 log = logging.getLogger(__name__)
 
 
-def settle(folder, settings, fresh=False, read=None, places=()):
-    """Make sure that a model folder can be gone on with: that it was begun with the same settings, or not at all.
+def check_resumable(folder, settings, fresh=False, read=None, paths=()):
+    """Make sure that training can resume in a model folder: that it was started with the same settings, or not at all.
 
     Parameters
     ----------
     folder : Path
     settings : dict
-        What is to be learnt now, and how.
+        The network, the data and the schedule.
     fresh : bool
-        Throw away what an earlier run has learnt.
+        Discard what an earlier run has learned.
     read : callable, optional
-        What reads the folder's `config.json`; without it, it is taken as it is.
-    places : sequence of str
-        Settings that may differ: where things lie.
+        Reads the folder's `config.json`; without it, the file is taken as it is.
+    paths : sequence of str
+        Settings that may differ, because they say only where things are.
 
     Raises
     ------
     SettingError
-        It was begun with another network, other data or another schedule.
+        It was started with another network, other data or another schedule.
     """
     if fresh:
         remove(folder)
     file = folder / CONFIG
     if not file.exists():
         return
-    begun = read(file) if read else json.loads(file.read_text(encoding="utf-8"))
-    other = [key for key in settings if key not in places and begun.get(key) != settings[key]]
-    if other:
-        changes = "; ".join(f"{key}: {begun.get(key)!r} then, {settings[key]!r} now" for key in other)
+    before = read(file) if read else json.loads(file.read_text(encoding="utf-8"))
+    different = [key for key in settings if key not in paths and before.get(key) != settings[key]]
+    if different:
+        changes = "; ".join(f"{key}: {before.get(key)!r} then, {settings[key]!r} now" for key in different)
         raise SettingError(
-            f"{folder} was begun with other settings ({changes}). Give what is to be trained another name, or train "
-            "with fresh=True to start over."
+            f"{folder} was started with other settings ({changes}). Give the new model another name, or train with "
+            "fresh=True to start over."
         )
 
 
 def make_deterministic():
-    """Load TensorFlow, and have it compute the same each time."""
-    unet.start_tensorflow()
+    """Import TensorFlow and set it to compute the same each time."""
+    start_tensorflow()
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
@@ -76,7 +78,7 @@ def make_deterministic():
 def adam(schedule, precision, **options):
     """The optimizer Adam for a learning rate and a precision.
 
-    Half-long floats have no numbers small enough for gradients: losses are scaled up, and gradients down again.
+    Half-precision floats have no numbers small enough for gradients: losses are scaled up, and gradients down again.
     """
     import keras
 
@@ -84,8 +86,22 @@ def adam(schedule, precision, **options):
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
-def learn(folder, model, learnt, validation, last, stride, watch=None, team=ALONE):
-    """Learn from where `folder` says to the last step; validate and save on the way.
+def compiled(settings):
+    """The network with its loss and Adam, whose learning rate falls to zero along a cosine: a keras.Model."""
+    import keras
+
+    network = registry.network(settings)
+    schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], settings["train_max_steps"])
+    precision = settings["muscomp"].get("precision", "float32")
+    optimizer = adam(schedule, precision)
+    model = network.training_model(precision)
+    model.compile(optimizer=optimizer, loss=network.loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def fit(folder, model, training, validation, last, stride, snapshots=None, team=SINGLE_PROCESS):
+    """Train from the folder's checkpoint to the last step; validate and save on the way.
 
     Parameters
     ----------
@@ -93,55 +109,55 @@ def learn(folder, model, learnt, validation, last, stride, watch=None, team=ALON
         For the checkpoint and `history.csv`.
     model : keras.Model
         Compiled.
-    learnt, validation : object with batch(number)
-        Inputs and targets by number, as `dataset.Examples` makes them; of each batch, this process' share.
+    training, validation : object with batch(number)
+        Inputs and targets by number, as `batches.Examples` makes them; of each batch, this process' share.
     last, stride : int
-        The last step; steps from one saving to the next.
-    watch : callable, optional
-        Called with the step before each saving at a stride; also with steps that are done again, because a saving was
-        lost.
-    team : distribution.Alone
-        Who learns together. All have to call this; the chief alone writes, and calls `watch`.
+        The last step; steps from one checkpoint to the next.
+    snapshots : callable, optional
+        Called with the step before each checkpoint at a stride; also with steps that are repeated, because a checkpoint
+        was lost.
+    team : strategy.SingleProcess
+        The processes that train together. All have to call this; only the chief writes, and calls `snapshots`.
 
     Raises
     ------
     StoppedError
-        It, or another of the team, was asked to stop (SIGINT), and the chief has saved.
+        This process, or another of the team, was asked to stop (SIGINT), and the chief has saved.
     MusCompError
         Not all of the team find the same checkpoint.
     """
     done, history = _restore(folder, model)
-    _check_alike(folder, done, team)
+    _check_same_step(folder, done, team)
     checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
     steps, save = team.steps(model), _save if team.is_chief else _save_nothing
     counted = bar(total=last, initial=done, unit="step", desc="training")
-    with _asked_to_stop() as asked, counted as progress:
-        for step, batch in enumerate(batches.ahead(learnt, range(done, last)), start=done + 1):
-            loss = steps.learn(*batch)
+    with defer_interrupt() as interrupted, counted as progress:
+        for step, batch in enumerate(batches.prefetch(training, range(done, last)), start=done + 1):
+            loss = steps.train(*batch)
             progress.update()
-            stop = team.total(asked.is_set()) > 0
+            stop = team.total(interrupted.is_set()) > 0
             if step % stride == 0 or step == last:
-                validation_loss = sum(steps.loss(*check) for check in checks) / len(checks)
+                validation_loss = sum(steps.evaluate(*check) for check in checks) / len(checks)
                 history.append([step, loss, validation_loss])
                 progress.set_postfix(loss=f"{loss:.4f}", validation=f"{validation_loss:.4f}", refresh=False)
-                if watch and team.is_chief:
-                    watch(step)
+                if snapshots and team.is_chief:
+                    snapshots(step)
                 save(folder, model, step, history)
             elif stop:
                 save(folder, model, step, history)
             if stop and step < last:
                 team.total(0)  # nobody leaves before all is saved
-                raise StoppedError(f"Stopped, and saved after step {step} of {last}. Run this again to go on.")
+                raise StoppedError(f"Stopped, and saved after step {step} of {last}. Run this again to resume.")
     if team.is_chief:
-        (folder / BEFORE).unlink(missing_ok=True)
+        (folder / PREVIOUS).unlink(missing_ok=True)
 
 
-def _check_alike(folder, done, team):
-    """Make sure that all of a team go on from the same step."""
+def _check_same_step(folder, done, team):
+    """Make sure that all of a team resume from the same step."""
     if team.total(done) != team.n_workers * done:
         raise MusCompError(
-            f"Not all machines find the same in {folder}; this one, step {done}. It has to lie on a disk that all see. "
-            "Start this again, or move the root there."
+            f"Not all machines find the same checkpoint in {folder}; this one, step {done}. The folder must be on a "
+            "disk that all of them share. Start this again, or move the root there."
         )
 
 
@@ -150,35 +166,35 @@ def _save_nothing(*_):
 
 
 @contextlib.contextmanager
-def _asked_to_stop():
-    """Take note of SIGINT instead of breaking off a step in its middle: an event; a second SIGINT does break off."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only there signals arrive
-        yield asked
+def defer_interrupt():
+    """Turn SIGINT into an event, so that a step is finished and saved; a second SIGINT interrupts at once."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals arrive only there
+        yield interrupted
         return
     before = signal.getsignal(signal.SIGINT)
 
-    def note(*_):
-        asked.set()
+    def defer(*_):
+        interrupted.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, defer)
     try:
-        yield asked
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _save(folder, model, step, history):
-    """Save the history first: on the way back, rows later than the checkpoint are dropped.
+    """Save the history first: on resuming, rows later than the checkpoint are dropped.
 
-    The checkpoint before stays until the next: a disk that is full, or loses what it holds, costs one stride.
+    The previous checkpoint stays until the next one: a disk that is full, or loses data, costs one stride.
     """
     write_history(folder, history)
     if (folder / CHECKPOINT).exists():
-        (folder / CHECKPOINT).replace(folder / BEFORE)
+        (folder / CHECKPOINT).replace(folder / PREVIOUS)
     state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables(model))}
-    unet.save_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
+    write_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
 
 
 def _restore(folder, model):
@@ -193,15 +209,15 @@ def _restore(folder, model):
 
 
 def _checkpoint(folder):
-    """What was saved last; where that cannot be read, what was saved before it; None where nothing was."""
-    found = [path for path in (folder / CHECKPOINT, folder / BEFORE) if path.exists()]
+    """The latest checkpoint; where it cannot be read, the previous one; None where there is none."""
+    found = [path for path in (folder / CHECKPOINT, folder / PREVIOUS) if path.exists()]
     for path in found:
         try:
-            return unet.read_arrays(path)
+            return read_arrays(path)
         except SettingError as error:
             if path == found[-1]:
                 raise
-            log.warning("%s Training goes on from the checkpoint before.", error)
+            log.warning("%s Training resumes from the previous checkpoint.", error)
     return None
 
 

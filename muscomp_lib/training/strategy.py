@@ -1,16 +1,16 @@
 """Training on several GPUs of a machine, or on several machines, through TensorFlow's `tf.distribute`. Used by 04.
 
-Each device has its own copy of the network, a replica, and its own share of every batch. TensorFlow adds up the
-gradients of all replicas before each step, so that the copies stay alike; and whatever looks at a batch as a whole
-(the loss, batch normalisation, dropout) looks at all shares. So the network learns what one device would learn from the
-same batch, but for the rounding of sums that are added in another order. `batch_size` is that of the whole batch.
+Each device has its own copy of the network, a replica, and its own share of every batch. TensorFlow sums the gradients
+of all replicas before each step, so that the copies stay equal; and whatever depends on a whole batch (the loss, batch
+normalisation, dropout) is computed over all shares. So the result is that of one device on the same batch, except for
+the rounding of sums that are added in another order. `batch_size` is that of the whole batch.
 
-- one device: nothing of all this, Keras takes the steps;
+- one device: Keras' own training step;
 - several GPUs: TensorFlow's MirroredStrategy;
-- several tasks of a Slurm job, one on each node: its MultiWorkerMirroredStrategy. Only who calls `join` takes part, as
-  batch/worker.py does: whatever else runs in such a job works for itself.
+- several tasks of a Slurm job, one on each node: its MultiWorkerMirroredStrategy. Only a process that calls `join`
+  takes part, as batch/worker.py does; anything else in such a job runs by itself.
 
-The first task is the chief: it alone writes into the model folder, and all read what it has written.
+The first task is the chief: only it writes into the model folder, and all tasks read what it has written.
 """
 
 import contextlib
@@ -25,32 +25,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from muscomp_lib.core.errors import MusCompError, SettingError
-from muscomp_lib.models import unet
+from muscomp_lib.models.runtime import silence_stderr, start_tensorflow
 from muscomp_lib.training.batches import PART
 
-FIRST_PORT = 15000  # below those that systems hand out unasked
-PORTS, PER_STEP = 250, 64  # so many steps of jobs have ports of their own, for so many tasks each
+FIRST_PORT = 15000  # below the ephemeral ports
+PORTS, PER_STEP = 250, 64  # job steps that have ports of their own, and tasks in each
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What can be done with a compiled network and a batch (or this process' share): both give the loss of the whole.
+    """The steps of a compiled network on a batch, or this process' share of it: both return the loss of the whole.
 
     Attributes
     ----------
-    learn : callable
-        Takes a training step.
-    loss : callable
+    train : callable
+        A training step.
+    evaluate : callable
         Changes nothing.
     """
 
-    learn: Callable
-    loss: Callable
+    train: Callable
+    evaluate: Callable
 
 
-class Alone:
+class SingleProcess:
     """One process that trains on one device."""
 
     n_replicas = n_workers = 1
@@ -58,43 +58,43 @@ class Alone:
 
     @property
     def is_chief(self):
-        """Whether this process is the one that writes."""
+        """Whether this process writes the model folder."""
         return self.worker == 0
 
     def scope(self):
-        """What the network has to be built in."""
+        """The context that the network has to be built in."""
         return contextlib.nullcontext()
 
     def steps(self, model):
-        """Keras' own steps. Each loss by itself: some versions average all since the last reset, others do not."""
+        """Keras' own steps. Metrics are reset: some versions of Keras return the mean since the last reset."""
 
-        def by_itself(take, *batch):
+        def run(step, *batch):
             model.reset_metrics()
-            return float(take(*batch))
+            return float(step(*batch))
 
         return Steps(
-            lambda *batch: by_itself(model.train_on_batch, *batch),
-            lambda *batch: by_itself(model.test_on_batch, *batch),
+            lambda *batch: run(model.train_on_batch, *batch),
+            lambda *batch: run(model.test_on_batch, *batch),
         )
 
     def total(self, value):
-        """The sum of what all processes give, as a float. All wait for each other here."""
+        """The sum of a value over all processes, as a float. All processes wait for each other here."""
         return float(value)
 
     @contextlib.contextmanager
     def chief_first(self):
-        """Let the chief go through what follows before any other begins it."""
+        """Let the chief finish the block before any other process starts it."""
         yield
 
 
-class Team(Alone):
-    """Replicas that train together, of one process or of many.
+class Team(SingleProcess):
+    """Replicas that train together, in one process or several.
 
     Parameters
     ----------
     strategy : tf.distribute.Strategy
     worker, n_workers : int
-        This process, counted from 0, and how many there are.
+        The number of this process, from 0, and how many there are.
     """
 
     def __init__(self, strategy, worker=0, n_workers=1):
@@ -102,28 +102,28 @@ class Team(Alone):
         self.n_replicas = strategy.num_replicas_in_sync
 
     def scope(self):
-        """What the network has to be built in."""
+        """The context that the network has to be built in."""
         return self._strategy.scope()
 
     def steps(self, model):
         """Steps on all replicas."""
         import tensorflow as tf
 
-        def learn(mix, instruments):
+        def train(mix, instruments):
             with tf.GradientTape() as tape:
                 loss = model.loss(instruments, model(mix, training=True))
-                share = model.optimizer.scale_loss(loss / self.n_replicas)  # gradients will be added up
+                share = model.optimizer.scale_loss(loss / self.n_replicas)  # gradients will be summed
             gradients = tape.gradient(share, model.trainable_variables)
             model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             return loss
 
-        def loss(mix, instruments):
+        def evaluate(mix, instruments):
             return model.loss(instruments, model(mix, training=False))
 
-        return Steps(self._on_all(learn), self._on_all(loss))
+        return Steps(self._on_all(train), self._on_all(evaluate))
 
     def _on_all(self, step):
-        """A step of one replica as a function of this process' batch, that gives the mean of all replicas."""
+        """A replica's step as a function of this process' batch, which returns the mean over all replicas."""
         import tensorflow as tf
 
         @tf.function
@@ -133,7 +133,7 @@ class Team(Alone):
         return lambda *batch: float(run(*map(self._spread, batch)))
 
     def _spread(self, array):
-        """The rows of an array, in equal shares, to the replicas of this process."""
+        """Distribute the rows of an array, in equal shares, to the replicas of this process."""
         import tensorflow as tf
 
         n_here = self.n_replicas // self.n_workers
@@ -143,29 +143,29 @@ class Team(Alone):
         )
 
     def total(self, value):
-        """The sum of what all processes give, as a float. All wait for each other here."""
+        """The sum of a value over all processes, as a float. All processes wait for each other here."""
         import tensorflow as tf
 
         if self.n_workers == 1:
             return float(value)
-        number = tf.constant(float(value), tf.float64)  # of 32 bits, steps of many replicas would be rounded
+        number = tf.constant(float(value), tf.float64)  # 32 bits would round the step counts of many replicas
         own = self._strategy.experimental_distribute_values_from_function(lambda _: number)
         return float(self._strategy.reduce("SUM", own, axis=None)) * self.n_workers / self.n_replicas
 
     @contextlib.contextmanager
     def chief_first(self):
-        """Let the chief go through what follows before any other begins it."""
+        """Let the chief finish the block before any other process starts it."""
         if not self.is_chief:
             self.total(0)
         try:
             yield
-        finally:  # also when it fails: the others will fail likewise, and say so
+        finally:  # also on an error: the others will raise the same
             if self.is_chief:
                 self.total(0)
 
 
-ALONE = Alone()
-_joined = ALONE
+SINGLE_PROCESS = SingleProcess()
+_joined = SINGLE_PROCESS
 
 
 def check(batch_size, n_replicas):
@@ -174,35 +174,35 @@ def check(batch_size, n_replicas):
     Raises
     ------
     SettingError
-        Names how many replicas, and which sizes, are possible.
+        Names the numbers of replicas and the batch sizes that are possible.
     """
     if n_replicas == 1 or batch_size % (n_replicas * PART) == 0:
         return
     possible = [n for n in range(1, n_replicas) if n == 1 or batch_size % (n * PART) == 0]
     raise SettingError(
-        f"batch_size = {batch_size} cannot be shared by {n_replicas} GPUs or nodes: each takes as many whole parts of "
-        f"{PART} examples as the others. Give notebook 03 a multiple of {n_replicas * PART}, or train on "
+        f"batch_size = {batch_size} cannot be divided among {n_replicas} GPUs or nodes: each needs the same number of "
+        f"parts of {PART} examples. Give notebook 03 a multiple of {n_replicas * PART}, or train on "
         f"{' or '.join(map(str, possible))}."
     )
 
 
 def joined():
-    """Those whom this process has joined; by itself, `ALONE`."""
+    """The team that this process has joined; `SINGLE_PROCESS` if none."""
     return _joined
 
 
 def team(batch_size):
-    """Who trains: those whom this process has joined, or all of this machine's GPUs that can share a batch.
+    """The team that trains: the one that this process has joined, or all GPUs of this machine that can share a batch.
 
     Raises
     ------
     SettingError
-        Those joined cannot share it.
+        The joined team cannot share it.
     """
-    if _joined is not ALONE:
+    if _joined is not SINGLE_PROCESS:
         check(batch_size, _joined.n_replicas)
         return _joined
-    unet.start_tensorflow()
+    start_tensorflow()
     import tensorflow as tf
 
     devices = _devices()
@@ -212,7 +212,7 @@ def team(batch_size):
             _warn_of_idle(devices[number:], batch_size)
             return Team(tf.distribute.MirroredStrategy(devices[:number]))
     _warn_of_idle(devices[1:], batch_size)
-    return ALONE
+    return SINGLE_PROCESS
 
 
 def _devices():
@@ -225,31 +225,21 @@ def _devices():
 def _warn_of_idle(devices, batch_size):
     if devices:
         log.warning(
-            "%d GPUs have nothing to do: batch_size = %d cannot be shared out any further. Each takes %d examples or "
-            "a multiple: give notebook 03 a larger batch_size.", len(devices), batch_size, PART,
+            "%d GPUs are idle: batch_size = %d cannot be divided any further. Each takes %d examples or a multiple: "
+            "give notebook 03 a larger batch_size.", len(devices), batch_size, PART,
         )  # fmt: skip
-
-
-def over_replicas(x):
-    """Within a step, the mean of a number over all replicas; on one device the number itself."""
-    import tensorflow as tf
-
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return x
-    return replica.all_reduce(tf.distribute.ReduceOp.MEAN, x)
 
 
 # ---- tasks of a Slurm job ----
 
 
 def join():
-    """Join the other tasks of this Slurm job step. To be called before anything else uses TensorFlow.
+    """Join the other tasks of this Slurm job step. Call it before anything else uses TensorFlow.
 
     Returns
     -------
-    Alone
-        All tasks and their GPUs; `ALONE` in a step of one task.
+    SingleProcess
+        All tasks and their GPUs; `SINGLE_PROCESS` in a step of one task.
 
     Raises
     ------
@@ -264,7 +254,7 @@ def join():
             "srun --ntasks-per-node=1."
         )
     if n_tasks > 1:
-        with unet.without_notes():
+        with silence_stderr():
             import tensorflow as tf
 
             resolver = _resolver(tf, len(tf.config.list_physical_devices("GPU")))
@@ -274,16 +264,16 @@ def join():
 
 
 def _resolver(tf, n_gpus):
-    """TensorFlow's own resolver for Slurm, mended where it does not fit one task on each node."""
+    """TensorFlow's resolver for Slurm, corrected where it does not fit one task on each node."""
 
     class Tasks(tf.distribute.cluster_resolver.SlurmClusterResolver):
         def __init__(self):
-            one = max(1, n_gpus)  # of none, it would make no tasks
+            one = max(1, n_gpus)  # with 0 it would create no tasks
             super().__init__(gpus_per_node=one, gpus_per_task=one, auto_set_gpu=False)
             self._addresses = [f"{_address(node)}:{_port(rank)}" for rank, node in enumerate(self._resolve_hostlist())]
 
         def cluster_spec(self):
-            """In Slurm's order: its own would sort the nodes as words, node10 before node9."""
+            """In Slurm's order: the base class sorts nodes as text, node10 before node9."""
             self.task_type, self.task_id = "worker", self._rank
             return tf.train.ClusterSpec({"worker": self._addresses})
 
@@ -294,19 +284,19 @@ def _resolver(tf, n_gpus):
 
 
 def _port(rank):
-    """The port of a task: the same for all who compute it, another for each task, as nodes may share a machine."""
-    own = os.environ.get("SLURM_SRUN_COMM_PORT") or os.environ["SLURM_JOB_ID"]  # srun's port is no other's meanwhile
+    """The port of a task, computed alike by all; different for each task, as nodes may share a machine."""
+    own = os.environ.get("SLURM_SRUN_COMM_PORT") or os.environ["SLURM_JOB_ID"]  # srun's port is unique meanwhile
     return FIRST_PORT + PER_STEP * (int(own) % PORTS) + rank % PER_STEP
 
 
 def _address(node):
-    """The address of a node: that of its name, or where its name is only Slurm's, the one that Slurm uses."""
+    """The address of a node: that of its host name, or the one that Slurm uses if only Slurm knows the name."""
     with contextlib.suppress(OSError):
         return socket.gethostbyname(node)
     done = subprocess.run(["scontrol", "show", "node", node, "--oneliner"], capture_output=True, text=True, check=False)
     found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
     if not found:
         raise MusCompError(
-            f"The node {node} has no address: neither its name nor scontrol ({done.stderr.strip()}) tells."
+            f"The node {node} has no address: neither DNS nor scontrol ({done.stderr.strip()}) knows it."
         )
     return found[1]

@@ -15,7 +15,9 @@ from scipy.special import expit
 
 from muscomp_lib import audio
 from muscomp_lib.core.errors import MissingError
-from muscomp_lib.models import pretrained, unet
+from muscomp_lib.models import pretrained
+from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_arrays, set_weights
 from muscomp_lib.transcription import cqt
 from muscomp_lib.transcription import network as note_network
 from muscomp_lib.transcription.cqt import FRAME, LOWEST, SAMPLE_RATE
@@ -59,17 +61,17 @@ class Transcriber:
 
     def __init__(self, model=pretrained.TRANSCRIBER):
         self.folder = Path(model)
-        if not (self.folder / unet.WEIGHTS).is_file():
+        if not (self.folder / WEIGHTS).is_file():
             raise MissingError(f"{self.folder} holds no trained transcriber. Notebook 04 trains one: set notes_model.")
-        self.config = json.loads((self.folder / unet.CONFIG).read_text(encoding="utf-8"))
+        self.config = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
         self.instruments = self.config["instrument_list"]
 
     @cached_property
     def _network(self):
-        unet.start_tensorflow()
+        start_tensorflow()
         network = note_network.build(len(self.instruments))
-        path = self.folder / unet.WEIGHTS
-        unet.set_weights(network, unet.read_arrays(path), path)
+        path = self.folder / WEIGHTS
+        set_weights(network, read_arrays(path), path)
         return network
 
     def likelihoods(self, waveform, instrument):

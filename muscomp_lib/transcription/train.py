@@ -18,14 +18,14 @@ import numpy as np
 from muscomp_lib import separation
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import clean_parts, written_whole
-from muscomp_lib.models import unet
 from muscomp_lib.models.config import PRECISIONS
-from muscomp_lib.models.unet import CONFIG, WEIGHTS
+from muscomp_lib.models.runtime import precision
+from muscomp_lib.models.weights import CONFIG, WEIGHTS, get_weights, write_arrays
 from muscomp_lib.reserve.split import instrument_columns
 from muscomp_lib.separation import folder as batches
 from muscomp_lib.separation import songs
 from muscomp_lib.slakh import index_tables
-from muscomp_lib.training.loop import adam, learn, make_deterministic, settle
+from muscomp_lib.training.loop import adam, check_resumable, fit, make_deterministic
 from muscomp_lib.transcription import batches as note_examples
 from muscomp_lib.transcription import network
 from muscomp_lib.transcription.network import ONSET, SOUNDING, VELOCITY
@@ -110,7 +110,7 @@ def train(root, settings=None, fresh=False):
     settings = settings or Settings()
     folder = root.models / settings.name
     config = _config(root, settings)
-    settle(folder, config, fresh)
+    check_resumable(folder, config, fresh)
     if (folder / WEIGHTS).exists():
         log.info("%s is trained already.", folder)
         return folder
@@ -120,8 +120,8 @@ def train(root, settings=None, fresh=False):
         part.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
     make_deterministic()
     model = compiled(config)
-    learn(folder, model, learnt, validation, settings.steps, settings.save_every)
-    unet.save_arrays(folder / WEIGHTS, unet.weights(model))
+    fit(folder, model, learnt, validation, settings.steps, settings.save_every)
+    write_arrays(folder / WEIGHTS, get_weights(model))
     return folder
 
 
@@ -165,7 +165,7 @@ def compiled(config):
     import keras
 
     keras.utils.set_random_seed(config["random_seed"])
-    with unet.precision_of(config["precision"]):
+    with precision(config["precision"]):
         model = network.build(len(config["instrument_list"]))
     warm_up = min(WARM_UP, config["steps"] // 2)
     schedule = keras.optimizers.schedules.CosineDecay(

@@ -112,7 +112,7 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         cluster.start_node(slurm, "gpu1")
         told = campaign.ended(status=0)
         assert "6 of 6 stages done" in told and "Complete" in told
-        assert "Training goes on from the checkpoint before." in campaign.log("train")
+        assert "Training resumes from the previous checkpoint." in campaign.log("train")
         staged = re.findall(r"^Copied to .*/local/.*: (\d+) files, ", campaign.log("train"), flags=re.MULTILINE)
         assert len(staged) == 2 and all(map(int, staged))  # the run that was killed with its node says nothing
         assert campaign.starts("train") == 3 and campaign.starts("tables") == campaign.starts("shards/3") == 1

@@ -14,7 +14,7 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import remove
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import musdb18
-from muscomp_lib.models import config
+from muscomp_lib.models.config import read_config
 
 SETTINGS = tables.Settings(instruments=musdb18.INSTRUMENTS, crop_frames=64)
 HOSTILE = ["-n 'quoted', \"doubly\" & more", "Beyoncé – 100% $HOME; 東京 #1", "NA", "100%d {x} [y]"]
@@ -180,7 +180,7 @@ def test_the_songs_become_tables_and_a_configuration_that_reads_back(root, folde
     for table in written.values():
         assert all((root.path / path).is_file() for column in table.columns[:-1] for path in table[column])
     assert {path.split("/")[2] for table in written.values() for path in table["mix_path"]} == {*HOSTILE, "Tested"}
-    found = config.read(tables.config(root, SETTINGS))
+    found = read_config(tables.config(root, SETTINGS))
     assert found["instrument_list"] == ["vocals", "drums", "bass", "other"]
     assert found["muscomp"]["taxonomy"] is None
 

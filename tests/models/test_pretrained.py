@@ -6,7 +6,10 @@ from fixtures import tiny_prepared
 from muscomp_lib import separation, training
 from muscomp_lib.core import instruments
 from muscomp_lib.minislakh import composer, synthesizer
-from muscomp_lib.models import config, pretrained, unet
+from muscomp_lib.models import pretrained
+from muscomp_lib.models.config import read_config
+from muscomp_lib.models.registry import network
+from muscomp_lib.models.weights import read_arrays, set_weights
 from muscomp_lib.separation import songs
 from muscomp_lib.transcription import note_decoder
 
@@ -14,7 +17,7 @@ from muscomp_lib.transcription import note_decoder
 def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
     root = tiny_prepared.write(tmp_path / "root", train_max_steps=20)
     folder = training.train("tiny", root)
-    pretrained.ship(folder, tmp_path / "weights")
+    pretrained.export(folder, tmp_path / "weights")
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {"config.json", "weights.npz", "history.csv"}
     assert (tmp_path / "weights" / "weights.npz").stat().st_size < 0.6 * (folder / "weights.npz").stat().st_size
     assert str(tmp_path) not in (tmp_path / "weights" / "config.json").read_text()
@@ -54,8 +57,8 @@ def music(seconds):
 
 def test_the_shipped_weights_are_small_and_all_there():
     assert (pretrained.FOLDER / "weights.npz").stat().st_size < 20e6
-    settings = config.read(pretrained.FOLDER / "config.json")
-    unet.set_weights(unet.build(settings), unet.read_arrays(pretrained.FOLDER / "weights.npz"), pretrained.FOLDER)
+    settings = read_config(pretrained.FOLDER / "config.json")
+    set_weights(network(settings).build(), read_arrays(pretrained.FOLDER / "weights.npz"), pretrained.FOLDER)
     assert (pretrained.FOLDER / "MODEL_CARD.md").is_file()
 
 

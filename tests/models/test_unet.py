@@ -4,8 +4,9 @@ from fixtures.tiny_prepared import tiny_config
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.root import open_root
-from muscomp_lib.models import config as configs
 from muscomp_lib.models import shared_unet, unet
+from muscomp_lib.models.registry import network
+from muscomp_lib.models.weights import get_weights, set_weights
 
 KINDS = ["unet.unet", "unet.softmax_unet", "muscomp.shared_unet"]
 
@@ -26,7 +27,7 @@ def magnitudes(n_frames=64, n_bins=128, n_channels=2):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_gives_one_amount_per_point_and_instrument(settings, kind):
-    amounts = np.asarray(unet.build(settings(kind))(magnitudes()))
+    amounts = np.asarray(network(settings(kind)).build()(magnitudes()))
     assert amounts.shape == (1, 64, 128, 1 if kind.startswith("muscomp") else 2, 3)
     assert amounts.min() >= 0
     assert np.isfinite(amounts).all()
@@ -34,15 +35,15 @@ def test_a_network_gives_one_amount_per_point_and_instrument(settings, kind):
 
 def test_amounts_of_the_softmax_networks_share_out_the_whole(settings):
     mix = magnitudes()
-    shared = np.asarray(unet.build(settings("muscomp.shared_unet"))(mix))
+    shared = np.asarray(network(settings("muscomp.shared_unet")).build()(mix))
     np.testing.assert_allclose(shared.sum(axis=-1), 1, atol=1e-5)
-    spleeters = np.asarray(unet.build(settings("unet.softmax_unet"))(mix))
+    spleeters = np.asarray(network(settings("unet.softmax_unet")).build()(mix))
     np.testing.assert_allclose(spleeters.sum(axis=-1), mix, atol=1e-5)
 
 
 def test_the_shared_network_hears_a_soft_song_as_a_loud_one(settings):
-    network = unet.build(settings("muscomp.shared_unet"))
-    loud, soft = (np.asarray(network(magnitudes() * gain)) for gain in (1.0, 0.01))
+    model = network(settings("muscomp.shared_unet")).build()
+    loud, soft = (np.asarray(model(magnitudes() * gain)) for gain in (1.0, 0.01))
     np.testing.assert_allclose(loud, soft, atol=1e-3)
 
 
@@ -55,44 +56,44 @@ def test_silence_behind_a_song_does_not_change_how_loud_it_seems():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_silence_gives_finite_amounts(settings, kind):
-    assert np.isfinite(np.asarray(unet.build(settings(kind))(np.zeros_like(magnitudes())))).all()
+    assert np.isfinite(np.asarray(network(settings(kind)).build()(np.zeros_like(magnitudes())))).all()
 
 
 def test_spleeters_network_has_spleeters_number_of_parameters(settings):
     one = settings("unet.unet", instrument_list=["Violin"], F=1024)
     one["model"]["params"] = {}
-    network = unet.build(one)
+    model = network(one).build()
     # Spleeter creates a seventh pair of variables that nothing uses: the normalisation after the innermost convolution.
-    unused = 4 * unet.SPLEETER_FILTERS[-1]
-    assert network.count_params() + unused == configs.parameters()
-    assert round(configs.parameters() / 1e6, 2) == 9.83
+    unused = 4 * unet.FILTERS[-1]
+    assert model.count_params() + unused == network(one).n_parameters()
+    assert round(network(one).n_parameters() / 1e6, 2) == 9.83
 
 
 def test_the_seed_alone_decides_the_first_weights(settings):
     first, again, other = (
-        unet.weights(unet.build(settings("muscomp.shared_unet", random_seed=seed))) for seed in (1, 1, 2)
+        get_weights(network(settings("muscomp.shared_unet", random_seed=seed)).build()) for seed in (1, 1, 2)
     )
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert any(not np.array_equal(first[name], other[name]) for name in first)
 
 
 def test_weights_of_another_network_are_refused_by_name(settings):
-    network = unet.build(settings("muscomp.shared_unet"))
-    values = unet.weights(network)
-    unet.set_weights(network, values, "here.npz")
+    model = network(settings("muscomp.shared_unet")).build()
+    values = get_weights(model)
+    set_weights(model, values, "here.npz")
     with pytest.raises(SettingError, match=r"here\.npz .*masks/kernel has the shape \(1,\)"):
-        unet.set_weights(network, values | {"masks/kernel": np.zeros(1)}, "here.npz")
+        set_weights(model, values | {"masks/kernel": np.zeros(1)}, "here.npz")
     del values["masks/bias"]
     with pytest.raises(SettingError, match="masks/bias is missing"):
-        unet.set_weights(network, values, "here.npz")
+        set_weights(model, values, "here.npz")
 
 
 def test_an_unknown_network_or_activation_is_refused_with_the_known_ones(settings):
     unknown = settings("muscomp.shared_unet")
     unknown["model"]["type"] = "unet.vnet"
     with pytest.raises(SettingError, match=r"'unet\.vnet'.*muscomp\.shared_unet"):
-        unet.build(unknown)
+        network(unknown).build()
     unknown = settings("unet.unet")
     unknown["model"]["params"]["conv_activation"] = "GELU"
     with pytest.raises(SettingError, match=r"'GELU'.*LeakyReLU"):
-        unet.build(unknown)
+        network(unknown).build()

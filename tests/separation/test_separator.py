@@ -12,10 +12,11 @@ from fixtures.needs import require
 from muscomp_lib import audio, separation
 from muscomp_lib.audio import stft, stream
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
-from muscomp_lib.models import config as configs
-from muscomp_lib.models import unet
+from muscomp_lib.models import checkpoint
+from muscomp_lib.models.config import read_config, write_config
+from muscomp_lib.models.registry import network
+from muscomp_lib.models.weights import get_weights
 from muscomp_lib.separation import folder, inference
-from muscomp_lib.spleeter import checkpoint
 
 PROJECT = Path(__file__).parents[2]
 KINDS = ["muscomp.shared_unet", "unet.unet", "unet.softmax_unet"]
@@ -34,10 +35,10 @@ def models(tmp_path_factory):
             model={"type": kind, "params": {"conv_n_filters": filters}},
         )
         folders[kind] = root.models / "tiny"
-        settings = configs.read(root.configs / "tiny.json")
+        settings = read_config(root.configs / "tiny.json")
         folders[kind].mkdir()
-        configs.write(folders[kind] / "config.json", settings)
-        weights = unet.weights(unet.build(settings))
+        write_config(folders[kind] / "config.json", settings)
+        weights = get_weights(network(settings).build())
         if kind.startswith("muscomp"):
             np.savez(folders[kind] / "weights.npz", **weights)
         else:
@@ -259,7 +260,7 @@ def test_a_song_that_breaks_off_leaves_no_files(separator, tmp_path):
 
 
 def test_an_engine_that_does_not_exist_or_has_no_such_network_is_refused(models):
-    with pytest.raises(SettingError, match=r"engine = 'demucs'.*muscomp, spleeter"):
+    with pytest.raises(SettingError, match=r"engine = 'demucs'.*'muscomp' or 'spleeter'"):
         separation.Separator(models["unet.unet"], engine="demucs")
     with pytest.raises(SettingError, match="a network of our own"):
         separation.Separator(models["muscomp.shared_unet"], engine="spleeter")

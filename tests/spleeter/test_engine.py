@@ -15,7 +15,7 @@ from fixtures import tiny_prepared
 from muscomp_lib import audio, separation, tables, training
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError, SettingError, SpleeterError
 from muscomp_lib.core.root import open_root
-from muscomp_lib.models import config
+from muscomp_lib.models.config import read_config
 from muscomp_lib.spleeter import checks, engine, environment
 
 PROJECT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ SPLEETERS = {
 def prepared(folder, seconds=2.0, **changes):
     """A tiny data set with a configuration for Spleeter: (settings, model folder, root)."""
     root = tiny_prepared.write(folder, seconds, **(SPLEETERS | changes))
-    return config.read(root.configs / "tiny.json"), root.models / "tiny", root
+    return read_config(root.configs / "tiny.json"), root.models / "tiny", root
 
 
 def edit_table(root, change, partition="train"):
@@ -295,7 +295,7 @@ def trained(spleeter_python, tmp_path_factory):
     code = f"""
 from muscomp_lib import config, drive, spleeter_engine
 root = drive.open_root({str(root.path)!r})
-for row in spleeter_engine.train(config.read(root.configs / "tiny.json"), root.models / "tiny", root):
+for row in spleeter_engine.train(read_config(root.configs / "tiny.json"), root.models / "tiny", root):
     print("row", *row, flush=True)
 """
     command = [sys.executable, "-c", code]
@@ -358,7 +358,7 @@ def test_the_twelve_instruments_of_notebook_03_train_and_separate(spleeter_pytho
     for partition, track in (("train", "Track00001"), ("validation", "Track00002")):
         write_song(root.prepared / partition / track, chosen.instrument_list)
     tables.write(root, chosen)
-    settings = config.read(tables.config(root, chosen))
+    settings = read_config(tables.config(root, chosen))
     folder = training.train("twelve", root, engine="spleeter")
     history = training.read_history(folder)
     assert [row[0] for row in history] == [2] and np.isfinite(history).all()

@@ -11,7 +11,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import remove
 from muscomp_lib.core.root import open_root
-from muscomp_lib.models import config
+from muscomp_lib.models.config import read_config
 
 NAMES = [*instruments.names(), "other"]
 SMALL = {"crop_frames": 64}  # 1.6 s
@@ -167,7 +167,7 @@ def test_prepared_songs_of_another_form_are_used_when_the_parameters_say_so(root
     made, problems = tables.write(root, settings)
     assert list(made["train"]["duration"]) == [4.0]
     assert reasons(problems)["Unseen"].endswith("set sample_rate = 44100 and n_channels = 2")
-    found = config.read(tables.config(root, settings))
+    found = read_config(tables.config(root, settings))
     assert (found["sample_rate"], found["n_channels"]) == (22050, 1)
 
 
@@ -180,7 +180,7 @@ def test_any_names_can_be_learned(root):
     assert list(made["train"].columns) == ["mix_path", *(f"{name}_path" for name in FOUR), "duration"]
     read = pd.read_csv(root.tables / "train.csv")
     assert (root.path / read.loc[0, "vocals_path"]).is_file()
-    found = config.read(tables.config(root, settings))
+    found = read_config(tables.config(root, settings))
     assert found["instrument_list"] == list(FOUR)
     assert found["muscomp"]["taxonomy"] is None
 
@@ -192,9 +192,7 @@ def test_what_spleeter_passes_over_without_a_word_is_left_out_for_its_networks_o
     settings = {"T": 128, **SMALL}
     made, problems = tables.write(root, tables.Settings(model_type="unet.unet", **settings))
     assert [len(made[partition]) for partition in tables.PARTITIONS] == [1, 1, 0]
-    assert reasons(problems)["Short"] == (
-        "it lasts 2.0 s, and Spleeter says nothing and passes over what is shorter than 3.04 s (T)"
-    )
+    assert reasons(problems)["Short"] == ("it lasts 2.0 s, and Spleeter silently skips what is shorter than 3.04 s (T)")
     made, problems = tables.write(root, tables.Settings(**settings))
     assert sorted(made["train"]["duration"]) == [2.0, 4.0] and problems.empty
 
@@ -203,7 +201,7 @@ def test_the_configuration_has_absolute_paths_and_reads_back(root):
     settings = tables.Settings(name="mine", seed=7, batch_size=2)
     path = tables.config(root, settings)
     assert path == root.configs / "mine.json"
-    found = config.read(path)
+    found = read_config(path)
     assert found["train_csv"] == str(root.tables / "train.csv")
     assert found["model_dir"] == str(root.models / "mine")
     assert found["instrument_list"] == NAMES
@@ -226,10 +224,10 @@ def test_filters_go_into_the_network_parameters(root):
     "settings, says",
     [
         ({"name": "../mine"}, "name = '../mine'"),
-        ({"residual": "yes"}, "residual = 'yes'.*target or drop"),
+        ({"residual": "yes"}, "residual = 'yes'.*'target' or 'drop'"),
         ({"sum_checks": -1}, "sum_checks = -1"),
-        ({"time_steps": 0.5}, "time_steps = 0.5.*0 for none"),
-        ({"batch_size": 0}, "notebook 03: batch_size = 0"),
+        ({"time_steps": 0.5}, "time_steps = 0.5.*a whole number from 0"),
+        ({"batch_size": 0}, "batch_size = 0"),
         ({"crop_frames": 100}, "crop_frames = 100.*multiple of 64"),
         ({"model_type": "unet.deep"}, "model.type.*unet.deep.*muscomp.shared_unet"),
         ({"taxonomy": "all"}, "'all'"),
@@ -237,7 +235,7 @@ def test_filters_go_into_the_network_parameters(root):
         ({"n_channels": 6}, "n_channels = 6.*1 or 2"),
         ({"instruments": ()}, r"instruments = \(\)"),
         ({"instruments": "vocals"}, "instruments = 'vocals'.*a list"),
-        ({"instruments": ("lead vocals",)}, "'lead vocals' is not possible"),
+        ({"instruments": ("lead vocals",)}, "'lead vocals'.*a list of names"),
         ({"instruments": ("drums", "mix")}, "without 'mix'"),
         ({"instruments": ("drums", "drums")}, "different names"),
         ({"model_type": "unet.unet", "T": 576}, "T = 576.*chunks of 12 s for validation.*512 frames"),

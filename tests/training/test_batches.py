@@ -8,7 +8,7 @@ from muscomp_lib import audio, tables
 from muscomp_lib.audio import stft
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.dataset import song_table, waveform_cache
-from muscomp_lib.models import config
+from muscomp_lib.models.config import read_config
 from muscomp_lib.training import batches
 
 
@@ -19,7 +19,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def settings(root):
-    return config.read(root.configs / "tiny.json")
+    return read_config(root.configs / "tiny.json")
 
 
 def examples(root, settings, remix=True, n_channels=1):
@@ -142,9 +142,9 @@ def test_instruments_are_tuned_up_and_down_a_little(root, settings):
 
 def test_batches_made_ahead_come_in_order(root, settings):
     reader = examples(root, settings)
-    for number, (mix, _) in zip(range(4, 9), batches.ahead(reader, range(4, 9)), strict=True):
+    for number, (mix, _) in zip(range(4, 9), batches.prefetch(reader, range(4, 9)), strict=True):
         np.testing.assert_array_equal(mix, reader.batch(number)[0])
-    assert list(batches.ahead(reader, [])) == []
+    assert list(batches.prefetch(reader, [])) == []
 
 
 def test_an_excerpt_past_the_end_is_padded_with_silence(root, settings):

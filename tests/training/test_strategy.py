@@ -63,7 +63,7 @@ def test_replicas_that_cannot_share_a_batch_are_refused_with_what_is_possible():
     for batch_size, n_replicas in ((4, 1), (7, 1), (8, 2), (64, 16), (24, 3)):
         strategy.check(batch_size, n_replicas)
     with pytest.raises(
-        SettingError, match=r"batch_size = 24 cannot be shared by 4 .* multiple of 16, .* on 1 or 2 or 3"
+        SettingError, match=r"batch_size = 24 cannot be divided among 4 .* multiple of 16, .* on 1 or 2 or 3"
     ):
         strategy.check(24, 4)
     with pytest.raises(SettingError, match=r"train on 1\."):
@@ -72,15 +72,15 @@ def test_replicas_that_cannot_share_a_batch_are_refused_with_what_is_possible():
 
 def test_gpus_that_a_batch_leaves_idle_are_told(monkeypatch, caplog):
     monkeypatch.setattr(strategy, "_devices", lambda: ["GPU:0", "GPU:1"])
-    assert strategy.team(4) is strategy.ALONE
-    assert "1 GPUs have nothing to do: batch_size = 4" in caplog.text
+    assert strategy.team(4) is strategy.SINGLE_PROCESS
+    assert "1 GPUs are idle: batch_size = 4" in caplog.text
 
 
 def test_what_slurm_has_set_for_a_job_of_one_task_makes_no_team(monkeypatch):
     for name, value in {"NTASKS": 1, "PROCID": 0, "JOB_ID": 7, "STEP_NUM_TASKS": 1, "STEP_NUM_NODES": 1}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
-    assert strategy.team(8) is strategy.joined() is strategy.ALONE
-    assert strategy.join() is strategy.ALONE
+    assert strategy.team(8) is strategy.joined() is strategy.SINGLE_PROCESS
+    assert strategy.join() is strategy.SINGLE_PROCESS
 
 
 def test_tasks_are_looked_for_in_slurms_order_and_each_at_a_port_of_its_own(monkeypatch):

@@ -10,7 +10,10 @@ from fixtures.killing import run, run_and_kill, snapshot
 from muscomp_lib import separation, training
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.dataset import song_table
-from muscomp_lib.models import config, unet
+from muscomp_lib.models import losses, shared_unet
+from muscomp_lib.models.config import explain, read_config
+from muscomp_lib.models.registry import network
+from muscomp_lib.models.weights import read_arrays, write_arrays
 from muscomp_lib.training import loop, mask_snapshots
 
 TINY = "import sys; sys.path.insert(0, 'tests')\nfrom fixtures import tiny_prepared\n"
@@ -33,12 +36,12 @@ def test_the_model_folder_holds_what_the_design_says(trained):
     assert {path.name for path in folder.iterdir()} == names
     assert (folder / "history.csv").read_text().splitlines()[0] == "step,loss,validation_loss"
     assert [row[0] for row in training.read_history(folder)] == [50, 100, 150]
-    assert config.read(folder / "config.json") == config.read(trained.configs / "tiny.json")
+    assert read_config(folder / "config.json") == read_config(trained.configs / "tiny.json")
 
 
 def test_the_masks_of_one_example_were_kept_on_the_way_and_got_nearer_to_the_ideal(trained):
     names, masks = mask_snapshots.read(trained.models / "tiny")
-    assert set(names) <= set(config.read(trained.configs / "tiny.json")["instrument_list"])
+    assert set(names) <= set(read_config(trained.configs / "tiny.json")["instrument_list"])
     assert list(masks) == ["after 50 steps", "after 100 steps", "after 150 steps", "ideal"]
     *on_the_way, ideal = masks.values()
     errors = [np.abs(mask - ideal).mean() for mask in on_the_way]
@@ -48,13 +51,13 @@ def test_the_masks_of_one_example_were_kept_on_the_way_and_got_nearer_to_the_ide
 def test_the_losses_of_the_history_are_that_of_the_step_and_the_mean_over_all_validation_batches(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=2, save_checkpoints_steps=2, learning_rate=1e-9)
     [(_, loss, validation_loss)] = training.read_history(training.train("tiny", root))
-    settings = config.read(root.configs / "tiny.json")
-    network, (learnt, validation) = training.compiled(settings), training.examples(settings, root)
+    settings = read_config(root.configs / "tiny.json")
+    model, (examples, validation) = training.compiled(settings), training.examples(settings, root)
 
     def loss_of(batch):
-        return float(training.mask_cross_entropy(batch[1], network(batch[0])))
+        return float(network(settings).loss(batch[1], model(batch[0])))
 
-    assert loss == pytest.approx(loss_of(learnt.batch(1)), rel=1e-4)
+    assert loss == pytest.approx(loss_of(examples.batch(1)), rel=1e-4)
     each = [loss_of(validation.batch(number)) for number in range(loop.VALIDATION_BATCHES)]
     assert validation_loss == pytest.approx(np.mean(each), rel=1e-4)
     assert np.ptp(each) > 1e-3 * np.mean(each)
@@ -74,7 +77,7 @@ def test_half_long_numbers_learn_as_well(precision, tmp_path):
         tmp_path, train_max_steps=150, save_checkpoints_steps=150, learning_rate=5e-3, muscomp=muscomp
     )
     folder = training.train("tiny", root)
-    assert {array.dtype.name for array in unet.read_arrays(folder / "weights.npz").values()} == {"float32"}
+    assert {array.dtype.name for array in read_arrays(folder / "weights.npz").values()} == {"float32"}
     test_training_learns_to_tell_unseen_tones_apart(root)
 
 
@@ -85,7 +88,7 @@ def test_a_finished_model_is_not_trained_again(trained):
 
 
 def test_other_settings_under_the_same_name_are_refused_by_key(trained):
-    tiny_prepared.config.write(
+    tiny_prepared.write_config(
         trained.configs / "other.json", tiny_prepared.tiny_config(trained, learning_rate=0.5, train_max_steps=150)
     )
     with pytest.raises(SettingError, match=r"learning_rate: 0\.005 then, 0\.5 now.*fresh=True"):
@@ -103,14 +106,14 @@ def test_fresh_starts_over(tmp_path):
 def test_fine_tuning_starts_from_what_another_model_knows(trained, tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=1, save_checkpoints_steps=1, learning_rate=1e-6)
     folder = training.train("tiny", root, start_from=trained.models / "tiny")
-    begun = unet.read_arrays(trained.models / "tiny" / "weights.npz")
-    for name, weight in unet.read_arrays(folder / "weights.npz").items():
+    begun = read_arrays(trained.models / "tiny" / "weights.npz")
+    for name, weight in read_arrays(folder / "weights.npz").items():
         if "normalisation" not in name:
             np.testing.assert_allclose(weight, begun[name], atol=1e-4)
     assert training.read_history(folder)[0][2] < 0.8 * fresh_loss(tmp_path / "fresh")
-    with pytest.raises(SettingError, match=r"begun with other settings"):
+    with pytest.raises(SettingError, match=r"started with other settings"):
         training.train("tiny", root)
-    assert config.read(folder / "config.json")["muscomp"]["start_from"] == str(trained.models / "tiny")
+    assert read_config(folder / "config.json")["muscomp"]["start_from"] == str(trained.models / "tiny")
 
 
 def fresh_loss(folder):
@@ -120,7 +123,7 @@ def fresh_loss(folder):
 
 def test_a_model_that_cannot_be_started_from_is_refused_before_training(trained, tmp_path):
     root = tiny_prepared.write(tmp_path)
-    with pytest.raises(MissingError, match=r"no model of our own to start from: .*nothing"):
+    with pytest.raises(MissingError, match=r"nothing holds no finished model.*start_from"):
         training.train("tiny", root, start_from="nothing")
     with pytest.raises(SettingError, match=r"weights of another network"):
         training.train("tiny", root, start_from="shipped")
@@ -136,7 +139,7 @@ def test_after_a_damaged_checkpoint_training_goes_on_from_the_one_before_to_the_
         "tiny", tiny_prepared.write(tmp_path / "calm", train_max_steps=3, save_checkpoints_steps=1)
     )
     root = tiny_prepared.write(tmp_path / "damaged", train_max_steps=3, save_checkpoints_steps=1)
-    save, saved = unet.save_arrays, []
+    save, saved = write_arrays, []
 
     def killed_while_saving_the_last(path, arrays):
         save(path, arrays)
@@ -146,10 +149,10 @@ def test_after_a_damaged_checkpoint_training_goes_on_from_the_one_before_to_the_
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(unet, "save_arrays", killed_while_saving_the_last)
+        patch.setattr(loop, "write_arrays", killed_while_saving_the_last)
         training.train("tiny", root)
     folder = training.train("tiny", root)
-    assert "goes on from the checkpoint before" in caplog.text
+    assert "resumes from the previous checkpoint" in caplog.text
     for name in ("weights.npz", "history.csv", "masks.npz", "checkpoint.npz"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
     assert not (folder / "checkpoint-before.npz").exists()
@@ -172,12 +175,12 @@ def test_who_asks_to_stop_loses_no_step_and_what_comes_of_it_is_the_same(tmp_pat
         "root = tiny_prepared.write('FOLDER', train_max_steps=40, save_checkpoints_steps=20)\n"
     )
     stop = (
-        "from muscomp_lib.training import batches\nahead = batches.ahead\n"
+        "from muscomp_lib.training import batches\nahead = batches.prefetch\n"
         "def counted(examples, steps):\n"
         "    for number, batch in zip(steps, ahead(examples, steps)):\n"
         "        if number == 26: os.kill(os.getpid(), signal.SIGINT)\n"
         "        yield batch\n"
-        "batches.ahead = counted\n"
+        "batches.prefetch = counted\n"
         "try: training.train('tiny', root)\n"
         "except StoppedError as error: assert 'saved after step 27 of 40' in str(error), error\n"
         "else: raise SystemExit(1)\n"
@@ -185,7 +188,7 @@ def test_who_asks_to_stop_loses_no_step_and_what_comes_of_it_is_the_same(tmp_pat
     calm, stopped = tmp_path / "calm", tmp_path / "stopped"
     run(imports, work.replace("FOLDER", str(calm)) + "training.train('tiny', root)")
     run(imports, work.replace("FOLDER", str(stopped)) + stop)
-    assert int(unet.read_arrays(stopped / "models" / "tiny" / "checkpoint.npz")["step"]) == 27
+    assert int(read_arrays(stopped / "models" / "tiny" / "checkpoint.npz")["step"]) == 27
     run(imports, work.replace("FOLDER", str(stopped)) + "training.train('tiny', root)")
     ours, theirs = snapshot(stopped / "models"), snapshot(calm / "models")
     assert {name: held.replace(bytes(stopped), bytes(calm)) for name, held in ours.items()} == theirs
@@ -219,14 +222,14 @@ def test_without_tables_or_configuration_the_message_names_notebook_03(tmp_path)
 def test_spleeters_loss_sums_the_mean_difference_of_every_instrument():
     truth, amounts = np.zeros((1, 2, 2, 2, 3), np.float32), np.zeros((1, 2, 2, 2, 3), np.float32)
     amounts[..., 1], amounts[..., 2] = 1.0, 2.0
-    assert float(training.magnitude_distance(truth, amounts)) == pytest.approx(3.0)
+    assert float(losses.magnitude_distance(truth, amounts)) == pytest.approx(3.0)
 
 
 def test_the_mask_loss_is_least_for_the_ideal_masks():
-    truth = np.random.default_rng(0).uniform(0, 1, (1, 4, 4, 1, 3)).astype(np.float32)
+    truth = np.random.default_rng(0).uniform(0, 1, (1, 4, 4, 3)).astype(np.float32)
     ideal = truth / truth.sum(axis=-1, keepdims=True)
     uniform = np.full_like(ideal, 1 / 3)
-    best, worse = (float(training.mask_cross_entropy(truth, masks[:, :, :, 0])) for masks in (ideal, uniform))
+    best, worse = (float(losses.mask_cross_entropy(truth, masks)) for masks in (ideal, uniform))
     assert best < worse
     assert worse == pytest.approx(np.log(3), abs=1e-4)
 
@@ -237,7 +240,9 @@ def test_the_mask_loss_by_band_is_that_of_all_its_bins():
     by_band = rng.dirichlet([1, 1, 1], (2, 4, 256 + 16)).astype(np.float32)
     by_bin = np.concatenate([by_band[:, :, :256], by_band[:, :, 256:].repeat(4, axis=2)], axis=2)
     expected = -(truth[:, :, :, 0] * np.log(by_bin)).sum() / truth.sum()
-    assert float(training.mask_cross_entropy(truth, by_band)) == pytest.approx(expected, rel=1e-5)
+    assert float(losses.mask_cross_entropy(shared_unet.sums_in_bands(truth[:, :, :, 0]), by_band)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_an_engine_does_not_go_on_with_what_the_other_has_begun(tmp_path):
@@ -245,10 +250,10 @@ def test_an_engine_does_not_go_on_with_what_the_other_has_begun(tmp_path):
     folder = training.train("tiny", root)
     tiny_prepared.write(tmp_path, train_max_steps=4, model=SPLEETERS)
     (folder / "config.json").write_bytes((root.configs / "tiny.json").read_bytes())
-    with pytest.raises(SettingError, match=r"begun by our own training.*engine='muscomp'.*fresh=True"):
+    with pytest.raises(SettingError, match=r"started by our own training.*engine='muscomp'.*fresh=True"):
         training.train("tiny", root, engine="spleeter")
     (folder / "checkpoint.npz").unlink()
-    with pytest.raises(SettingError, match=r"begun by the real Spleeter.*engine='spleeter'.*fresh=True"):
+    with pytest.raises(SettingError, match=r"started by the real Spleeter.*engine='spleeter'.*fresh=True"):
         training.train("tiny", root)
 
 
@@ -256,7 +261,7 @@ def test_what_only_spleeter_can_train_is_refused(tmp_path):
     root = tiny_prepared.write(tmp_path, optimizer="SGD")
     with pytest.raises(SettingError, match=r"optimizer = 'SGD' is for engine='spleeter' only"):
         training.train("tiny", root)
-    with pytest.raises(SettingError, match=r"engine = 'tensorflow'.*muscomp, spleeter"):
+    with pytest.raises(SettingError, match=r"engine = 'tensorflow'.*'muscomp' or 'spleeter'"):
         training.train("tiny", root, engine="tensorflow")
     assert not (root.models / "tiny").exists()
 
@@ -271,24 +276,25 @@ def test_a_network_of_our_own_is_not_trained_by_spleeter(tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"model": SPLEETERS}], ids=["muscomp.shared_unet", "unet.unet"])
 def test_a_trial_foretells_the_files_of_a_training(tmp_path, changes):
     root = tiny_prepared.write(tmp_path, train_max_steps=1, **changes)
-    found = config.read(root.configs / "tiny.json")
+    found = read_config(root.configs / "tiny.json")
     trial = training.try_out(found, steps=1)
     folder = training.train("tiny", root)
-    held = unet.read_arrays(folder / "checkpoint.npz")
+    held = read_arrays(folder / "checkpoint.npz")
     assert trial.save_bytes == sum(array.nbytes for name, array in held.items() if name != "step")
-    built = unet.build(found | {"n_channels": 1} if unet.hears_one_channel(found) else found)
+    described = network(found)
+    built = described.build(n_channels=described.training_channels)
     assert trial.weights_bytes == 4 * built.count_params()
     assert trial.step_seconds > 0
     assert trial.memory_bytes is None or trial.memory_bytes > trial.save_bytes
-    assert "about" in config.explain(found, trial=trial).set_index("key").loc["train_max_steps", "meaning"]
+    assert "about" in explain(found, trial=trial).set_index("key").loc["train_max_steps", "meaning"]
 
 
 def test_a_trial_that_the_system_ends_is_no_trial_and_harms_nothing(tmp_path, monkeypatch, caplog):
-    found = config.read(tiny_prepared.write(tmp_path).configs / "tiny.json")
-    monkeypatch.setattr(inspect.getmodule(training.train), "_trial", _killed)
+    found = read_config(tiny_prepared.write(tmp_path).configs / "tiny.json")
+    monkeypatch.setattr(inspect.getmodule(training.try_out), "_trial", _killed)
     assert training.try_out(found) is None
     assert "2 examples does not fit into this machine's memory" in caplog.text
-    assert config.explain(found, trial=None) is not None
+    assert explain(found, trial=None) is not None
     with pytest.raises(SettingError, match="steps = 0"):
         training.try_out(found, steps=0)
 

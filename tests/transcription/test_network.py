@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from muscomp_lib.models import unet
+from muscomp_lib.models.runtime import start_tensorflow
 from muscomp_lib.transcription import network as note_network
 from muscomp_lib.transcription.cqt import N_BINS, N_NOTES, WINDOWS
 from muscomp_lib.transcription.network import CONTEXT
@@ -10,7 +10,7 @@ from muscomp_lib.transcription.network import CONTEXT
 @pytest.fixture(scope="module")
 def network():
     """With weights that are not zero anywhere, so that everything it can look at has an influence."""
-    unet.start_tensorflow()
+    start_tensorflow()
     network = note_network.build(12)
     rng = np.random.default_rng(0)
     for weight in network.weights:

@@ -6,7 +6,8 @@ from fixtures import tiny_notes
 from fixtures.killing import run, run_and_kill, snapshot
 
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.models import pretrained, unet
+from muscomp_lib.models import pretrained
+from muscomp_lib.models.weights import read_arrays
 from muscomp_lib.training import loop
 from muscomp_lib.transcription import batches, metrics, note_decoder
 from muscomp_lib.transcription import train as transcriber_training
@@ -80,7 +81,7 @@ def test_shipping_halves_the_weights_and_leaves_the_rest_behind(trained, tmp_pat
     folder = tmp_path / "shipped"
     pretrained.ship(trained.models / "transcriber", folder)
     assert {path.name for path in folder.iterdir()} == {"config.json", "history.csv", "weights.npz"}
-    assert {array.dtype.name for array in unet.read_arrays(folder / "weights.npz").values()} == {"float16"}
+    assert {array.dtype.name for array in read_arrays(folder / "weights.npz").values()} == {"float16"}
     rng = np.random.default_rng(0)
     sound = rng.normal(size=22050).astype(np.float32)
     full, half = (note_decoder.Transcriber(path) for path in (trained.models / "transcriber", folder))

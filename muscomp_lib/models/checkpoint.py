@@ -1,16 +1,16 @@
-"""Spleeter's checkpoints, in and out. Used by 04 and 05.
+"""Read and write Spleeter's checkpoints. Used by 04 and 05.
 
-Spleeter keeps a model as a folder with a TensorFlow checkpoint: `checkpoint`, a line of text that names the latest
-save, and the save itself, `<name>.index` and `<name>.data-...`. Its variables carry no instrument's name. They are
-numbered through in the order in which the networks were created, one U-Net per instrument:
+A Spleeter model is a folder with a TensorFlow checkpoint: `checkpoint`, a line of text that names the latest save, and
+the save itself, `<name>.index` and `<name>.data-...`. Variables do not carry an instrument's name. They are numbered in
+the order in which the networks were created, one U-Net per instrument:
 
-    conv2d, conv2d_1, ...             7 per instrument: six convolutions down, and the last one, which makes the mask
-    conv2d_transpose, ...             6 per instrument: the way up
-    batch_normalization, ...          12 per instrument: six down, of which nothing uses the last, and six up
+    conv2d, conv2d_1, ...             7 per instrument: six convolutions of the encoder, and the last one, for the mask
+    conv2d_transpose, ...             6 per instrument: the decoder
+    batch_normalization, ...          12 per instrument: six of the encoder, the last one unused, and six of the decoder
 
-So the order of `instrument_list` decides which weights are whose, and a checkpoint fits a configuration only when the
-number of variables and all shapes do. That is checked here, because Spleeter itself goes on with random weights when it
-finds no checkpoint.
+So the order of `instrument_list` decides which weights belong to which instrument, and a checkpoint fits a
+configuration only if the number of variables and all shapes do. That is checked here, because Spleeter itself
+continues with random weights when it finds no checkpoint.
 """
 
 import glob
@@ -21,13 +21,18 @@ import numpy as np
 
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.models import config as configs
-from muscomp_lib.models import unet
+from muscomp_lib.models import registry
+from muscomp_lib.models.config import find_model, write_config
+from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.weights import CONFIG
 
 STATE = "checkpoint"  # the file that names the latest save
 STEP = "global_step"
-DEPTH = 6  # convolutions down, and up
-NORMALISATION = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}  # and what changes nothing
+FILTERS = (16, 32, 64, 128, 256, 512)  # of the six convolutions, unless conv_n_filters says otherwise
+MASK_CHANNELS = 2  # the masks are for left and right, also where the input is one channel
+ONE = "one"  # what the instrument is called in `SpleeterUnet.build_one`
+DEPTH = 6  # convolutions of encoder and of decoder
+NORMALISATION = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}  # and neutral values
 
 
 class Checkpoint:
@@ -38,7 +43,7 @@ class Checkpoint:
     folder : str or Path
         With the file `checkpoint` in it.
     config : dict
-        As `config.read` returns it.
+        As `config.read_config` returns it.
 
     Attributes
     ----------
@@ -52,12 +57,12 @@ class Checkpoint:
     MissingError
         There is no checkpoint in the folder, or a part of it is missing.
     SettingError
-        It is damaged, or not that of this network: the first variable that does not fit is named.
+        It is damaged, or belongs to another network: the first variable that does not fit is named.
     """
 
     def __init__(self, folder, config):
         self.path = latest(folder)
-        unet.start_tensorflow()
+        start_tensorflow()
         import tensorflow as tf
 
         self._errors = tf.errors.OpError
@@ -70,7 +75,7 @@ class Checkpoint:
         self.step = int(self._tensor(STEP)) if self._file.has_tensor(STEP) else 0
 
     def weights(self, number):
-        """The weights of instrument `number` in `instrument_list`, by name in `unet.build_one`: {str: float32}."""
+        """The weights of one instrument by its number, by name in `SpleeterUnet.build_one`: {str: float32}."""
         return {ours: self._tensor(theirs) for ours, theirs, _ in _variables(self._config, number) if ours}
 
     def _check(self):
@@ -98,13 +103,13 @@ class Checkpoint:
             raise self._damaged(error) from error
 
     def _damaged(self, error):
-        return SettingError(f"{self.path} cannot be read ({_first_line(error)}). Copy the model's folder anew.")
+        return SettingError(f"{self.path} cannot be read ({_first_line(error)}). Copy the model's folder again.")
 
 
 def latest(folder):
     """The save that a model folder's file `checkpoint` names, in that folder: a path without suffix.
 
-    Only its name counts, not the folder that stood there when it was written: models are moved.
+    Only its name is used, not the folder that it was written to: models are moved.
 
     Raises
     ------
@@ -115,11 +120,11 @@ def latest(folder):
         raise MissingError(f"{folder} holds no trained Spleeter model (the file {STATE!r} is missing).")
     named = re.search(r'^model_checkpoint_path:\s*"(.+)"', state.read_text(encoding="utf-8", errors="replace"), re.M)
     if named is None:
-        raise MissingError(f"{state} names no checkpoint. Copy the model's folder anew.")
+        raise MissingError(f"{state} names no checkpoint. Copy the model's folder again.")
     path = Path(folder) / re.split(r"[/\\]", named[1])[-1]
     absent = [kind for kind in (".index", ".data-*") if not any(path.parent.glob(f"{glob.escape(path.name)}{kind}"))]
     if absent:
-        raise MissingError(f"{path}{absent[0]} is not there, but {state} names it. Copy the model's folder anew.")
+        raise MissingError(f"{path}{absent[0]} is not there, but {state} names it. Copy the model's folder again.")
     return path
 
 
@@ -132,7 +137,7 @@ def write(folder, config, values, step):
     config : dict
         Of a Spleeter network.
     values : mapping of str to np.ndarray
-        As `unet.weights` gives them for `unet.build(config)`.
+        As `weights.get_weights` returns them for the network of `config`.
     step : int
         Training steps done.
 
@@ -141,15 +146,15 @@ def write(folder, config, values, step):
     SettingError
         The network is not one of Spleeter's.
     """
-    require_spleeters_network(config)
-    unet.start_tensorflow()
+    require_spleeter_network(config)
+    start_tensorflow()
     import tensorflow as tf
 
     tensors = {STEP: np.array(step, np.int64)}
     for number, instrument in enumerate(config["instrument_list"]):
         for ours, theirs, shape in _variables(config, number):
             unused = np.full(shape, NORMALISATION.get(theirs.rpartition("/")[2]), np.float32)
-            tensors[theirs] = values[ours.replace(unet.ONE, instrument, 1)] if ours else unused
+            tensors[theirs] = values[ours.replace(ONE, instrument, 1)] if ours else unused
     names = sorted(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"model-{step}"
@@ -166,8 +171,8 @@ def write(folder, config, values, step):
 def export(model, folder):
     """Copy a trained model into a folder that the real Spleeter can use: its checkpoint and `config.json`.
 
-    `spleeter separate -p <folder>/config.json song.wav` then gives what `Separator` gives. The path in the
-    configuration is absolute; write it anew when the folder is moved.
+    `spleeter separate -p <folder>/config.json song.wav` then gives the same result as `Separator`. The path in the
+    configuration is absolute: export again when the folder is moved.
 
     Parameters
     ----------
@@ -181,57 +186,26 @@ def export(model, folder):
         The configuration.
     """
     config, source = find_model(model)
-    require_spleeters_network(config)
-    checkpoint = Checkpoint(source, config)
-    values = {}
-    for number, instrument in enumerate(config["instrument_list"]):
-        weights = checkpoint.weights(number)
-        values |= {name.replace(unet.ONE, instrument, 1): value for name, value in weights.items()}
-    folder = Path(folder).absolute()
-    write(folder, config, values, checkpoint.step)
-    configs.write(folder / unet.CONFIG, config | {"model_dir": str(folder)})
-    return folder / unet.CONFIG
+    require_spleeter_network(config)
+    folder, values = Path(folder).absolute(), registry.network(config).read_weights(source)
+    write(folder, config, values, Checkpoint(source, config).step)
+    write_config(folder / CONFIG, config | {"model_dir": str(folder)})
+    return folder / CONFIG
 
 
-def find_model(model):
-    """The configuration and the folder of a model.
-
-    Parameters
-    ----------
-    model : str or Path
-        A model folder, or a Spleeter configuration `.json`, whose `model_dir` is taken from the configuration's folder
-        when it is relative.
-
-    Returns
-    -------
-    config : dict
-    folder : Path
-
-    Raises
-    ------
-    MissingError, SettingError
-    """
-    path = Path(model)
-    if path.is_dir():
-        if not (path / unet.CONFIG).is_file():
-            raise MissingError(f"{path} holds no finished model ({unet.CONFIG} is missing). Train it with notebook 04.")
-        return configs.read(path / unet.CONFIG), path
-    config = configs.read(path)
-    return config, path.absolute().parent / config["model_dir"]
-
-
-def require_spleeters_network(config):
-    """Raise SettingError unless Spleeter has such a network, and can name its parts after these instruments."""
+def require_spleeter_network(config):
+    """Raise SettingError unless Spleeter has such a network, and can name its layers after these instruments."""
     kind = config["model"]["type"]
-    if kind not in configs.SPLEETER_TYPES:
+    if not registry.network_type(kind).spleeter:
+        known = [name for name in registry.types() if registry.network_type(name).spleeter]
         raise SettingError(
             f"model.type {kind!r} is a network of our own, which Spleeter does not have. "
-            f"Spleeter has {' and '.join(configs.SPLEETER_TYPES)}: choose one in notebook 03 and train it."
+            f"Spleeter has {' and '.join(known)}: choose one in notebook 03 and train it."
         )
     for name in config["instrument_list"]:
         if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*", name):
             raise SettingError(
-                f"instrument {name!r}: in Spleeter a name has letters of the alphabet, digits, _ and - only."
+                f"instrument {name!r}: a name in Spleeter has only letters from a to z, digits, _ and -."
             )
 
 
@@ -239,8 +213,8 @@ _NETWORK = re.compile(rf"(conv2d|conv2d_transpose|batch_normalization)(_\d+)?/(k
 
 
 def _variables(config, number):
-    """The variables of instrument `number`, in order: (name in `unet.build_one` or None, Spleeter's name, shape)."""
-    down = tuple(config["model"].get("params", {}).get("conv_n_filters", configs.SPLEETER_FILTERS))
+    """The variables of instrument `number`, in order: (name in `build_one` or None, Spleeter's name, shape)."""
+    down = tuple(config["model"].get("params", {}).get("conv_n_filters", FILTERS))
     up = (*reversed(down[:-1]), 1)
     inputs = (config["n_channels"], *down[:-1])
     for i, (n_inputs, n_filters) in enumerate(zip(inputs, down, strict=True)):
@@ -252,18 +226,18 @@ def _variables(config, number):
         theirs = f"conv2d_transpose{_number(number * DEPTH + i)}"
         yield from _convolution(f"up{i}", theirs, (5, 5, n_filters, n_inputs), n_filters)
         yield from _normalisation(f"up{i}", number * 2 * DEPTH + DEPTH + i, n_filters)
-    yield from _convolution("mask", f"conv2d{_number(number * (DEPTH + 1) + DEPTH)}", (4, 4, 1, unet.MASK_CHANNELS))
+    yield from _convolution("mask", f"conv2d{_number(number * (DEPTH + 1) + DEPTH)}", (4, 4, 1, MASK_CHANNELS))
 
 
 def _convolution(ours, theirs, shape, n_filters=None):
-    yield f"{unet.ONE}_{ours}/kernel", f"{theirs}/kernel", shape
-    yield f"{unet.ONE}_{ours}/bias", f"{theirs}/bias", (n_filters or shape[-1],)
+    yield f"{ONE}_{ours}/kernel", f"{theirs}/kernel", shape
+    yield f"{ONE}_{ours}/bias", f"{theirs}/bias", (n_filters or shape[-1],)
 
 
 def _normalisation(ours, number, n_filters):
     for name in NORMALISATION:
         theirs = f"batch_normalization{_number(number)}/{name}"
-        yield ours and f"{unet.ONE}_{ours}_normalisation/{name}", theirs, (n_filters,)
+        yield ours and f"{ONE}_{ours}_normalisation/{name}", theirs, (n_filters,)
 
 
 def _number(number):

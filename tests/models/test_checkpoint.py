@@ -10,9 +10,10 @@ from fixtures import tiny_spleeter
 
 from muscomp_lib import separation
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.models import config as configs
-from muscomp_lib.models import unet
-from muscomp_lib.spleeter import checkpoint as spleeter_bridge
+from muscomp_lib.models import checkpoint as spleeter_bridge
+from muscomp_lib.models.config import read_config
+from muscomp_lib.models.registry import network
+from muscomp_lib.models.weights import get_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,8 @@ def same(first, second):
 
 
 def test_what_is_written_is_read_back_by_instrument(tmp_path):
-    config = configs.read(tiny_spleeter.model(tmp_path / "m", instruments=["a", "b", "c"]))
-    weights = tiny_spleeter.lively(unet.weights(unet.build(config)), seed=5)
+    config = read_config(tiny_spleeter.model(tmp_path / "m", instruments=["a", "b", "c"]))
+    weights = tiny_spleeter.lively(get_weights(network(config).build()), seed=5)
     spleeter_bridge.write(tmp_path / "m", config, weights, step=70)
     checkpoint = spleeter_bridge.Checkpoint(tmp_path / "m", config)
     assert checkpoint.step == 70
@@ -126,12 +127,12 @@ def test_a_damaged_checkpoint_is_refused(copy, file):
 
 
 def test_a_key_that_is_not_known_is_refused_by_name(copy):
-    with pytest.raises(SettingError, match="no key 'learning_rat'"):
+    with pytest.raises(SettingError, match="no setting 'learning_rat'"):
         separation.Separator(changed(copy / "config.json", learning_rat=1))
 
 
 def test_a_network_of_our_own_cannot_be_written_for_spleeter(model, tmp_path):
-    config = configs.read(model) | {"model": {"type": "muscomp.shared_unet", "params": {}}}
+    config = read_config(model) | {"model": {"type": "muscomp.shared_unet", "params": {}}}
     with pytest.raises(SettingError, match=r"'muscomp\.shared_unet' is a network of our own"):
         spleeter_bridge.write(tmp_path, config, {}, step=1)
 
