@@ -109,7 +109,7 @@ def desk(page, errors):
     """The first desk, at rest and untouched; afterwards nobody may have complained in the browser's console."""
     desk = page.locator(".muscomp-mixer").first
     in_desk(desk, "m.pause(), m.setLoop(null), m.setOriginal(false), m.seek(0)")
-    desk.get_by_role("button", name="All gains").click()
+    desk.get_by_role("button", name="Reset all gains").click()
     yield desk
     assert not errors
 
@@ -228,9 +228,9 @@ def test_the_original_can_be_heard_instead(page, desk):
     press(desk, "Solo Electric Bass pick")
     press(desk, "Play (space)")
     until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
-    press(desk, "Listen to the original (O)")
+    press(desk, "Play the original (O)")
     until(page, "heard() < 0.12 && heard() > 0.01")  # half the violin
-    press(desk, "Listen to the remix (O)")
+    press(desk, "Play the remix (O)")
     until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
 
 
@@ -316,7 +316,7 @@ def test_pressing_play_before_the_sound_has_arrived_waits_for_it_and_only_one_mi
     other = page.locator(".muscomp-mixer").nth(1)
     press(desk, "Play (space)")
     press(other, "Play (space)")
-    expect(other.get_by_role("status")).to_have_text("Waiting for the sound …")
+    expect(other.get_by_role("status")).to_have_text("Waiting for the audio …")
     assert (in_desk(other, "m.playing"), in_desk(desk, "m.playing")) == (False, True)
     laboratory.run_cell(page, 5)
     until(page, "document.querySelectorAll('.muscomp-mixer')[1].mixer.position > 0.1")

@@ -1,22 +1,23 @@
-// The desk of notebook 05: plays all stems of a song on one clock. muscomp_lib/notebook/mixer.py says what it is sent, and why.
+// The mixing desk of notebook 05: plays all stems of a song on one clock. muscomp_lib/notebook/mixer.py explains what is
+// sent to it, and why.
 //
-// From top to bottom: `Engine`, the sound, which knows nothing of the page; the synthesizer for notes; files to
-// download; and `Desk`, which draws it and connects it. Times are in seconds, gains in dB.
+// From top to bottom: `Engine`, the audio, which is independent of the page; the synthesizer for notes; the files to
+// download; and `Desk`, the user interface. Times are in seconds, gains in dB.
 
-const AHEAD = 0.06; // s from a command to its sound: all sources are set up before the first sounds
-const SMOOTH = 0.008; // s: how quickly gains move, so that nothing clicks
-const WATCH = 100; // ms between looks at where the song is
-const REFRESH = 2; // s before the end of what the running sources hold, fresh ones with more take over
-const PEAK = 256; // samples that one value of a waveform's picture stands for
-const STEP = 5; // s that an arrow key moves
-const LOWEST_GAIN = -40, HIGHEST_GAIN = 12;
-const SHORTEST_LOOP = 0.05; // s
-const FLOOR = -48; // dB: the lower end of a level meter
+const AHEAD = 0.06; // s between a command and its audio, so that all sources are set up before the first one starts
+const SMOOTH = 0.008; // s: time constant of gain changes, so that nothing clicks
+const POLL = 100; // ms between checks of the position
+const REFRESH = 2; // s before the running sources run out of audio, new ones with more replace them
+const PEAK = 256; // samples per point of a drawn waveform
+const STEP = 5; // s per press of an arrow key
+const MIN_GAIN = -40, MAX_GAIN = 12;
+const MIN_LOOP = 0.05; // s
+const FLOOR = -48; // dB: the bottom of a level meter
 
-const factor = (db) => 10 ** (db / 20);
+const toFactor = (db) => 10 ** (db / 20);
 const pretty = (name) => name.replaceAll("_", " ");
 
-// ---------------------------------------------------------------------------------------------------- the sound
+// ---------------------------------------------------------------------------------------------------- the audio
 
 class Engine extends EventTarget {
   constructor(song, settings, midiFile) {
@@ -31,18 +32,18 @@ class Engine extends EventTarget {
       peaks: new Float32Array(Math.ceil(song.frames / PEAK)),
       rms: song.rms[i],
       track: song.tracks[name],
-      tones: null, // the notes as sound, made when first asked for
+      tones: null, // the notes as audio, synthesized on first use
     }));
     this.decoder = new OfflineAudioContext(1, 1, song.rate);
     this.arrived = Array(song.pieces).fill(false);
-    this.begun = new Set();
+    this.requested = new Set();
     this.sources = [];
-    this.playing = this.waiting = this.listensToOriginal = false;
-    this.at = 0; // where the song stands while it does not play
+    this.playing = this.waiting = this.playsOriginal = false;
+    this.at = 0; // the position while the song is paused
     this.loop = null; // [from, to]
-    this.volume = 0; // dB, of what is heard here; not part of the mix
-    this.context = null; // browsers allow sound only after a first click or key
-    this.channel = new BroadcastChannel("muscomp-mixer"); // reaches other cells, also where each has its own frame
+    this.volume = 0; // dB, of the playback only; not part of the mix
+    this.context = null; // made on first use: browsers allow audio only after a click or key
+    this.channel = new BroadcastChannel("muscomp-mixer"); // reaches other cells, even where each has its own frame
     this.channel.onmessage = () => this.pause();
   }
 
@@ -56,8 +57,8 @@ class Engine extends EventTarget {
 
   // Decode piece `k`: one Ogg Vorbis file (DataView) per part.
   async load(k, files) {
-    if (this.begun.has(k) || !files?.length) return;
-    this.begun.add(k);
+    if (this.requested.has(k) || !files?.length) return;
+    this.requested.add(k);
     const { piece, frames } = this.song;
     const first = k * piece, lead = Math.min(this.song.lead, first), n = Math.min(piece, frames - first);
     await Promise.all(this.parts.map(async (part, i) => {
@@ -73,11 +74,11 @@ class Engine extends EventTarget {
       }
     }));
     this.arrived[k] = true;
-    this.changed("sound");
+    this.changed("audio");
     if (this.waiting && this.ready(this.at)) this.play();
   }
 
-  // Up to where the song has arrived without a gap.
+  // Up to here the song has arrived without a gap.
   get frontier() {
     const gap = this.arrived.indexOf(false);
     return gap < 0 ? this.duration : (gap * this.song.piece) / this.rate;
@@ -100,7 +101,7 @@ class Engine extends EventTarget {
     return Boolean(this.part(name).track);
   }
 
-  // The nodes that sounds run through, in any kind of context: one strip per part, a bus for the remix.
+  // The audio graph, in any kind of context: one channel strip per part, a bus for the remix.
   build(context) {
     const remix = new GainNode(context), out = new GainNode(context);
     remix.connect(out);
@@ -124,8 +125,8 @@ class Engine extends EventTarget {
     return { context, strips, remix, out };
   }
 
-  // Set all gains as the desk says; smoothly, but where nothing sounds yet.
-  adjust(graph, smoothly = true, original = this.listensToOriginal) {
+  // Apply the settings to all gains; smoothly, unless nothing plays yet.
+  adjust(graph, smoothly = true, original = this.playsOriginal) {
     const move = (param, value) => {
       if (smoothly) param.setTargetAtTime(value, graph.context.currentTime, SMOOTH);
       else param.value = value;
@@ -137,14 +138,14 @@ class Engine extends EventTarget {
         continue;
       }
       const { gain, pan, midi } = this.settings[name];
-      move(fader.gain, this.audible(name) ? factor(gain) : 0);
+      move(fader.gain, this.audible(name) ? toFactor(gain) : 0);
       sides.forEach((side, i) => move(side.gain, Math.min(1, i ? 1 + pan : 1 - pan)));
       move(sound.gain, midi ? 0 : 1);
       move(tones.gain, midi ? 1 : 0);
     }
   }
 
-  // A source per sound, all with the same start, offset and loop: that is what keeps them together.
+  // One source per buffer, all with the same start, offset and loop, which keeps them in sync.
   start(graph, when, offset, loop = null) {
     const sources = [];
     this.parts.forEach((part, i) => {
@@ -162,7 +163,7 @@ class Engine extends EventTarget {
   }
 
   snap(seconds) {
-    return Math.round(seconds * this.rate) / this.rate; // on a sample
+    return Math.round(seconds * this.rate) / this.rate; // to a whole sample
   }
 
   play(at = this.at) {
@@ -177,15 +178,15 @@ class Engine extends EventTarget {
       this.context = new AudioContext({ sampleRate: this.rate });
       this.graph = this.build(this.context);
       this.master = new AnalyserNode(this.context, { fftSize: 2048 });
-      this.loudness = new GainNode(this.context, { gain: factor(this.volume) });
+      this.loudness = new GainNode(this.context, { gain: toFactor(this.volume) });
       this.graph.out.connect(this.master).connect(this.loudness).connect(this.context.destination);
       this.adjust(this.graph, false);
     }
     this.context.resume();
     Object.assign(this, { waiting: false, playing: true });
     this.startAt(this.snap(this.context.currentTime + AHEAD), this.at);
-    this.watcher ??= setInterval(() => this.watch(), WATCH);
-    this.channel.postMessage("playing"); // all others stop
+    this.timer ??= setInterval(() => this.poll(), POLL);
+    this.channel.postMessage("playing"); // all others pause
     return this.changed("state");
   }
 
@@ -193,8 +194,8 @@ class Engine extends EventTarget {
     if (this.loop && (at < this.loop[0] || at >= this.loop[1])) at = this.loop[0];
     this.stopSources(when);
     this.from = this.snap(at);
-    this.began = when;
-    this.holds = this.frontier; // running sources may not see what arrives later
+    this.startedAt = when;
+    this.loaded = this.frontier; // running sources may not play what arrives later
     this.sources = this.start(this.graph, when, this.from, this.loop);
   }
 
@@ -208,8 +209,8 @@ class Engine extends EventTarget {
     if (this.playing) this.at = this.position;
     Object.assign(this, { playing: false, waiting: false });
     this.stopSources(0);
-    clearInterval(this.watcher);
-    this.watcher = null;
+    clearInterval(this.timer);
+    this.timer = null;
     this.context?.suspend();
     this.changed("state");
   }
@@ -225,43 +226,43 @@ class Engine extends EventTarget {
     return this.changed("state");
   }
 
-  // Play [from, to] over and over; null: no more.
+  // Repeat [from, to]; null: no loop.
   setLoop(region) {
     const at = this.position;
     if (region) {
       const [from, to] = [Math.min(...region), Math.max(...region)].map((t) => this.snap(Math.max(0, Math.min(t, this.duration))));
-      region = to - from < SHORTEST_LOOP ? null : [from, to];
+      region = to - from < MIN_LOOP ? null : [from, to];
     }
     this.loop = region;
     this.seek(region && (at < region[0] || at >= region[1]) ? region[0] : at);
   }
 
-  // Where in the song a moment of the context's clock is.
+  // The position in the song at a time of the context's clock.
   songTime(time) {
-    const at = this.from + Math.max(0, time - this.began);
+    const at = this.from + Math.max(0, time - this.startedAt);
     if (!this.loop) return Math.min(at, this.duration);
     const [from, to] = this.loop;
     return at < to ? at : from + ((at - from) % (to - from));
   }
 
-  // What is heard now: the clock is ahead of the ear by what the sound takes to the loudspeaker.
+  // The position heard now: the clock is ahead of it by the output latency.
   get position() {
     return this.playing ? this.songTime(this.context.currentTime - (this.context.outputLatency || 0)) : this.at;
   }
 
-  watch() {
+  poll() {
     if (!this.playing) return;
     const now = this.songTime(this.context.currentTime);
     if (!this.loop && now >= this.duration) {
       this.pause();
       this.seek(0);
-    } else if (this.holds < this.duration && now > this.holds - REFRESH) {
-      if (this.frontier > this.holds) this.restart();
-      else if (now >= this.holds) this.play(now); // which waits for more
+    } else if (this.loaded < this.duration && now > this.loaded - REFRESH) {
+      if (this.frontier > this.loaded) this.restart();
+      else if (now >= this.loaded) this.play(now); // which waits for more
     }
   }
 
-  // Fresh sources go on, to the sample, where the old ones stop.
+  // Replace the sources; the new ones start, to the sample, where the old ones stop.
   restart() {
     const when = this.snap(this.context.currentTime + AHEAD);
     this.startAt(when, this.songTime(when));
@@ -279,24 +280,24 @@ class Engine extends EventTarget {
   }
 
   setOriginal(original) {
-    this.listensToOriginal = original;
+    this.playsOriginal = original;
     if (this.graph) this.adjust(this.graph);
     this.changed("settings");
   }
 
   setVolume(volume) {
     this.volume = volume;
-    this.loudness?.gain.setTargetAtTime(volume <= LOWEST_GAIN ? 0 : factor(volume), this.context.currentTime, SMOOTH);
+    this.loudness?.gain.setTargetAtTime(volume <= MIN_GAIN ? 0 : toFactor(volume), this.context.currentTime, SMOOTH);
   }
 
-  // Notes as sound, for those parts that play them; true if any was new.
+  // Synthesize the notes of all parts that play them; true if any were new.
   makeTones() {
     const missing = this.parts.filter((part) => part.track && !part.tones && this.settings[part.name].midi);
     for (const part of missing) part.tones = synthesize(part.track, this.song.frames, this.rate, part.rms);
     return missing.length > 0;
   }
 
-  // The highest sample of the last moments: of a part, or of all.
+  // The recent peak level of a part, or of the output.
   level(name) {
     const meter = name === undefined ? this.master : this.graph?.strips.find((strip) => strip.name === name)?.meter;
     if (!meter || !this.playing) return 0;
@@ -305,7 +306,7 @@ class Engine extends EventTarget {
     return samples.reduce((highest, x) => Math.max(highest, Math.abs(x)), 0);
   }
 
-  // The remix as an AudioBuffer, faster than it plays.
+  // The remix as an AudioBuffer, rendered offline.
   async mixdown() {
     const context = new OfflineAudioContext(2, this.song.frames, this.rate);
     const graph = this.build(context);
@@ -324,19 +325,19 @@ class Engine extends EventTarget {
   }
 }
 
-// -------------------------------------------------------------------------------------------------- notes as sound
+// ------------------------------------------------------------------------------------------------- notes as audio
 
-const DECAYS = (program) => program < 16 || (program >= 24 && program < 40); // struck and plucked; others are held
+const DECAYS = (program) => program < 16 || (program >= 24 && program < 40); // struck and plucked instruments; others sustain
 const PARTIALS = 12;
 const TABLE = 2048;
 const KICKS = [35, 36], HATS = [42, 44, 46], CYMBALS = [49, 51, 52, 53, 55, 57, 59], TOMS = [41, 43, 45, 47, 48, 50];
 
-// One track as an AudioBuffer as loud as its stem. Computed, not played by oscillators: then notes are sound like any
-// other, that starts, loops and is mixed down in step with the stems.
+// One track as an AudioBuffer with the loudness of its stem. Rendered instead of played by oscillators, so that notes
+// start, loop and are mixed down in sync with the stems.
 function synthesize(track, frames, rate, rms) {
   const buffer = new AudioBuffer({ length: frames, numberOfChannels: 1, sampleRate: rate });
   const out = buffer.getChannelData(0);
-  for (const note of track.notes) (track.drums ? strike : sing)(out, rate, note, track.program);
+  for (const note of track.notes) (track.drums ? addDrumHit : addTone)(out, rate, note, track.program);
   const power = out.reduce((sum, x) => sum + x * x, 0) / frames;
   const scale = power > 0 ? rms / Math.sqrt(power) : 0;
   for (let i = 0; i < frames; i++) out[i] *= scale;
@@ -345,8 +346,8 @@ function synthesize(track, frames, rate, rms) {
 
 const tables = new Map();
 
-// One period of a tone with so many partials, each softer than the one below.
-function wave(partials) {
+// One period of a tone with this many partials, each softer than the one below.
+function wavetable(partials) {
   if (!tables.has(partials)) {
     tables.set(partials, Float32Array.from({ length: TABLE }, (_, i) => {
       let sum = 0;
@@ -357,21 +358,21 @@ function wave(partials) {
   return tables.get(partials);
 }
 
-function sing(out, rate, [start, end, pitch, velocity], program) {
+function addTone(out, rate, [start, end, pitch, velocity], program) {
   const frequency = 440 * 2 ** ((pitch - 69) / 12);
-  const table = wave(Math.max(1, Math.min(PARTIALS, Math.floor(rate / 2 / frequency))));
+  const table = wavetable(Math.max(1, Math.min(PARTIALS, Math.floor(rate / 2 / frequency))));
   const attack = 0.01, release = 0.06, decays = DECAYS(program);
   const first = Math.round(start * rate), n = Math.round((Math.max(end - start, 0.03) + release) * rate);
   for (let i = 0; i < n && first + i < out.length; i++) {
     const t = i / rate;
-    const held = Math.min(1, t / attack, (n - i) / (release * rate));
-    const level = (velocity / 127) * held * (decays ? Math.exp(-2.5 * t) : 0.7);
+    const envelope = Math.min(1, t / attack, (n - i) / (release * rate));
+    const level = (velocity / 127) * envelope * (decays ? Math.exp(-2.5 * t) : 0.7);
     out[first + i] += level * table[Math.floor(t * frequency * TABLE) % TABLE];
   }
 }
 
-// A stroke: a falling tone for kick and toms, noise for the rest, with its highs only for cymbals and hats.
-function strike(out, rate, [start, , pitch, velocity]) {
+// A drum hit: a falling tone for kick and toms, noise for the rest, high-passed for cymbals and hats.
+function addDrumHit(out, rate, [start, , pitch, velocity]) {
   const kick = KICKS.includes(pitch), tom = TOMS.includes(pitch), hat = HATS.includes(pitch), cymbal = CYMBALS.includes(pitch);
   const decay = pitch === 46 ? 0.12 : hat ? 0.03 : cymbal ? 0.4 : kick || tom ? 0.15 : 0.1; // s
   const base = kick ? 50 : tom ? 70 + 12 * (pitch - 41) : 180; // Hz
@@ -380,7 +381,7 @@ function strike(out, rate, [start, , pitch, velocity]) {
   let seed = 1 + pitch, last = 0, phase = 0;
   for (let i = 0; i < n && first + i < out.length; i++) {
     const t = i / rate;
-    seed = (seed * 48271) % 2147483647; // noise that is the same each time
+    seed = (seed * 48271) % 2147483647; // reproducible noise
     const noise = seed / 1073741823.5 - 1;
     const bright = hat || cymbal ? (noise - last) / 2 : noise;
     last = noise;
@@ -391,7 +392,7 @@ function strike(out, rate, [start, , pitch, velocity]) {
 
 // --------------------------------------------------------------------------------------------------------- files
 
-// An AudioBuffer as a WAV file of 16 bits; what goes beyond full scale is turned down as a whole.
+// An AudioBuffer as a 16-bit WAV file; scaled down as a whole if it exceeds full scale.
 function wav(buffer) {
   const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c));
   const highest = channels.reduce((top, samples) => samples.reduce((m, x) => Math.max(m, Math.abs(x)), top), 1);
@@ -408,7 +409,7 @@ function wav(buffer) {
   file.setUint16(32, 2 * channels.length, true);
   file.setUint16(34, 16, true);
   file.setUint32(40, size, true);
-  const samples = new Int16Array(file.buffer, 44); // WAV is little-endian, as is every machine that browsers run on
+  const samples = new Int16Array(file.buffer, 44); // WAV is little-endian, as are all machines browsers run on
   for (let c = 0; c < channels.length; c++) {
     for (let i = 0; i < buffer.length; i++) {
       samples[i * channels.length + c] = Math.max(-32768, Math.min(32767, Math.round((channels[c][i] / highest) * 32768)));
@@ -422,7 +423,7 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-// Files (name, bytes) as a zip file that packs nothing: sound hardly gets smaller.
+// Files (name, bytes) as an uncompressed zip file: audio hardly compresses.
 function zip(files) {
   const blobs = [], directory = [];
   let offset = 0;
@@ -441,19 +442,19 @@ function zip(files) {
   return new Blob([...blobs, ...directory, packed(end)], { type: "application/zip" });
 }
 
-// Numbers in so many bytes each, the lowest first.
+// Numbers as little-endian bytes: [value, number of bytes] each.
 function packed(fields) {
   return Uint8Array.from(fields.flatMap(([value, n]) => Array.from({ length: n }, (_, k) => (value >>> (8 * k)) & 255)));
 }
 
-// What can be downloaded: name of the file to its bytes.
+// The bytes of a file to download: "mix", "midi" or a stem's name.
 async function file(engine, kind) {
   if (kind === "mix") return wav(await engine.mixdown());
   if (kind === "midi") return new Uint8Array(engine.midiFile.buffer, engine.midiFile.byteOffset, engine.midiFile.byteLength);
   return wav(engine.part(kind).buffer);
 }
 
-async function everything(engine) {
+async function allFiles(engine) {
   const files = [[`${engine.song.title}.wav`, await file(engine, "mix")]];
   for (const name of engine.song.names) files.push([`${name}.wav`, await file(engine, name)]);
   if (engine.midiFile?.byteLength) files.push([`${engine.song.title}.mid`, await file(engine, "midi")]);
@@ -484,9 +485,9 @@ function make(tag, attributes = {}, ...children) {
 const button = (text, label, onclick, more = {}) =>
   make("button", { type: "button", "aria-label": label, title: label, onclick, ...more }, text);
 
-function slider(label, min, max, step, value, oninput, says) {
+function slider(label, min, max, step, value, oninput, format) {
   const input = make("input", { type: "range", min, max, step, value, "aria-label": label, oninput: () => show(oninput(Number(input.value))) });
-  const show = () => input.setAttribute("aria-valuetext", says(Number(input.value)));
+  const show = () => input.setAttribute("aria-valuetext", format(Number(input.value)));
   input.put = (number) => ((input.value = number), show());
   input.put(value);
   return input;
@@ -494,8 +495,8 @@ function slider(label, min, max, step, value, oninput, says) {
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const spoken = (seconds) => `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
-const sayGain = (db) => (db <= LOWEST_GAIN ? "silent" : `${db > 0 ? "+" : db < 0 ? "−" : ""}${Math.abs(db).toFixed(0)} dB`);
-const sayPan = (pan) => (Math.abs(pan) < 0.02 ? "centre" : `${Math.round(Math.abs(pan) * 100)} % ${pan < 0 ? "left" : "right"}`);
+const formatGain = (db) => (db <= MIN_GAIN ? "silent" : `${db > 0 ? "+" : db < 0 ? "−" : ""}${Math.abs(db).toFixed(0)} dB`);
+const formatPan = (pan) => (Math.abs(pan) < 0.02 ? "centre" : `${Math.round(Math.abs(pan) * 100)} % ${pan < 0 ? "left" : "right"}`);
 
 function drawWave(canvas, part, engine, colour, loudest) {
   const { width, height } = canvas, draw = canvas.getContext("2d");
@@ -505,7 +506,7 @@ function drawWave(canvas, part, engine, colour, loudest) {
   for (let x = 0; x < width; x++) {
     let top = 0;
     for (let i = Math.floor(x * per); i < Math.max((x + 1) * per, Math.floor(x * per) + 1); i++) top = Math.max(top, part.peaks[i] || 0);
-    const size = Math.max(1, Math.sqrt(top / loudest) * height); // the root: soft sounds show as well
+    const size = Math.max(1, Math.sqrt(top / loudest) * height); // the root makes soft parts visible, too
     draw.fillRect(x, (height - size) / 2, 1, size);
   }
   const arrived = (engine.frontier / engine.duration) * width;
@@ -524,13 +525,13 @@ function drawRoll(canvas, track, engine, colour) {
   for (const [start, end, pitch, velocity] of track.notes) {
     draw.globalAlpha = 0.45 + (0.55 * velocity) / 127;
     const x = (start / engine.duration) * width;
-    const long = Math.max(1.5, ((Math.max(end, start + (track.drums ? 0.05 : 0)) - start) / engine.duration) * width - 0.5);
-    draw.fillRect(x, ((high - pitch) / (high - low + 1)) * height, long, thick);
+    const length = Math.max(1.5, ((Math.max(end, start + (track.drums ? 0.05 : 0)) - start) / engine.duration) * width - 0.5);
+    draw.fillRect(x, ((high - pitch) / (high - low + 1)) * height, length, thick);
   }
   draw.globalAlpha = 1;
 }
 
-function fit(canvas) {
+function fitToScreen(canvas) {
   const dots = window.devicePixelRatio || 1;
   const [width, height] = [Math.round(canvas.clientWidth * dots), Math.round(canvas.clientHeight * dots)];
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -543,15 +544,15 @@ class Desk {
     this.song = model.get("song");
     this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
     this.anyNotes = Object.keys(this.song.tracks).length > 0;
-    this.frame = null; // the next redrawing of the position, while it plays
+    this.frame = null; // the scheduled redraw of the position, while playing
     this.cleanups = [() => this.engine.close(), () => cancelAnimationFrame(this.frame)];
     this.strips = this.song.names.map((name, i) => this.strip(name, i));
     this.rows = make("div", { class: "rows" }, this.ruler(), ...this.strips.map(({ row }) => row));
     this.root = make("div", { class: "muscomp-mixer", role: "region", "aria-label": `Mixer: ${pretty(this.song.title)}`, tabindex: 0 },
       this.bar(), this.rows, this.hint());
-    this.root.mixer = this.engine; // for whoever wants to look inside from the browser's console
-    this.strips.forEach(({ lane }) => this.takePointer(lane));
-    this.takeKeys();
+    this.root.mixer = this.engine; // for debugging from the browser's console, and tests
+    this.strips.forEach(({ lane }) => this.handlePointer(lane));
+    this.handleKeys();
     this.followEngine();
     this.followPython();
     this.showSettings();
@@ -559,63 +560,63 @@ class Desk {
   }
 
   close() {
-    this.cleanups.forEach((act) => act());
+    this.cleanups.forEach((cleanup) => cleanup());
   }
 
-  listen(target, event, act, first = false) {
-    target.addEventListener(event, act, first);
-    this.cleanups.push(() => target.removeEventListener(event, act, first));
+  listen(target, event, handler, capture = false) {
+    target.addEventListener(event, handler, capture);
+    this.cleanups.push(() => target.removeEventListener(event, handler, capture));
   }
 
-  // The line of controls on top.
+  // The toolbar.
   bar() {
     const { engine, song } = this;
     this.time = make("span", { class: "time" });
     this.play = button("▶\uFE0E Play", "Play (space)", () => engine.toggle(), { class: "play" });
-    this.remix = button("Remix", "Listen to the remix (O)", () => engine.setOriginal(false));
-    this.original = button("Original", "Listen to the original (O)", () => engine.setOriginal(true));
+    this.remix = button("Remix", "Play the remix (O)", () => engine.setOriginal(false));
+    this.original = button("Original", "Play the original (O)", () => engine.setOriginal(true));
     this.master = make("span", { class: "meter wide", "aria-hidden": "true" }, make("i"));
-    const heard = make("span", { class: "group joined", role: "group", "aria-label": "What is heard" }, this.remix, this.original);
-    const volume = slider("Volume", LOWEST_GAIN, 6, 1, 0, (db) => engine.setVolume(db), sayGain);
-    const reset = button("Reset", "All gains, pans, mutes and solos back to the start", () => {
+    const source = make("span", { class: "group joined", role: "group", "aria-label": "Playback source" }, this.remix, this.original);
+    const volume = slider("Volume", MIN_GAIN, 6, 1, 0, (db) => engine.setVolume(db), formatGain);
+    const reset = button("Reset", "Reset all gains, pans, mutes and solos", () => {
       for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
     });
-    return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [heard] : []),
+    return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [source] : []),
       make("label", { class: "volume" }, "Volume ", volume), this.master, reset, this.downloads());
   }
 
   downloads() {
     const { engine, song } = this;
-    const one = (text, label, said, name, get) => button(text, label, () => this.download(said, name, get));
-    const mix = one("Mix", "Download the mix as it is set (WAV)", "The mix is", `${song.title}.wav`, () => file(engine, "mix"));
+    const one = (text, label, what, name, get) => button(text, label, () => this.download(what, name, get));
+    const mix = one("Mix", "Download the mix with the current settings (WAV)", "The mix is", `${song.title}.wav`, () => file(engine, "mix"));
     const midi = one("MIDI", "Download the MIDI file", "The MIDI file is", `${song.title}.mid`, () => file(engine, "midi"));
-    const all = one("All", "Download the mix, all stems and the MIDI file (zip)", "All files are", `${song.title}.zip`, () => everything(engine));
+    const all = one("All", "Download the mix, all stems and the MIDI file (zip)", "All files are", `${song.title}.zip`, () => allFiles(engine));
     this.downloadable = [mix, midi, all];
     return make("span", { class: "group", role: "group", "aria-label": "Downloads" }, "⤓ ", mix,
       ...(engine.midiFile?.byteLength ? [midi] : []), all);
   }
 
-  async download(said, name, get) {
+  async download(what, name, get) {
     this.status.textContent = `Preparing ${name} …`;
-    await new Promise((resume) => setTimeout(resume, 20)); // let the page show it first
+    await new Promise((resume) => setTimeout(resume, 20)); // so that the page shows it first
     const content = await get();
     save(content instanceof Blob ? content : new Blob([content]), name);
-    this.status.textContent = `${said} downloaded.`;
+    this.status.textContent = `${what} downloaded.`;
   }
 
-  // The row for the position.
+  // The row with the position slider.
   ruler() {
     const { engine } = this;
     this.status = make("span", { class: "status", role: "status" });
     this.position = slider("Position in the song", 0, engine.duration, 0.1, 0, (at) => engine.seek(at), (at) => `${spoken(at)} of ${spoken(engine.duration)}`);
-    const unloop = button("End loop", "Play on after the loop (Escape)", () => engine.setLoop(null), { class: "unloop" });
+    const unloop = button("End loop", "Continue after the loop (Escape)", () => engine.setLoop(null), { class: "unloop" });
     return make("div", { class: "strip ruler" }, make("div", { class: "controls" }, this.status, unloop), make("div"), make("div", { class: "lane" }, this.position));
   }
 
-  // The row of one stem: its controls, its level, and its waveform over its notes.
+  // The row of one stem: its controls, its level, and its waveform above its notes.
   strip(name, i) {
     const { engine, song } = this;
-    const colour = `oklch(0.64 0.16 ${Math.round((i * 360) / song.names.length + 240) % 360})`; // as light in each hue
+    const colour = `oklch(0.64 0.16 ${Math.round((i * 360) / song.names.length + 240) % 360})`; // the same lightness for every hue
     const label = pretty(name);
     const strip = { name, colour, ...this.controls(name, label), ...this.lane(name, label) };
     strip.meter = make("div", { class: "meter", "aria-hidden": "true" }, make("i"));
@@ -632,8 +633,8 @@ class Desk {
       solo: button("S", `Solo ${label}`, flip("solo")),
       midi: button("MIDI", `Play the notes of ${label} in place of its sound`, flip("midi"), { disabled: !engine.hasNotes(name) }),
     };
-    const gain = slider(`Gain of ${label}`, LOWEST_GAIN, HIGHEST_GAIN, 1, 0, (db) => engine.set(name, { gain: db }), sayGain);
-    const pan = slider(`Pan of ${label}`, -1, 1, 0.05, 0, (value) => engine.set(name, { pan: value }), sayPan);
+    const gain = slider(`Gain of ${label}`, MIN_GAIN, MAX_GAIN, 1, 0, (db) => engine.set(name, { gain: db }), formatGain);
+    const pan = slider(`Pan of ${label}`, -1, 1, 0.05, 0, (value) => engine.set(name, { pan: value }), formatPan);
     const value = make("output", { "aria-hidden": "true" });
     const download = button("⤓", `Download ${label} (WAV)`, () => this.download(`${label} is`, `${name}.wav`, () => file(engine, name)), { class: "download" });
     const controls = make("div", { class: "controls" },
@@ -653,12 +654,12 @@ class Desk {
   }
 
   hint() {
-    return make("div", { class: "hint" }, "Click to go there, drag to loop. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, " +
-      "M and S mute and solo the row you are in" + (this.song.original ? ", O changes to the original and back." : "."));
+    return make("div", { class: "hint" }, "Click a waveform to jump there, drag to loop. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, " +
+      "M and S mute and solo the row in focus" + (this.song.original ? ", O switches between remix and original." : "."));
   }
 
-  // Pointer: a click goes there, a drag loops.
-  takePointer(lane) {
+  // A click jumps there, a drag loops.
+  handlePointer(lane) {
     const { engine } = this;
     const at = (event) => {
       const { left, width } = lane.getBoundingClientRect();
@@ -672,7 +673,7 @@ class Desk {
       lane.setPointerCapture(event.pointerId);
     });
     this.listen(lane, "pointermove", (event) => {
-      if (from !== null && dragged(event)) this.mark([from, at(event)]);
+      if (from !== null && dragged(event)) this.showLoop([from, at(event)]);
     });
     this.listen(lane, "pointercancel", () => ((from = null), this.showState()));
     this.listen(lane, "pointerup", (event) => {
@@ -685,39 +686,39 @@ class Desk {
     });
   }
 
-  takeKeys() {
-    // JupyterLab gives letters to its own commands (M turns a cell to text) but where this attribute is.
+  handleKeys() {
+    // JupyterLab uses letters for its own commands (M makes a Markdown cell), except where this attribute is set.
     this.listen(window, "keydown", (event) => {
       this.root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
     }, true);
     this.listen(this.root, "keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const acts = this.actsFor(event.target);
-      const act = acts[event.key] ?? acts[event.key.toLowerCase()];
+      const actions = this.actionsFor(event.target);
+      const action = actions[event.key] ?? actions[event.key.toLowerCase()];
       event.stopPropagation();
-      if (!act) return;
+      if (!action) return;
       event.preventDefault();
-      act();
+      action();
     });
   }
 
-  // What the keys do while `target` is in focus. A key that a control uses itself is left to it.
-  actsFor(target) {
+  // What the keys do while `target` has the focus. Keys that a control uses itself are left to it.
+  actionsFor(target) {
     const { engine, song } = this;
-    const inside = target.closest("[data-name]")?.dataset.name;
-    const slides = target.matches("input"), presses = target.matches("button");
-    const setting = inside && engine.settings[inside];
+    const name = target.closest("[data-name]")?.dataset.name;
+    const isSlider = target.matches("input"), isButton = target.matches("button");
+    const setting = name && engine.settings[name];
     return {
-      " ": presses ? null : () => engine.toggle(),
-      ArrowLeft: slides ? null : () => engine.seek(engine.position - STEP),
-      ArrowRight: slides ? null : () => engine.seek(engine.position + STEP),
-      Home: slides ? null : () => engine.seek(0),
+      " ": isButton ? null : () => engine.toggle(),
+      ArrowLeft: isSlider ? null : () => engine.seek(engine.position - STEP),
+      ArrowRight: isSlider ? null : () => engine.seek(engine.position + STEP),
+      Home: isSlider ? null : () => engine.seek(0),
       "[": () => engine.setLoop([engine.position, Math.max(engine.loop?.[1] ?? 0, engine.position + 1)]),
       "]": () => engine.setLoop([Math.min(engine.loop?.[0] ?? 0, engine.position - 1), engine.position]),
       Escape: engine.loop ? () => engine.setLoop(null) : null,
-      m: inside ? () => engine.set(inside, { mute: !setting.mute }) : null,
-      s: inside ? () => engine.set(inside, { solo: !setting.solo }) : null,
-      o: song.original ? () => engine.setOriginal(!engine.listensToOriginal) : null,
+      m: name ? () => engine.set(name, { mute: !setting.mute }) : null,
+      s: name ? () => engine.set(name, { solo: !setting.solo }) : null,
+      o: song.original ? () => engine.setOriginal(!engine.playsOriginal) : null,
     };
   }
 
@@ -725,41 +726,41 @@ class Desk {
     const { engine, model } = this;
     this.listen(engine, "change", ({ detail }) => {
       if (detail === "state") this.showState();
-      if (detail === "sound") this.showSound();
+      if (detail === "audio") this.showAudio();
       if (detail === "settings") {
         this.showSettings();
         model.set("settings", engine.settings);
         model.save_changes();
       }
     });
-    const resized = new ResizeObserver(() => this.showSound());
+    const resized = new ResizeObserver(() => this.showAudio());
     resized.observe(this.rows);
     this.cleanups.push(() => resized.disconnect());
   }
 
-  // What Python says: further pieces of the sound, and changed settings.
+  // Updates from Python: pieces of the audio, and changed settings.
   followPython() {
     const { engine, model } = this;
-    const hear = (event, act) => {
-      model.on(event, act);
-      this.cleanups.push(() => model.off(event, act));
+    const listen = (event, handler) => {
+      model.on(event, handler);
+      this.cleanups.push(() => model.off(event, handler));
     };
     for (let k = 0; k < this.song.pieces; k++) {
       const load = () => engine.load(k, model.get(`piece_${k}`)).catch(() => {
-        this.status.textContent = "This browser cannot decode Ogg Vorbis: use a present Chrome, Edge or Firefox, or Safari from 18.4 on.";
+        this.status.textContent = "This browser cannot decode Ogg Vorbis. Use a current Chrome, Edge or Firefox, or Safari 18.4 or later.";
       });
-      hear(`change:piece_${k}`, load);
+      listen(`change:piece_${k}`, load);
       load();
     }
-    hear("change:settings", () => {
+    listen("change:settings", () => {
       engine.settings = model.get("settings");
       engine.applySettings();
       this.showSettings();
     });
   }
 
-  // A region in all lanes; null: none.
-  mark(region) {
+  // Highlight a region in all lanes; null: none.
+  showLoop(region) {
     const { root, engine } = this;
     root.classList.toggle("loops", Boolean(region));
     const [from, to] = region ? [Math.min(...region), Math.max(...region)] : [0, 0];
@@ -777,7 +778,7 @@ class Desk {
       meter.style.setProperty("--level", Math.max(0, Math.min(1, 1 - db / FLOOR)));
       meter.classList.toggle("over", level > 1);
     };
-    for (const { name, meter } of this.strips) show(meter, engine.listensToOriginal ? 0 : engine.level(name));
+    for (const { name, meter } of this.strips) show(meter, engine.playsOriginal ? 0 : engine.level(name));
     show(this.master, engine.level());
     this.frame = engine.playing ? requestAnimationFrame(() => this.showPosition()) : null;
   }
@@ -786,36 +787,36 @@ class Desk {
     const { engine, play } = this, active = engine.playing || engine.waiting;
     play.textContent = active ? "❚❚ Pause" : "▶\uFE0E Play";
     play.setAttribute("aria-label", active ? "Pause (space)" : "Play (space)");
-    this.status.textContent = engine.waiting ? "Waiting for the sound …"
+    this.status.textContent = engine.waiting ? "Waiting for the audio …"
       : engine.loop ? `Loop ${clock(engine.loop[0])} to ${clock(engine.loop[1])}` : "";
-    this.mark(engine.loop);
+    this.showLoop(engine.loop);
     if (this.frame === null) this.showPosition();
   }
 
   showSettings() {
     const { engine } = this;
-    this.remix.setAttribute("aria-pressed", !engine.listensToOriginal);
-    this.original.setAttribute("aria-pressed", engine.listensToOriginal);
-    this.root.classList.toggle("original", engine.listensToOriginal);
+    this.remix.setAttribute("aria-pressed", !engine.playsOriginal);
+    this.original.setAttribute("aria-pressed", engine.playsOriginal);
+    this.root.classList.toggle("original", engine.playsOriginal);
     for (const { name, row, keys, gain, pan, value } of this.strips) {
       const setting = engine.settings[name];
       for (const [key, element] of Object.entries(keys)) element.setAttribute("aria-pressed", setting[key]);
       gain.put(setting.gain);
       pan.put(setting.pan);
-      value.textContent = sayGain(setting.gain);
+      value.textContent = formatGain(setting.gain);
       row.classList.toggle("silent", !engine.audible(name));
       row.classList.toggle("notes", setting.midi);
     }
   }
 
-  showSound() {
+  showAudio() {
     const { root, engine } = this;
     const shades = getComputedStyle(root).color.match(/[\d.]+/g).slice(0, 3).map(Number);
     root.style.colorScheme = shades.reduce((sum, shade) => sum + shade) > 384 ? "dark" : "light"; // for the sliders
     const loudest = Math.max(1e-3, ...this.strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0)));
     for (const { name, waves, roll, colour } of this.strips) {
-      if (fit(waves)) drawWave(waves, engine.part(name), engine, colour, loudest);
-      if (roll && fit(roll)) drawRoll(roll, engine.part(name).track, engine, colour);
+      if (fitToScreen(waves)) drawWave(waves, engine.part(name), engine, colour, loudest);
+      if (roll && fitToScreen(roll)) drawRoll(roll, engine.part(name).track, engine, colour);
     }
     root.classList.toggle("complete", engine.complete);
     for (const element of [...this.downloadable, ...this.strips.map(({ download }) => download)]) element.disabled = !engine.complete;
