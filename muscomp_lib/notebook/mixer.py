@@ -1,7 +1,7 @@
 """The mixer of notebook 05: plays the separated instruments together, and mixes them.
 
-`Mixer` holds the stems and their settings. In a browser it is a mixing desk (`static/mixer.js`, an anywidget, which works
-with ipywidgets 7 on Colab and with 8): all audio is decoded to memory and started at one time of one clock, which
+`Mixer` holds the stems and their settings. In a browser it is a mixing desk (`static/mixer.js`, an anywidget, which
+works with ipywidgets 7 on Colab and with 8): all audio is decoded to memory and started at one time of one clock, which
 keeps the stems in sync to the sample. It is a small player of our own on Web Audio, as no existing one has all we need:
 those on media elements let the stems drift apart, those for MIDI load their sounds from another site, and those for
 stems show no notes.
