@@ -203,9 +203,7 @@ def test_impossible_stems_and_settings_are_refused(stems):
         Mixer(stems, RATE, original=stems["bass"][:, 0])
     with pytest.raises(SettingError, match=r"'tuba'.*bass, violin, drums"):
         Mixer(stems, RATE).set("tuba", mute=True)
-    with pytest.raises(
-        SettingError, match=r"gain of bass = nan is not possible.*a number of dB at most 12"
-    ):
+    with pytest.raises(SettingError, match=r"gain of bass = nan is not possible.*a number of dB at most 12"):
         Mixer(stems, RATE).set("bass", gain=float("nan"))
     with pytest.raises(SettingError, match=r"pan of bass = 2 is not possible\. It must be a number from -1 to 1"):
         Mixer(stems, RATE).set("bass", pan=2)
