@@ -1,7 +1,7 @@
-"""How long notebook 02 will work and how much room its songs will take, measured before it starts. Used by notebook 02.
+"""An estimate of notebook 02's time and disk space before it starts. Used by notebook 02.
 
-A few seconds of music are mixed and written as the songs will be, on this machine, from this disk; what that took, and
-how large it became, is carried over to all songs that are still to be made.
+A few seconds of music are mixed and written as the songs will be, on this machine and disk; their time and size are
+scaled to all songs.
 """
 
 import os
@@ -13,62 +13,58 @@ from pathlib import Path
 
 from muscomp_lib import audio
 from muscomp_lib.core.instruments import MIX
+from muscomp_lib.core.units import duration, size
 from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
 
-SAMPLE_SECONDS = 10.0  # of music that are tried
+SAMPLE_SECONDS = 10.0  # of music that is measured
 SLAKH_HOURS = 145.0  # of music in all of Slakh2100
 SLAKH_TRACKS = 2100
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What lies ahead.
+    """The expected time and disk space.
 
     Attributes
     ----------
     songs : int
-        Songs to make, those included that are made already.
+        Number of songs, including those made already.
     music : float
-        Their hours.
-    hours : float
-        Of work on this machine, with all its workers.
-    gigabytes : float
-        That the files will take.
+        Their length in seconds.
+    work : float
+        Seconds of work on this machine, with all its workers.
+    n_bytes : float
+        Size of the files.
     free : float
-        Gigabytes free on the root's disk.
+        Free bytes on the root's disk.
     """
 
     songs: int
     music: float
-    hours: float
-    gigabytes: float
+    work: float
+    n_bytes: float
     free: float
 
     def __str__(self):
-        """The forecast in plain words, and the same for all of Slakh2100."""
+        """The forecast in words, and the same for all of Slakh2100."""
         text = (
-            f"{self.songs} songs, {self.music:.1f} hours of music: about {_duration(self.hours)} of work and "
-            f"{self.gigabytes:.1f} GB; {self.free:.1f} GB are free."
+            f"{self.songs} songs, {duration(self.music)} of music: about {duration(self.work)} of work and "
+            f"{size(self.n_bytes)}; {size(self.free)} are free."
         )
-        if self.gigabytes > self.free:
+        if self.n_bytes > self.free:
             text += " That does not fit: set virtual = True (no files), channels = 1, or a limit."
         if self.music:
-            scale = SLAKH_HOURS / self.music
+            scale = SLAKH_HOURS * 3600 / self.music
             text += (
                 f"\nAll of Slakh2100 ({SLAKH_TRACKS:,} tracks, {SLAKH_HOURS:.0f} hours) would take about "
-                f"{_duration(self.hours * scale)} and {self.gigabytes * scale:.0f} GB here."
+                f"{duration(self.work * scale)} and {size(self.n_bytes * scale)} here."
             )
         return text
 
 
-def _duration(hours):
-    minutes = round(hours * 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(1, minutes)} min"
-
-
 def forecast(root, stems, tracks, settings):
-    """Measure, and carry over to all songs.
+    """Measure a few seconds, and scale to all songs.
 
     Parameters
     ----------
@@ -84,16 +80,16 @@ def forecast(root, stems, tracks, settings):
     made = tracks[tracks["partition"].isin(PREPARED)]
     seconds = float(made["duration"].sum())
     names = instrument_columns(tracks)
-    sounding = made[names].gt(0).sum(axis=1) if not settings.fill else len(names)
-    files = float((made["duration"] * (sounding + (settings.residual == "target") + 1)).sum())  # and the mix
-    per_second, n_bytes = _try(root, stems[stems["status"] == "ok"], settings)
+    present = made[names].gt(0).sum(axis=1) if not settings.fill else len(names)
+    files = float((made["duration"] * (present + (settings.residual == "target") + 1)).sum())  # and the mix
+    per_second, n_bytes = _measure(root, stems[stems["status"] == "ok"], settings)
     workers = min(settings.workers or os.cpu_count() or 1, max(1, len(made)))
-    free = shutil.disk_usage(root.path).free / 1e9
-    return Forecast(len(made), seconds / 3600, files * per_second / workers / 3600, files * n_bytes / 1e9, free)
+    free = shutil.disk_usage(root.path).free
+    return Forecast(len(made), seconds, files * per_second / workers, files * n_bytes, free)
 
 
-def _try(root, stems, settings):
-    """Seconds of work and bytes for each second of one file, from an excerpt of a track's stems."""
+def _measure(root, stems, settings):
+    """Seconds of work and bytes per second of one file, from an excerpt of a track's stems."""
     if stems.empty:
         return 0.0, 0.0
     its = stems[stems["track"] == stems["track"].iloc[len(stems) // 2]]
@@ -111,5 +107,5 @@ def _try(root, stems, settings):
                 audio.write(Path(folder) / f"{name}.{settings.file_format}", waveform, rate)
         took = time.perf_counter() - began
         n_bytes = sum(path.stat().st_size for path in Path(folder).iterdir())
-    tried = len(excerpts) * frames / rate  # seconds of files
-    return took / tried, n_bytes / tried
+    measured = len(excerpts) * frames / rate  # seconds of files
+    return took / measured, n_bytes / measured

@@ -1,6 +1,6 @@
-"""Which stem fills which hole, from where on, and how loud. Used by notebook 02.
+"""Which stem fills which gap, from which offset, at which gain. Used by notebook 02.
 
-What is drawn here becomes `tables/synthesis.csv`; no sound is made.
+The draws become `tables/synthesis.csv`; no audio is made here.
 """
 
 import os
@@ -17,8 +17,8 @@ from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import required
 from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
-from muscomp_lib.slakh import track as slakh_rows
 from muscomp_lib.slakh import verify
+from muscomp_lib.slakh.track import METADATA_FILE, read_metadata
 from muscomp_lib.slakh.verify import METADATA, SOUND
 
 SYNTHESIS_COLUMNS = {
@@ -26,35 +26,35 @@ SYNTHESIS_COLUMNS = {
     "instrument": "str",
     "reserve_track": "str",
     "reserve_stems": "str",  # joined by ";": they are summed
-    "offset": "int64",  # samples, at the songs' rate, into the stems, where the song's first sample is taken
+    "offset": "int64",  # samples, at the songs' rate, from the stems' start to the song's first sample
     "gain_db": "float64",
 }
 JOINT = ";"
-GAIN_BOUND_DB = 12.0  # a fill is never moved by more: a stem's level is then not what the metadata say
+GAIN_BOUND_DB = 12.0  # a larger gain means that the metadata's level is wrong
 
 
 def synthesis_path(root):
-    """Where the table of fills lies."""
+    """The path of the table of fills."""
     return root.tables / "synthesis.csv"
 
 
 def read_synthesis(root):
     """Read `synthesis.csv`; MissingError when this notebook has not run."""
     path = required(synthesis_path(root), made_by="Notebook 02")
-    # Python's own float(): pandas' reader may miss by the last bit, and the same table must give the same files.
+    # Python's float(): pandas' parser may differ in the last bit, and the same table must give the same files.
     table = pd.read_csv(path, dtype=SYNTHESIS_COLUMNS | {"gain_db": "str"}, keep_default_na=False, encoding="utf-8")
     return table.assign(gain_db=[float(text) for text in table["gain_db"]])
 
 
-def holes(tracks):
-    """The instruments that prepared songs lack: a list of (track, instrument) in the order of the tables."""
+def gaps(tracks):
+    """The instruments that prepared songs lack: list of (track, instrument) in the order of the tables."""
     names = instrument_columns(tracks)
     made = tracks[tracks["partition"].isin(PREPARED)].set_index("track")
     return [(track, name) for track, counts in made[names].iterrows() for name in names if not counts[name]]
 
 
 def unfilled(tracks, synthesis):
-    """The holes that no reserve song could fill: they are silence.
+    """The gaps that no reserve song could fill: they are silent.
 
     Returns
     -------
@@ -62,16 +62,16 @@ def unfilled(tracks, synthesis):
         `track`, `partition`, `instrument`.
     """
     filled = set(zip(synthesis["track"], synthesis["instrument"], strict=True))
-    left = pd.DataFrame([hole for hole in holes(tracks) if hole not in filled], columns=["track", "instrument"])
+    left = pd.DataFrame([gap for gap in gaps(tracks) if gap not in filled], columns=["track", "instrument"])
     left.insert(1, "partition", left["track"].map(tracks.set_index("track")["partition"]))
     return left
 
 
 def draw(root, stems, tracks, fills, settings):
-    """Draw for every hole which reserve stems fill it, from where on and how loud. No sound is made.
+    """Draw for every gap which reserve stems fill it, from which offset, at which gain.
 
-    Of the songs that have the instrument, the one used least for it is taken; the offset lies where it plays. Slakh
-    brings all stems of a song to one loudness, and a fill gets that of the song it goes to.
+    Of the songs that have the instrument, the least used one is chosen; the offset is where it plays. Slakh brings all
+    stems of a song to one loudness, and a fill gets the loudness of the song it goes to.
 
     Parameters
     ----------
@@ -87,18 +87,18 @@ def draw(root, stems, tracks, fills, settings):
     synthesis : pd.DataFrame
         Columns `SYNTHESIS_COLUMNS`.
     notes : dict of str to str
-        {reserve track: what is wrong with stems of it}.
+        {reserve track: which of its stems cannot be used, and why}.
     """
-    journal = FileCache(root)
-    sources, notes = _sources(root.slakh, stems, fills, settings, journal)
+    cache = FileCache(root)
+    sources, notes = _sources(root.slakh, stems, fills, settings, cache)
     table = tracks.set_index("track")
     number = {track: position for position, track in enumerate(table.index)}
     rates = stems[stems["status"] == "ok"].groupby("track")["sample_rate"].first()
-    level, used, rows = _Levels(root.slakh, stems, journal), Counter(), []
-    for track, instrument in holes(tracks):
+    level, used, rows = _Levels(root.slakh, stems, cache), Counter(), []
+    for track, instrument in gaps(tracks):
         able = [s for s in sources.get(instrument, ()) if fills[s.track] == table.loc[track, "partition"]]
         if able:
-            # Each hole draws from its own generator, so that a limit changes which songs are made and nothing else.
+            # Each gap has its own generator, so that a limit changes which songs are made and nothing else.
             rng = np.random.default_rng([settings.seed, 2, number[track], table.columns.get_loc(instrument)])
             source = _least_used(able, instrument, used, rng)
             frames = mixing.frames_at(settings.sample_rate, table.loc[track, "frames"], rates[track])
@@ -117,84 +117,82 @@ def _least_used(sources, instrument, used, rng):
 
 @dataclass(frozen=True)
 class _Source:
-    """The stems of one instrument in one reserve track, and in which of its seconds they are heard."""
+    """The stems of one instrument in one reserve track, and in which seconds they play: `active`, bool per second."""
 
     track: str
     stems: str
     frames: int
-    heard: np.ndarray
+    active: np.ndarray
 
     def draw_offset(self, frames, sample_rate, rng):
-        """A whole second from which `frames` samples hold at least half as much playing as the best place."""
-        last = max(self.frames - frames, 0) // sample_rate if self.frames > frames else len(self.heard) - 1
+        """A whole second from which `frames` samples are active at least half as long as at the best offset."""
+        last = max(self.frames - frames, 0) // sample_rate if self.frames > frames else len(self.active) - 1
         window = -(-frames // sample_rate)
-        playing = np.cumsum([0, *np.resize(self.heard, last + 1 + window)])
+        playing = np.cumsum([0, *np.resize(self.active, last + 1 + window)])
         playing = playing[window : window + last + 1] - playing[: last + 1]
         return int(rng.choice(np.flatnonzero(playing * 2 >= playing.max()))) * sample_rate
 
 
-def _sources(slakh, stems, fills, settings, journal):
-    """Listen to every reserve stem to its end: {instrument: [source, ...]}, and notes of those that cannot be used."""
+def _sources(slakh, stems, fills, settings, cache):
+    """Decode every reserve stem: {instrument: [source, ...]}, and notes on those that cannot be used."""
     ok = stems[(stems["status"] == "ok") & (stems["instrument"] != "") & stems["track"].isin(fills.index)]
-    found = _heard(slakh, ok, settings.workers, journal)
+    results = _decoded(slakh, ok, settings.workers, cache)
     sources, notes = {}, {}
     for (track, instrument), group in ok.groupby(["track", "instrument"]):
-        sounds = [found[path] for path in group["audio"]]
+        sounds = [results[path] for path in group["audio"]]
         problems = [sound["problem"] for sound in sounds if "problem" in sound]
-        heard = np.zeros(0, bool) if problems else _together([sound["heard"] for sound in sounds])
-        if heard.any():
+        active = np.zeros(0, bool) if problems else _any_active([sound[verify.ACTIVITY] for sound in sounds])
+        if active.any():
             frames = max(map(partial(mixing.frames_at, settings.sample_rate), group["frames"], group["sample_rate"]))
-            sources.setdefault(instrument, []).append(_Source(track, JOINT.join(group["stem"]), frames, heard))
+            sources.setdefault(instrument, []).append(_Source(track, JOINT.join(group["stem"]), frames, active))
         else:
             note = problems[0] if problems else f"{instrument} is silent"
             notes[track] = "; ".join(filter(None, (notes.get(track), f"not used as reserve: {note}")))
     return sources, notes
 
 
-def _heard(slakh, stems, workers, journal):
-    """What decoding finds in each stem, by its path; those that the journal knows are not decoded again."""
-    files, found = {}, {}
+def _decoded(slakh, stems, workers, cache):
+    """The result of decoding each stem, by its path; cached stems are not decoded again."""
+    files, results = {}, {}
     for row in stems.itertuples():
         try:
             files[row.audio] = remote_io.retried(os.stat, slakh / row.audio), row.frames * row.channels
         except OSError as error:
             remote_io.check_mounted(slakh)
-            found[row.audio] = {"problem": f"{row.audio}: {error.strerror}"}
-    verify.decode_all(journal, slakh, files, workers, desc="decoding the reserve")
-    known = {path: journal.get(path, verify.file_state(stat), SOUND) for path, (stat, _) in files.items()}
-    return found | known
+            results[row.audio] = {"problem": f"{row.audio}: {error.strerror}"}
+    verify.decode_all(cache, slakh, files, workers, desc="decoding the reserve")
+    return results | {path: cache.get(path, verify.file_state(stat), SOUND) for path, (stat, _) in files.items()}
 
 
-def _together(heard):
-    """In which seconds any of several stems plays, from their signs "0" and "1"."""
-    seconds = max(map(len, heard))
-    return np.any([[sign == "1" for sign in signs.ljust(seconds, "0")] for signs in heard], axis=0)
+def _any_active(activities):
+    """In which seconds any of several stems plays, from their activity in "0" and "1"."""
+    seconds = max(map(len, activities))
+    return np.any([[second == "1" for second in activity.ljust(seconds, "0")] for activity in activities], axis=0)
 
 
 class _Levels:
-    """The loudness (LUFS) that all stems of a track have in Slakh, from its metadata; NaN when they do not say."""
+    """The loudness (LUFS) of all stems of a track in Slakh, from its metadata; NaN where unknown."""
 
-    def __init__(self, slakh, stems, journal):
-        there = stems[stems["audio"] != ""]
-        self.folders = {row.track: PurePosixPath(row.audio).parents[1] for row in there.itertuples()}
-        self.slakh, self.journal, self.found = slakh, journal, {}
+    def __init__(self, slakh, stems, cache):
+        with_audio = stems[stems["audio"] != ""]
+        self.folders = {row.track: PurePosixPath(row.audio).parents[1] for row in with_audio.itertuples()}
+        self.slakh, self.cache, self.levels = slakh, cache, {}
 
     def difference(self, track, other):
-        """By how many dB `track` is louder than `other`, within bounds; 0 when one of them is not known."""
+        """By how many dB `track` is louder than `other`, within bounds; 0 when either is unknown."""
         db = np.clip(self.of(track) - self.of(other), -GAIN_BOUND_DB, GAIN_BOUND_DB)
         return round(float(np.nan_to_num(db)), 2)
 
     def of(self, track):
         """The loudness of one track's stems."""
-        if track not in self.found:
-            level = self._metadata(str(self.folders[track] / slakh_rows.METADATA_FILE)).get("level")
-            self.found[track] = np.nan if level is None else level
-        return self.found[track]
+        if track not in self.levels:
+            level = self._metadata(str(self.folders[track] / METADATA_FILE)).get("level")
+            self.levels[track] = np.nan if level is None else level
+        return self.levels[track]
 
     def _metadata(self, path):
         try:
             stat = remote_io.retried(os.stat, self.slakh / path)
         except OSError:
             return {}
-        how = slakh_rows.read_metadata
-        return verify.cached(self.journal, self.slakh, path, stat, METADATA, how)
+        return verify.cached(self.cache, self.slakh, path, stat, METADATA, read_metadata)

@@ -1,6 +1,6 @@
 """Which song belongs to which partition, and which reserve song fills which. Used by notebook 02.
 
-The reason for the rules is told in reserve.py. All draws come from the seed and the order of the tables.
+fill.py explains the rules. All draws depend on the seed and the order of the tables alone.
 """
 
 from collections import Counter
@@ -13,9 +13,9 @@ from muscomp_lib.slakh import index_tables
 TRAIN, VALIDATION, TEST, RESERVE = "train", "validation", "test", "reserve"
 PREPARED = (TRAIN, VALIDATION, TEST)  # the partitions whose songs are made
 OMITTED = "omitted"  # Slakh's folder of copies
-ORDERS_TRIED = 10  # choosing one by one can take a bad turn where songs are few; a larger data set needs one order
-MOST_RESERVED = 0.5  # of the songs to choose from: however rare an instrument, train keeps the other half
-MOST_OF_ONE = 1 / 3  # of an instrument's stems, to reach the wanted number: train must hear it too
+ORDERS_TRIED = 10  # greedy choice can fail in a small data set; a larger one needs one order
+MAX_RESERVED = 0.5  # share of the songs to choose from: train keeps at least the other half
+MAX_OF_ONE = 1 / 3  # share of an instrument's stems: train needs examples too
 
 
 def instrument_columns(tracks):
@@ -57,7 +57,7 @@ def _draw_songs(tracks, settings):
     by_song = used.groupby(_song_of(used))
     splits = by_song["split"].agg(set)
     songs = pd.DataFrame({"partition": TRAIN, "fills": ""}, index=splits.index)
-    for name in (VALIDATION, TEST):  # test last: it wins
+    for name in (VALIDATION, TEST):  # test last: it takes precedence
         songs.loc[[name in found for found in splits], "partition"] = name
     rng = np.random.default_rng([settings.seed, 0])
     for name, share in ((TEST, settings.test_share), (VALIDATION, settings.validation_share)):
@@ -72,7 +72,7 @@ def _draw_songs(tracks, settings):
 
 
 def supply(tracks, settings):
-    """What the reserve holds of each instrument, and where it is less than wanted.
+    """How many stems of each instrument the reserve holds, and how many it lacks.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def supply(tracks, settings):
     Returns
     -------
     pd.DataFrame
-        One row per instrument: `instrument`, its stems in `train` and in the `reserve`, and how many are `missing` to
-        the wanted `settings.reserve_stems`.
+        One row per instrument: `instrument`, its stems in `train` and in the `reserve`, and how many are `missing` from
+        the requested `settings.reserve_stems`.
     """
     names = instrument_columns(tracks)
     stems = tracks.groupby("partition")[names].sum().reindex([TRAIN, RESERVE], fill_value=0).T.astype(int)
@@ -93,12 +93,12 @@ def supply(tracks, settings):
 
 
 def _count(share, n_songs, at_most):
-    """How many songs a share is: at least one, when it is not nothing and there are enough."""
+    """The number of songs in a share: at least one if the share is not 0 and there are enough songs."""
     return max(0, min(max(1, round(share * n_songs)) if share else 0, at_most))
 
 
 def _choose_reserve(partitions, stems, settings):
-    """{song: partition it fills}, from the order of the songs that leaves the fewest holes."""
+    """{song: partition it fills}, from the order of the songs that leaves the fewest gaps."""
     pool, tries = partitions.index[partitions == TRAIN], []
     for number in range(ORDERS_TRIED):
         order = np.random.default_rng([settings.seed, 1, number]).permutation(pool)
@@ -114,10 +114,10 @@ def _choose_reserve(partitions, stems, settings):
 class _Reserve:
     """Chooses reserve songs one by one; `chosen` is {song: partition it fills}.
 
-    First each partition that lacks an instrument somewhere gets a song that has it, the rarest instrument first;
-    `supply` goes on until there are enough stems of each instrument, again the rarest first; then `top_up` adds songs
-    up to the wanted share, of every instrument alike, for the partition with most songs per reserve song. Train always
-    keeps a song of each instrument it has.
+    First, each partition that lacks an instrument in some song gets a reserve song that has it, the rarest instrument
+    first; `supply` continues until there are enough stems of each instrument, again the rarest first; `top_up` then
+    adds songs up to the requested share, balanced over instruments, for the partition with most songs per reserve song.
+    Train always keeps a song of each instrument it has.
     """
 
     def __init__(self, partitions, stems, order):
@@ -131,7 +131,7 @@ class _Reserve:
                  for name in PREPARED for instrument in has}  # fmt: skip
         self.lacks = {need: count for need, count in lacks.items() if count}
         self.needs = dict(self.lacks)
-        self.at_most = int(MOST_RESERVED * len(order))
+        self.at_most = int(MAX_RESERVED * len(order))
         self._cover()
 
     def _spare(self):
@@ -152,8 +152,8 @@ class _Reserve:
             self._take(spare.loc[spare[instrument], wanted].sum(axis=1).idxmax(), name)
 
     def supply(self, wanted):
-        """Choose songs until there are `wanted` stems of each instrument, but no more than a part of all it has."""
-        most = self.stems.loc[[*self.free, *self.chosen]].sum() * MOST_OF_ONE
+        """Choose songs until there are `wanted` stems of each instrument, up to a third of all its stems."""
+        most = self.stems.loc[[*self.free, *self.chosen]].sum() * MAX_OF_ONE
         while len(self.chosen) < self.at_most:
             spare = self._spare()
             given, left = self.stems.loc[list(self.chosen)].sum(), self.stems.loc[spare].sum()
@@ -165,19 +165,19 @@ class _Reserve:
             self._take(self.has.loc[able, short].sum(axis=1).idxmax(), self._neediest(instrument))
 
     def _neediest(self, instrument):
-        """The partition with most holes of an instrument per reserve song that can fill them."""
+        """The partition with most gaps of an instrument per reserve song that can fill them."""
         able = Counter(fills for song, fills in self.chosen.items() if self.has.loc[song, instrument])
         return max(PREPARED, key=lambda name: self.lacks.get((name, instrument), 0) / (1 + able[name]))
 
     def top_up(self, wanted):
-        """Choose songs up to `wanted`, so that of every instrument about the same share is in the reserve."""
+        """Choose songs up to `wanted`, so that the reserve has about the same share of every instrument."""
         everything = self.stems.loc[[*self.free, *self.chosen]].sum()
         target = (everything * wanted / max(1, len(self.free) + len(self.chosen))).clip(lower=1)
         while len(self.chosen) < wanted and len(spare := self._spare()):
             given = Counter(self.chosen.values())
             name = max(PREPARED, key=lambda name: self.sizes[name] / (1 + given[name]))
             already = self.has.loc[[song for song, fills in self.chosen.items() if fills == name]].sum()
-            short = 1 - self.stems.loc[list(self.chosen)].sum() / target  # below zero: there is more than the share
+            short = 1 - self.stems.loc[list(self.chosen)].sum() / target  # negative: more than the share
             worth = short.where(short < 0, short / (1 + already))
             self._take((self.has.loc[spare] * worth).sum(axis=1).idxmax(), name)
 

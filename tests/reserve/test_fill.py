@@ -1,4 +1,4 @@
-"""What notebook 02 promises: no leak, no hole, exact sums, and the same bytes whatever happens on the way."""
+"""What notebook 02 promises: no leak, no gap, exact sums, and the same bytes whatever happens on the way."""
 
 import os
 import random
@@ -77,7 +77,7 @@ def test_a_song_of_which_any_copy_is_test_is_test():
     assert list(partition.iloc[-4:]) == ["test", "test", "validation", "validation"]
 
 
-def test_slakhs_own_split_is_kept_and_its_copies_are_not_used():
+def test_slakhs_own_split_is_kept_without_its_copies():
     tracks = reserve.partition(random_tracks(0, copies=0))
     assert (tracks.loc[tracks["split"] == "test", "partition"] == "test").all()
     assert (tracks.loc[tracks["split"] == "validation", "partition"] == "validation").all()
@@ -85,7 +85,7 @@ def test_slakhs_own_split_is_kept_and_its_copies_are_not_used():
     assert set(tracks.loc[tracks["split"] == "train", "partition"]) == {"train", "reserve"}
 
 
-def test_a_broken_track_is_not_used_and_a_track_without_uuid_is_its_own_song():
+def test_broken_tracks_are_unused_and_tracks_without_uuid_stand_alone():
     tracks = random_tracks(1)
     tracks.loc[5:30, "uuid"] = ""
     tracks.loc[tracks["split"] == "train", "split"] = ""
@@ -95,7 +95,7 @@ def test_a_broken_track_is_not_used_and_a_track_without_uuid_is_its_own_song():
     assert len(set(drawn[5:30])) > 1
 
 
-def test_shares_are_what_was_asked_for_when_the_data_set_has_no_splits():
+def test_without_splits_the_shares_are_as_requested():
     tracks = random_tracks(0, n_songs=100, splits=("",), copies=0)
     settings = reserve.Settings(validation_share=0.1, test_share=0.2, reserve_share=0.5)
     counts = reserve.partition(tracks, settings)["partition"].value_counts()
@@ -103,7 +103,7 @@ def test_shares_are_what_was_asked_for_when_the_data_set_has_no_splits():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_partition_gets_a_reserve_song_of_every_instrument_it_lacks_and_train_keeps_one(seed):
+def test_every_partition_gets_a_reserve_song_per_missing_instrument(seed):
     tracks = reserve.partition(random_tracks(seed), reserve.Settings(seed=seed))
     fills_of = tracks["track"].map(reserve.reserve_for(tracks, reserve.Settings(seed=seed)))
     for partition in partitions.PREPARED:
@@ -113,7 +113,7 @@ def test_every_partition_gets_a_reserve_song_of_every_instrument_it_lacks_and_tr
     assert tracks.loc[tracks["partition"] == "train", NAMES].any().all()
 
 
-def test_rare_instruments_are_shared_out_and_the_last_song_stays_in_train():
+def test_the_last_song_of_a_rare_instrument_stays_in_train():
     rows = [(f"Track{n:05d}", "train", f"own {n}", NAMES[2:]) for n in range(20)]
     rows += [(f"Track{n:05d}", "train", f"own {n}", NAMES[:1]) for n in range(20, 24)]  # four songs have the first
     rows += [("Track00030", "train", "own 30", NAMES[1:2])]  # one song has the second
@@ -144,7 +144,7 @@ def slakhs_tracks(seed):
     return tracks_table(rows)
 
 
-def test_on_a_data_set_like_slakh_the_reserve_holds_what_is_wanted_and_nothing_leaks():
+def test_a_reserve_like_slakhs_is_full_and_nothing_leaks():
     tracks = slakhs_tracks(0)
     settings = reserve.Settings(reserve_stems=12)
     drawn = reserve.partition(tracks, settings)
@@ -157,7 +157,7 @@ def test_on_a_data_set_like_slakh_the_reserve_holds_what_is_wanted_and_nothing_l
     assert (drawn.loc[drawn["split"] == "test", "partition"] == "test").all()
 
 
-def test_what_the_reserve_lacks_is_told_and_train_keeps_two_thirds():
+def test_the_reserves_shortage_is_reported_and_train_keeps_two_thirds():
     rows = [(f"Track{n:05d}", "train", f"own {n}", NAMES[:1] if n < 9 else NAMES[1:]) for n in range(60)]
     rows += [("Track00070", "validation", "own 70", NAMES), ("Track00071", "test", "own 71", NAMES)]
     settings = reserve.Settings(reserve_share=0.05, reserve_stems=8)
@@ -194,7 +194,7 @@ def test_nothing_is_reserved_when_nothing_is_to_be_filled():
 )  # fmt: skip
 def test_a_wrong_setting_is_quoted_with_what_would_be_right(wrong):
     (name, value), *_ = wrong.items()
-    with pytest.raises(SettingError, match=rf"^{name} = {value!r} is not possible: give "):
+    with pytest.raises(SettingError, match=rf"^{name} = {value!r} is not possible. It must be "):
         reserve.Settings(**wrong)
 
 
@@ -208,7 +208,7 @@ def read(folder, name):
 # ---- what is in the files ----
 
 
-def test_every_song_has_every_file_of_equal_form_and_the_mix_is_the_exact_sum(filled):
+def test_every_song_is_complete_and_its_mix_the_exact_sum(filled):
     _, tracks = index_tables.read(filled)
     assert {folder.name for folder in prepared(filled)} == set(
         tracks.loc[tracks["partition"].isin(partitions.PREPARED), "track"]
@@ -251,7 +251,7 @@ def test_no_reserve_song_is_used_much_more_often_than_another():
     assert [track for track, _ in taken[:5]] != sorted(track for track, _ in taken[:5]), "drawn, not dealt in order"
 
 
-def test_a_fill_is_the_reserve_stem_from_its_offset_on_going_round_at_the_songs_level(filled):
+def test_a_fill_is_the_reserve_stem_from_its_offset_looped(filled):
     stems, tracks = index_tables.read(filled)
     stems, tracks = stems.set_index(["track", "stem"]), tracks.set_index("track")
     synthesis = fill_plan.read_synthesis(filled)
@@ -273,14 +273,14 @@ def test_a_fill_is_the_reserve_stem_from_its_offset_on_going_round_at_the_songs_
 
 
 def test_a_fill_is_taken_from_where_the_instrument_plays():
-    heard = np.array([False] * 30 + [True] * 6 + [False] * 30)
-    source = fill_plan._Source("Track00001", "S00", len(heard) * 44100, heard)
+    active = np.array([False] * 30 + [True] * 6 + [False] * 30)
+    source = fill_plan._Source("Track00001", "S00", len(active) * 44100, active)
     offsets = {source.draw_offset(5 * 44100, 44100, np.random.default_rng(n)) // 44100 for n in range(60)}
-    assert all(heard[offset : offset + 5].sum() >= 3 for offset in offsets)
+    assert all(active[offset : offset + 5].sum() >= 3 for offset in offsets)
     assert len(offsets) > 3
 
 
-def test_own_stems_of_one_instrument_are_summed_and_the_rest_is_other(tmp_path):
+def test_stems_of_one_instrument_are_summed_others_are_other(tmp_path):
     root = open_root(tmp_path)
     stems = {
         "S00": {"program": 40, "frequency": 440},
@@ -298,7 +298,7 @@ def test_own_stems_of_one_instrument_are_summed_and_the_rest_is_other(tmp_path):
     np.testing.assert_array_equal(read(song, "mix"), np.repeat(sum(own), 2, axis=1))
 
 
-def test_an_instrument_that_nobody_can_give_is_silence_and_is_reported(tmp_path):
+def test_an_instrument_without_reserve_is_silent_and_reported(tmp_path):
     root = open_root(tmp_path)
     for number in range(4):
         stems = {"S00": {"program": 34, "frequency": 90 + number}, "S01": {"program": 128 if number % 2 else 40}}
@@ -314,7 +314,7 @@ def test_an_instrument_that_nobody_can_give_is_silence_and_is_reported(tmp_path)
     assert (reserve.check(root, workers=1)["note"] == "").all()
 
 
-def test_without_the_residual_the_mix_is_the_sum_of_the_twelve(root):
+def test_without_residual_the_mix_sums_the_twelve(root):
     settings = reserve.Settings(workers=1, residual="drop", limit=1)
     reserve.fill(root, settings)
     assert len(prepared(root)) == 3
@@ -323,10 +323,10 @@ def test_without_the_residual_the_mix_is_the_sum_of_the_twelve(root):
         np.testing.assert_array_equal(sum(read(folder, name) for name in NAMES), read(folder, "mix"))
     assert (reserve.check(root, workers=1)["note"] == "").all()
     reserve.fill(root, reserve.Settings(workers=1, limit=1))
-    assert all((folder / "other.flac").exists() for folder in prepared(root)), "another recipe makes a song anew"
+    assert all((folder / "other.flac").exists() for folder in prepared(root)), "another recipe makes a song again"
 
 
-def test_without_filling_the_holes_are_silence(root):
+def test_without_filling_the_gaps_are_silent(root):
     synthesis = reserve.fill(root, reserve.Settings(workers=1, fill=False, limit=1))
     assert len(synthesis) == 0
     stems, _ = index_tables.read(root)
@@ -345,7 +345,7 @@ def test_other_sample_rates_become_44100(tmp_path):
     assert (reserve.check(root, workers=1)["note"] == "").all()
 
 
-def test_the_loudest_file_stays_below_the_peak_even_when_the_mix_cancels_it():
+def test_every_file_stays_below_the_peak_though_the_mix_cancels():
     loud = np.full((100, 1), 0.99, np.float32)
     files = mixing.quantise({"a": loud, "b": -loud, "c": np.zeros((100, 1), np.float32)})
     assert files["a"].max() == pytest.approx(10 ** (-1 / 20) * 32768, abs=5)
@@ -376,7 +376,7 @@ def test_all_files_follow_from_the_synthesis_table(root, filled):
     assert digests(root) == digests(filled)
 
 
-def test_a_second_run_keeps_what_is_there_and_removes_what_no_table_names(root):
+def test_a_second_run_keeps_songs_and_removes_unlisted_ones(root):
     reserve.fill(root, reserve.Settings(workers=1, limit=2))
     before = {folder: folder.stat().st_ino for folder in prepared(root)}
     (root.prepared / "train" / "my notes").mkdir()
@@ -389,7 +389,7 @@ def test_a_second_run_keeps_what_is_there_and_removes_what_no_table_names(root):
     assert not list(root.prepared.glob("*/.part-*"))
 
 
-def test_a_song_whose_row_was_changed_is_made_anew_and_no_other(root):
+def test_only_a_song_whose_row_changed_is_made_again(root):
     reserve.fill(root, reserve.Settings(workers=1, limit=1))
     before = {folder.name: folder.stat().st_ino for folder in prepared(root)}
     synthesis = fill_plan.read_synthesis(root)
@@ -431,7 +431,7 @@ def wait_for_the_end_of_group(group, deadline=30):
 
 
 @pytest.mark.parametrize(("workers", "kills"), [(1, (0, 1, 4)), (2, (2,))])
-def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_files(root, filled, tmp_path, workers, kills):
+def test_killed_and_started_again_it_ends_in_the_same_files(root, filled, tmp_path, workers, kills):
     dice = random.Random(workers)
     for songs_before in kills:
         running = start_filling(root, tmp_path, workers)
@@ -449,7 +449,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_files(root, 
     assert digests(root) == digests(filled)
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_no_half_written_song(root, filled, tmp_path):
+def test_a_full_disk_is_one_error_and_no_partial_song(root, filled, tmp_path):
     size = max(path.stat().st_size for path in filled.prepared.rglob("*.flac"))
     limit = f"""
     import resource, signal
@@ -457,9 +457,9 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_written_song(root, fi
     resource.setrlimit(resource.RLIMIT_FSIZE, ({size - 1}, {size - 1}))
     """
     running = start_filling(root, tmp_path, 1, before=limit)
-    _, said = running.communicate()
+    _, stderr = running.communicate()
     assert running.returncode != 0
-    last = said.strip().splitlines()[-1]
+    last = stderr.strip().splitlines()[-1]
     assert last.startswith("muscomp_lib.core.errors.DiskFullError: No room left to write")
     assert ".part-" not in last
     assert not list(root.prepared.glob("*/.part-*"))
@@ -470,7 +470,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_written_song(root, fi
     assert digests(root) == digests(filled)
 
 
-def test_a_full_disk_in_a_worker_process_is_the_same_error(root, tmp_path):
+def test_a_full_disk_in_a_worker_is_the_same_error(root, tmp_path):
     root.prepared.rmdir()
     root.prepared.symlink_to(tmp_path / "full")
     (tmp_path / "full").mkdir()
@@ -488,7 +488,7 @@ def test_a_full_disk_in_a_worker_process_is_the_same_error(root, tmp_path):
 
 
 @pytest.mark.parametrize("order", [("1/3", "2/3", "3/3"), ("3/3", "1/3", "3/3", "2/3", "2/3"), ("2/3",)])
-def test_shards_in_any_order_and_a_run_that_joins_them_give_the_same_bytes_as_one_run(root, filled, order):
+def test_shards_joined_give_the_same_bytes_as_one_run(root, filled, order):
     before = (root.tables / "tracks.csv").read_bytes()
     for shard in order:
         reserve.fill(root, reserve.Settings(workers=1, shard=shard))
@@ -497,7 +497,7 @@ def test_shards_in_any_order_and_a_run_that_joins_them_give_the_same_bytes_as_on
     assert len(kept) == (len(prepared(filled)) if len(order) > 1 else len(prepared(filled)[1::3]))
     reserve.fill(root, ONE)
     assert digests(root) == digests(filled)
-    assert all(folder.stat().st_ino == inode for folder, inode in kept.items()), "the run that joins makes nothing anew"
+    assert all(folder.stat().st_ino == inode for folder, inode in kept.items()), "the joining run makes nothing again"
 
 
 def test_a_shard_disturbs_no_other_that_is_at_work(root):
@@ -529,7 +529,7 @@ def test_shards_at_the_same_time_end_in_the_same_files(root, filled, tmp_path):
 # ---- bad input ----
 
 
-def test_a_lost_disk_stops_the_run_and_no_song_is_left_out_for_it(root, indexed, filled, monkeypatch):
+def test_a_lost_disk_stops_the_run_and_loses_no_song(root, indexed, filled, monkeypatch):
     with_own_slakh(root, indexed)
     monkeypatch.setattr(remote_io, "PAUSES", ())
     make, made = mixing.make, []
@@ -550,7 +550,7 @@ def test_a_lost_disk_stops_the_run_and_no_song_is_left_out_for_it(root, indexed,
     assert digests(root) == digests(filled)
 
 
-def test_a_stem_cut_short_after_the_index_leaves_its_song_out_with_a_note(root, indexed, filled):
+def test_a_truncated_stem_excludes_its_song_with_a_note(root, indexed, filled):
     with_own_slakh(root, indexed)
     victim, split = prepared(filled)[0].name, prepared(filled)[0].parent.name  # test: the splits are Slakh's own
     tiny_slakh.truncate(next(root.slakh.glob(f"*/{victim}/stems/S07.flac")))
@@ -567,7 +567,7 @@ def test_a_stem_cut_short_after_the_index_leaves_its_song_out_with_a_note(root, 
     assert {name: digest for name, digest in digests(root).items() if name.startswith("prepared/")} == kept
 
 
-def test_a_reserve_stem_cut_short_or_silent_is_not_used_and_noted(root, indexed, filled):
+def test_a_truncated_or_silent_reserve_stem_is_unused_and_noted(root, indexed, filled):
     with_own_slakh(root, indexed)
     row = fill_plan.read_synthesis(filled).iloc[0]
     tiny_slakh.truncate(next(root.slakh.glob(f"*/{row['reserve_track']}/stems/{row['reserve_stems']}.flac")))

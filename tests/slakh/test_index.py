@@ -67,7 +67,7 @@ def test_tracks_are_found_however_the_archive_was_unpacked(root, where, split):
     assert (root.slakh / stems.loc[0, "audio"]).is_file()
 
 
-def test_the_same_track_in_two_places_counts_once_and_is_noted(root):
+def test_a_track_in_two_places_counts_once_and_is_noted(root):
     write_track(root.slakh, "babyslakh_16k", "Track00001", {"S00": GUITAR})
     write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": GUITAR})
     stems, tracks = slakh.index(root)
@@ -241,12 +241,12 @@ FULL = slakh.Settings(verify="full", workers=1)
 @pytest.fixture
 def opened(monkeypatch):
     """The files that are opened from now on."""
-    seen = []
-    monkeypatch.setattr(audio, "info", lambda path, real=audio.info: seen.append(path.name) or real(path))
+    names = []
+    monkeypatch.setattr(audio, "info", lambda path, real=audio.info: names.append(path.name) or real(path))
     monkeypatch.setattr(
-        remote_io, "read_text", lambda path, real=remote_io.read_text: seen.append(path.name) or real(path)
+        remote_io, "read_text", lambda path, real=remote_io.read_text: names.append(path.name) or real(path)
     )
-    return seen
+    return names
 
 
 def test_a_second_run_opens_only_what_has_changed(root, opened):
@@ -429,7 +429,7 @@ def test_after_any_kill_and_restart_the_tables_are_the_same(tmp_path):
     assert snapshot(killed.tables) == made
 
 
-def test_a_full_disk_leaves_the_old_tables_whole_and_says_so(root, monkeypatch):
+def test_a_full_disk_leaves_the_old_tables_whole(root, monkeypatch):
     write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
     slakh.index(root)
     before = snapshot(root.tables)
