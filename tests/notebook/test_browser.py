@@ -1,6 +1,6 @@
-"""The mixer and the stage where they are used: a real JupyterLab in a real Chromium, and what is really heard.
+"""The mixer and the app where they are used: a real JupyterLab in a real Chromium, and the audio that it plays.
 
-What is true of Notebook 7 is shown by one test: it is made of the same parts.
+Notebook 7 is made of the same parts: one test covers it.
 """
 
 import io
@@ -54,22 +54,22 @@ CELLS = (
     'slow = Mixer({"Alone": stems["Violin"]}, RATE)\ndisplay(slow.desk())',
     "slow.send_audio()",
 )
-# Listens at every loudspeaker of the page, whoever connects to it.
-EARS = """
-window.ears = [];
+# Measures the level of everything that is connected to an audio output of the page.
+METERS = """
+window.meters = [];
 const connect = AudioNode.prototype.connect;
 AudioNode.prototype.connect = function (to, ...more) {
   if (to instanceof AudioDestinationNode && to.context instanceof AudioContext) {
-    const ear = new AnalyserNode(to.context, { fftSize: 4096 });
-    connect.call(this, ear);
-    window.ears.push(ear);
+    const meter = new AnalyserNode(to.context, { fftSize: 4096 });
+    connect.call(this, meter);
+    window.meters.push(meter);
   }
   return connect.call(this, to, ...more);
 };
-window.heard = () => Math.max(0, ...window.ears.map((ear) => {
-  if (ear.context.state !== "running") return 0;
-  const samples = new Float32Array(ear.fftSize);
-  ear.getFloatTimeDomainData(samples);
+window.outputLevel = () => Math.max(0, ...window.meters.map((meter) => {
+  if (meter.context.state !== "running") return 0;
+  const samples = new Float32Array(meter.fftSize);
+  meter.getFloatTimeDomainData(samples);
   return Math.sqrt(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
 }));
 """
@@ -93,20 +93,20 @@ def page(tmp_path_factory, chromium, errors):
     laboratory.write_notebook(folder / "again.ipynb", *CELLS[:2])
     with laboratory.jupyterlab(folder) as address:
         page = chromium.new_page(viewport=laboratory.WINDOW)
-        page.add_init_script(EARS)
-        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.add_init_script(METERS)
+        page.on("console", lambda entry: errors.append(entry.text) if entry.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         laboratory.open_notebook(page, address, "song.ipynb")
         laboratory.run_cell(page, 0)
         laboratory.run_cell(page, 1)
         expect(page.locator(".muscomp-mixer.complete")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
-        errors.clear()  # what JupyterLab itself said while it started
+        errors.clear()  # JupyterLab's own, while it started
         yield page
 
 
 @pytest.fixture
 def desk(page, errors):
-    """The first desk, at rest and untouched; afterwards nobody may have complained in the browser's console."""
+    """The first desk, paused and with default settings; afterwards the console must have no errors."""
     desk = page.locator(".muscomp-mixer").first
     in_desk(desk, "m.pause(), m.setLoop(null), m.setOriginal(false), m.seek(0)")
     desk.get_by_role("button", name="Reset all gains").click()
@@ -124,14 +124,14 @@ def until(page, condition):
 
 
 def mixdown(desk):
-    """What the browser makes of the stems as they are set: shape (n_samples, 2)."""
+    """The browser's mixdown with the current settings: shape (n_samples, 2)."""
     code = "m.mixdown().then((mix) => [0, 1].map((side) => Array.from(mix.getChannelData(side))))"
     return np.array(in_desk(desk, code), np.float32).T
 
 
 @pytest.fixture(scope="module")
 def song():
-    """The notebook's own stems and MIDI, made once more here."""
+    """The notebook's stems and MIDI, made again here."""
     made = {}
     exec(SONG, made)
     return made
@@ -142,44 +142,44 @@ def press(desk, name):
 
 
 @pytest.mark.full
-def test_it_plays_and_the_audio_clock_goes_on(page, desk):
+def test_it_plays_and_the_audio_clock_advances(page, desk):
     press(desk, "Play (space)")
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 0.5")
     assert in_desk(desk, "m.context.currentTime") > 0.5
-    assert page.evaluate("heard()") > 0.05
+    assert page.evaluate("outputLevel()") > 0.05
     press(desk, "Pause (space)")
     assert in_desk(desk, "m.playing") is False
-    until(page, "heard() === 0")
+    until(page, "outputLevel() === 0")
 
 
 @pytest.mark.full
-def test_what_is_heard_follows_mute_and_solo_and_mute_wins(page, desk):
+def test_playback_follows_mute_and_solo_and_mute_overrides_solo(page, desk):
     press(desk, "Solo Electric Bass pick")
     press(desk, "Play (space)")
-    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
+    until(page, "Math.abs(outputLevel() - 0.3 * Math.SQRT1_2) < 0.03")
     press(desk, "Mute Electric Bass pick")
-    until(page, "heard() < 1e-4")
+    until(page, "outputLevel() < 1e-4")
     press(desk, "Solo Electric Bass pick")
     press(desk, "Mute Electric Bass pick")
     press(desk, "Mute Drums")
-    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")  # violin and mirror are each other's opposite
+    until(page, "Math.abs(outputLevel() - 0.3 * Math.SQRT1_2) < 0.03")  # violin and mirror are each other's opposite
 
 
 @pytest.mark.full
-def test_stems_are_locked_to_the_sample_while_they_play(page, desk):
+def test_stems_stay_in_sync_to_the_sample(page, desk):
     press(desk, "Solo Violin")
     press(desk, "Play (space)")
-    until(page, "heard() > 0.05")
+    until(page, "outputLevel() > 0.05")
     press(desk, "Solo Mirror")
-    until(page, "heard() < 0.002")  # they only cancel when each sample meets its opposite
+    until(page, "outputLevel() < 0.002")  # they only cancel when each sample meets its opposite
     in_desk(desk, "m.seek(9.5)")  # and over the seam between two pieces
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 10.2")
-    assert page.evaluate("heard()") < 0.002
+    assert page.evaluate("outputLevel()") < 0.002
     moved = "m.position - m.context.currentTime"
     before = in_desk(desk, moved)
     in_desk(desk, "m.restart()")  # as when more of the song has arrived
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 10.8")
-    assert page.evaluate("heard()") < 0.002
+    assert page.evaluate("outputLevel()") < 0.002
     assert in_desk(desk, moved) == pytest.approx(before, abs=0.5 / RATE)
 
 
@@ -199,7 +199,7 @@ def test_its_mixdown_is_pythons_mix_sample_for_sample(desk, song):
 
 
 @pytest.mark.full
-def test_clicks_come_out_where_they_were_on_both_sides_of_a_seam(desk):
+def test_clicks_keep_their_times_on_both_sides_of_a_seam(desk):
     in_desk(desk, "m.set('Drums', {solo: true})")
     made = mixdown(desk)[:, 0]
     for at in np.round(CLICKS * RATE).astype(int):
@@ -207,7 +207,7 @@ def test_clicks_come_out_where_they_were_on_both_sides_of_a_seam(desk):
 
 
 @pytest.mark.full
-def test_notes_play_in_place_of_the_sound_when_and_as_loud_as_they_should(page, desk):
+def test_notes_replace_the_audio_at_its_times_and_loudness(page, desk):
     for name in ("Play the notes of Electric Bass pick in place of its sound", "Solo Electric Bass pick"):
         press(desk, name)
     made = mixdown(desk)[:, 0]
@@ -217,25 +217,25 @@ def test_notes_play_in_place_of_the_sound_when_and_as_loud_as_they_should(page, 
     spectrum = np.abs(np.fft.rfft(made[RATE : round(1.4 * RATE)]))
     assert np.fft.rfftfreq(round(0.4 * RATE), 1 / RATE)[spectrum.argmax()] == pytest.approx(110, abs=5)
     press(desk, "Play (space)")
-    until(page, "heard() > 0.1")
+    until(page, "outputLevel() > 0.1")
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 4.5")
-    assert page.evaluate("heard()") < 1e-4
+    assert page.evaluate("outputLevel()") < 1e-4
     expect(desk.get_by_role("button", name="Play the notes of Violin in place of its sound")).to_be_disabled()
 
 
 @pytest.mark.full
-def test_the_original_can_be_heard_instead(page, desk):
+def test_the_original_can_be_played_instead(page, desk):
     press(desk, "Solo Electric Bass pick")
     press(desk, "Play (space)")
-    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
+    until(page, "Math.abs(outputLevel() - 0.3 * Math.SQRT1_2) < 0.03")
     press(desk, "Play the original (O)")
-    until(page, "heard() < 0.12 && heard() > 0.01")  # half the violin
+    until(page, "outputLevel() < 0.12 && outputLevel() > 0.01")  # half the violin
     press(desk, "Play the remix (O)")
-    until(page, "Math.abs(heard() - 0.3 * Math.SQRT1_2) < 0.03")
+    until(page, "Math.abs(outputLevel() - 0.3 * Math.SQRT1_2) < 0.03")
 
 
 @pytest.mark.full
-def test_a_click_goes_there_and_a_drag_loops(page, desk):
+def test_a_click_jumps_there_and_a_drag_loops(page, desk):
     lane = desk.locator(".lane .wave").first.bounding_box()
     x, y = (lambda share: lane["x"] + share * lane["width"]), lane["y"] + 5
     page.mouse.click(x(0.5), y)
@@ -256,7 +256,7 @@ def test_a_click_goes_there_and_a_drag_loops(page, desk):
 
 
 @pytest.mark.full
-def test_it_can_be_used_with_the_keyboard_alone_and_jupyterlab_does_not_act_on_the_keys(page, desk):
+def test_the_keyboard_controls_it_and_not_jupyterlab(page, desk):
     desk.focus()
     page.keyboard.press("Space")
     assert in_desk(desk, "m.playing") is True
@@ -285,7 +285,7 @@ def test_a_screen_reader_finds_every_control_by_name(desk):
 
 
 @pytest.mark.full
-def test_what_is_downloaded_is_the_mix_the_stems_and_the_midi(page, desk, tmp_path):
+def test_the_download_holds_the_mix_the_stems_and_the_midi(page, desk, tmp_path):
     with page.expect_download() as waiting:
         press(desk, "Download the mix, all stems and the MIDI file (zip)")
     waiting.value.save_as(tmp_path / "all.zip")
@@ -301,7 +301,7 @@ def test_what_is_downloaded_is_the_mix_the_stems_and_the_midi(page, desk, tmp_pa
 
 
 @pytest.mark.full
-def test_what_is_set_in_the_browser_is_set_in_python_and_the_other_way_round(page, desk):
+def test_settings_are_shared_by_the_browser_and_python(page, desk):
     press(desk, "Solo Drums")
     laboratory.run_cell(page, 2)
     expect(page.locator("text=soloed: ['Drums']")).to_be_visible()
@@ -311,7 +311,7 @@ def test_what_is_set_in_the_browser_is_set_in_python_and_the_other_way_round(pag
 
 
 @pytest.mark.full
-def test_pressing_play_before_the_sound_has_arrived_waits_for_it_and_only_one_mixer_plays(page, desk):
+def test_play_waits_for_the_audio_and_pauses_other_mixers(page, desk):
     laboratory.run_cell(page, 4)
     other = page.locator(".muscomp-mixer").nth(1)
     press(desk, "Play (space)")
@@ -327,12 +327,12 @@ def test_pressing_play_before_the_sound_has_arrived_waits_for_it_and_only_one_mi
 @pytest.mark.full
 def test_running_the_cell_again_leaves_nothing_playing(page, desk):
     press(desk, "Play (space)")
-    until(page, "heard() > 0.05")
+    until(page, "outputLevel() > 0.05")
     page.evaluate("window.before = document.querySelector('.muscomp-mixer').mixer")
     laboratory.run_cell(page, 1)
     until(page, "document.querySelector('.muscomp-mixer')?.mixer !== before")
     until(page, "before.context.state === 'closed'")
-    assert page.evaluate("heard()") == 0
+    assert page.evaluate("outputLevel()") == 0
     assert page.evaluate("before.playing || before.sources.length > 0") is False
 
 
@@ -340,14 +340,14 @@ def test_running_the_cell_again_leaves_nothing_playing(page, desk):
 def test_it_plays_in_notebook_7_too(page, chromium):
     address = page.url.split("/lab/")[0]
     other = chromium.new_page(viewport=laboratory.WINDOW)
-    other.add_init_script(EARS)
+    other.add_init_script(METERS)
     laboratory.open_notebook(other, address, "again.ipynb", front="notebooks")
     laboratory.run_cell(other, 0)
     laboratory.run_cell(other, 1)
     desk = other.locator(".muscomp-mixer.complete")
     expect(desk).to_be_visible(timeout=1000 * laboratory.PATIENCE)
     press(desk, "Play (space)")
-    until(other, "heard() > 0.05")
+    until(other, "outputLevel() > 0.05")
     desk.get_by_role("button", name="Mute Drums").focus()
     other.keyboard.press("s")
     assert in_desk(desk, "m.settings.Drums.solo") is True
@@ -362,16 +362,16 @@ BIG = 12_000_000  # bytes: more than a server takes in one message
 
 @pytest.fixture(scope="module")
 def notebook_05(tmp_path_factory, chromium):
-    """The notebook opened, run as far as the stage, and what the console said since: (page, errors, root)."""
+    """The notebook run as far as the app, and the console's errors since then: (page, errors, root)."""
     folder, errors = tmp_path_factory.mktemp("05"), []
     shutil.copy(NOTEBOOK, folder)
     root = open_root(folder / "root")
     with laboratory.jupyterlab(folder, MUSCOMP_ROOT=str(root.path)) as address:
         page = chromium.new_page(viewport=laboratory.WINDOW)
-        page.add_init_script(EARS)
+        page.add_init_script(METERS)
         page.on("pageerror", lambda error: errors.append(str(error)))
         laboratory.open_notebook(page, address, NOTEBOOK.name)
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         cells = nbformat.read(NOTEBOOK, as_version=4).cells
         laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.id == "stage"))
         expect(page.locator(".muscomp-app")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
@@ -379,7 +379,7 @@ def notebook_05(tmp_path_factory, chromium):
 
 
 def separated(page, name):
-    """Press Separate; the stage's mixer when all its sound is there."""
+    """Press Separate; the app's mixer once all its audio has arrived."""
     page.get_by_role("button", name="Separate").click()
     desk = page.locator(".muscomp-mixer.complete").first
     expect(page.locator(".muscomp-status")).to_contain_text(f"{name}: 13 files", timeout=1000 * laboratory.PATIENCE)
@@ -387,19 +387,19 @@ def separated(page, name):
     return desk
 
 
-def test_with_nothing_at_hand_the_stage_has_a_song_and_one_press_makes_it_sound(notebook_05):
+def test_the_app_offers_a_song_and_one_press_plays_it(notebook_05):
     page, errors, _ = notebook_05
     desk = separated(page, "Composed example_30s")
     press(desk, "Solo Drums")
     press(desk, "Play (space)")
-    until(page, "heard() > 0.01")
+    until(page, "outputLevel() > 0.01")
     press(desk, "Mute Drums")
-    until(page, "heard() < 1e-4")
+    until(page, "outputLevel() < 1e-4")
     assert not errors
 
 
 @pytest.mark.full
-def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
+def test_an_uploaded_song_of_any_size_replaces_the_playing_one(notebook_05):
     page, errors, root = notebook_05
     waveform = np.random.default_rng(0).integers(-3000, 3000, (BIG // 4, 2), np.int16)
     with wave.open(str(root.path / "Noise.wav"), "wb") as file:
@@ -414,14 +414,14 @@ def test_an_uploaded_song_of_any_size_follows_it_and_silences_it(notebook_05):
         assert (root.songs / path.name).read_bytes() == path.read_bytes()
     page.get_by_role("combobox", name="Length").select_option("10 seconds")
     desk = separated(page, f"{recording.stem}_10s")
-    assert page.locator(".muscomp-mixer").count() == 1 and page.evaluate("heard()") == 0
+    assert page.locator(".muscomp-mixer").count() == 1 and page.evaluate("outputLevel()") == 0
     press(desk, "Play (space)")
-    until(page, "heard() > 0.01")
+    until(page, "outputLevel() > 0.01")
     assert not errors
 
 
 @pytest.mark.full
-def test_the_lesson_goes_on_with_the_song_that_was_on_stage(notebook_05):
+def test_the_lesson_continues_with_the_apps_last_song(notebook_05):
     page, errors, _ = notebook_05
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run Selected Cell and All Below").click()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fixtures import tiny_spleeter
 from fixtures.tiny_notebooks import TINY
 
 from muscomp_lib import audio
@@ -109,3 +110,22 @@ def test_a_folder_of_songs_becomes_the_chosen_files_and_one_failure_stops_nothin
         np.testing.assert_array_equal(audio.to_int16(sum(parts)), audio.read(path, dtype="int16")[0])
     table = (root.runs / "album" / "05_separate_and_transcribe.ipynb").read_text()
     assert "c.mp3 cannot be read as audio" in table and "failed" in table
+
+
+@pytest.mark.slow
+def test_a_model_outside_the_taxonomy_separates_without_notes(tmp_path):
+    model, song = tiny_spleeter.model(tmp_path / "vocals"), tmp_path / "song.wav"
+    soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE, 2)), RATE)
+    options = ["-p", "root", tmp_path / "root", "-p", "model", model, "-p", "song", song, "-p", "score", "true"]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "05", *options, "--name", "two"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    root = open_root(tmp_path / "root")
+    assert {path.name for path in (root.separated / "song").iterdir()} == {
+        "vocals.flac", "accompaniment.flac", "separation.json",
+    }  # fmt: skip
+    notebook = (root.runs / "two" / "05_separate_and_transcribe.ipynb").read_text()
+    assert "taxonomy 'slakh12' has none of vocals, accompaniment" in notebook
