@@ -29,6 +29,19 @@ PUBLIC_PATHS = {
 }
 
 
+def model_path(model, root):
+    """The path of a model given by its path, by its name under `models/`, or as the pretrained one."""
+    if model == NAME:
+        return FOLDER
+    named = root.models / str(model)
+    return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
+
+
+def transcriber_path(model, root):
+    """The folder of a transcriber, given as for `model_path`; None is the pretrained one."""
+    return TRANSCRIBER if model in (None, NAME) else model_path(model, root)
+
+
 def export(model_folder, folder):
     """Copy a trained model into the project, in half precision and without the paths it was trained in.
 

@@ -31,7 +31,7 @@ class Network:
     Parameters
     ----------
     config : dict
-        As `config.read` returns it.
+        As `config.read_config` returns it.
 
     Attributes
     ----------

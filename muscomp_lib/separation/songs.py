@@ -15,7 +15,6 @@ from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
 from muscomp_lib.minislakh import composer, writer
-from muscomp_lib.models import pretrained
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 UNSEEN = "test"  # the partition that no network was trained on
@@ -113,19 +112,6 @@ def _songs_in(folder):
 def _unseen(root):
     """The mixes of the prepared test songs, by name; the files of virtual songs may not exist yet."""
     return [root.path / files[MIX] for files in library.Library(root).songs(UNSEEN).values() if MIX in files]
-
-
-def model_path(model, root):
-    """The path of a model given by its path, by its name under `models/`, or as the pretrained one."""
-    if model == pretrained.NAME:
-        return pretrained.FOLDER
-    named = root.models / str(model)
-    return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
-
-
-def transcriber_path(model, root):
-    """The folder of a transcriber, given as for `model_path`; None is the pretrained one."""
-    return pretrained.TRANSCRIBER if model in (None, pretrained.NAME) else model_path(model, root)
 
 
 def title(path):

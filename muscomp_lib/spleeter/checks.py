@@ -51,7 +51,7 @@ def check_table(table, config, root):
     ----------
     table : str or Path
     config : dict
-    root : drive.Root
+    root : Root
 
     Raises
     ------

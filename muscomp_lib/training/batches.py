@@ -1,12 +1,12 @@
 """Training examples from the tables of notebook 03. Used by 04.
 
-One example is a short excerpt: the magnitudes of a mix and of each instrument in it. A batch is made of parts, of four
+One example is a short excerpt: the magnitudes of a mix and of each instrument in it. A batch consists of parts, of four
 examples each, and every part is a function of the seed, the batch's number and its own, nothing else: training that was
-killed goes on with exactly the examples it would have seen, and where several machines train together, each makes only
-its own parts, and they learn from the same batch as one machine would. With `remix`, most parts are new music: each
-instrument of an example is drawn from another song and place, tuned a little higher or lower, coloured by a random
-equaliser, and played at another level, so that a few songs make an endless number of mixes and a few timbres stand for
-many. The other parts, and without `remix` all, are excerpts of the songs as they are.
+killed resumes with the same examples as without the interruption, and where several machines train together, each makes
+only its own parts, and the batch is the same as on one machine. With `remix`, most parts are new music: each instrument
+of an example is drawn from another song and place, tuned a little higher or lower, filtered by a random equaliser, and
+played at another level, so that a few songs make endless mixes and a few timbres cover many. The other parts, and
+without `remix` all, are excerpts of the songs as they are.
 """
 
 import copy
@@ -21,21 +21,21 @@ from muscomp_lib.audio import stft
 from muscomp_lib.dataset.waveform_cache import WaveformCache
 
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
-AHEAD = WORKERS + 2  # batches made or being made meanwhile
-PART = 4  # examples that share their draws, and lie on one machine: as many as are a batch unless one asks for more
+AHEAD = WORKERS + 2  # batches that are ready or in preparation
+PART = 4  # examples that share their random draws, and are on one machine: the default batch is one part
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
 TOGETHER = 0.3  # share of parts that are not remixed: in songs, instruments play what belongs together
 ABSENT = 0.4  # chance that an instrument is left out of a remix: most songs lack many
-TUNING = 1.5  # semitones, at most, that an instrument is tuned up or down
+TUNING = 1.5  # semitones, at most, by which an instrument is tuned up or down
 AUDIBLE = 1e-3  # full scale: an excerpt that stays below is silent
-DRAWS = 4  # places looked at, at most, for one where the instrument sounds: most parts rest for much of a song
+DRAWS = 4  # places tried, at most, to find one where the instrument plays: most parts rest for much of a song
 EQ_DB = 4.0  # standard deviation of the equaliser
-EQ_POINTS = 8  # places where it is drawn, evenly spread over the logarithm of frequency
-USES = 2  # of each excerpt in a part, in different mixes: transforming sound costs more than mixing it
+EQ_POINTS = 8  # its control points, evenly spread over the logarithm of frequency
+USES = 2  # of each excerpt in a part, in different mixes: an STFT costs more than a sum
 
 
 def n_parts(batch_size):
-    """How many parts a batch of so many examples has."""
+    """The number of parts of a batch."""
     return -(-batch_size // PART)
 
 
@@ -62,12 +62,12 @@ class Examples:
         self._octaves = np.log2(1 + bins) / np.log2(config["F"])  # of each bin, as a share of them all
 
     def share(self, worker, n_workers):
-        """These examples, of whose batches one of several workers makes only its share: equal, and in order.
+        """These examples for one of several workers, which makes only its share of each batch: equal, and in order.
 
         Parameters
         ----------
         worker, n_workers : int
-            Counted from 0. The number of parts in a batch must be a multiple of `n_workers`.
+            From 0. The number of parts in a batch must be a multiple of `n_workers`.
         """
         share, each = copy.copy(self), len(self._parts) // n_workers
         share._parts = self._parts[worker * each : (worker + 1) * each]
@@ -82,33 +82,33 @@ class Examples:
             Magnitudes.
         instruments : np.ndarray, shape=(batch, T, F, n_channels, n_instruments), float32
         """
-        made = [self._part(number, part) for part in self._parts]
-        return tuple(np.concatenate(each) for each in zip(*made, strict=True))
+        parts = [self._part(number, part) for part in self._parts]
+        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
     def _part(self, number, part):
-        """One part of a batch; of the last, as many examples as are left."""
+        """One part of a batch; the last part has the remaining examples."""
         rng = np.random.default_rng([self.config["random_seed"], number, part])
         size = min(PART, self.config["batch_size"] - part * PART)
         shape = (size, self.n_frames, self.config["F"], self.n_channels)
         names = self.config["instrument_list"]
         mix, instruments = np.zeros(shape, np.complex64), np.zeros((*shape, len(names)), np.float32)
         remix = self.remix and rng.random() >= TOGETHER
-        places = [] if remix else [self._somewhere(rng) for _ in mix]
+        places = [] if remix else [self._random_place(rng) for _ in mix]
         for which, name in enumerate(names):
-            for example, sound in self._remixed(name, size, rng) if remix else self._as_recorded(name, places):
+            for example, sound in self._remixed(name, size, rng) if remix else self._unmixed(name, places):
                 mix[example] += sound
                 instruments[example, ..., which] = np.abs(sound)
         return np.abs(mix), instruments
 
-    def _as_recorded(self, name, places):
+    def _unmixed(self, name, places):
         """One instrument in each example: (number of the example, spectrogram)."""
         frame = self.config["frame_length"], self.config["frame_step"]
         for example, (song, start) in enumerate(places):
             yield example, self._spectrogram(self._excerpt(song, name, start, self.n_samples), *frame)
 
     def _remixed(self, name, size, rng):
-        """One instrument in those of `size` examples that are to have it: (number of the example, spectrogram)."""
-        drawn = [self._drawn(name, rng) for _ in range(-(-size // USES))]
+        """One instrument in those of `size` examples that get it: (number of the example, spectrogram)."""
+        drawn = [self._random_excerpt(name, rng) for _ in range(-(-size // USES))]
         order = np.concatenate([rng.permutation(len(drawn)) for _ in range(USES)])[:size]
         for example, which in enumerate(order):
             equaliser = np.interp(self._octaves, np.linspace(0, 1, EQ_POINTS), rng.normal(0.0, EQ_DB, EQ_POINTS))
@@ -116,22 +116,22 @@ class Examples:
             if rng.random() >= ABSENT:
                 yield example, drawn[which] * gain[:, None]
 
-    def _drawn(self, name, rng):
-        """The spectrogram of an excerpt of an instrument from anywhere, played a little faster or slower, and so tuned.
+    def _random_excerpt(self, name, rng):
+        """The spectrogram of a random excerpt of an instrument, played a little faster or slower, and so tuned.
 
-        Frames of more samples than usual, read as if they were as long as all others, hold the same sound sped up.
+        Frames of more samples than usual, treated as if they had the usual length, are the same sound sped up.
         """
         length, step = self.config["frame_length"], self.config["frame_step"]
         tuned_length = scipy.fft.next_fast_len(round(length * 2 ** (rng.uniform(-TUNING, TUNING) / 12)))
         tuned_step = round(tuned_length * step / length)
         for _ in range(DRAWS):
-            song, start = self._somewhere(rng)
-            heard = self._excerpt(song, name, start, (self.n_frames - 1) * tuned_step + tuned_length)
-            if np.abs(heard).max() > AUDIBLE:
+            song, start = self._random_place(rng)
+            excerpt = self._excerpt(song, name, start, (self.n_frames - 1) * tuned_step + tuned_length)
+            if np.abs(excerpt).max() > AUDIBLE:
                 break
-        return self._spectrogram(heard, tuned_length, tuned_step)
+        return self._spectrogram(excerpt, tuned_length, tuned_step)
 
-    def _somewhere(self, rng):
+    def _random_place(self, rng):
         song = self.songs[rng.integers(len(self.songs))]
         return song, int(rng.integers(max(1, song.n_samples - self.n_samples + 1)))
 
@@ -145,7 +145,7 @@ class Examples:
 
 
 def prefetch(examples, numbers):
-    """Yield `examples.batch(n)` for each of `numbers`, made in the background a few steps ahead."""
+    """Yield `examples.batch(n)` for each of `numbers`, computed in the background a few steps ahead."""
     numbers = list(numbers)
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting = [pool.submit(examples.batch, number) for number in numbers[:AHEAD]]

@@ -19,10 +19,9 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.settings import Field, Settings, flag, one_of, optional, text, that, whole
 from muscomp_lib.dataset.song_table import read_songs
-from muscomp_lib.models import checkpoint, registry
+from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import ENGINES, check_engine, read_config, write_config
 from muscomp_lib.models.weights import CONFIG, HISTORY, get_weights, set_weights
-from muscomp_lib.separation import songs
 from muscomp_lib.spleeter import engine
 from muscomp_lib.training import strategy
 from muscomp_lib.training.batches import Examples
@@ -127,7 +126,7 @@ def _initial_weights(settings, root):
     start_from = settings["muscomp"].get("start_from")
     if start_from is None:
         return None
-    network, source = registry.network(settings), songs.model_path(start_from, root)
+    network, source = registry.network(settings), pretrained.model_path(start_from, root)
     try:
         values, where = network.read_weights(source), network.weights_file(source)
     except MissingError as error:

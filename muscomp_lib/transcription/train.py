@@ -18,12 +18,12 @@ import numpy as np
 from muscomp_lib import separation
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import clean_parts, written_whole
+from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import PRECISIONS
 from muscomp_lib.models.runtime import precision
 from muscomp_lib.models.weights import CONFIG, WEIGHTS, get_weights, write_arrays
 from muscomp_lib.reserve.split import instrument_columns
 from muscomp_lib.separation import folder as batches
-from muscomp_lib.separation import songs
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training.loop import adam, check_resumable, fit, make_deterministic
 from muscomp_lib.transcription import batches as note_examples
@@ -152,7 +152,7 @@ def _separated(root, settings):
     order = np.random.default_rng(settings.random_seed).permutation(len(usable))[: settings.separated_songs]
     mixes = {row.track: root.slakh / row.mix for row in usable.iloc[sorted(order)].itertuples()}
     folder = root.models / settings.name / SEPARATED
-    separator = separation.Separator(songs.model_path(settings.separator, root))
+    separator = separation.Separator(pretrained.model_path(settings.separator, root))
     done = batches.separate_all(separator, list(mixes.values()), folder)
     names = instrument_columns(tracks)
     made = [track for track, status in zip(mixes, done["status"], strict=True) if status != "failed"]

@@ -10,7 +10,6 @@ from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import read_arrays, set_weights
-from muscomp_lib.separation import songs
 from muscomp_lib.transcription import note_decoder
 
 
@@ -34,7 +33,7 @@ def test_without_a_model_the_shipped_one_separates_twelve_instruments_and_the_re
     waveform = np.random.default_rng(0).uniform(-0.3, 0.3, (44100, 2)).astype(np.float32)
     total = sum(separator.separate(waveform, 44100).values())
     np.testing.assert_allclose(total, waveform, atol=1e-4)
-    assert songs.model_path("shipped", None) == separator.folder
+    assert pretrained.model_path("shipped", None) == separator.folder
 
 
 def test_borders_of_segments_are_not_heard():
@@ -68,4 +67,4 @@ def test_the_shipped_transcriber_is_small_and_knows_the_same_twelve():
     assert listener.instruments == instruments.names("families")
     assert str(pretrained.FOLDER.parent) not in (pretrained.TRANSCRIBER / "config.json").read_text()
     assert (pretrained.TRANSCRIBER / "MODEL_CARD.md").is_file()
-    assert songs.transcriber_path("shipped", None) == songs.transcriber_path(None, None) == listener.folder
+    assert pretrained.transcriber_path("shipped", None) == pretrained.transcriber_path(None, None) == listener.folder

@@ -8,6 +8,8 @@ import nbformat
 import papermill
 import pytest
 
+import muscomp_lib
+
 PROJECT = Path(__file__).parents[2]
 PATHS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 LONGEST_DEFINITION = 5  # lines: what is longer belongs in the library
@@ -116,6 +118,6 @@ def test_the_modules_and_files_it_names_exist(path):
         for node in ast.walk(parsed(cell)):
             if isinstance(node, ast.ImportFrom) and node.module == "muscomp_lib":
                 names |= {alias.name for alias in node.names}
-    present = {file.stem for file in (PROJECT / "muscomp_lib").iterdir()}
+    present = {file.stem for file in (PROJECT / "muscomp_lib").iterdir()} | set(muscomp_lib.__all__)
     assert names and names <= present
     assert set(re.findall(r"\b\w+\.ipynb", prose_of(notebook))) <= {other.name for other in PATHS}

@@ -4,6 +4,7 @@ import pytest
 from muscomp_lib import audio
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
 from muscomp_lib.core.root import open_root
+from muscomp_lib.models import pretrained
 from muscomp_lib.separation import songs
 
 NAMES = ["Violin", "Drums"]
@@ -106,6 +107,6 @@ def test_where_an_excerpt_begins(tmp_path):
 def test_a_model_is_found_by_name_or_by_path(root, tmp_path):
     (root.models / "mine").mkdir()
     (tmp_path / "2stems.json").touch()
-    assert songs.model_path("mine", root) == root.models / "mine"
-    assert songs.model_path(tmp_path / "2stems.json", root) == tmp_path / "2stems.json"
-    assert songs.model_path("nowhere", root) == root.models / "nowhere"
+    assert pretrained.model_path("mine", root) == root.models / "mine"
+    assert pretrained.model_path(tmp_path / "2stems.json", root) == tmp_path / "2stems.json"
+    assert pretrained.model_path("nowhere", root) == root.models / "nowhere"
