@@ -1,22 +1,18 @@
-"""Sound in and out: files of any format and length, sample rates, spectrograms."""
+"""Sound in and out: files of any format and length, sample rates, integers, spectrograms."""
 
 from muscomp_lib.audio.io import (
-    INT16_SCALE,
-    PEAK_DB,
     SAMPLE_RATE,
     AudioInfo,
     fit_channels,
-    fit_length,
     info,
     loudness,
     read,
-    resample,
     to_db,
-    to_float,
     to_gain,
-    to_int16,
     write,
 )
+from muscomp_lib.audio.quantise import INT16_SCALE, PEAK_DB, to_float, to_int16
+from muscomp_lib.audio.resampler import fit_length, resample
 
 __all__ = [
     "INT16_SCALE",

@@ -5,28 +5,23 @@ int16. A mono file has one channel. Levels are in dB relative to full scale, lou
 Slakh's metadata).
 """
 
-import io
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 
 from muscomp_lib.audio import reader
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.audio.quantise import to_float
+from muscomp_lib.audio.writer import Writer
 
 SAMPLE_RATE = 44100  # Hz: Slakh's, and Spleeter's
-PEAK_DB = -1.0  # Slakh's `target_peak`: no prepared file exceeds it
-INT16_SCALE = 32768  # the integer that 1.0 stands for
-FLAC_LEVEL = 0.5  # as small as the default, 0.625, in four fifths of its time (measured on music with equal channels)
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so nothing shorter has a loudness
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: `frames` (samples per channel), `sample_rate` (Hz), `channels`.
+    """From a file's header: `frames` (samples per channel), `sample_rate` (Hz), `channels`.
 
     `sixteen_bit`: every sample is a 16-bit integer, so that nothing is lost by reading it as one.
     """
@@ -59,7 +54,7 @@ def info(path):
 
 
 def read(path, start=0, frames=None, dtype="float32"):
-    """Read a file of any format that `decoding` opens, or a part of it.
+    """Read a file, or a part of it, of any format that `reader` opens.
 
     Parameters
     ----------
@@ -102,45 +97,14 @@ def write(path, waveform, sample_rate):
 
     Raises
     ------
+    AudioError
+        There are no samples.
     DiskFullError
     """
-    encoded = io.BytesIO()  # in memory first: a full disk is then one plain OSError, not a silent short file
-    kind = Path(path).suffix.lstrip(".").upper()
-    options = {"compression_level": FLAC_LEVEL} if kind == "FLAC" else {}
-    soundfile.write(encoded, to_int16(waveform), sample_rate, format=kind, subtype="PCM_16", **options)
-    with written_whole(path) as part:
-        part.write_bytes(encoded.getbuffer())
-
-
-def to_int16(waveform):
-    """Floats in [-1, 1] as int16, rounded and limited to full scale; int16 stays as it is."""
-    if waveform.dtype == np.int16:
-        return waveform
-    scaled = waveform * INT16_SCALE
-    np.rint(scaled, out=scaled)
-    return np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled).astype(np.int16)
-
-
-def to_float(waveform):
-    """int16 as float32 in [-1, 1]; floats become float32."""
-    if waveform.dtype == np.int16:
-        return waveform.astype(np.float32) / INT16_SCALE
-    return waveform.astype(np.float32, copy=False)
-
-
-def resample(waveform, from_rate, to_rate):
-    """Change the sample rate (Hz) of a float waveform, shape (n_samples, n_channels)."""
-    if from_rate == to_rate:
-        return waveform
-    return soxr.resample(waveform, from_rate, to_rate)
-
-
-def fit_length(waveform, n_samples):
-    """Cut at the end, or pad with silence, to `n_samples`."""
-    missing = n_samples - len(waveform)
-    if missing <= 0:
-        return waveform[:n_samples]
-    return np.pad(waveform, ((0, missing), (0, 0)))
+    waveform = waveform.reshape(len(waveform), -1)
+    kind = Path(path).suffix.lstrip(".").lower()
+    with Writer(path, kind, sample_rate, waveform.shape[1], len(waveform)) as file:
+        file.write(waveform)
 
 
 def fit_channels(waveform, n_channels):
@@ -155,7 +119,7 @@ def fit_channels(waveform, n_channels):
 
 
 def to_gain(db):
-    """The factor that a change by `db` decibels is."""
+    """The factor that stands for a change by `db` decibels."""
     return 10.0 ** (db / 20.0)
 
 

@@ -1,9 +1,9 @@
 """Reading from a slow mount that fails now and then: Google Drive in Colab, a cluster's disks. Used by notebooks 01-05.
 
 There every open takes tenths of a second, one call in a hundred gives "Input/output error", and the whole mount can
-vanish in the middle of a run. So what fails in passing is asked again (`retried`), a folder is asked once for all that
-is in it (`listing`), a file that breaks off is opened anew at the same place (`SteadyFile`), a lost mount is told from
-a missing file (`check_mounted`), and what is read often is copied to a fast disk first (`near`).
+vanish in the middle of a run. So calls with transient errors are retried (`retried`), a folder is listed with one call
+(`listing`), a file that fails is reopened at the same position (`RetryingFile`), a lost mount is told from a missing
+file (`check_mounted`), and what is read often is copied to a fast disk first (`local_copy`).
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from muscomp_lib.core.errors import MountLostError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.root import COLAB_MOUNT
 
-# Errors that pass: of overloaded servers, and of clients that lost their server and look for it again (Lustre gives
-# ENOTCONN and ESHUTDOWN then). "No such file" and "not allowed" are answers: asking again does not change them.
-PASSING = {
+# Errors of overloaded servers, and of clients that reconnect to a lost one (Lustre gives ENOTCONN and ESHUTDOWN then).
+# "No such file" and "not allowed" are not among them: retrying does not change those.
+TRANSIENT = {
     errno.EIO,
     errno.EAGAIN,
     errno.EBUSY,
@@ -41,36 +41,36 @@ PASSING = {
     errno.ENOTCONN,
     errno.ESHUTDOWN,
 }
-PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds before each further try
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds before each retry
 CACHE = "MUSCOMP_CACHE"  # environment variable: a folder on a fast disk
 COLAB_CACHE = Path("/content/muscomp_cache")
-KEPT_FREE = 5 * 10**9  # bytes of the cache's disk that copies never take
-PIECE = 1 << 20  # bytes read at once when a file is copied
+MIN_FREE = 5 * 10**9  # bytes of the cache's disk that copies leave free
+COPY_BLOCK = 1 << 20  # bytes read at once when a file is copied
 
-_locks = [threading.Lock() for _ in range(256)]  # one per folder of the cache: threads must not write one copy together
+_locks = [threading.Lock() for _ in range(256)]  # one per folder of the cache: one thread makes a copy
 
 log = logging.getLogger(__name__)
 
 
 def retried(call, *arguments, between=None):
-    """What `call(*arguments)` returns; called again, after growing pauses, when it fails with an error that passes.
+    """The result of `call(*arguments)`, which is retried after growing pauses when it fails with a transient error.
 
     Parameters
     ----------
     call : callable
     between : callable, optional
-        Called before each further try; what it raises is final.
+        Called before each retry; what it raises is final.
 
     Raises
     ------
     OSError
-        The last one, when every try failed; any other error at once.
+        The last one, when every retry failed; any other error at once.
     """
     for pause in PAUSES:
         try:
             return call(*arguments)
         except OSError as error:
-            if error.errno not in PASSING:
+            if error.errno not in TRANSIENT:
                 raise
         time.sleep(pause)
         if between:
@@ -79,7 +79,7 @@ def retried(call, *arguments, between=None):
 
 
 def read_text(path):
-    """All of a small text file (UTF-8).
+    """The text of a small file (UTF-8).
 
     Raises
     ------
@@ -89,7 +89,7 @@ def read_text(path):
 
 
 def listing(folder):
-    """What lies directly in a folder: {name: os.stat_result}; nothing when the folder is not there.
+    """The entries of a folder: {name: os.stat_result}; empty when the folder is not there.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def listing(folder):
     except FileNotFoundError:
         return found
     for entry in entries:
-        with contextlib.suppress(FileNotFoundError):  # gone in between, or a link to nowhere
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a dangling link
             found[entry.name] = retried(entry.stat)
     return found
 
@@ -112,10 +112,10 @@ def _entries(folder):
 
 
 def check_mounted(folder):
-    """Make sure that a folder that held something before can still be looked into.
+    """Make sure that a folder that was not empty can still be listed.
 
-    To be called when a file in it is found missing or unreadable: a lost mount would make all of them look so. A disk
-    that was unmounted leaves an empty folder behind, so an empty one is taken for lost.
+    To be called when a file in it is missing or unreadable: with a lost mount, all of them are. A disk that was
+    unmounted leaves an empty folder behind, so an empty one counts as lost.
 
     Raises
     ------
@@ -127,37 +127,37 @@ def check_mounted(folder):
         reason = error.strerror or str(error)
     if reason:
         raise MountLostError(
-            f"{folder} can no longer be read ({reason}): its disk is gone. Mount Google Drive again (or bring the disk "
-            "back) and run the same again: what is done is kept."
+            f"{folder} can no longer be read ({reason}): its disk is gone. Mount Google Drive again (or reconnect the "
+            "disk) and run the same again: what is done is kept."
         )
 
 
-class SteadyFile(io.RawIOBase):
-    """A file for reading that outlives errors that pass: it is opened anew and read on at the same place.
+class RetryingFile(io.RawIOBase):
+    """A file for reading that survives transient errors: it is reopened and read on at the same position.
 
     Attributes
     ----------
     size : int
-        Bytes, when it was opened, without those left out.
+        Bytes, when it was opened, without those skipped.
 
     Parameters
     ----------
     path : str or Path
     start : int
-        How many bytes at the beginning are left out.
+        How many bytes at the beginning are skipped.
 
     Raises
     ------
     OSError
-        What stays wrong; also when another file has taken this one's place meanwhile.
+        One that persists; also when another file has replaced this one meanwhile.
     """
 
     def __init__(self, path, start=0):
         self._path, self._start, self._position, self._file = path, start, 0, None
-        self._file, self._facts = retried(self._opened)
-        self.size = self._facts[0] - start
+        self._file, self._state = retried(self._open)
+        self.size = self._state[0] - start
 
-    def _opened(self):
+    def _open(self):
         file = io.FileIO(self._path)
         try:
             status = os.fstat(file.fileno())
@@ -166,15 +166,15 @@ class SteadyFile(io.RawIOBase):
             raise
         return file, (status.st_size, status.st_mtime_ns)
 
-    def _open_anew(self):
-        file, facts = retried(self._opened)
+    def _reopen(self):
+        file, state = retried(self._open)
         _close(self._file)
         self._file = file
-        if facts != self._facts:
+        if state != self._state:
             raise OSError(errno.ESTALE, "the file was changed while it was read", str(self._path))
 
-    def _filled(self, view):
-        """Read until `view` is full or the file ends: libsndfile takes a short answer for the end."""
+    def _fill(self, view):
+        """Read until `view` is full or the file ends: libsndfile takes a short read for the end."""
         self._file.seek(self._start + self._position)
         n_bytes = 0
         while n_bytes < len(view) and (more := self._file.readinto(view[n_bytes:])):
@@ -182,17 +182,17 @@ class SteadyFile(io.RawIOBase):
         return n_bytes
 
     def readinto(self, buffer):
-        """Fill `buffer`, less at the end; how many bytes it got."""
-        n_bytes = retried(self._filled, memoryview(buffer).cast("B"), between=self._open_anew)
+        """Fill `buffer`, less at the end; returns the number of bytes."""
+        n_bytes = retried(self._fill, memoryview(buffer).cast("B"), between=self._reopen)
         self._position += n_bytes
         return n_bytes
 
     def seek(self, offset, whence=os.SEEK_SET):
-        """Go to a place, which the file system is not asked about until something is read there."""
+        """Set the position; the file system is not involved until something is read there."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         return self._position
 
-    def tell(self):  # noqa: D102 - these four are a file's
+    def tell(self):  # noqa: D102 - these four are a file's methods
         return self._position
 
     def readable(self):  # noqa: D102
@@ -208,15 +208,15 @@ class SteadyFile(io.RawIOBase):
 
 
 def _close(file):
-    with contextlib.suppress(OSError):  # on a lost mount even this fails; what was read is read
+    with contextlib.suppress(OSError):  # on a lost mount even this fails; all was read by then
         file.close()
 
 
-def near(path):
+def local_copy(path):
     """The path of a copy of `path` on a fast disk, for a file that is read often.
 
-    The copy is made at the first call, in one reading from start to end, and again when the file has changed. Copies
-    lie in `$MUSCOMP_CACHE`, on Colab, for files on Drive, in `/content/muscomp_cache`; nothing there is needed later.
+    The copy is made at the first call, sequentially, and again when the file has changed. Copies are in
+    `$MUSCOMP_CACHE`, or on Colab, for files on Drive, in `/content/muscomp_cache`; nothing there is needed later.
 
     Returns
     -------
@@ -227,9 +227,9 @@ def near(path):
     if not cache:
         return path
     try:
-        return _copy_in(Path(cache), Path(path).absolute()) or path
+        return _cached_copy(Path(cache), Path(path).absolute()) or path
     except OSError as error:
-        log.warning("%s could not be copied to %s (%s); it is read where it lies.", path, cache, error)
+        log.warning("%s could not be copied to %s (%s); it is read where it is.", path, cache, error)
         return path
 
 
@@ -238,7 +238,7 @@ def _colab_cache(path):
     return COLAB_CACHE if on_drive else None
 
 
-def _copy_in(cache, path):
+def _cached_copy(cache, path):
     """The copy of `path` in `cache`, made if it is not there; None when there is no room for it."""
     status = retried(os.stat, path)
     key = hashlib.sha256(os.fsencode(f"{path}\n{status.st_size}\n{status.st_mtime_ns}")).hexdigest()[:32]
@@ -247,16 +247,16 @@ def _copy_in(cache, path):
         if copy.exists():
             return copy
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(copy.parent):
-            return copy if copy.exists() else _copied(path, copy, status.st_size)
+        with _locked(copy.parent):
+            return copy if copy.exists() else _copy(path, copy, status.st_size)
 
 
 @contextlib.contextmanager
-def _alone(folder):
-    """Let other processes of this machine wait that would copy into the same folder, so that none copies a file again.
+def _locked(folder):
+    """Make other processes of this machine wait that would copy into the same folder, so that none copies a file again.
 
-    A process that is killed holds nobody up. Where folders cannot be locked, a file may be copied twice at once, which
-    only costs time: copies appear whole.
+    The lock of a process that is killed is released. Where folders cannot be locked, a file may be copied twice at
+    once, which only costs time: copies appear whole.
     """
     descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
     try:
@@ -269,12 +269,12 @@ def _alone(folder):
             os.close(descriptor)
 
 
-def _copied(path, copy, size):
+def _copy(path, copy, size):
     """`copy`, made from `path`; None when there is no room for it."""
-    if shutil.disk_usage(copy.parent).free - size < KEPT_FREE:
+    if shutil.disk_usage(copy.parent).free - size < MIN_FREE:
         return None
-    with written_whole(copy) as part, SteadyFile(path) as source, part.open("wb") as target:
-        shutil.copyfileobj(source, target, PIECE)
+    with written_whole(copy) as part, RetryingFile(path) as source, part.open("wb") as target:
+        shutil.copyfileobj(source, target, COPY_BLOCK)
         if target.tell() != size:
             raise OSError(errno.ESTALE, "the file was changed while it was copied", str(path))
     return copy

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.dataset import mixing
@@ -52,14 +53,14 @@ class VirtualFile:
 
 def info(file):
     """`audio.info` of a path or a virtual file."""
-    return file.info() if isinstance(file, VirtualFile) else audio.info(remote_io.near(file))
+    return file.info() if isinstance(file, VirtualFile) else audio.info(remote_io.local_copy(file))
 
 
 def read(file, start=0, frames=None, dtype="float32"):
     """`audio.read` of a path or a virtual file."""
     if isinstance(file, VirtualFile):
         return file.read(start, frames, dtype)
-    return audio.read(remote_io.near(file), start, frames, dtype)
+    return audio.read(remote_io.local_copy(file), start, frames, dtype)
 
 
 def recipes_path(root):
@@ -100,7 +101,7 @@ class Library:
         for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else []:
             if path.is_dir():
                 names = sorted(remote_io.listing(path), reverse=True)  # of a .wav and a .flac, the .flac wins
-                files = {name.rsplit(".", 1)[0]: name for name in names if name.endswith((".flac", ".wav"))}
+                files = {name.rsplit(".", 1)[0]: name for name in names if name.endswith(DATASET_SUFFIXES)}
                 found[path.name] = {name: self._root.relative(path / file) for name, file in files.items()}
         return found
 

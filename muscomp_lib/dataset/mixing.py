@@ -17,28 +17,24 @@ it is wanted, and gives what the file would hold there.
 """
 
 import json
-import math
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 
 from muscomp_lib import audio
+from muscomp_lib.audio.formats import DATASET_SUFFIXES
+from muscomp_lib.audio.quantise import peak, song_gain
+from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.instruments import MIX
 
 RECIPE = "recipe.json"
-FORMATS = ("flac", "wav")
+FORMATS = tuple(suffix[1:] for suffix in DATASET_SUFFIXES)
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
 READ_BLOCK = 1 << 22  # ... where stems are read anew for every block, which takes longer than mixing them
 SUFFIX = ".flac"  # of songs that nobody asked to be anything else
-
-
-def frames_at(sample_rate, frames, from_rate):
-    """How many samples at `sample_rate` (Hz) last as long as `frames` at `from_rate`."""
-    return round(Fraction(int(frames) * int(sample_rate), int(from_rate)))
 
 
 class Stems:
@@ -60,7 +56,7 @@ class Stems:
     def frames(self, paths):
         """Length of the longest of several stems, in samples at the rate asked for."""
         infos = list(map(self._info, paths))
-        return max((frames_at(self._sample_rate, info.frames, info.sample_rate) for info in infos), default=0)
+        return max((n_samples_at(self._sample_rate, info.frames, info.sample_rate) for info in infos), default=0)
 
     def sum(self, paths, start, frames):
         """`frames` samples of the sum of stems from sample `start` on, silence past their ends.
@@ -82,7 +78,7 @@ class Stems:
 
     def _info(self, path):
         if path not in self._infos:
-            self._infos[path] = audio.info(remote_io.near(self._slakh / path))
+            self._infos[path] = audio.info(remote_io.local_copy(self._slakh / path))
         return self._infos[path]
 
     def _part(self, path, start, frames):
@@ -90,13 +86,13 @@ class Stems:
         if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
             return self._decoded(path, info)[start : start + frames]
         start, wanted = min(start, info.frames), max(0, min(frames, info.frames - start))
-        return audio.read(remote_io.near(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
+        return audio.read(remote_io.local_copy(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
 
     def _decoded(self, path, info):
         """A stem whole, at the rate asked for."""
         if path in self._whole:
             return self._whole[path]
-        waveform, rate = audio.read(remote_io.near(self._slakh / path), dtype=_dtype(info, self._sample_rate))
+        waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), dtype=_dtype(info, self._sample_rate))
         if rate != self._sample_rate:
             waveform = audio.resample(waveform, rate, self._sample_rate)
         if self._keep:
@@ -195,39 +191,11 @@ class Song:
         """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32."""
         if self._given_gain is not None:
             return np.float32(self._given_gain)
-        peak, sounding = 0.0, [name for name, part in self.files.items() if part["stems"]]
+        loudest, sounding = 0.0, [name for name, part in self.files.items() if part["stems"]]
         for start in range(0, self.frames, self._block):
             sounds = [self._sound(name, start, min(self._block, self.frames - start)) for name in sounding]
-            peak = max(peak, *map(_peak, sounds), _peak(sum(sounds))) if sounds else 0.0
-        return _gain(peak, len(self.files))
-
-
-def _peak(waveform):
-    return float(max(waveform.max(initial=0), -waveform.min(initial=0)))
-
-
-def _gain(peak, n_files):
-    # Rounding moves each file by half a step at most, so their sum by less than their number of steps.
-    limit = (math.floor(audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE) - n_files) / audio.INT16_SCALE
-    return np.float32(min(1.0, limit / peak) if peak else 1.0)
-
-
-def quantise(sounds):
-    """Bring a song's files to 16 bit with one gain for all, and add their mix.
-
-    Parameters
-    ----------
-    sounds : dict of str to np.ndarray, shape=(n_samples, n_channels), float
-
-    Returns
-    -------
-    dict of str to np.ndarray, shape=(n_samples, n_channels), int16
-        `mix`, the exact integer sum of all others, and then those. None is louder than -1 dBFS.
-    """
-    gain = _gain(max(map(_peak, (sum(sounds.values()), *sounds.values()))), len(sounds))
-    files = {name: audio.to_int16(waveform * gain) for name, waveform in sounds.items()}
-    total = sum(waveform.astype(np.int32) for waveform in files.values())
-    return {MIX: total.astype(np.int16), **files}
+            loudest = max(loudest, *map(peak, sounds), peak(sum(sounds))) if sounds else 0.0
+        return song_gain(loudest, len(self.files))
 
 
 # ---- the files ----
@@ -291,7 +259,7 @@ def check(folder, recipe):
         `seconds`, `peak_db`, and `note`: what is wrong, "" when nothing is.
     """
     form = (recipe["frames"], recipe["channels"])
-    total, peak = np.zeros(form, np.int32), 0
+    total, loudest = np.zeros(form, np.int32), 0
     for name in (*recipe["files"], MIX):
         try:
             waveform, sample_rate = audio.read(folder / f"{name}.{recipe['format']}", dtype="int16")
@@ -300,17 +268,17 @@ def check(folder, recipe):
         if (waveform.shape, sample_rate) != (form, recipe["sample_rate"]):
             wrong = f"{waveform.shape[0]} samples, {waveform.shape[1]} channels, {sample_rate} Hz"
             return _verdict(0, 0, f"{name}: {wrong}, not as the recipe says")
-        peak = max(peak, int(_peak(waveform.astype(np.int32))))
+        loudest = max(loudest, int(peak(waveform.astype(np.int32))))
         total += waveform if name != MIX else -waveform.astype(np.int32)
     wrong = ["the mix is not the sum of the other files"] if total.any() else []
-    if peak > audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE:
+    if loudest > audio.to_gain(audio.PEAK_DB) * audio.INT16_SCALE:
         wrong.append("a peak above -1 dBFS")
-    return _verdict(recipe["frames"] / recipe["sample_rate"], peak, "; ".join(wrong))
+    return _verdict(recipe["frames"] / recipe["sample_rate"], loudest, "; ".join(wrong))
 
 
-def _verdict(seconds, peak, note):
+def _verdict(seconds, loudest, note):
     return {
         "seconds": round(seconds, 3),
-        "peak_db": round(float(audio.to_db(peak / audio.INT16_SCALE)), 2),
+        "peak_db": round(float(audio.to_db(loudest / audio.INT16_SCALE)), 2),
         "note": note,
     }

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.audio.quantise import quantise_song
 from muscomp_lib.core import parallel
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
 from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
@@ -172,7 +173,7 @@ def _make(job):
         if _is_made(place, mark):
             return ""
         remove(place)  # made from another file
-        _write(place, mixing.quantise(_sounds(path)), mark)
+        _write(place, quantise_song(_sounds(path)), mark)
     except DiskFullError:
         raise
     except (AudioError, OSError) as error:

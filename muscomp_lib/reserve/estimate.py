@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muscomp_lib import audio
+from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.core.units import duration, size
 from muscomp_lib.dataset import mixing
@@ -94,7 +95,7 @@ def _measure(root, stems, settings):
         return 0.0, 0.0
     its = stems[stems["track"] == stems["track"].iloc[len(stems) // 2]]
     rate = settings.sample_rate
-    length = mixing.frames_at(rate, its["frames"].iloc[0], its["sample_rate"].iloc[0])
+    length = n_samples_at(rate, its["frames"].iloc[0], its["sample_rate"].iloc[0])
     frames = min(length, int(SAMPLE_SECONDS * rate))
     recipe = {"frames": length, "sample_rate": rate, "channels": settings.channels}
     recipe["files"] = {row.stem: {"stems": [row.audio]} for row in its.itertuples()}

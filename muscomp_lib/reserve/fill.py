@@ -26,6 +26,7 @@ import zlib
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import parallel, remote_io, settings
 from muscomp_lib.core.errors import AudioError, DiskFullError
 from muscomp_lib.core.file_cache import FileCache
@@ -271,7 +272,7 @@ def _recipes(stems, tracks, synthesis, settings):
         }
         if settings.residual == "target":
             files[OTHER] = {"stems": own.get((row.track, ""), [])}
-        frames = mixing.frames_at(settings.sample_rate, row.frames, rates[row.track])
+        frames = n_samples_at(settings.sample_rate, row.frames, rates[row.track])
         recipes[row.partition, row.track] = {"frames": frames, **form, "files": files}
     return recipes
 

@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
+from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import required
-from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
 from muscomp_lib.slakh import verify
 from muscomp_lib.slakh.track import METADATA_FILE, read_metadata
@@ -101,7 +101,7 @@ def draw(root, stems, tracks, fills, settings):
             # Each gap has its own generator, so that a limit changes which songs are made and nothing else.
             rng = np.random.default_rng([settings.seed, 2, number[track], table.columns.get_loc(instrument)])
             source = _least_used(able, instrument, used, rng)
-            frames = mixing.frames_at(settings.sample_rate, table.loc[track, "frames"], rates[track])
+            frames = n_samples_at(settings.sample_rate, table.loc[track, "frames"], rates[track])
             gain_db = level.difference(track, source.track)
             offset = source.draw_offset(frames, settings.sample_rate, rng)
             rows.append((track, instrument, source.track, source.stems, offset, gain_db))
@@ -143,7 +143,7 @@ def _sources(slakh, stems, fills, settings, cache):
         problems = [sound["problem"] for sound in sounds if "problem" in sound]
         active = np.zeros(0, bool) if problems else _any_active([sound[verify.ACTIVITY] for sound in sounds])
         if active.any():
-            frames = max(map(partial(mixing.frames_at, settings.sample_rate), group["frames"], group["sample_rate"]))
+            frames = max(map(partial(n_samples_at, settings.sample_rate), group["frames"], group["sample_rate"]))
             sources.setdefault(instrument, []).append(_Source(track, JOINT.join(group["stem"]), frames, active))
         else:
             note = problems[0] if problems else f"{instrument} is silent"

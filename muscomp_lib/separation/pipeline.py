@@ -138,14 +138,14 @@ class _OutputTrack:
         self.output, self._config = output, config
         n_channels = song.channels if mono else CHANNELS
         self._synthesiser = stft.Synthesiser(n_channels, config["frame_length"], config["frame_step"])
-        self._to_song = ToSong(config["sample_rate"], song.sample_rate, n_channels)
+        self._to_song = stream.Resampler(config["sample_rate"], song.sample_rate, n_channels)
         self._silence = config["frame_length"]  # samples before the song that are still to be dropped
 
     def next(self, spectrogram, mask, ends_at):
         """The next samples, (n_samples, 2) at the song's rate; `ends_at` is the song's length if these are the last."""
         sound = np.concatenate([self._synthesiser.feed(part) for part in self._masked(spectrogram, mask)])
         begins, self._silence = self._silence, max(0, self._silence - len(sound))
-        return self._to_song.next(sound[begins:], ends_at)
+        return audio.fit_channels(self._to_song.feed(sound[begins:], n_samples=ends_at), CHANNELS)
 
     def _masked(self, spectrogram, mask):
         """The spectrogram times the mask, a segment at a time: smaller arrays are faster."""
@@ -157,27 +157,6 @@ class _OutputTrack:
             np.multiply(mix[:, :F], share, out=part[:, :F])
             np.multiply(mix[:, F:], _above(share, self._config), out=part[:, F:])
             yield part
-
-
-class ToSong:
-    """Sound from the model's sample rate (Hz) to the song's, and cut at the song's end."""
-
-    def __init__(self, model_rate, song_rate, n_channels):
-        self._rates = model_rate, song_rate
-        self._resampler = stream.Resampler(model_rate, song_rate, n_channels)
-        self._taken = self._given = 0  # samples, at either rate
-
-    def next(self, sound, ends_at):
-        """The next samples, (n_samples, 2); `ends_at` is the song's length in samples if these are the last."""
-        if ends_at is not None:
-            model_rate, song_rate = self._rates
-            sound = audio.fit_length(sound, round(ends_at * model_rate / song_rate) - self._taken)
-        self._taken += len(sound)
-        block = self._resampler.feed(sound, last=ends_at is not None)
-        if ends_at is not None:
-            block = audio.fit_length(block, ends_at - self._given)
-        self._given += len(block)
-        return audio.fit_channels(block, CHANNELS)
 
 
 def _prefetch(items):

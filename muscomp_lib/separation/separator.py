@@ -20,7 +20,7 @@ from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import check_engine, find_model
 from muscomp_lib.separation import inference, songs, targets
-from muscomp_lib.separation.pipeline import CHANNELS, Pipeline, ToSong
+from muscomp_lib.separation.pipeline import CHANNELS, Pipeline
 from muscomp_lib.spleeter import engine as spleeter_engine
 
 BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
@@ -87,7 +87,7 @@ class Separator:
         dict of str to np.ndarray, shape=(n_samples, 2), float32
             By instrument, at the song's own rate and length.
         """
-        song = stream.Held(waveform, sample_rate)
+        song = stream.Song(stream.InMemoryAudio(waveform, sample_rate))
         pipeline = Pipeline(self.config, self._network, song, targets.plan(self.instruments))
         blocks = list(pipeline.run(lambda _, block: block))
         return {
@@ -96,7 +96,7 @@ class Separator:
 
     def masks(self, waveform, sample_rate):
         """The mask of each instrument, averaged over channels: {name: (n_frames, n_bins) float32 in [0, 1]}."""
-        song = stream.Held(waveform, sample_rate)
+        song = stream.Song(stream.InMemoryAudio(waveform, sample_rate))
         pipeline = Pipeline(self.config, self._network, song, [])
         found = {name: [] for name in self.instruments}
         for spectrogram, masks, _ in pipeline.masked():
@@ -184,14 +184,15 @@ class _SpleeterPipeline:
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             made = spleeter_engine.separate(self._config, self._folder, waveform, self._song.sample_rate, folder)
             files = [stack.enter_context(stream.opened(file)) for file in made.values()]
-            to_song = [ToSong(self._config["sample_rate"], self._song.sample_rate, CHANNELS) for _ in self._planned]
+            rates = self._config["sample_rate"], self._song.sample_rate
+            to_song = [stream.Resampler(*rates, CHANNELS) for _ in self._planned]
             parts = zip(*(file.blocks(BLOCK) for file in files), strict=True)
             left = files[0].frames
             for instruments in parts:
                 left -= len(instruments[0])
                 sums = [sum(instruments[number] for number in output.indices) for output in self._planned]
                 ends_at = None if left else len(waveform)
-                blocks = [line.next(part, ends_at) for line, part in zip(to_song, sums, strict=True)]
+                blocks = [line.feed(part, n_samples=ends_at) for line, part in zip(to_song, sums, strict=True)]
                 yield [use(output, block) for output, block in zip(self._planned, blocks, strict=True)]
 
 

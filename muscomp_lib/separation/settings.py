@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from muscomp_lib.audio.writer import FORMATS
+from muscomp_lib.audio.formats import FORMATS
 from muscomp_lib.core import instruments, settings
 from muscomp_lib.core.settings import Field, flag, one_of, optional, that
 from muscomp_lib.models import pretrained

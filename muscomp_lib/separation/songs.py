@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import instruments, settings
 from muscomp_lib.core.errors import AudioError, MissingError
 from muscomp_lib.core.files import written_whole
@@ -16,7 +17,6 @@ from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
 from muscomp_lib.minislakh import composer, writer
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 UNSEEN = "test"  # the partition that no network was trained on
 EXAMPLE = "Composed example"
 EXAMPLE_PARTS, EXAMPLE_SECONDS = 7, 40.0

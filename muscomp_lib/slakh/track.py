@@ -11,12 +11,12 @@ from pathlib import Path
 import yaml
 
 from muscomp_lib import audio
+from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.core import instruments, remote_io
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.slakh import verify
 from muscomp_lib.slakh.verify import HEADER, METADATA, SOUND
 
-SUFFIXES = (".flac", ".wav")  # Slakh2100; BabySlakh
 METADATA_FILE = "metadata.yaml"
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one is ten times as fast, where it exists
 STEM_TEXTS = ("midi_program_name", "inst_class", "plugin_name")
@@ -73,7 +73,7 @@ def scan(place, source):
     if not top:  # it existed a moment ago
         remote_io.check_mounted(source.slakh)
     files = {file: top[file] for file in [_file_of("mix", top)] if file}
-    files |= {f"stems/{name}": stat for name, stat in stems.items() if Path(name).suffix in SUFFIXES}
+    files |= {f"stems/{name}": stat for name, stat in stems.items() if Path(name).suffix in DATASET_SUFFIXES}
     where = place.folder.relative_to(source.slakh).as_posix()
     sounds = {f"{where}/{name}": stat for name, stat in sorted(files.items())}
     for path, stat in sounds.items():
@@ -173,7 +173,7 @@ def rows(scan, source):
 
 
 def _file_of(name, listing):
-    return next((f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in listing), "")
+    return next((f"{name}{suffix}" for suffix in DATASET_SUFFIXES if f"{name}{suffix}" in listing), "")
 
 
 def _file_status(path, scan, source):

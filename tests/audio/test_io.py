@@ -70,7 +70,7 @@ def test_other_formats_go_through_ffmpeg(tmp_path):
 
 def test_a_file_without_samples_and_a_missing_one_are_refused(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 44100)
-    with pytest.raises(AudioError, match=r"empty\.wav holds no samples"):
+    with pytest.raises(AudioError, match=r"empty\.wav has no samples"):
         audio.info(tmp_path / "empty.wav")
     with pytest.raises(MissingError, match=r"none\.wav is not there"):
         audio.read(tmp_path / "none.wav")

@@ -86,7 +86,7 @@ def file_that_fails(monkeypatch):
 # ---- trying again ----
 
 
-@pytest.mark.parametrize("number", sorted(remote_io.PASSING))
+@pytest.mark.parametrize("number", sorted(remote_io.TRANSIENT))
 def test_what_passes_is_tried_again_and_what_stays_is_raised(number):
     passing = Failing(*[number] * len(remote_io.PAUSES))
     assert remote_io.retried(passing, "value") == "value"
@@ -152,7 +152,7 @@ def test_a_listing_is_asked_for_again_when_it_fails(tmp_path, monkeypatch):
 def test_a_file_is_opened_anew_and_read_on_at_the_same_place(tmp_path, file_that_fails, name):
     (tmp_path / "a").write_bytes(bytes(range(256)))
     file_that_fails(name, times=2)
-    with remote_io.SteadyFile(tmp_path / "a") as file:
+    with remote_io.RetryingFile(tmp_path / "a") as file:
         assert file.size == 256
         file.seek(-200, os.SEEK_END)
         assert file.read(10) == bytes(range(56, 66))
@@ -166,7 +166,7 @@ def test_a_file_is_opened_anew_and_read_on_at_the_same_place(tmp_path, file_that
 def test_a_file_without_its_beginning_is_read_again_without_it(tmp_path, file_that_fails):
     (tmp_path / "a").write_bytes(b"0123456789")
     file_that_fails("readinto", times=2)
-    with remote_io.SteadyFile(tmp_path / "a", start=4) as file:
+    with remote_io.RetryingFile(tmp_path / "a", start=4) as file:
         assert (file.size, file.seek(1), file.read(2), file.seek(-1, os.SEEK_END), file.read()) == (
             6,
             1,
@@ -180,7 +180,7 @@ def test_another_file_in_its_place_is_not_read_on(tmp_path, file_that_fails):
     path = tmp_path / "a"
     path.write_bytes(b"old" * 100)
     file_that_fails("readinto", after=1, times=1)
-    with remote_io.SteadyFile(path) as file:
+    with remote_io.RetryingFile(path) as file:
         assert file.read(3) == b"old"
         path.unlink()
         path.write_bytes(b"newer" * 100)
@@ -265,7 +265,7 @@ def test_a_folder_that_fails_in_passing_is_not_lost(tmp_path, monkeypatch):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv(remote_io.CACHE, str(tmp_path / "cache"))
-    monkeypatch.setattr(remote_io, "KEPT_FREE", 0)
+    monkeypatch.setattr(remote_io, "MIN_FREE", 0)
     return tmp_path / "cache"
 
 
@@ -276,20 +276,20 @@ def files(folder):
 def test_without_a_cache_a_file_is_read_where_it_lies(tmp_path, monkeypatch):
     monkeypatch.delenv(remote_io.CACHE, raising=False)
     (tmp_path / "a.flac").write_bytes(b"sound")
-    assert remote_io.near(tmp_path / "a.flac") == tmp_path / "a.flac"
+    assert remote_io.local_copy(tmp_path / "a.flac") == tmp_path / "a.flac"
 
 
 def test_a_file_is_copied_once_and_anew_when_it_has_changed(tmp_path, cache):
     path = tmp_path / "a.flac"
     path.write_bytes(b"sound" * 10**6)
-    copy = remote_io.near(path)
+    copy = remote_io.local_copy(path)
     assert copy.is_relative_to(cache)
     assert copy.suffix == ".flac"
     assert copy.read_bytes() == path.read_bytes()
-    assert remote_io.near(str(path)) == copy
+    assert remote_io.local_copy(str(path)) == copy
     os.utime(path, ns=(0, 1))
     path.write_bytes(b"music" * 10**6)  # as long as before
-    assert remote_io.near(path).read_bytes() == path.read_bytes()
+    assert remote_io.local_copy(path).read_bytes() == path.read_bytes()
     assert len(files(cache)) == 2
 
 
@@ -297,7 +297,7 @@ def test_copies_lie_in_many_folders_and_equal_names_do_not_meet(tmp_path, cache)
     for number in range(40):
         (tmp_path / f"Track{number}").mkdir()
         (tmp_path / f"Track{number}" / "mix.flac").write_bytes(b"%4d" % number)
-        assert remote_io.near(tmp_path / f"Track{number}" / "mix.flac").read_bytes() == b"%4d" % number
+        assert remote_io.local_copy(tmp_path / f"Track{number}" / "mix.flac").read_bytes() == b"%4d" % number
     assert len(files(cache)) == 40
     assert len(list(cache.iterdir())) > 20
     assert all(folder.is_dir() for folder in cache.iterdir())
@@ -306,7 +306,9 @@ def test_copies_lie_in_many_folders_and_equal_names_do_not_meet(tmp_path, cache)
 def test_threads_and_processes_may_copy_the_same_file_at_once(tmp_path, cache):
     path, threads = tmp_path / "a.flac", 8
     path.write_bytes(os.urandom(4_000_000))
-    code = "import sys; from muscomp_lib.core import remote_io as io; io.KEPT_FREE = 0; print(io.near(sys.argv[1]))"
+    code = (
+        "import sys; from muscomp_lib.core import remote_io as io; io.MIN_FREE = 0; print(io.local_copy(sys.argv[1]))"
+    )
     command = [sys.executable, "-c", code, str(path)]
     processes = [
         subprocess.Popen(command, cwd=Path(remote_io.__file__).parents[2], stdout=subprocess.PIPE, text=True)
@@ -314,7 +316,7 @@ def test_threads_and_processes_may_copy_the_same_file_at_once(tmp_path, cache):
     ]
     together = threading.Barrier(threads)
     with ThreadPoolExecutor(threads) as pool:
-        copies = set(pool.map(lambda _: (together.wait(), remote_io.near(path))[1], range(threads)))
+        copies = set(pool.map(lambda _: (together.wait(), remote_io.local_copy(path))[1], range(threads)))
     copies |= {Path(process.communicate()[0].strip()) for process in processes}
     assert files(cache) == list(copies)
     assert copies.pop().read_bytes() == path.read_bytes()
@@ -326,11 +328,11 @@ def test_processes_that_read_the_same_files_copy_each_of_them_once(tmp_path, cac
         (tmp_path / "far" / str(number)).write_bytes(os.urandom(1_000_000))
     code = (
         "import pathlib, shutil, sys; from muscomp_lib.core import remote_io as mount\n"
-        "mount.KEPT_FREE, copied, copy = 0, [], shutil.copyfileobj\n"
+        "mount.MIN_FREE, copied, copy = 0, [], shutil.copyfileobj\n"
         "shutil.copyfileobj = lambda *given: (copied.append(1), copy(*given))\n"
         "far = sorted(pathlib.Path(sys.argv[1]).iterdir())\n"
         "print('ready', flush=True); input()\n"
-        "assert all(mount.near(path).read_bytes() == path.read_bytes() for path in far)\n"
+        "assert all(mount.local_copy(path).read_bytes() == path.read_bytes() for path in far)\n"
         "print(len(copied))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "far")]
@@ -349,14 +351,14 @@ def test_a_process_killed_while_it_copies_holds_nobody_up(tmp_path, cache):
     path.write_bytes(b"sound")
     code = (
         "import shutil, sys, time; from muscomp_lib.core import remote_io as mount\n"
-        "mount.KEPT_FREE, shutil.copyfileobj = 0, lambda *_: (print('copies', flush=True), time.sleep(1000))\n"
-        "mount.near(sys.argv[1])"
+        "mount.MIN_FREE, shutil.copyfileobj = 0, lambda *_: (print('copies', flush=True), time.sleep(1000))\n"
+        "mount.local_copy(sys.argv[1])"
     )
     folder = Path(remote_io.__file__).parents[2]
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=folder, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "copies\n"
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(remote_io.near, path)
+        waiting = pool.submit(remote_io.local_copy, path)
         with pytest.raises(NotYet):
             waiting.result(0.2)
         process.kill()
@@ -368,13 +370,13 @@ def test_a_file_that_fails_in_passing_is_copied_all_the_same(tmp_path, cache, mo
     (tmp_path / "a.flac").write_bytes(b"sound")
     failing, stat = Failing(errno.EIO), os.stat
     monkeypatch.setattr(remote_io.os, "stat", lambda *given, **named: failing() or stat(*given, **named))
-    assert remote_io.near(tmp_path / "a.flac").is_relative_to(cache)
+    assert remote_io.local_copy(tmp_path / "a.flac").is_relative_to(cache)
 
 
 def test_a_cache_leaves_room_on_its_disk(tmp_path, cache, monkeypatch):
     (tmp_path / "a.flac").write_bytes(b"sound")
-    monkeypatch.setattr(remote_io, "KEPT_FREE", 10**18)
-    assert remote_io.near(tmp_path / "a.flac") == tmp_path / "a.flac"
+    monkeypatch.setattr(remote_io, "MIN_FREE", 10**18)
+    assert remote_io.local_copy(tmp_path / "a.flac") == tmp_path / "a.flac"
     assert files(cache) == []
 
 
@@ -382,10 +384,10 @@ def test_a_copy_that_fails_leaves_nothing_and_is_said(tmp_path, cache, file_that
     path = tmp_path / "a.flac"
     path.write_bytes(b"sound")
     file_that_fails("readinto", times=10**9)
-    assert remote_io.near(path) == path
+    assert remote_io.local_copy(path) == path
     assert "a.flac could not be copied" in caplog.text
     assert files(cache) == []
-    assert remote_io.near(tmp_path / "none.flac") == tmp_path / "none.flac"
+    assert remote_io.local_copy(tmp_path / "none.flac") == tmp_path / "none.flac"
 
 
 def test_on_colab_only_files_on_drive_are_copied(tmp_path, monkeypatch):
@@ -393,12 +395,12 @@ def test_on_colab_only_files_on_drive_are_copied(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", sys)
     monkeypatch.setattr(remote_io, "COLAB_MOUNT", tmp_path / "drive")
     monkeypatch.setattr(remote_io, "COLAB_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(remote_io, "KEPT_FREE", 0)
+    monkeypatch.setattr(remote_io, "MIN_FREE", 0)
     for folder in ("drive", "local"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.flac").write_bytes(b"sound")
-    assert remote_io.near(tmp_path / "local" / "a.flac") == tmp_path / "local" / "a.flac"
-    assert remote_io.near(tmp_path / "drive" / "a.flac").is_relative_to(tmp_path / "cache")
+    assert remote_io.local_copy(tmp_path / "local" / "a.flac") == tmp_path / "local" / "a.flac"
+    assert remote_io.local_copy(tmp_path / "drive" / "a.flac").is_relative_to(tmp_path / "cache")
 
 
 # ---- over a real mount ----
@@ -441,7 +443,7 @@ def test_what_ffmpeg_decodes_over_a_mount_that_fails_is_whole_or_refused(tmp_pat
         np.testing.assert_array_equal(audio.read(there.path / "a.m4a")[0], expected)
         there.fail(0.2)
         monkeypatch.setenv(remote_io.CACHE, str(tmp_path / "cache"))
-        monkeypatch.setattr(remote_io, "KEPT_FREE", 0)
+        monkeypatch.setattr(remote_io, "MIN_FREE", 0)
         np.testing.assert_array_equal(audio.read(there.path / "a.m4a")[0], expected)
         assert len(files(tmp_path / "cache")) == 1
         monkeypatch.delenv(remote_io.CACHE)
@@ -482,7 +484,7 @@ def test_a_file_far_away_is_opened_once_however_often_it_is_read(tmp_path, mount
     with mounted(open_seconds=0.01) as there:
         soundfile.write(tmp_path / "source" / "a.flac", noise(), RATE)
         for start in range(5):
-            audio.read(remote_io.near(there.path / "a.flac"), start * RATE // 2, RATE)
+            audio.read(remote_io.local_copy(there.path / "a.flac"), start * RATE // 2, RATE)
         assert there.counts()["opens"] == {"a.flac": 1}
         assert len(files(cache)) == 1
 
