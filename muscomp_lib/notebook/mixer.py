@@ -7,9 +7,9 @@ those on media elements let the stems drift apart, those for MIDI load their sou
 stems show no notes.
 
 Audio is sent as Ogg Vorbis: of the codecs libsndfile writes, it takes a third of Opus's time and half of MP3's at the
-same size, and decodes to exactly as many samples as went in. Chrome, Edge and Firefox play it, and Safari from 18.4; in
-an older one the desk says so. It is sent in pieces of some seconds, each with all stems, so that playback can start
-after the first piece, however long the song is, and each message stays around a megabyte.
+same size, and decodes to exactly as many samples as went in. Chrome, Edge and Firefox play it, and Safari from 18.4;
+elsewhere the desk shows a message. It is sent in pieces of some seconds, each with all stems, so that playback can
+start after the first piece, however long the song is, and each message stays around a megabyte.
 """
 
 import io

@@ -154,7 +154,7 @@ class SeparationApp:
             self._show_status("Cancelled. No incomplete files were kept.")
         except (MusCompError, OSError) as error:
             self._show_status(str(error))
-        except Exception as error:  # nobody else would report it
+        except Exception as error:  # a thread's exceptions are reported nowhere else
             log.exception("The app could not separate %s", song)
             self._show_status(f"Unexpected error: {type(error).__name__}: {error}. The log has the details.")
         finally:
@@ -175,7 +175,7 @@ class SeparationApp:
         self._show_mixer(stems, sample_rate, midi, original, name)
 
     def _open(self, folder):
-        """Show a song that was separated before; its original is taken to be the sum of its stems."""
+        """Show a song that was separated before, with the sum of its stems as the original."""
         import pretty_midi
 
         stems, sample_rate = _read(folder)

@@ -44,7 +44,7 @@ class Settings(settings.Settings):
     )
     score: flag() = Field(False, description="Also write the notes as MusicXML.")
     taxonomy: optional(TAXONOMY, "the model's") = Field(
-        None, description="The taxonomy that says the instruments' programs and ranges."
+        None, description="The taxonomy with the instruments' programs and ranges."
     )
     out: optional(that(_is_path, "a folder"), "separated/ under the root") = Field(
         None, description="Where the songs' folders are made."

@@ -373,7 +373,7 @@ def notebook_05(tmp_path_factory, chromium):
         laboratory.open_notebook(page, address, NOTEBOOK.name)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         cells = nbformat.read(NOTEBOOK, as_version=4).cells
-        laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.id == "stage"))
+        laboratory.step_through(page, 1 + next(i for i, cell in enumerate(cells) if cell.id == "app"))
         expect(page.locator(".muscomp-app")).to_be_visible(timeout=1000 * laboratory.PATIENCE)
         yield page, errors, root
 

@@ -42,7 +42,7 @@ def test_a_silent_reference_has_no_score(noises):
     assert np.isnan(si_sdr(np.zeros((8000, 2)), np.zeros((8000, 2))))
 
 
-def test_a_silent_estimate_is_the_worst_and_a_perfect_one_the_best(noises):
+def test_silent_estimates_are_worst_and_perfect_ones_best(noises):
     assert si_sdr(noises[0], np.zeros((8000, 2))) == -np.inf
     assert si_sdr(noises[0], noises[0]) > 200
 
@@ -111,7 +111,7 @@ def test_the_ideal_mask_divides_overlapping_sources_by_magnitude(noises):
     assert si_sdr(noises[0], noises[0] + noises[1]) + 3 < si_sdr(noises[0], estimates["one"]) < 20
 
 
-def test_share_of_the_gap_is_0_for_the_mix_and_1_for_the_ideal():
+def test_the_mix_closes_no_gap_and_the_ideal_closes_all():
     assert share_closed(-8.0, -8.0, 4.0) == 0
     assert share_closed(-8.0, 4.0, 4.0) == 1
     assert share_closed(-8.0, -2.0, 4.0) == 0.5

@@ -19,7 +19,7 @@ def root(tmp_path):
     return root
 
 
-def test_by_default_the_first_test_song_with_its_references_is_chosen(root):
+def test_by_default_the_first_test_song_is_chosen(root):
     (song,) = songs.choose(None, root)
     assert song == root.prepared / "test" / "Track00001" / "mix.flac"
     assert songs.title(song) == "Track00001"
@@ -39,7 +39,7 @@ def test_a_missing_song_is_named(root):
         songs.choose("nowhere.mp3", root)
 
 
-def test_without_prepared_songs_an_own_or_a_composed_song_is_chosen(tmp_path):
+def test_without_prepared_songs_another_is_found_or_composed(tmp_path):
     root = open_root(tmp_path)
     (example,) = songs.choose(None, root)
     assert example == root.songs / "Composed example.flac"

@@ -12,7 +12,7 @@ def test_by_default_every_instrument_becomes_a_file():
     assert targets.plan(MODEL) == [Target(name, (number,)) for number, name in enumerate(MODEL)]
 
 
-def test_case_of_names_does_not_matter_and_one_text_will_do():
+def test_case_does_not_matter_and_one_text_will_do():
     assert targets.plan(MODEL, "drums, VIOLIN") == [Target("Drums", (2,)), Target("Violin", (1,))]
 
 
