@@ -74,11 +74,6 @@ class SeparationApp:
         else:
             display(self._controls["app"])
 
-    def wait(self):
-        """Wait until the current song is done."""
-        if self._thread is not None:
-            self._thread.join()
-
     # ---- controls ----
 
     @cached_property
@@ -134,7 +129,7 @@ class SeparationApp:
     # ---- work ----
 
     def separate(self):
-        """Separate and transcribe the selected song and open it in the mixer; returns at once (`wait` waits)."""
+        """Separate and transcribe the selected song and open it in the mixer; returns at once."""
         if self._thread is not None and self._thread.is_alive():
             return
         self._cancelled.clear()

@@ -49,7 +49,7 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     Returns
     -------
     pd.DataFrame
-        One row per song: `song`, `status` ("ok", "there already", "failed"), `seconds` it took, `note` (why it failed).
+        One row per song: `song`, `status` ("ok", "up to date", "failed"), `seconds` it took, `note` (why it failed).
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _separate(separator, path, folder, options, progress):
     """Separate one song unless its files are up to date; returns its status."""
     inputs = _inputs(separator, path, options)
     if _is_up_to_date(folder, inputs):
-        return "there already"
+        return "up to date"
     (folder / RECORD).unlink(missing_ok=True)  # it describes the old files
     files = separator.separate_file(path, folder, progress=progress, **options)
     record = inputs | {"files": {name: file.name for name, file in files.items()}}

@@ -44,7 +44,7 @@ def status(app):
 
 def separate(app):
     control(app, "separate").click()
-    app.wait()
+    app._thread.join()
 
 
 def test_one_press_separates_transcribes_and_opens_the_mixer(app, root):
@@ -98,7 +98,7 @@ def test_cancel_stops_the_work_and_keeps_no_files(app, root, monkeypatch):
     assert control(app, "separate").disabled and not control(app, "cancel").disabled
     control(app, "cancel").click()
     resume.set()
-    app.wait()
+    app._thread.join()
     assert "Cancelled" in status(app) and app.mixer is None
     assert not [path for path in root.separated.rglob("*") if path.is_file()]
     assert not control(app, "separate").disabled and control(app, "cancel").disabled

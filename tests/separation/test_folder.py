@@ -47,7 +47,7 @@ def test_a_second_run_separates_only_incomplete_songs(separator, album, tmp_path
     before = dates(tmp_path / "out")
     (tmp_path / "out" / "c" / "vocals.flac").unlink()
     made = separate_all(separator, album, tmp_path / "out")
-    assert list(made["status"]) == ["there already", "failed", "ok"]
+    assert list(made["status"]) == ["up to date", "failed", "ok"]
     after = dates(tmp_path / "out")
     assert {path.parent.name for path in after if after[path] != before[path]} == {"c"}
 
@@ -87,7 +87,7 @@ def test_an_excerpt_does_not_replace_the_whole_song(separator, album, tmp_path):
         for folder in (tmp_path / "out").iterdir()
     }
     assert frames == {"a": {20000}, "a_0.25s": {11025}}
-    assert list(separate_all(separator, album[:1], tmp_path / "out")["status"]) == ["there already"]
+    assert list(separate_all(separator, album[:1], tmp_path / "out")["status"]) == ["up to date"]
 
 
 def test_a_single_failing_song_raises_its_error(separator, album, tmp_path):
