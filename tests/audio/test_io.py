@@ -76,13 +76,13 @@ def test_a_file_without_samples_and_a_missing_one_are_refused(tmp_path):
         audio.read(tmp_path / "none.wav")
 
 
-def test_an_mp3_is_read_to_its_end_although_its_length_is_an_estimate(tmp_path):
+def test_an_mp3_of_estimated_length_is_read_to_its_end(tmp_path):
     soundfile.write(tmp_path / "a.mp3", tone(3), 44100, format="MP3")
     assert abs(len(audio.read(tmp_path / "a.mp3")[0]) - 3 * 44100) < 4000
     assert audio.info(tmp_path / "a.mp3").channels == 1
 
 
-def test_a_part_of_an_mp3_is_that_part_of_the_whole(tmp_path):
+def test_part_of_an_mp3_equals_that_part_of_the_whole(tmp_path):
     quiet_then_loud = tone(3) * np.linspace(0, 1, 3 * 44100, dtype=np.float32)[:, None]
     options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
     soundfile.write(tmp_path / "a.mp3", quiet_then_loud, 44100, format="MP3", **options)

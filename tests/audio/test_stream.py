@@ -76,7 +76,7 @@ def test_what_is_read_and_written_again_has_the_same_bits(tmp_path, name):
 
 
 @pytest.mark.parametrize("bits", [16, 24])
-def test_quantising_rounds_to_the_nearest_integer_and_limits_to_full_scale(bits):
+def test_quantising_rounds_to_nearest_and_limits_to_full_scale(bits):
     full_scale = 2 ** (bits - 1)
     floats = np.array([-2, -1, -1.6 / full_scale, -0.4 / full_scale, 0, 0.6 / full_scale, 1, 2], np.float32)
     expected = [-full_scale, -full_scale, -2, 0, 0, 1, full_scale - 1, full_scale - 1]
@@ -85,14 +85,14 @@ def test_quantising_rounds_to_the_nearest_integer_and_limits_to_full_scale(bits)
 
 
 @pytest.mark.parametrize("name", stream.FORMATS)
-def test_a_file_written_in_blocks_is_the_one_written_at_once(tmp_path, name):
+def test_a_file_written_in_blocks_equals_one_written_at_once(tmp_path, name):
     waveform = music(150000)
     write(tmp_path / "whole", name, [waveform])
     write(tmp_path / "blocks", name, parts(waveform, 1, 999, 0, 70000))
     np.testing.assert_array_equal(read(tmp_path / "blocks"), read(tmp_path / "whole"))
 
 
-def test_floats_keep_what_is_beyond_full_scale_and_other_formats_limit_and_count_it(tmp_path):
+def test_floats_exceed_full_scale_and_other_formats_limit_and_count(tmp_path):
     waveform = music(2000)
     waveform[1000:1010, 0] = 1.5
     waveform[1500] = -3.0
@@ -106,7 +106,7 @@ def test_floats_keep_what_is_beyond_full_scale_and_other_formats_limit_and_count
 
 @pytest.mark.parametrize("rate", formats.MP3_RATES)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_an_mp3_reads_back_as_long_as_it_was_and_nothing_is_shifted(tmp_path, rate, channels):
+def test_an_mp3_reads_back_with_same_length_and_no_shift(tmp_path, rate, channels):
     waveform = music(rate + 77, channels, rate)
     write(tmp_path / "a.mp3", "mp3", parts(waveform, 5000), rate)
     back = read(tmp_path / "a.mp3")
@@ -167,7 +167,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("name", stream.FORMATS)
-def test_a_full_disk_is_noticed_even_when_only_the_last_bytes_do_not_fit(tmp_path, name):
+def test_a_full_disk_is_noticed_even_at_the_last_bytes(tmp_path, name):
     """In a process that may write no larger files, tried with every size just below the one that is needed."""
     code = f"""
         import resource, signal, sys
@@ -201,7 +201,7 @@ def test_a_full_disk_is_noticed_even_when_only_the_last_bytes_do_not_fit(tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_disk_that_fills_up_says_so_and_keeps_no_half_file(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_half_file(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
@@ -264,7 +264,7 @@ def test_blocks_are_the_whole_file_whatever_their_size(tmp_path):
         assert (song.sample_rate, song.frames) == (rate, len(waveform))
 
 
-def test_other_formats_come_through_ffmpeg_in_blocks_and_leave_no_file(tmp_path, monkeypatch):
+def test_other_formats_are_decoded_by_ffmpeg_without_temporary_files(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     write(tmp_path / "a.wav", "wav", [music(3 * RATE)])
@@ -418,7 +418,7 @@ def test_a_mix_of_what_does_not_clip_does_not_clip(channels):
     assert 1 - 1e-6 < loudest <= 1
 
 
-def test_one_and_two_channels_stay_and_more_than_eight_are_refused(tmp_path):
+def test_mono_and_stereo_stay_and_over_eight_channels_are_refused(tmp_path):
     for channels in (1, 2):
         soundfile.write(tmp_path / "a.wav", music(100, channels), RATE, subtype="FLOAT")
         np.testing.assert_array_equal(read(tmp_path / "a.wav"), music(100, channels))
@@ -427,7 +427,7 @@ def test_one_and_two_channels_stay_and_more_than_eight_are_refused(tmp_path):
         read(tmp_path / "a.wav")
 
 
-def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path):
+def test_an_unreadable_file_is_named_in_the_error(tmp_path):
     with pytest.raises(MissingError, match=r"none\.wav is not there"):
         read(tmp_path / "none.wav")
     (tmp_path / "text.mp3").write_text("Words, no music. " * 1000)
@@ -442,7 +442,7 @@ def test_what_cannot_be_read_is_an_error_that_names_the_file(tmp_path):
             read(tmp_path / name)
 
 
-def test_a_damaged_mp3_gives_samples_or_an_error_that_names_it(tmp_path):
+def test_a_damaged_mp3_gives_samples_or_a_named_error(tmp_path):
     path = tmp_path / "a.mp3"
     write(path, "mp3", [music(RATE)])
     encoded = path.read_bytes()

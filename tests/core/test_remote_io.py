@@ -125,7 +125,7 @@ def test_a_text_is_read_again_when_its_file_fails(tmp_path, monkeypatch):
         remote_io.read_text(tmp_path / "none")
 
 
-def test_a_listing_tells_what_is_in_a_folder_with_its_facts(tmp_path):
+def test_a_listing_gives_a_folders_entries_with_size_and_time(tmp_path):
     (tmp_path / "a.flac").write_bytes(b"12345")
     (tmp_path / "stems").mkdir()
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # as a file that vanishes before it is looked at
@@ -149,7 +149,7 @@ def test_a_listing_is_asked_for_again_when_it_fails(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["open", "readinto"])
-def test_a_file_is_opened_anew_and_read_on_at_the_same_place(tmp_path, file_that_fails, name):
+def test_a_file_is_reopened_and_read_on_where_it_was(tmp_path, file_that_fails, name):
     (tmp_path / "a").write_bytes(bytes(range(256)))
     file_that_fails(name, times=2)
     with remote_io.RetryingFile(tmp_path / "a") as file:
@@ -205,7 +205,7 @@ def test_a_disk_that_fails_once_anywhere_changes_no_sample(tmp_path, file_that_f
 
 @pytest.mark.parametrize("suffix", ["flac", "wav", "ogg", "mp3"])
 @pytest.mark.parametrize("after", range(6))
-def test_a_disk_that_keeps_failing_is_named_and_the_file_is_not_blamed(tmp_path, file_that_fails, suffix, after):
+def test_a_disk_that_keeps_failing_is_named_not_the_file(tmp_path, file_that_fails, suffix, after):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(), RATE, format=suffix.upper())
     for work in (audio.read, lambda path: audio.read(path, 2 * RATE), audio.info):
@@ -221,14 +221,14 @@ def test_a_disk_that_keeps_failing_is_named_and_the_file_is_not_blamed(tmp_path,
             assert after > 0  # then it needed no further reading
 
 
-def test_a_disk_that_does_not_even_open_a_file_is_named(tmp_path, file_that_fails):
+def test_a_disk_that_cannot_even_open_files_is_named(tmp_path, file_that_fails):
     soundfile.write(tmp_path / "a.flac", noise(), RATE)
     file_that_fails("open", times=10**9)
     with pytest.raises(UnreachableError, match=r"a\.flac cannot be read from its disk \(Input/output error\)"):
         audio.read(tmp_path / "a.flac")
 
 
-def test_what_is_no_file_is_missing_and_no_pipe_is_waited_for(tmp_path):
+def test_what_is_no_file_is_missing_and_pipes_never_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.flac")
     (tmp_path / "folder.flac").mkdir()
     for name in ("pipe.flac", "folder.flac", "none.flac", "none/none.flac"):
@@ -239,7 +239,7 @@ def test_what_is_no_file_is_missing_and_no_pipe_is_waited_for(tmp_path):
 # ---- a lost mount ----
 
 
-def test_a_folder_that_is_there_is_mounted_and_another_is_lost(tmp_path, monkeypatch):
+def test_an_existing_folder_is_mounted_and_an_absent_one_lost(tmp_path, monkeypatch):
     (tmp_path / "slakh" / "train").mkdir(parents=True)
     remote_io.check_mounted(tmp_path / "slakh")
     for lost in ("none", "slakh/train"):  # the second is empty, as what is left when a disk is unmounted
@@ -279,7 +279,7 @@ def test_without_a_cache_a_file_is_read_where_it_lies(tmp_path, monkeypatch):
     assert remote_io.local_copy(tmp_path / "a.flac") == tmp_path / "a.flac"
 
 
-def test_a_file_is_copied_once_and_anew_when_it_has_changed(tmp_path, cache):
+def test_a_file_is_copied_once_and_again_after_a_change(tmp_path, cache):
     path = tmp_path / "a.flac"
     path.write_bytes(b"sound" * 10**6)
     copy = remote_io.local_copy(path)
@@ -293,7 +293,7 @@ def test_a_file_is_copied_once_and_anew_when_it_has_changed(tmp_path, cache):
     assert len(files(cache)) == 2
 
 
-def test_copies_lie_in_many_folders_and_equal_names_do_not_meet(tmp_path, cache):
+def test_copies_lie_in_many_folders_and_equal_names_never_collide(tmp_path, cache):
     for number in range(40):
         (tmp_path / f"Track{number}").mkdir()
         (tmp_path / f"Track{number}" / "mix.flac").write_bytes(b"%4d" % number)
@@ -322,7 +322,7 @@ def test_threads_and_processes_may_copy_the_same_file_at_once(tmp_path, cache):
     assert copies.pop().read_bytes() == path.read_bytes()
 
 
-def test_processes_that_read_the_same_files_copy_each_of_them_once(tmp_path, cache):
+def test_processes_that_read_the_same_files_copy_each_once(tmp_path, cache):
     (tmp_path / "far").mkdir()
     for number in range(30):
         (tmp_path / "far" / str(number)).write_bytes(os.urandom(1_000_000))
@@ -366,7 +366,7 @@ def test_a_process_killed_while_it_copies_holds_nobody_up(tmp_path, cache):
         assert waiting.result(60).read_bytes() == b"sound"
 
 
-def test_a_file_that_fails_in_passing_is_copied_all_the_same(tmp_path, cache, monkeypatch):
+def test_a_file_with_passing_failures_is_copied_all_the_same(tmp_path, cache, monkeypatch):
     (tmp_path / "a.flac").write_bytes(b"sound")
     failing, stat = Failing(errno.EIO), os.stat
     monkeypatch.setattr(remote_io.os, "stat", lambda *given, **named: failing() or stat(*given, **named))
@@ -430,7 +430,7 @@ def test_over_a_mount_that_fails_every_sample_is_right(tmp_path, mounted, share,
         assert there.counts()["failed"] > 0
 
 
-def test_what_ffmpeg_decodes_over_a_mount_that_fails_is_whole_or_refused(tmp_path, mounted, monkeypatch):
+def test_ffmpeg_over_a_failing_mount_decodes_whole_files_or_none(tmp_path, mounted, monkeypatch):
     require(which("ffmpeg"), "ffmpeg is not installed")
     source = tmp_path / "source"
     with mounted(seed=1) as there:
@@ -462,7 +462,7 @@ def test_a_file_that_is_read_whole_is_opened_once(tmp_path, mounted):
 
 
 @pytest.mark.parametrize("how", ["lose", "vanish"])
-def test_a_mount_lost_in_the_middle_of_a_song_is_told_and_found_again(tmp_path, mounted, how):
+def test_a_mount_lost_during_a_song_is_reported_and_recovered(tmp_path, mounted, how):
     with mounted() as there:
         soundfile.write(tmp_path / "source" / "a.wav", noise(60 * RATE, 2), RATE)
         with pytest.raises(UnreachableError, match=r"a\.wav cannot be read from its disk"):  # noqa: SIM117
@@ -480,7 +480,7 @@ def test_a_mount_lost_in_the_middle_of_a_song_is_told_and_found_again(tmp_path, 
         assert audio.info(there.path / "a.wav").frames == 60 * RATE
 
 
-def test_a_file_far_away_is_opened_once_however_often_it_is_read(tmp_path, mounted, cache):
+def test_a_remote_file_is_opened_once_for_all_reads(tmp_path, mounted, cache):
     with mounted(open_seconds=0.01) as there:
         soundfile.write(tmp_path / "source" / "a.flac", noise(), RATE)
         for start in range(5):
@@ -489,7 +489,7 @@ def test_a_file_far_away_is_opened_once_however_often_it_is_read(tmp_path, mount
         assert len(files(cache)) == 1
 
 
-def test_the_mount_is_as_slow_and_as_bad_as_it_says_and_leaves_nothing(tmp_path, mounted):
+def test_the_test_mount_is_slow_and_failing_and_leaves_nothing(tmp_path, mounted):
     (tmp_path / "source" / "folder").mkdir()
     for number in range(20):
         (tmp_path / "source" / "folder" / str(number)).write_text("text")

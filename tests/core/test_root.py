@@ -117,7 +117,7 @@ def test_a_missing_file_names_what_makes_it(tmp_path):
     assert required(tmp_path, "Notebook 01") == tmp_path
 
 
-def test_every_folder_is_told_with_its_room_and_what_may_be_deleted(tmp_path):
+def test_every_folder_is_listed_with_size_and_what_is_deletable(tmp_path):
     told = overview(open_root(tmp_path))
     assert list(told.columns) == ["folder", "holds", "takes", "deleting"]
     assert list(told["folder"]) == [f"{entry['folder']}/" for entry in layout().values()]
@@ -125,7 +125,7 @@ def test_every_folder_is_told_with_its_room_and_what_may_be_deleted(tmp_path):
     assert "105 GB" in told.loc[0, "takes"]
 
 
-def test_the_readme_of_the_folders_names_each_with_what_it_holds():
+def test_the_folders_readme_names_each_with_its_contents():
     readme = (Path(__file__).parents[2] / "drive_layout" / "README.md").read_text(encoding="utf-8")
     for entry in layout().values():
         assert f"- `{entry['folder']}/`: {entry['holds']}" in readme
@@ -141,7 +141,7 @@ def test_the_readme_of_the_folders_names_each_with_what_it_holds():
         (104, "There is not enough room for the whole of Slakh2100 (105 GB), unless it lies here already"),
     ],
 )
-def test_a_disk_too_small_for_the_whole_of_slakh_is_told_of(tmp_path, monkeypatch, free, said):
+def test_a_disk_too_small_for_all_of_slakh_is_reported(tmp_path, monkeypatch, free, said):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: (500e9, 0, free * 1e9))
     assert said in room(open_root(tmp_path))
 

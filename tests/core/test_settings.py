@@ -79,7 +79,7 @@ def test_one_declaration_serves_elsewhere():
         settings.check_value("limit", settings.field(File, "limit"), -1, "params.yaml: ")
 
 
-def test_a_setting_error_from_a_check_is_raised_as_it_is():
+def test_a_setting_error_from_a_check_is_raised_unchanged():
     from muscomp_lib.core.instruments import Taxonomy
 
     with pytest.raises(SettingError, match=r"no taxonomy 'slakh13' in instruments\.yaml"):

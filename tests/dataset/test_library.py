@@ -30,14 +30,14 @@ def write_tables(root):
     return tables.write(root, tables.Settings(crop_frames=64, sum_checks=None))
 
 
-def test_a_virtual_song_is_a_row_of_a_table_and_no_sound_is_written(virtual, filled):
+def test_a_virtual_song_is_table_rows_without_audio_files(virtual, filled):
     assert not list(virtual.prepared.rglob("*.*"))
     assert prepared.recipes_path(virtual).exists()
     for name in ("tracks.csv", "synthesis.csv"):
         assert (virtual.tables / name).read_bytes() == (filled.tables / name).read_bytes()
 
 
-def test_every_sample_of_every_virtual_file_is_that_of_the_file(virtual, filled):
+def test_virtual_files_equal_real_files_sample_for_sample(virtual, filled):
     library, real = prepared.Library(virtual), prepared.Library(filled)
     dice = np.random.default_rng(0)
     for partition in ("train", "validation", "test"):
@@ -101,7 +101,7 @@ def test_notebook_03_writes_the_same_tables_from_either(virtual, filled, tmp_pat
         assert (made.tables / name).read_bytes() == (virtual.tables / name).read_bytes()
 
 
-def test_a_virtual_song_is_made_when_notebook_05_takes_it_as_its_example(virtual, filled):
+def test_a_virtual_song_is_written_when_notebook_05_separates_it(virtual, filled):
     (path,) = songs.choose(None, virtual)
     assert path.is_file() and path.parent.parent.name == "test"
     same = filled.path / path.relative_to(virtual.path)
@@ -114,7 +114,7 @@ def test_making_the_songs_ends_their_being_virtual(virtual, filled):
     assert digests(virtual) == digests(filled)
 
 
-def test_a_song_that_cannot_be_read_is_left_out_and_is_back_when_its_stem_is(virtual, indexed):
+def test_an_unreadable_song_is_left_out_until_its_stem_returns(virtual, indexed):
     with_own_slakh(virtual, indexed)
     recipes = prepared.read_recipes(virtual)
     partition, track = next(key for key in recipes if key[0] == "train")
@@ -132,7 +132,7 @@ def test_a_song_that_cannot_be_read_is_left_out_and_is_back_when_its_stem_is(vir
     assert prepared.read_recipes(virtual) == recipes
 
 
-def test_a_path_that_no_recipe_knows_is_told_with_what_to_run(virtual):
+def test_a_path_without_a_recipe_is_reported_with_a_remedy(virtual):
     with pytest.raises(MissingError, match=r"Track77777.*recipes\.csv has no such song\. Run notebooks 02 and 03"):
         prepared.Library(virtual).file("prepared/train/Track77777/mix.flac")
 

@@ -87,7 +87,7 @@ def partitions(made):
     return dict(zip(made["track"], made["partition"], strict=True))
 
 
-def test_each_stream_of_a_stem_file_becomes_its_instrument_and_the_mix_is_their_sum(root, folder, stem_file):
+def test_each_stream_becomes_its_instrument_and_the_mix_their_sum(root, folder, stem_file):
     place_stems(stem_file, folder / "test", "A - B")
     made = musdb18.prepare(root, folder, SETTINGS, workers=1)
     assert made.to_dict("records") == [
@@ -131,7 +131,7 @@ def test_other_rates_and_mono_become_44100_hz_and_two_channels(root, folder):
     assert len(read(root.prepared / "train" / "Odd")["mix"]) == 110250
 
 
-def test_both_forms_lie_side_by_side_and_the_better_one_is_taken(root, folder, stem_file):
+def test_of_both_forms_side_by_side_the_better_is_used(root, folder, stem_file):
     place_stems(stem_file, folder / "train", "Both")
     place_stems(stem_file, folder / "train", "Stems")
     given = write_hq(folder / "train" / "Both")
@@ -185,7 +185,7 @@ def test_the_songs_become_tables_and_a_configuration_that_reads_back(root, folde
     assert found["muscomp"]["taxonomy"] is None
 
 
-def test_a_name_that_is_no_text_can_still_be_written_into_a_table(root, folder):
+def test_a_name_that_is_no_text_is_written_to_tables(root, folder):
     write_hq(folder / "train" / "plain")
     write_hq(folder / "train" / os.fsdecode(b"caf\xe9"))
     made = musdb18.prepare(root, folder, SETTINGS, workers=1)
@@ -193,7 +193,7 @@ def test_a_name_that_is_no_text_can_still_be_written_into_a_table(root, folder):
     assert tables.write(root, SETTINGS)[1].empty
 
 
-def test_a_song_that_cannot_be_decoded_is_left_out_with_the_reason(root, folder, stem_file):
+def test_an_undecodable_song_is_left_out_with_the_reason(root, folder, stem_file):
     train, whole = folder / "train", stem_file.read_bytes()
     write_hq(train / "Good")
     for name, held in {"Cut": whole[: len(whole) * 3 // 4], "Empty": b"", "Text": b"not music" * 99}.items():
@@ -217,7 +217,7 @@ def test_a_song_that_cannot_be_decoded_is_left_out_with_the_reason(root, folder,
     assert [path.name for path in root.prepared.glob("*/*")] == ["Good"]
 
 
-def test_what_is_made_is_kept_and_what_was_downloaded_anew_is_made_anew(root, folder):
+def test_prepared_songs_are_kept_and_remade_after_another_download(root, folder):
     for name in ("Same", "Other"):
         write_hq(folder / "train" / name)
     made = musdb18.prepare(root, folder, SETTINGS, workers=1)
@@ -230,7 +230,7 @@ def test_what_is_made_is_kept_and_what_was_downloaded_anew_is_made_anew(root, fo
     assert len(read(places["Other"])["mix"]) == 3 * 44100
 
 
-def test_a_song_that_is_no_longer_in_the_data_set_is_removed_and_what_is_not_ours_stays(root, folder):
+def test_songs_gone_from_the_data_set_are_removed_nothing_else(root, folder):
     for name in ("Stays", "Goes", "Goes too"):
         write_hq(folder / "train" / name)
     musdb18.prepare(root, folder, SETTINGS, workers=1)
@@ -258,7 +258,7 @@ def test_a_root_with_slakh_is_refused(root, folder):
     assert list(root.prepared.glob("*/A")) == []
 
 
-def test_a_folder_without_songs_and_a_missing_ffmpeg_are_told_at_once(root, folder, stem_file, monkeypatch, tmp_path):
+def test_a_folder_without_songs_or_a_missing_ffmpeg_is_reported(root, folder, stem_file, monkeypatch, tmp_path):
     (folder / "train" / "__MACOSX").mkdir(parents=True)
     (folder / "train" / "._A.stem.mp4").touch()
     with pytest.raises(MissingError, match=r"no song of MUSDB18 in .*musdb18\. Give the folder that holds `train`"):
@@ -271,7 +271,7 @@ def test_a_folder_without_songs_and_a_missing_ffmpeg_are_told_at_once(root, fold
         musdb18.prepare(root, folder, SETTINGS)
 
 
-def test_killed_at_any_moment_and_started_again_the_songs_are_the_same(tmp_path, folder):
+def test_killed_and_restarted_at_any_moment_songs_are_the_same(tmp_path, folder):
     for number in range(6):
         write_hq(folder / "train" / f"Song {number}", seed=number)
     imports = "from muscomp_lib import open_root, tables\nfrom muscomp_lib.dataset import musdb18"

@@ -66,7 +66,7 @@ def test_the_variables_have_spleeters_names_and_numbers(model):
     assert shapes["conv2d_transpose_11/kernel"] == [5, 5, 1, 8] and "batch_normalization_23/gamma" in shapes
 
 
-def test_a_model_opens_from_its_folder_its_configuration_and_a_relative_model_dir(model, copy, tmp_path):
+def test_a_model_opens_from_folder_config_and_relative_model_dir(model, copy, tmp_path):
     expected = separation.Separator(model).separate(song(), 44100)
     assert same(separation.Separator(model.parent).separate(song(), 44100), expected)
     beside = tmp_path / "mine.json"
@@ -74,7 +74,7 @@ def test_a_model_opens_from_its_folder_its_configuration_and_a_relative_model_di
     assert same(separation.Separator(changed(beside, model_dir="copy")).separate(song(), 44100), expected)
 
 
-def test_a_model_that_was_moved_opens_although_its_state_names_the_old_place(copy):
+def test_a_moved_model_opens_despite_its_old_path(copy):
     (copy / "checkpoint").write_text('model_checkpoint_path: "/gone/model-1"\nall_model_checkpoint_paths: "x"\n')
     assert separation.Separator(copy).instruments == ["vocals", "accompaniment"]
 
@@ -96,7 +96,7 @@ def test_an_exported_model_gives_the_same(model, tmp_path):
         ({"model": {"type": "unet.unet", "params": {}}}, r"conv2d/kernel has the shape"),
     ],
 )
-def test_a_checkpoint_of_another_network_is_refused_with_the_first_variable_that_does_not_fit(copy, changes, says):
+def test_another_networks_checkpoint_is_refused_naming_the_first_mismatch(copy, changes, says):
     with pytest.raises(SettingError, match=says):
         separation.Separator(changed(copy / "config.json", **changes, model_dir=str(copy)))
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_the_first_variable_that
         (lambda folder: (folder / "config.json").unlink(), r"config\.json is missing"),
     ],
 )
-def test_an_incomplete_model_is_refused_and_never_stands_for_random_weights(copy, spoil, says):
+def test_an_incomplete_model_is_refused_never_replaced_by_random_weights(copy, spoil, says):
     spoil(copy)
     with pytest.raises(MissingError, match=says):
         separation.Separator(copy)

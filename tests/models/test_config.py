@@ -94,7 +94,7 @@ def test_spleeters_own_configurations_read_with_free_names(tmp_path, changes):
 
 
 @pytest.mark.parametrize("key", [key for key in SPLEETER_KEYS if key not in ("n_chunks_per_song", "model")])
-def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
+def test_each_key_refuses_invalid_values_and_names_valid_ones(key):
     bad = {"cache": 5, "csv": ""}.get(key.split("_")[-1], [None])
     with pytest.raises(SettingError) as refused:
         check_config(good(**{key: bad}), "my.json")
@@ -137,12 +137,12 @@ def test_each_key_refuses_what_it_cannot_hold_and_says_what_it_can(key):
         ("muscomp__remix", ..., "muscomp.remix is missing"),
     ],
 )
-def test_a_mistake_is_named_with_its_key_its_value_and_a_way_out(key, value, says):
+def test_a_mistake_is_reported_with_key_value_and_remedy(key, value, says):
     with pytest.raises(SettingError, match=says):
         check_config(good(**{key: value}), "my.json")
 
 
-def test_only_spleeters_networks_may_have_a_frame_step_that_changes_the_level():
+def test_only_spleeters_networks_allow_level_changing_frame_steps():
     check_config(good(frame_step=512), "my.json")
     with pytest.raises(SettingError, match="frame_length / 4 = 1024"):
         check_config(good(frame_step=512, model__type="muscomp.shared_unet"), "my.json")
@@ -153,13 +153,13 @@ def test_the_shared_network_may_have_fewer_convolutions():
 
 
 @pytest.mark.parametrize("text, says", [("{,", "line 1, column 2"), ("[1]", "holds list"), ("[" * 100000, "not JSON")])
-def test_a_file_that_is_not_a_json_object_is_refused_with_the_place(tmp_path, text, says):
+def test_a_file_without_a_json_object_is_refused_with_location(tmp_path, text, says):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(SettingError, match=says):
         read_config(tmp_path / "a.json")
 
 
-def test_a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_path):
+def test_another_encoding_is_refused_but_a_byte_order_mark_accepted(tmp_path):
     (tmp_path / "a.json").write_bytes(json.dumps(good()).encode("utf-16"))
     with pytest.raises(SettingError, match="UTF-8"):
         read_config(tmp_path / "a.json")
@@ -178,7 +178,7 @@ def test_a_wrong_configuration_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_key_is_explained_in_figures_that_follow_from_its_value():
+def test_every_key_is_explained_with_figures_from_its_value():
     explained = explain(good())
     assert set(explained["key"]) == set(settings.fields(config.Config)) - {"model.params", *SELDOM} | ACTIVATIONS
     assert not explained["meaning"].str.contains("[{}]").any()

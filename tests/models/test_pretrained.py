@@ -27,7 +27,7 @@ def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
         np.testing.assert_allclose(before[name], after[name], atol=2e-3)
 
 
-def test_without_a_model_the_shipped_one_separates_twelve_instruments_and_the_rest(tmp_path):
+def test_by_default_the_pretrained_model_separates_thirteen_targets(tmp_path):
     separator = separation.Separator()
     assert separator.instruments == [*instruments.names("families"), instruments.OTHER]
     waveform = np.random.default_rng(0).uniform(-0.3, 0.3, (44100, 2)).astype(np.float32)

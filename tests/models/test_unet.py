@@ -41,13 +41,13 @@ def test_amounts_of_the_softmax_networks_share_out_the_whole(settings):
     np.testing.assert_allclose(spleeters.sum(axis=-1), mix, atol=1e-5)
 
 
-def test_the_shared_network_hears_a_soft_song_as_a_loud_one(settings):
+def test_the_shared_network_treats_soft_and_loud_songs_alike(settings):
     model = network(settings("muscomp.shared_unet")).build()
     loud, soft = (np.asarray(model(magnitudes() * gain)) for gain in (1.0, 0.01))
     np.testing.assert_allclose(loud, soft, atol=1e-3)
 
 
-def test_silence_behind_a_song_does_not_change_how_loud_it_seems():
+def test_silence_after_a_song_does_not_change_its_level():
     short = magnitudes()
     padded = np.pad(short, ((0, 0), (0, 192), (0, 0), (0, 0)))
     alone, followed = (np.asarray(shared_unet._level_and_frequency(mix))[:, :64] for mix in (short, padded))
@@ -88,7 +88,7 @@ def test_weights_of_another_network_are_refused_by_name(settings):
         set_weights(model, values, "here.npz")
 
 
-def test_an_unknown_network_or_activation_is_refused_with_the_known_ones(settings):
+def test_an_unknown_network_or_activation_is_refused_naming_known_ones(settings):
     unknown = settings("muscomp.shared_unet")
     unknown["model"]["type"] = "unet.vnet"
     with pytest.raises(SettingError, match=r"'unet\.vnet'.*muscomp\.shared_unet"):

@@ -114,7 +114,7 @@ def first_run(colab, before):
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_the_setup_cell_adds_what_colab_lacks_and_changes_nothing_that_is_there(first_run, before, image):
+def test_the_setup_cell_only_adds_what_colab_lacks(first_run, before, image):
     after = versions(image)
     assert {name: after.get(name) for name in before} == before
     assert set(after) - set(before) >= ADDED
@@ -149,9 +149,9 @@ Mixer({"Violin": tone, "Drums": -tone}, 22050)"""
 UPLOAD = """from ipywidgets import Label, VBox
 from muscomp_lib import upload
 def arriving(name, share, content):
-    said.value = f"{name}: {share:.0%}" if content is None else f"{name} is here, {len(content)} bytes"
-said = Label("nothing yet")
-VBox([upload.button("Send", "audio/*", arriving), said])"""
+    answer.value = f"{name}: {share:.0%}" if content is None else f"{name} is here, {len(content)} bytes"
+answer = Label("nothing yet")
+VBox([upload.button("Send", "audio/*", arriving), answer])"""
 
 
 @pytest.mark.full
@@ -177,7 +177,7 @@ def test_mixer_and_upload_work_in_a_browser_with_ipywidgets_7(image, first_run, 
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_when_the_runtime_is_lost_the_next_one_goes_on_from_the_drive(colab, first_run):
+def test_after_a_lost_runtime_the_next_resumes_from_drive(colab, first_run):
     root = DRIVE / "MyDrive" / "muscomp_root"
     made = {path: path.stat().st_mtime_ns for path in root.rglob("*.flac")}
     made |= {path: path.stat().st_mtime_ns for path in root.glob("models/*/weights.npz")}

@@ -100,7 +100,7 @@ def test_it_defines_no_long_function(path):
 
 
 @every_notebook
-def test_it_ends_with_the_report_and_names_the_notebook_that_comes_next(path):
+def test_it_ends_with_a_summary_and_names_the_next_notebook(path):
     last = ast.unparse(parsed(code_of(read(path))[-1]))
     assert last.startswith("summary.finish(")
     following = PATHS[PATHS.index(path) + 1 :]

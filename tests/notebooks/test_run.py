@@ -61,7 +61,7 @@ def test_all_notebooks_run_and_each_measures_something(first_run):
 
 
 @pytest.mark.slow
-def test_both_songs_become_files_that_sum_to_them_and_a_midi_file(first_run):
+def test_both_songs_become_files_that_sum_exactly_and_a_midi(first_run):
     _, root = first_run
     folders = sorted(path for path in root.separated.iterdir() if path.is_dir())
     assert len(folders) == 2 and "my song" in {folder.name for folder in folders}
@@ -77,7 +77,7 @@ def test_both_songs_become_files_that_sum_to_them_and_a_midi_file(first_run):
 
 
 @pytest.mark.slow
-def test_the_unseen_song_is_scored_and_the_users_own_is_not(first_run):
+def test_the_unseen_song_is_scored_the_users_own_is_not(first_run):
     done, root = first_run
     metrics = json.loads((root.runs / "all" / "metrics.json").read_text())
     unseen, own = (metrics[name]["metrics"] for name in (ORDER[-1], f"{ORDER[-1]}-2"))
@@ -89,7 +89,7 @@ def test_the_unseen_song_is_scored_and_the_users_own_is_not(first_run):
 
 
 @pytest.mark.slow
-def test_a_folder_of_songs_becomes_the_chosen_files_and_one_failure_stops_nothing(first_run, tmp_path):
+def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path):
     _, root = first_run
     album = tmp_path / "album"
     album.mkdir()

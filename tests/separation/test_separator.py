@@ -91,7 +91,7 @@ def test_silence_and_samples_that_are_no_numbers_give_silence(separator, wavefor
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_channels", [1, 2])
-def test_a_song_in_blocks_is_what_it_is_as_a_whole(models, kind, n_channels, monkeypatch):
+def test_a_song_in_blocks_equals_the_whole_song(models, kind, n_channels, monkeypatch):
     """Each block against the whole song at once, computed the plain way: transform, network, mask, inverse."""
     monkeypatch.setattr(inference, "FRAMES", 64)  # a segment, 1.5 s
     separator = separation.Separator(models[kind])
@@ -121,7 +121,7 @@ def test_more_segments_at_once_change_no_sample(models, monkeypatch):
             np.testing.assert_allclose(found[0][name], other[name], atol=1e-6)
 
 
-def test_a_network_for_one_channel_hears_each_side_of_a_stereo_song(tmp_path):
+def test_a_mono_network_separates_each_channel_of_a_stereo_song(tmp_path):
     separator = separation.Separator(tiny_spleeter.model(tmp_path / "m", n_channels=1))
     stereo = song(100000)
     left, right = (separator.separate(stereo[:, side : side + 1], 44100) for side in (0, 1))
@@ -130,7 +130,7 @@ def test_a_network_for_one_channel_hears_each_side_of_a_stereo_song(tmp_path):
         np.testing.assert_allclose(both[:, 1], right[name][:, 1], atol=1e-6)
 
 
-def test_a_song_longer_than_a_segment_is_separated_to_its_end(separator):
+def test_a_song_over_one_segment_is_separated_to_its_end(separator):
     long = song(3 * 64 * 1024 + 77)
     separated = sum(separator.separate(long, 44100).values())
     below = stft.stft(separated, 4096, 1024)[:, :200]
@@ -181,9 +181,7 @@ def test_when_asked_the_files_sum_to_the_song_exactly(separator, tmp_path, file_
 
 @pytest.mark.parametrize("n_channels", range(1, 9))
 @pytest.mark.parametrize("rate", [8000, 44100, 192000])
-def test_any_rate_and_up_to_eight_channels_become_stereo_files_of_the_songs_length(
-    separator, tmp_path, rate, n_channels
-):
+def test_any_rate_and_channels_give_stereo_of_the_songs_length(separator, tmp_path, rate, n_channels):
     soundfile.write(tmp_path / "song.wav", song(rate // 4, n_channels), rate)
     written = separator.separate_file(tmp_path / "song.wav", tmp_path / "out", wanted=["Violin"])
     assert audio.info(written["Violin"]) == audio.AudioInfo(rate // 4, rate, 2)
@@ -196,7 +194,7 @@ def test_a_single_sample_is_a_song(separator, tmp_path, rate):
     assert {audio.info(path).frames for path in written.values()} == {1}
 
 
-def test_what_is_beyond_full_scale_is_limited_with_a_warning_and_kept_as_floats(separator, tmp_path, caplog):
+def test_samples_beyond_full_scale_are_limited_or_kept_as_floats(separator, tmp_path, caplog):
     soundfile.write(tmp_path / "hot.wav", 8 * song(70000), 44100, subtype="FLOAT")
     written = separator.separate_file(tmp_path / "hot.wav", tmp_path / "out", wanted=["Drums"])
     assert re.search(r"Drums: \d+ samples beyond full scale were limited; wav_float keeps them", caplog.text)
@@ -214,7 +212,7 @@ def test_hostile_names_are_only_names(separator, tmp_path, name):
 
 
 @pytest.mark.slow
-def test_a_long_song_takes_no_more_memory_than_a_short_one(models, tmp_path):
+def test_a_long_song_takes_no_more_memory_than_short_ones(models, tmp_path):
     rng = np.random.default_rng(0)
     for name, seconds in (("short", 120), ("long", 480)):  # after two minutes all threads have had their peak
         with soundfile.SoundFile(tmp_path / f"{name}.wav", "w", 44100, 2, "PCM_16") as file:
@@ -259,7 +257,7 @@ def test_a_song_that_breaks_off_leaves_no_files(separator, tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_an_engine_that_does_not_exist_or_has_no_such_network_is_refused(models):
+def test_an_unknown_engine_or_one_without_this_network_is_refused(models):
     with pytest.raises(SettingError, match=r"engine = 'demucs'.*'muscomp' or 'spleeter'"):
         separation.Separator(models["unet.unet"], engine="demucs")
     with pytest.raises(SettingError, match="a network of our own"):

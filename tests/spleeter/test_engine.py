@@ -106,7 +106,7 @@ def test_uv_fetches_a_python_where_there_is_none(empty_list, no_python, tmp_path
     assert subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
 
 
-def test_what_a_killed_call_left_is_made_anew_and_a_whole_one_is_kept(empty_list, tmp_path, monkeypatch):
+def test_an_interrupted_environment_is_rebuilt_and_a_complete_one_kept(empty_list, tmp_path, monkeypatch):
     folder = tmp_path / "environment"
     folder.with_name("environment.lock").touch()
     folder.mkdir()
@@ -225,7 +225,7 @@ def test_a_table_with_a_trap_is_refused_before_anything_starts(trap, tmp_path):
     assert not folder.exists()
 
 
-def test_a_song_just_long_enough_is_taken_and_a_shorter_one_named(tmp_path, caplog):
+def test_a_song_just_long_enough_passes_a_shorter_is_named(tmp_path, caplog):
     settings, _, root = prepared(tmp_path, seconds=SHORTEST / 44100)
     edit_table(root, lambda rows: rows[0].update(duration=1.0))
     for path in root.prepared.glob("train/Track00001/*.flac"):

@@ -74,7 +74,7 @@ def test_a_dropped_residual_is_no_column(root):
     assert "other_path" not in made["train"]
 
 
-def test_songs_that_cannot_be_used_are_left_out_with_the_reason(root):
+def test_unusable_songs_are_left_out_with_the_reason(root):
     write_song(root, "train", "Good")
     write_song(root, "train", "Absent", Violin=None)
     write_song(root, "train", "Mono", Violin=sound())
@@ -99,7 +99,7 @@ def test_songs_that_cannot_be_used_are_left_out_with_the_reason(root):
     assert len(found) == 8
 
 
-def test_a_sum_that_is_off_by_one_is_found_when_it_is_looked_for(root):
+def test_a_checked_sum_that_is_off_by_one_is_found(root):
     off = np.repeat(sound(frequency=110.0, level=0.03), 2, axis=1)
     off[5, 0] += 1
     write_song(root, "train", "Track00001", **{NAMES[0]: off})
@@ -139,7 +139,7 @@ def test_half_made_songs_are_not_songs(root):
     assert problems.empty
 
 
-def test_nothing_to_learn_from_is_an_error_that_says_what_to_do(root):
+def test_nothing_to_train_on_is_an_error_with_a_remedy(root):
     with pytest.raises(MissingError, match=r"no song in .*train.*Run notebook 02.*`musdb`"):
         tables.write(root)
     write_song(root, "train", "Track00001")
@@ -160,7 +160,7 @@ def test_nothing_to_validate_with_is_an_error_too(root):
     assert snapshot(root.tables) == {}
 
 
-def test_prepared_songs_of_another_form_are_used_when_the_parameters_say_so(root):
+def test_prepared_songs_of_another_form_are_used_if_parameters_match(root):
     for partition in ("train", "validation"):
         write_song(root, partition, f"Slow {partition}", rate=22050, channels=1, seconds=4.0)
     settings = tables.Settings(sample_rate=22050, n_channels=1, **SMALL)
@@ -185,7 +185,7 @@ def test_any_names_can_be_learned(root):
     assert found["muscomp"]["taxonomy"] is None
 
 
-def test_what_spleeter_passes_over_without_a_word_is_left_out_for_its_networks_only(root):
+def test_songs_too_short_for_spleeter_are_excluded_for_it_only(root):
     for partition in ("train", "validation"):
         write_song(root, partition, f"Long {partition}", seconds=4.0)
     write_song(root, "train", "Short", seconds=2.0)
@@ -258,7 +258,7 @@ def test_activity_tells_how_much_of_the_time_an_instrument_sounds(root):
     assert tables.activity(root, made["test"]).isna().all()
 
 
-def test_killed_at_any_moment_and_started_again_the_tables_are_the_same(root):
+def test_killed_and_restarted_at_any_moment_tables_are_the_same(root):
     for n in range(8):
         write_song(root, "train", f"Track{n}")
     write_song(root, "test", "Track9")

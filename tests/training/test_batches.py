@@ -78,7 +78,7 @@ def test_workers_make_together_what_one_makes_alone(root, settings):
 
 
 @pytest.mark.parametrize("remix", [True, False])
-def test_a_worker_opens_no_files_but_those_of_its_own_examples(root, settings, remix, monkeypatch):
+def test_a_worker_opens_only_files_of_its_own_examples(root, settings, remix, monkeypatch):
     """Each part reads the same files whoever makes it, and a worker reads those of its parts, nothing else."""
     opened = []
     monkeypatch.setattr(waveform_cache, "CACHE_SHARE", 0)
@@ -100,7 +100,7 @@ def test_a_worker_opens_no_files_but_those_of_its_own_examples(root, settings, r
     assert opened_by(whole.batch, 0) == [*chain(*parts)]
 
 
-def test_a_batch_that_needs_no_second_part_is_what_it_was_before_there_were_parts(root, settings):
+def test_an_undivided_batch_equals_the_batch_without_parts(root, settings):
     """A model trained with the default batch size can be trained again: seeds are filled up with zeros."""
     one, other = (np.random.default_rng(seed).random(5) for seed in ([3, 7], [3, 7, 0]))
     np.testing.assert_array_equal(one, other)

@@ -26,7 +26,7 @@ def two_devices(*words, status=0):
 
 
 @pytest.mark.slow
-def test_two_devices_learn_with_dropout_and_batch_normalisation_what_one_learns_from_the_same_batch(tmp_path):
+def test_two_devices_with_dropout_and_normalisation_train_like_one(tmp_path):
     """In 64-bit floats, which tell rounding from what would be another network."""
     write(tmp_path, model=SPLEETERS)
     apart, *losses = map(float, two_devices("compare", tmp_path, 3).split())
@@ -37,7 +37,7 @@ def test_two_devices_learn_with_dropout_and_batch_normalisation_what_one_learns_
 
 
 @pytest.mark.slow
-def test_training_on_two_devices_ends_in_the_model_of_one_also_after_a_stop(tmp_path):
+def test_two_devices_end_in_one_devices_model_despite_stops(tmp_path):
     one, two, stopped = (write(tmp_path / name, save_checkpoints_steps=2) for name in ("one", "two", "stopped"))
     training.train("tiny", one)
     two_devices("train", two.path)
@@ -59,7 +59,7 @@ def test_half_long_numbers_learn_on_two_devices_as_on_one(tmp_path):
     assert difference(one, two) < ROUGH
 
 
-def test_replicas_that_cannot_share_a_batch_are_refused_with_what_is_possible():
+def test_replicas_that_cannot_share_a_batch_are_refused_with_alternatives():
     for batch_size, n_replicas in ((4, 1), (7, 1), (8, 2), (64, 16), (24, 3)):
         strategy.check(batch_size, n_replicas)
     with pytest.raises(
@@ -76,14 +76,14 @@ def test_gpus_that_a_batch_leaves_idle_are_told(monkeypatch, caplog):
     assert "1 GPUs are idle: batch_size = 4" in caplog.text
 
 
-def test_what_slurm_has_set_for_a_job_of_one_task_makes_no_team(monkeypatch):
+def test_slurms_variables_for_one_task_start_no_team(monkeypatch):
     for name, value in {"NTASKS": 1, "PROCID": 0, "JOB_ID": 7, "STEP_NUM_TASKS": 1, "STEP_NUM_NODES": 1}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     assert strategy.team(8) is strategy.joined() is strategy.SINGLE_PROCESS
     assert strategy.join() is strategy.SINGLE_PROCESS
 
 
-def test_tasks_are_looked_for_in_slurms_order_and_each_at_a_port_of_its_own(monkeypatch):
+def test_tasks_keep_slurms_order_and_have_their_own_ports(monkeypatch):
     import tensorflow as tf
 
     monkeypatch.setattr(strategy, "_address", lambda node: f"of-{node}")
@@ -111,7 +111,7 @@ def test_a_node_without_a_name_or_an_address_is_told(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("tasks", [{}, {"TASKS": 4, "NODES": 2}])
-def test_who_was_not_started_with_one_task_on_each_node_cannot_join(monkeypatch, tasks):
+def test_joining_requires_one_task_on_each_node(monkeypatch, tasks):
     for name in ("TASKS", "NODES"):
         monkeypatch.delenv(f"SLURM_STEP_NUM_{name}", raising=False)
     for name, value in tasks.items():

@@ -39,7 +39,7 @@ def test_the_model_folder_holds_what_the_design_says(trained):
     assert read_config(folder / "config.json") == read_config(trained.configs / "tiny.json")
 
 
-def test_the_masks_of_one_example_were_kept_on_the_way_and_got_nearer_to_the_ideal(trained):
+def test_mask_snapshots_of_one_example_approach_the_ideal_mask(trained):
     names, masks = mask_snapshots.read(trained.models / "tiny")
     assert set(names) <= set(read_config(trained.configs / "tiny.json")["instrument_list"])
     assert list(masks) == ["after 50 steps", "after 100 steps", "after 150 steps", "ideal"]
@@ -48,7 +48,7 @@ def test_the_masks_of_one_example_were_kept_on_the_way_and_got_nearer_to_the_ide
     assert errors[-1] < errors[0] and ideal.min() >= 0 and ideal.max() > 0.9
 
 
-def test_the_losses_of_the_history_are_that_of_the_step_and_the_mean_over_all_validation_batches(tmp_path):
+def test_history_has_the_step_loss_and_mean_validation_loss(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=2, save_checkpoints_steps=2, learning_rate=1e-9)
     [(_, loss, validation_loss)] = training.read_history(training.train("tiny", root))
     settings = read_config(root.configs / "tiny.json")
@@ -121,7 +121,7 @@ def fresh_loss(folder):
     return training.read_history(training.train("tiny", root))[0][2]
 
 
-def test_a_model_that_cannot_be_started_from_is_refused_before_training(trained, tmp_path):
+def test_unusable_starting_weights_are_refused_before_training(trained, tmp_path):
     root = tiny_prepared.write(tmp_path)
     with pytest.raises(MissingError, match=r"nothing holds no finished model.*start_from"):
         training.train("tiny", root, start_from="nothing")
@@ -132,9 +132,7 @@ def test_a_model_that_cannot_be_started_from_is_refused_before_training(trained,
     assert not (root.models / "tiny").exists()
 
 
-def test_after_a_damaged_checkpoint_training_goes_on_from_the_one_before_to_the_same_model(
-    tmp_path, caplog, monkeypatch
-):
+def test_after_a_damaged_checkpoint_training_resumes_from_the_previous(tmp_path, caplog, monkeypatch):
     undisturbed = training.train(
         "tiny", tiny_prepared.write(tmp_path / "calm", train_max_steps=3, save_checkpoints_steps=1)
     )
@@ -168,7 +166,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
 
 
 @pytest.mark.slow
-def test_who_asks_to_stop_loses_no_step_and_what_comes_of_it_is_the_same(tmp_path):
+def test_a_requested_stop_loses_no_step_and_changes_nothing(tmp_path):
     imports = TINY + "import tensorflow, signal, os, threading"
     work = (
         "from muscomp_lib import training\nfrom muscomp_lib.core.errors import StoppedError\n"
@@ -234,7 +232,7 @@ def test_the_mask_loss_is_least_for_the_ideal_masks():
     assert worse == pytest.approx(np.log(3), abs=1e-4)
 
 
-def test_the_mask_loss_by_band_is_that_of_all_its_bins():
+def test_mask_loss_by_band_equals_that_of_its_bins():
     rng = np.random.default_rng(0)
     truth = rng.uniform(0, 1, (2, 4, 320, 1, 3)).astype(np.float32)
     by_band = rng.dirichlet([1, 1, 1], (2, 4, 256 + 16)).astype(np.float32)
@@ -245,7 +243,7 @@ def test_the_mask_loss_by_band_is_that_of_all_its_bins():
     )
 
 
-def test_an_engine_does_not_go_on_with_what_the_other_has_begun(tmp_path):
+def test_an_engine_does_not_resume_the_others_training(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=2, model=SPLEETERS)
     folder = training.train("tiny", root)
     tiny_prepared.write(tmp_path, train_max_steps=4, model=SPLEETERS)
@@ -289,7 +287,7 @@ def test_a_trial_foretells_the_files_of_a_training(tmp_path, changes):
     assert "about" in explain(found, trial=trial).set_index("key").loc["train_max_steps", "meaning"]
 
 
-def test_a_trial_that_the_system_ends_is_no_trial_and_harms_nothing(tmp_path, monkeypatch, caplog):
+def test_a_trial_killed_by_the_system_is_ignored(tmp_path, monkeypatch, caplog):
     found = read_config(tiny_prepared.write(tmp_path).configs / "tiny.json")
     monkeypatch.setattr(inspect.getmodule(training.try_out), "_trial", _killed)
     assert training.try_out(found) is None
