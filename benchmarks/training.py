@@ -85,10 +85,10 @@ def measure(root, model_type, engine, precision, batch_size, times, args):
     if engine == "spleeter":  # its first training also fills its cache of spectrograms
         seconds(root, config, engine, 1)
     few, many = (seconds(root, config, engine, times * steps) for steps in (2, 2 + args.steps))
-    learned = sound * times * args.steps / (many - few)
+    trained = sound * times * args.steps / (many - few)
     if engine == "spleeter":
-        return learned, None, None
-    return learned, sound / training.try_out(config, steps=5).step_seconds, sound * made_per_second(root, config)
+        return trained, None, None
+    return trained, sound / training.try_out(config, steps=5).step_seconds, sound * made_per_second(root, config)
 
 
 def seconds(root, config, engine, steps):

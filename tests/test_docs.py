@@ -1,5 +1,6 @@
 """The documentation: its snippets run as printed, its commands exist, its figures come from the results files."""
 
+import functools
 import json
 import re
 import shlex
@@ -72,13 +73,18 @@ def test_shell_commands_and_their_options_exist(path, line):
 
 def assert_options_exist(script, options):
     """Make sure that a script has the options, and the notebook that it runs the parameters."""
-    known = subprocess.run(
-        [sys.executable, script, "--help"], cwd=PROJECT, capture_output=True, text=True, check=True
-    ).stdout
-    assert {word for word in options if word.startswith("-")} <= set(re.findall(r"(?<!\w)--?[a-z][\w-]*", known))
+    assert {word for word in options if word.startswith("-")} <= options_of(script)
     if script == "batch/run.py":
         given = {name for flag, name in pairwise(options) if flag == "-p"}
         assert given <= parameters(options[0])
+
+
+@functools.cache
+def options_of(script):
+    """The options that a script's help names."""
+    command = [sys.executable, script, "--help"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    return set(re.findall(r"(?<!\w)--?[a-z][\w-]*", done.stdout))
 
 
 def parameters(number):

@@ -61,7 +61,7 @@ def test_importing_every_module_loads_no_network_library_and_nothing_slow():
     assert not HEAVY & set(json.loads(done.stdout))
 
 
-def test_colabs_versions_satisfy_the_requirements_so_that_nothing_there_is_replaced():
+def test_colabs_versions_satisfy_the_requirements():
     needed = requirements("requirements.txt")
     assert {name for name in needed if plain(name) not in published()} == NOT_IN_COLAB
     for name in set(needed) - NOT_IN_COLAB:
