@@ -299,8 +299,8 @@ def _disk_errors_named(path):
         raise MissingError(f"{path} is not there. Check the name and the folder.") from error
     except OSError as error:
         raise UnreachableError(
-            f"{path} cannot be read from its disk ({error.strerror or error}); the file itself may be sound. Check the "
-            "disk and your rights to the file, or mount Google Drive again; then run this again."
+            f"{path} cannot be read from its disk ({error.strerror or error}); the file itself may be intact. Check "
+            "the disk and your rights to the file, or mount Google Drive again; then run this again."
         ) from error
 
 

@@ -5,7 +5,7 @@ class MusCompError(Exception):
     """The family of all errors that Mus-Comp raises on purpose."""
 
     def _render_traceback_(self):
-        """Tell IPython to show the message alone: a student needs the reason, not our call stack."""
+        """Make IPython show the message alone: a student needs the reason, not our call stack."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -14,7 +14,7 @@ class SettingError(MusCompError, ValueError):
 
 
 class MissingError(MusCompError, FileNotFoundError):
-    """A file or folder that an earlier step should have made, or the user should have given, is not there."""
+    """A file or folder is missing that an earlier step makes, or the user names."""
 
     def __str__(self):
         """The message as given: FileNotFoundError's own form is for operating system error numbers."""
@@ -22,11 +22,11 @@ class MissingError(MusCompError, FileNotFoundError):
 
 
 class AudioError(MusCompError):
-    """An audio file cannot be read, or does not hold what it should."""
+    """An audio file cannot be read, or its content is not as it should be."""
 
 
 class MidiError(MusCompError):
-    """A MIDI file cannot be read, or holds nothing that can be played."""
+    """A MIDI file cannot be read, or has no notes."""
 
 
 class SpleeterError(MusCompError):
@@ -34,11 +34,11 @@ class SpleeterError(MusCompError):
 
 
 class StoppedError(MusCompError):
-    """Somebody has asked for an end, and what was done until then is saved."""
+    """The run was asked to stop, and its state is saved."""
 
 
 class DiskFullError(MusCompError, OSError):
-    """There is no room left where a file should be written."""
+    """The disk is full."""
 
     def __str__(self):
         """The message as given, without an operating system error number."""
@@ -46,7 +46,7 @@ class DiskFullError(MusCompError, OSError):
 
 
 class UnreachableError(AudioError, OSError):
-    """An audio file's disk kept failing while it was read: the file itself may be sound."""
+    """An audio file's disk kept failing while it was read: the file itself may be intact."""
 
     def __str__(self):
         """The message as given, without an operating system error number."""
@@ -54,7 +54,7 @@ class UnreachableError(AudioError, OSError):
 
 
 class MountLostError(MusCompError, OSError):
-    """The data's disk is gone in the middle of a run: no file on it may be called missing."""
+    """The data's disk was lost in the middle of a run: its files are not missing."""
 
     def __str__(self):
         """The message as given, without an operating system error number."""

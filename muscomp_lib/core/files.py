@@ -17,8 +17,8 @@ import psutil
 from muscomp_lib.core.errors import DiskFullError
 
 PART = ".part-"
-LONGEST_NODE = 32  # characters of the machine's name within a part's
-LONGEST_NAME = 255  # bytes of a file name that file systems take
+MAX_NODE_CHARS = 32  # of the machine's name within a part's
+MAX_NAME_BYTES = 255  # of a file name, for file systems
 
 
 @contextlib.contextmanager
@@ -54,10 +54,10 @@ def written_whole(path):
 
 
 def _part_name(name):
-    """The name to write under; of a name that has no room for more, only a checksum and the suffix are kept."""
-    writer = f"{platform.node()[:LONGEST_NODE]}-{os.getpid()}"  # several machines may write to one disk
+    """The temporary name; of a name that is too long to extend, only a checksum and the suffix are kept."""
+    writer = f"{platform.node()[:MAX_NODE_CHARS]}-{os.getpid()}"  # several machines may write to one disk
     part = f"{PART}{writer}-{name}"
-    if len(os.fsencode(part)) <= LONGEST_NAME:
+    if len(os.fsencode(part)) <= MAX_NAME_BYTES:
         return part
     return f"{PART}{writer}-{zlib.crc32(os.fsencode(name)):08x}{Path(name).suffix[:16]}"
 
@@ -78,7 +78,7 @@ def remove(path):
 def clean_parts(folder, name="*"):
     """Remove what killed runs left half-written directly in `folder`.
 
-    Of everything; or of the file `name`, but not what another process of this machine is writing just now.
+    Of everything; or of the file `name`, but not what another process of this machine is writing now.
     """
     for part in folder.glob(f"{PART}*"):
         if name == "*" or (part.name.endswith(f"-{name}") and not _is_being_written(part)):
@@ -86,6 +86,6 @@ def clean_parts(folder, name="*"):
 
 
 def _is_being_written(part):
-    here = f"{PART}{platform.node()[:LONGEST_NODE]}-"
+    here = f"{PART}{platform.node()[:MAX_NODE_CHARS]}-"
     pid = part.name.removeprefix(here).partition("-")[0]
     return part.name.startswith(here) and pid.isdigit() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))

@@ -1,7 +1,8 @@
 """The same work on many items, on all processor cores. Used by every stage that goes through the data set.
 
-Workers are new processes ("spawn"), not copies of this one: TensorFlow may be loaded here, and does not survive being
-copied. They end when the process that started them is killed, so that nothing goes on writing behind a restarted run.
+Workers are new processes ("spawn"), not copies of this one: TensorFlow may be loaded here, and does not survive a fork.
+They end at once when the process that started them is killed, so that none writes while a restarted run does: joblib's
+go on with what is queued.
 """
 
 import multiprocessing
@@ -25,14 +26,13 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
         Of one argument, at a module's level; its result must not depend on the order of the calls.
     items : sequence
     workers : int, optional
-        Processes; None: one per core that this process may use. With one, or for a single item, everything happens in
-        this process.
+        Processes; None: one per core that this process may use. With one, or for a single item, this process does all.
     desc : str, optional
-        What the progress bar says.
+        The label of the progress bar.
     sizes : sequence of int, optional
         Bytes of each item: the bar then counts these, so that its time left is right for items of unequal size.
     done : callable, optional
-        Is called in this process with an item's number and its result, in order, as soon as it is there.
+        Called in this process with an item's index and its result, in order, as soon as possible.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
     Raises
     ------
     MusCompError
-        When the system killed a worker. What `function` raises ends the work and is raised here.
+        When the system killed a worker. An error of `function` ends the work and is raised here.
     """
     workers = min(workers or cores(), len(items))
     if workers <= 1:
@@ -78,7 +78,7 @@ def cores():
 
 
 def _collect(results, n_items, desc, sizes, done):
-    """The results as a list, told to the progress bar and to `done` one by one."""
+    """The results as a list, passed to the progress bar and to `done` one by one."""
     unit = {"total": n_items} if sizes is None else {"total": sum(sizes), "unit": "B", "unit_scale": True}
     collected = []
     with bar(desc=desc, **unit) as counted:

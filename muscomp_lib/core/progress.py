@@ -1,6 +1,6 @@
-"""Bars that say how far something is, and how long it will still take. Used by every stage.
+"""Progress bars with the time left. Used by every stage.
 
-In a notebook they are drawn. Where nobody looks, as in a batch job, they are plain lines, which end up in its log.
+In a notebook they are drawn. In a batch job they are plain lines, for its log.
 """
 
 import io
@@ -9,41 +9,41 @@ import sys
 
 from tqdm import auto, std
 
-HEADLESS = "MUSCOMP_HEADLESS"  # environment variable: set where nobody looks at the notebook while it runs
-SECONDS_BETWEEN = 30.0  # from one line to the next
+HEADLESS = "MUSCOMP_HEADLESS"  # environment variable: set where a notebook runs without a front end
+LINE_SECONDS = 30.0  # between two lines
 LINE = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {elapsed} so far, {remaining} to go{postfix}"
 
 
 def bar(iterable=None, **options):
-    """A bar that counts, over something or by its `update`.
+    """A progress bar over an iterable, or advanced by its `update`.
 
     Parameters
     ----------
     iterable : iterable, optional
     **options
-        Those of tqdm: `total`, `desc`, `unit` and so on. Where there is nothing to count, nothing is shown.
+        Those of tqdm: `total`, `desc`, `unit` and so on. With a total of 0, nothing is shown.
     """
-    unseen = options.pop("disable", False) or options.get("total") == 0
+    hidden = options.pop("disable", False) or options.get("total") == 0
     if os.environ.get(HEADLESS):
-        return _Lines(iterable, disable=unseen, **options)
-    return auto.tqdm(iterable, disable=unseen or None, **options)  # None: not where output goes to a file
+        return _Lines(iterable, disable=hidden, **options)
+    return auto.tqdm(iterable, disable=hidden or None, **options)  # None: not where output goes to a file
 
 
-class Telling(std.tqdm):
-    """A bar of tqdm that does not draw itself: its `display` tells how far it is in some other way."""
+class UndrawnBar(std.tqdm):
+    """A tqdm bar that is not drawn: a subclass' `display` shows the progress in another way."""
 
-    monitor_interval = 0  # no thread that watches
+    monitor_interval = 0  # no monitor thread
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options, file=io.StringIO())
 
 
-class _Lines(Telling):
-    """Prints a line now and then; none when it is through before the first."""
+class _Lines(UndrawnBar):
+    """Prints a line every LINE_SECONDS; none when it ends before the first."""
 
     def __init__(self, iterable, **options):
-        often = {"mininterval": SECONDS_BETWEEN, "delay": SECONDS_BETWEEN, "miniters": 1}
-        super().__init__(iterable, **options, **often, bar_format=LINE)
+        interval = {"mininterval": LINE_SECONDS, "delay": LINE_SECONDS, "miniters": 1}
+        super().__init__(iterable, **options, **interval, bar_format=LINE)
 
     def display(self, *_, **__):
         """Print the line."""

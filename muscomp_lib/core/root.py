@@ -1,4 +1,4 @@
-"""Where everything lies: one root folder, on Google Drive or on any disk. Used by every notebook.
+"""Where everything is stored: one root folder, on Google Drive or on any disk. Used by every notebook.
 
 The folders are declared in `layout.yaml`; no other module spells a folder name.
 """
@@ -82,12 +82,12 @@ def _default_root():
 
 
 def overview(root):
-    """What will be stored where: shown in notebook 01 before anything is.
+    """What is stored where: shown at the start of notebook 01.
 
     Returns
     -------
     pd.DataFrame
-        One row per folder: `folder`, `holds`, `takes` (how much room, about), `deleting` (what may be deleted again).
+        One row per folder: `folder`, `holds`, `takes` (disk space, about), `deleting` (what may be deleted).
     """
     import pandas as pd  # here, because every worker process imports this module, and none needs a table
 
@@ -96,28 +96,28 @@ def overview(root):
 
 
 def room(root):
-    """How much room the root's disk has, and whether the whole of Slakh2100 fits: sentences for a person.
+    """The free space of the root's disk, and whether all of Slakh2100 fits: sentences.
 
     On Google Drive it is the quota as the mount reports it.
     """
     try:
         total, _, free = shutil.disk_usage(root.path)
     except OSError:
-        total = 0  # as some mounts report of themselves
+        total = 0  # as some mounts report
     if not total:
-        return f"The disk of {root.path} does not tell how much room it has. Slakh2100 takes {SLAKH_GB} GB there."
+        return f"The disk of {root.path} does not report its free space. Slakh2100 takes {SLAKH_GB} GB."
     on_drive = "as Google Drive reports it" if root.path.is_relative_to(COLAB_MOUNT) else "on this disk"
-    return f"Free: {free / GB:.1f} of {total / GB:.1f} GB, {on_drive}. {_whether_slakh_fits(free / GB)}"
+    return f"Free: {free / GB:.1f} of {total / GB:.1f} GB, {on_drive}. {_slakh_space(free / GB)}"
 
 
-def _whether_slakh_fits(free):
+def _slakh_space(free):
     whole = f"the whole of Slakh2100 ({SLAKH_GB} GB)"
     if free >= 2 * SLAKH_GB:
         return f"There is room for {whole} and, until it is unpacked, its archive of the same size."
     if free >= SLAKH_GB:
         return f"There is room for {whole}, but not for its archive beside it: keep that on another disk."
     return (
-        f"There is not enough room for {whole}, unless it lies here already. Choose a larger disk as root, or take "
+        f"There is not enough room for {whole}, unless it is here already. Choose a larger disk as root, or use "
         "BabySlakh (2 GB), or leave the folder slakh/ empty and use the small data set."
     )
 

@@ -1,8 +1,8 @@
-"""The songs that notebook 02 prepared: made as files, or virtual. Used by notebooks 03 and 04.
+"""The songs that notebook 02 prepared, as files or virtual. Used by notebooks 03 and 04.
 
-Virtual songs take no room: `tables/recipes.csv` says what each of their files is mixed from, and whoever reads one gets
-the very samples that the file would hold. Tables name both in the same way, `prepared/<partition>/<track>/Violin.flac`.
-As long as `recipes.csv` is there, songs are virtual.
+Virtual songs take no disk space: `tables/recipes.csv` lists what each of their files is mixed from, and reading one
+gives the same samples as the file would. Tables name both alike, `prepared/<partition>/<track>/Violin.flac`. As long as
+`recipes.csv` exists, songs are virtual.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from muscomp_lib.core.errors import MissingError
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
 
-JOINT = ";"  # between the paths of stems
+SEPARATOR = ";"  # between the paths of stems
 RECIPE_COLUMNS = {
     "partition": "str",
     "track": "str",
@@ -28,20 +28,20 @@ RECIPE_COLUMNS = {
     "gain": "float64",  # one factor for all files of the song
     "file": "str",
     "stems": "str",  # relative to slakh/, joined by ";": they are summed; "" is silence
-    "offset": "Int64",  # samples into the stems, where the song's first sample is taken; blank for the song's own stems
+    "offset": "Int64",  # samples into the stems where the song begins; blank for the song's own stems
     "gain_db": "float64",
 }
 
 
 @dataclass(frozen=True)
 class VirtualFile:
-    """A file of a virtual song; `info` and `read` are what `audio.info` and `audio.read` would give of the real one."""
+    """A file of a virtual song; `info` and `read` are `audio.info` and `audio.read` of the file it would be."""
 
     song: mixing.Song
     name: str
 
     def info(self):
-        """Its length, rate and channels; AudioError or MissingError when one of its stems cannot be opened."""
+        """Its length, rate and channels; AudioError or MissingError where one of its stems cannot be opened."""
         self.song.check(self.name)
         return audio.AudioInfo(self.song.frames, self.song.sample_rate, self.song.channels, sixteen_bit=True)
 
@@ -64,7 +64,7 @@ def read(file, start=0, frames=None, dtype="float32"):
 
 
 def recipes_path(root):
-    """Where the table of virtual songs lies, when songs are virtual."""
+    """The path of the table of virtual songs."""
     return root.tables / "recipes.csv"
 
 
@@ -92,8 +92,8 @@ class Library:
         base = PurePosixPath(self._root.relative(self._root.prepared), partition)
         return {
             track: {name: str(base / track / f"{name}.flac") for name in (mixing.MIX, *song.files)}
-            for (its, track), song in sorted(self._songs.items())
-            if its == partition
+            for (where, track), song in sorted(self._songs.items())
+            if where == partition
         }
 
     def _songs_on_disk(self, partition):
@@ -106,7 +106,7 @@ class Library:
         return found
 
     def made(self, path):
-        """The file at a path of a table, relative to the root; its song is made if it is virtual.
+        """The file at a path of a table, relative to the root; a virtual song is written to disk.
 
         Returns
         -------
@@ -120,7 +120,7 @@ class Library:
         return self._root.path / path
 
     def file(self, path):
-        """What to give to `info` and `read` for a path of a table, relative to the root.
+        """The file for `info` and `read` at a path of a table, relative to the root: a Path or a VirtualFile.
 
         Raises
         ------
@@ -146,7 +146,7 @@ def write_recipes(root, recipes):
         By partition and track; with `gain`.
     """
     rows = [
-        {"partition": partition, "track": track, **recipe, "file": name, **part, "stems": JOINT.join(part["stems"])}
+        {"partition": partition, "track": track, **recipe, "file": name, **part, "stems": SEPARATOR.join(part["stems"])}
         for (partition, track), recipe in recipes.items()
         for name, part in recipe["files"].items()
     ]
@@ -155,14 +155,14 @@ def write_recipes(root, recipes):
 
 def read_recipes(root):
     """Read the table of virtual songs: {(partition, track): recipe}, in the table's order."""
-    # Gains are read by Python's float(): pandas' reader may miss by the last bit, and then samples would differ.
+    # Gains are parsed by Python's float(): pandas may be off by the last bit, and then samples would differ.
     table = pd.read_csv(recipes_path(root), dtype="str", keep_default_na=False, encoding="utf-8")
     recipes = {}
     for row in table.itertuples():
         song = {name: int(getattr(row, name)) for name in ("frames", "sample_rate", "channels")}
         song |= {"gain": float(row.gain), "files": {}}
         files = recipes.setdefault((row.partition, row.track), song)["files"]
-        files[row.file] = {"stems": row.stems.split(JOINT) if row.stems else []}
+        files[row.file] = {"stems": row.stems.split(SEPARATOR) if row.stems else []}
         if row.offset:
             files[row.file] |= {"offset": int(row.offset), "gain_db": float(row.gain_db)}
     return recipes

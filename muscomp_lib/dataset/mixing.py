@@ -1,19 +1,19 @@
-"""One song, from the recipe to its samples: stems are read, placed, levelled and summed. Used by notebook 02.
+"""Mixing a song from its recipe: stems are read, shifted, scaled and summed. Used by notebook 02.
 
-A recipe says all there is to know about a song. Where the song is made, it lies in its folder as `recipe.json`:
+A recipe defines a song completely. A song that is made has it in its folder, as `recipe.json`:
 
     {"frames": 1764000, "sample_rate": 44100, "channels": 2, "format": "flac", "files": {"Violin": {"stems":
      ["train/Track00003/stems/S02.flac"], "offset": 441000, "gain_db": -1.5}, ..., "other": {"stems": [...]}}}
 
 `frames` is the song's length in samples. Stems of one file are summed; with an `offset` (in samples, as `frames`) they
-come from another song: they start there, and go round from their end to their start until the song is full. A file
-without stems is silence. One gain for all files of a song keeps its mix below -1 dBFS.
+come from another song: they start there, and repeat from their start until the song is full. A file without stems is
+silent. One gain for all files of a song keeps its mix below -1 dBFS.
 
 Every file is rounded to 16-bit integers first, and the mix is the sum of those integers: float sums would differ from
-the sum of the rounded files by their rounding, and then no mask could give back exactly what is in the files.
+the sum of the rounded files by their rounding, and then no mask could reproduce the files exactly.
 
-A sample depends on its recipe and its place alone. So a song need not be made: `Song.excerpt` mixes any part of it when
-it is wanted, and gives what the file would hold there.
+A sample depends on the recipe and its position alone. So a song need not be made: `Song.excerpt` mixes any part of it
+on demand, with the samples that its file would have.
 """
 
 import json
@@ -25,7 +25,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.audio.quantise import peak, song_gain
 from muscomp_lib.audio.resampler import n_samples_at
-from muscomp_lib.core import remote_io
+from muscomp_lib.core import provenance, remote_io
 from muscomp_lib.core.errors import AudioError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.instruments import MIX
@@ -33,8 +33,8 @@ from muscomp_lib.core.instruments import MIX
 RECIPE = "recipe.json"
 FORMATS = tuple(suffix[1:] for suffix in DATASET_SUFFIXES)
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
-READ_BLOCK = 1 << 22  # ... where stems are read anew for every block, which takes longer than mixing them
-SUFFIX = ".flac"  # of songs that nobody asked to be anything else
+READ_BLOCK = 1 << 22  # ... where stems are read for every block, which takes longer than mixing them
+SUFFIX = ".flac"  # of prepared songs, unless the settings name another format
 
 
 class Stems:
@@ -46,7 +46,7 @@ class Stems:
     sample_rate : int
         Hz.
     keep : bool
-        Whether stems are decoded whole and kept, for a song of which all is wanted, or only where they are asked for.
+        Whether stems are decoded whole and kept, for a song that is mixed whole, or only the part that is needed.
     """
 
     def __init__(self, slakh, sample_rate, keep):
@@ -54,7 +54,7 @@ class Stems:
         self._whole, self._infos = {}, {}
 
     def frames(self, paths):
-        """Length of the longest of several stems, in samples at the rate asked for."""
+        """Length of the longest of several stems, in samples at `sample_rate`."""
         infos = list(map(self._info, paths))
         return max((n_samples_at(self._sample_rate, info.frames, info.sample_rate) for info in infos), default=0)
 
@@ -89,7 +89,7 @@ class Stems:
         return audio.read(remote_io.local_copy(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
 
     def _decoded(self, path, info):
-        """A stem whole, at the rate asked for."""
+        """A whole stem at `sample_rate`."""
         if path in self._whole:
             return self._whole[path]
         waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), dtype=_dtype(info, self._sample_rate))
@@ -101,19 +101,19 @@ class Stems:
 
 
 def _dtype(info, sample_rate):
-    """How to read a stem so that nothing is lost, in as little memory as it takes."""
+    """The smallest type that holds a stem's samples without loss."""
     return "int16" if info.sixteen_bit and info.sample_rate == sample_rate else "float32"
 
 
 class Song:
-    """A song as its recipe says.
+    """A song that is mixed from its recipe.
 
     Parameters
     ----------
     slakh : Path
         The data set, which the recipe's stems are relative to.
     recipe : dict
-        As above. `gain` may be in it, the factor for all files; else it is found out when it is first needed.
+        As above, and possibly `gain`, the factor for all files; else it is computed when it is first needed.
     keep : bool
         As in `Stems`.
     """
@@ -126,7 +126,7 @@ class Song:
         self._given_gain = recipe.get("gain")
 
     def excerpt(self, name, start=0, frames=None):
-        """What the file `name` holds from sample `start` on.
+        """A part of the file `name`.
 
         Parameters
         ----------
@@ -145,13 +145,13 @@ class Song:
             When a stem cannot be read.
         """
         end = self.frames if frames is None else min(start + frames, self.frames)
-        made = np.zeros((max(0, end - start), self.channels), np.int16)
+        excerpt = np.zeros((max(0, end - start), self.channels), np.int16)
         for first in range(start, end, self._block):
             frames = min(self._block, end - first)
-            made[first - start :][:frames] = (
+            excerpt[first - start :][:frames] = (
                 self._mix(first, frames) if name == MIX else self._file(name, first, frames)
             )
-        return made
+        return excerpt
 
     def check(self, name):
         """Make sure that the stems of a file, or of all for `mix`, can be opened; AudioError, MissingError if not."""
@@ -165,10 +165,10 @@ class Song:
         """A block of a file: int16, shape (frames, 1 or channels)."""
         if not self.files[name]["stems"]:
             return np.zeros((frames, 1), np.int16)
-        return audio.to_int16(self._sound(name, start, frames) * self.gain)
+        return audio.to_int16(self._unscaled(name, start, frames) * self.gain)
 
-    def _sound(self, name, start, frames):
-        """What a file with stems sounds like before the gain: float32, shape (frames, 1 or channels)."""
+    def _unscaled(self, name, start, frames):
+        """A block of a file with stems before the song's gain: float32, shape (frames, 1 or channels)."""
         part = self.files[name]
         if "offset" not in part:
             sound = self._stems.sum(part["stems"], start, frames)
@@ -178,7 +178,7 @@ class Song:
         return sound if sound.shape[1] == 1 else audio.fit_channels(sound, self.channels)
 
     def _looped(self, paths, start, frames):
-        """`frames` samples of the sum of stems from `start` on, going round at its end."""
+        """`frames` samples of the sum of stems from `start` on, repeated from its start at its end."""
         length, pieces = self._stems.frames(paths), []
         while frames > 0:
             first = start % length
@@ -191,9 +191,9 @@ class Song:
         """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32."""
         if self._given_gain is not None:
             return np.float32(self._given_gain)
-        loudest, sounding = 0.0, [name for name, part in self.files.items() if part["stems"]]
+        loudest, nonempty = 0.0, [name for name, part in self.files.items() if part["stems"]]
         for start in range(0, self.frames, self._block):
-            sounds = [self._sound(name, start, min(self._block, self.frames - start)) for name in sounding]
+            sounds = [self._unscaled(name, start, min(self._block, self.frames - start)) for name in nonempty]
             loudest = max(loudest, *map(peak, sounds), peak(sum(sounds))) if sounds else 0.0
         return song_gain(loudest, len(self.files))
 
@@ -203,12 +203,10 @@ class Song:
 
 def is_made(folder, recipe):
     """Whether `folder` holds all files of exactly this recipe."""
-    try:
-        same = (folder / RECIPE).read_text(encoding="utf-8") == _text(recipe)
-        there = {entry.name for entry in folder.iterdir()}
-    except OSError:
+    if not provenance.matches(folder / RECIPE, _text(recipe)):
         return False
-    return same and there.issuperset(f"{name}.{recipe['format']}" for name in (MIX, *recipe["files"]))
+    present = {entry.name for entry in folder.iterdir()}
+    return present.issuperset(f"{name}.{recipe['format']}" for name in (MIX, *recipe["files"]))
 
 
 def read_recipe(folder):
@@ -247,16 +245,16 @@ def make(slakh, folder, recipe):
             mix += waveform
             audio.write(part / f"{name}.{recipe['format']}", waveform, song.sample_rate)
         audio.write(part / f"{MIX}.{recipe['format']}", mix, song.sample_rate)
-        (part / RECIPE).write_text(_text(recipe), encoding="utf-8")
+        provenance.write(part / RECIPE, _text(recipe))
 
 
 def check(folder, recipe):
-    """Verify a song's files: form and length as the recipe says, the mix the exact sum, no peak above -1 dBFS.
+    """Verify a song's files: rate, channels and length of the recipe, the mix the exact sum, no peak above -1 dBFS.
 
     Returns
     -------
     dict
-        `seconds`, `peak_db`, and `note`: what is wrong, "" when nothing is.
+        `seconds`, `peak_db`, and `note`: what is wrong, or "".
     """
     form = (recipe["frames"], recipe["channels"])
     total, loudest = np.zeros(form, np.int32), 0
@@ -267,7 +265,7 @@ def check(folder, recipe):
             return _verdict(0, 0, str(error))
         if (waveform.shape, sample_rate) != (form, recipe["sample_rate"]):
             wrong = f"{waveform.shape[0]} samples, {waveform.shape[1]} channels, {sample_rate} Hz"
-            return _verdict(0, 0, f"{name}: {wrong}, not as the recipe says")
+            return _verdict(0, 0, f"{name}: {wrong}, unlike its recipe")
         loudest = max(loudest, int(peak(waveform.astype(np.int32))))
         total += waveform if name != MIX else -waveform.astype(np.int32)
     wrong = ["the mix is not the sum of the other files"] if total.any() else []

@@ -1,14 +1,14 @@
-"""MUSDB18 as prepared songs: for those who learn its four stems instead of Slakh's instruments. Used by notebook 03.
+"""MUSDB18 as prepared songs: to train on its four stems instead of Slakh's instruments. Used by notebook 03.
 
-MUSDB18 is 150 songs by real bands, 100 in `train` and 50 in `test`. It comes in two forms, which may lie side by side:
+MUSDB18 is 150 songs by real bands, 100 in `train` and 50 in `test`. It comes in two forms, which may be side by side:
 
     train/<song>.stem.mp4                                        MUSDB18: five AAC streams, decoded through ffmpeg
     train/<song>/{mixture,drums,bass,other,vocals}.wav           MUSDB18-HQ
 
-Of the songs in `train`, the 14 that the `musdb` package sets aside validate. A root holds either Slakh or MUSDB18: the
-songs of the two have different instruments, and no network can learn from both.
+Of the songs in `train`, the 14 that the `musdb` package reserves are for validation. A root holds either Slakh or
+MUSDB18: their instruments differ, and no network can be trained on both.
 
-The given mixture is not used: AAC has changed it and each of the four by a little, so it is not their sum. Ours is.
+The given mixture is not used: AAC has changed it and each stem a little, so it is not their sum. Ours is.
 """
 
 import json
@@ -23,7 +23,7 @@ import pandas as pd
 
 from muscomp_lib import audio
 from muscomp_lib.audio.quantise import quantise_song
-from muscomp_lib.core import parallel
+from muscomp_lib.core import parallel, provenance
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
 from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
 from muscomp_lib.dataset import mixing
@@ -52,14 +52,14 @@ VALIDATION = (
 VALIDATION_SHARE = 0.14  # of the train songs of a data set that has none of these
 CHANNELS = 2
 TOLERANCE = 0.1  # seconds that a stem may be shorter than the others
-CUT_SHORT = "partial file"  # ffmpeg's words
+TRUNCATED = "partial file"  # in ffmpeg's message
 MADE_FROM = "musdb.json"  # in a prepared song's folder: the file or folder it was made from
 
 log = logging.getLogger(__name__)
 
 
 def prepare(root, folder, settings, workers=None):
-    """Write each song of MUSDB18 as a prepared song: four instruments and their exact sum. What is made is kept.
+    """Write each song of MUSDB18 as a prepared song: four instruments and their exact sum. Up-to-date songs are kept.
 
     Parameters
     ----------
@@ -68,15 +68,15 @@ def prepare(root, folder, settings, workers=None):
     folder : str or Path
         With `train` and `test`. Read, never written to.
     settings : tables.Settings
-        Of which `seed` draws the songs that validate, where none of the usual ones is there.
+        `seed` draws the validation songs, where none of the usual ones is there.
     workers : int, optional
         Processes; None: one per processor core. Each takes about 1 GB for a song of five minutes.
 
     Returns
     -------
     pd.DataFrame
-        A row per song: `track` (its name), `partition`, `source` (relative to `folder`), `note` (why it was left out;
-        "" for a song that is there).
+        A row per song: `track` (its name), `partition`, `source` (relative to `folder`), `note` (why it was left out,
+        or "").
 
     Raises
     ------
@@ -106,13 +106,13 @@ def _refuse_slakh(root):
     found = tracks if tracks.exists() else next(root.prepared.glob(f"*/*/{mixing.RECIPE}"), None)
     if found:
         raise SettingError(
-            f"{root.path} holds Slakh ({root.relative(found)} is there), and its songs must not be mixed up with those "
-            "of MUSDB18. Give another folder as root."
+            f"{root.path} holds Slakh ({root.relative(found)} is there), and MUSDB18 has other instruments. Give "
+            "another folder as root."
         )
 
 
 def _find(folder):
-    """All songs by name, sorted: {name: (split, path)}. MUSDB18-HQ is taken where a song is there in both forms."""
+    """All songs by name, sorted: {name: (split, path)}. Of a song in both forms, MUSDB18-HQ is taken."""
     found = {}
     for split in SPLITS:
         entries = list((folder / split).glob("[!.]*")) if (folder / split).is_dir() else []
@@ -129,14 +129,14 @@ def _find(folder):
 
 
 def _readable(name):
-    """A file's name as text that can be written into tables: bytes that are no UTF-8 become question marks."""
+    """A file's name as text for tables: bytes that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode()
 
 
 def _require_ffmpeg(songs):
     if shutil.which("ffmpeg") is None and any(path.is_file() for _, path in songs.values()):
         raise MissingError(
-            f"{STEM_SUFFIX} files are decoded with ffmpeg, which is not there. Install it, or use the HQ form."
+            f"{STEM_SUFFIX} files are decoded with ffmpeg, which is not installed. Install it, or use the HQ form."
         )
 
 
@@ -150,9 +150,9 @@ def _partitions(songs, seed):
 
 
 def _remove_stale(root, wanted):
-    """Remove what killed runs left, and songs of ours that are now elsewhere or nowhere."""
+    """Remove what killed runs left, and songs made here that have moved or are gone from the data set."""
     for place in _made(root):
-        if place not in wanted:  # out of sight in one step: half a song must not be taken for a whole one
+        if place not in wanted:  # hidden in one step: half a song must not be taken for a whole one
             place.rename(place.with_name(f"{PART}{place.name}"))
     for split in (*SPLITS, "validation"):
         clean_parts(root.prepared / split)
@@ -166,14 +166,14 @@ def _made(root):
 
 
 def _make(job):
-    """Make one song, if it is not there; returns why it cannot be made, or ""."""
+    """Make one song, unless it is up to date; returns why it cannot be made, or ""."""
     path, place, source = job
     try:
-        mark = json.dumps({"source": source, "bytes": _bytes(path)}) + "\n"
-        if _is_made(place, mark):
+        made_from = json.dumps({"source": source, "bytes": _bytes(path)}) + "\n"
+        if provenance.matches(place / MADE_FROM, made_from):
             return ""
-        remove(place)  # made from another file
-        _write(place, quantise_song(_sounds(path)), mark)
+        remove(place)
+        _write(place, quantise_song(_stems(path)), made_from)
     except DiskFullError:
         raise
     except (AudioError, OSError) as error:
@@ -186,20 +186,15 @@ def _bytes(path):
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.wav")))
 
 
-def _is_made(place, mark):
-    marked = place / MADE_FROM
-    return marked.is_file() and marked.read_text(encoding="utf-8") == mark
-
-
-def _write(place, files, mark):
+def _write(place, files, made_from):
     with written_whole(place) as part:
         part.mkdir()
         for name, waveform in files.items():
             audio.write(part / f"{name}{mixing.SUFFIX}", waveform, audio.SAMPLE_RATE)
-        (part / MADE_FROM).write_text(mark, encoding="utf-8")
+        provenance.write(part / MADE_FROM, made_from)
 
 
-def _sounds(path):
+def _stems(path):
     """The four instruments at 44.1 kHz: {name: float32, shape (n_samples, 2)}, equally long.
 
     Raises
@@ -208,14 +203,14 @@ def _sounds(path):
         Something of the song is missing or cannot be decoded to its end.
     """
     read = _stream if path.is_file() else _wav
-    sounds = {name: read(path, name) for name in INSTRUMENTS}
-    lengths = {name: len(waveform) for name, waveform in sounds.items()}
+    stems = {name: read(path, name) for name in INSTRUMENTS}
+    lengths = {name: len(waveform) for name, waveform in stems.items()}
     longest = max(lengths.values())
     if longest - min(lengths.values()) > TOLERANCE * audio.SAMPLE_RATE:
         raise AudioError(f"{path}: the stems differ in length, in samples: {lengths}. Use another copy of it.")
-    if broken := [name for name, waveform in sounds.items() if not np.isfinite(waveform).all()]:
-        raise AudioError(f"{path}: {', '.join(broken)} holds samples that are no numbers. Use another copy of it.")
-    return {name: audio.fit_length(waveform, longest) for name, waveform in sounds.items()}
+    if broken := [name for name, waveform in stems.items() if not np.isfinite(waveform).all()]:
+        raise AudioError(f"{path}: {', '.join(broken)} holds NaN or infinite samples. Use another copy of it.")
+    return {name: audio.fit_length(waveform, longest) for name, waveform in stems.items()}
 
 
 def _wav(folder, name):
@@ -224,12 +219,12 @@ def _wav(folder, name):
 
 
 def _stream(path, name):
-    """One stream of a .stem.mp4. Of a file that is cut short, ffmpeg decodes what is there and reports success."""
+    """One stream of a .stem.mp4. Of a truncated file, ffmpeg decodes what is there and reports success."""
     form = ["-map", f"0:a:{STREAMS.index(name)}", "-ac", CHANNELS, "-ar", audio.SAMPLE_RATE, "-f", "f32le", "-"]
     command = ["ffmpeg", "-v", "error", "-xerror", "-i", f"file:{path}", *map(str, form)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode or not done.stdout or CUT_SHORT in said:
-        reason = (said.splitlines() or ["no sound in it"])[0].rpartition("] ")[2]
+    message = done.stderr.decode(errors="replace").strip()
+    if done.returncode or not done.stdout or TRUNCATED in message:
+        reason = (message.splitlines() or ["no audio in it"])[0].rpartition("] ")[2]
         raise AudioError(f"{path}: {name} cannot be decoded (ffmpeg: {reason}). Use another copy of it.")
     return np.frombuffer(done.stdout, "<f4").reshape(-1, CHANNELS)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from muscomp_lib import audio, transcription
 from muscomp_lib.core.errors import MusCompError
-from muscomp_lib.core.progress import HEADLESS, Telling
+from muscomp_lib.core.progress import HEADLESS, UndrawnBar
 from muscomp_lib.notebook import upload
 from muscomp_lib.notebook.mixer import Mixer
 from muscomp_lib.separation import songs
@@ -193,7 +193,7 @@ class SeparationApp:
         return _StatusBar(*args, **options, show=self._show_progress, cancelled=self._cancelled)
 
 
-class _StatusBar(Telling):
+class _StatusBar(UndrawnBar):
     """A tqdm bar that calls `show(bar)`, and raises CancelledError once cancelled."""
 
     def __init__(self, *args, show, cancelled, **options):

@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from muscomp_lib import audio
+from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
@@ -253,13 +254,13 @@ def clean_cache(prefix, config, table):
     """
     made_from = _fingerprint(config, table)
     mark = prefix.with_name(f"{prefix.name}.made_from")
-    if Path(f"{prefix}.index").exists() and mark.is_file() and mark.read_text() == made_from:
+    if Path(f"{prefix}.index").exists() and provenance.matches(mark, made_from):
         return
     for kind in (".index", ".data-*", "_[0-9]*"):
         for path in prefix.parent.glob(glob.escape(prefix.name) + kind):
             path.unlink()
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(made_from)
+    provenance.write(mark, made_from)
 
 
 def _fingerprint(config, table):

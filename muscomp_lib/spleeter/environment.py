@@ -17,8 +17,9 @@ import threading
 from collections import deque
 from pathlib import Path
 
+from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import DiskFullError, MissingError, SettingError, SpleeterError
-from muscomp_lib.core.files import remove, written_whole
+from muscomp_lib.core.files import remove
 from muscomp_lib.core.progress import bar
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")  # package data, so that it is there when installed
@@ -87,8 +88,7 @@ def _python_of(folder):
 
 def _complete(folder):
     """Whether the environment was made to the end from today's list, and the Python it was made with still exists."""
-    mark = folder / MARK
-    return _python_of(folder).exists() and mark.is_file() and mark.read_text() == REQUIREMENTS.read_text()
+    return _python_of(folder).exists() and provenance.matches(folder / MARK, REQUIREMENTS.read_text())
 
 
 @contextlib.contextmanager
@@ -113,8 +113,7 @@ def _make(folder):
     log.info("Making an environment for %s in %s: once, a few minutes, 0.6 GB to download.", NAME, folder)
     _create(folder)
     _install(_python_of(folder))
-    with written_whole(folder / MARK) as part:
-        part.write_text(REQUIREMENTS.read_text())
+    provenance.write(folder / MARK, REQUIREMENTS.read_text())
 
 
 def _create(folder):

@@ -138,7 +138,7 @@ def test_the_folders_readme_names_each_with_its_contents():
         (210, "and, until it is unpacked, its archive"),
         (209, "There is room for the whole of Slakh2100 (105 GB), but not for its archive beside it"),
         (105, "There is room"),
-        (104, "There is not enough room for the whole of Slakh2100 (105 GB), unless it lies here already"),
+        (104, "There is not enough room for the whole of Slakh2100 (105 GB), unless it is here already"),
     ],
 )
 def test_a_disk_too_small_for_all_of_slakh_is_reported(tmp_path, monkeypatch, free, said):
@@ -154,10 +154,10 @@ def test_on_google_drive_the_room_is_what_it_reports(tmp_path, monkeypatch):
 def test_a_disk_that_does_not_tell_its_room_stops_nothing(tmp_path, monkeypatch):
     root = open_root(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: (0, 0, 0))
-    assert "does not tell how much room it has" in room(root)
+    assert "does not report its free space" in room(root)
 
     def fails(_):
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(shutil, "disk_usage", fails)
-    assert "does not tell how much room it has" in room(root)
+    assert "does not report its free space" in room(root)

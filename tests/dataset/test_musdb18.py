@@ -212,7 +212,7 @@ def test_an_undecodable_song_is_left_out_with_the_reason(root, folder, stem_file
     assert "matches no streams" in told["Three"]
     assert "bass.wav is not there" in told["Absent"]
     assert "differ in length" in told["Uneven"] and "'drums': 44100" in told["Uneven"]
-    assert "bass holds samples that are no numbers" in told["Infinite"]
+    assert "bass holds NaN or infinite samples" in told["Infinite"]
     assert len(told) == 7
     assert [path.name for path in root.prepared.glob("*/*")] == ["Good"]
 
@@ -267,7 +267,7 @@ def test_a_folder_without_songs_or_a_missing_ffmpeg_is_reported(root, folder, st
         musdb18.prepare(root, folder / "nowhere", SETTINGS)
     place_stems(stem_file, folder / "train", "A")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingError, match="ffmpeg, which is not there"):
+    with pytest.raises(MissingError, match="ffmpeg, which is not installed"):
         musdb18.prepare(root, folder, SETTINGS)
 
 
