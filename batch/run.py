@@ -3,9 +3,9 @@
     python batch/run.py 03 -p seed 7
     python batch/run.py all -f batch/params/demo.yaml -p root demo
 
-papermill runs the notebooks as they are. This command adds what papermill leaves open: a misspelled parameter is
-refused before anything starts, the kernel is the interpreter that runs this command, metrics are collected, and a
-failure ends with the reason as the last lines and a non-zero exit status. README.md beside this file is the manual.
+papermill runs the notebooks as they are. This command adds what papermill lacks: a misspelled parameter or a wrong
+value is refused before anything starts, the kernel is the interpreter that runs this command, metrics are collected,
+and a failure ends with the reason as the last lines and a non-zero exit status. README.md here is the manual.
 """
 
 import argparse
@@ -36,40 +36,38 @@ from muscomp_lib.core import progress
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.root import open_root
-from muscomp_lib.notebook import summary as report
+from muscomp_lib.core.settings import suggestion
+from muscomp_lib.notebook.summary import collect
 
-PROJECT = Path(__file__).resolve().parents[1]
-
-
-NOTEBOOKS = PROJECT / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 ALL = "all"
 REFUSED = 2  # exit status: nothing was started
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-SECONDS_TO_SAVE = 100  # that a notebook which is to stop has to save what it learns
-SECONDS_TO_END = 1  # that an idle kernel has: nothing is lost with it
-LONGEST_SOCKET = 90  # characters: systems allow 104 for a Unix socket's path, of which the file's own name takes some
-COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+SECONDS_TO_SAVE = 100  # how long a notebook that is to stop may take to save its work
+SHUTDOWN_SECONDS = 1  # how long an idle kernel may take to end: it has nothing to lose
+MAX_SOCKET_FOLDER = 90  # characters: systems allow 104 for a Unix socket's path, file name included
+ANSI_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-class ThisInterpreter(AsyncKernelManager):
+class CurrentInterpreterManager(AsyncKernelManager):
     """Starts kernels with the interpreter that runs this command, whatever kernel the user has named python3."""
 
     @property
     def kernel_spec(self):
-        """What ipykernel would install for `sys.executable`, for a notebook that nobody looks at."""
-        quiet = ["--IPKernelApp.log_level=CRITICAL"]  # it would report an answer that came after it was to stop
+        """What ipykernel would install for `sys.executable`, for a headless notebook."""
+        quiet = ["--IPKernelApp.log_level=CRITICAL"]  # no reports of replies that arrive while it stops
         return KernelSpec(**{**get_kernel_dict(quiet), "env": {progress.HEADLESS: "1"}})
 
     async def shutdown_kernel(self, now=False, restart=False):
-        """End the kernel, but not before the cell that it runs has saved its work.
+        """End the kernel, but not before the running cell has saved its work.
 
-        Once idle, it is not waited for: ipykernel first ends all its children, and spends half a minute on the one
-        (multiprocessing's resource tracker) that every pool of processes leaves behind and that heeds no SIGTERM.
+        An idle kernel gets no more time: ipykernel would first end its children, and wait half a minute for the one
+        (multiprocessing's resource tracker) that every pool of processes leaves behind and that ignores SIGTERM.
         """
         await self.interrupt_kernel()
         client = self.client()
         client.start_channels()
-        with contextlib.suppress(RuntimeError):  # it is dead, or has had its time
+        with contextlib.suppress(RuntimeError):  # it is dead, or its time is up
             await client.wait_for_ready(SECONDS_TO_SAVE)
         client.stop_channels()
         await super().shutdown_kernel(now=now, restart=restart)
@@ -78,7 +76,7 @@ class ThisInterpreter(AsyncKernelManager):
 def main(argv=None):
     """Run the command; the exit status."""
     args = arguments(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes would bury the lines that matter
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hide TensorFlow's start-up messages
     try:
         with _stop_on_signals():
             steps, root = plan(args)
@@ -100,7 +98,7 @@ def arguments(argv):
     option = "a parameter, its value in YAML; 05.NAME sets it in notebook 05 only"
     add("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help=option, **each)
     add("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
-    add("--also-song", metavar="PATH", help="after the rest, separate this song as well", **each)
+    add("--also-song", metavar="PATH", help="at the end, separate this song as well", **each)
     add("--name", help="name of the run: results go to <root>/runs/NAME")
     add("--out", metavar="DIR", help="folder for the results, instead of <root>/runs/NAME")
     return parser.parse_args(argv)
@@ -112,17 +110,17 @@ def plan(args):
     Returns
     -------
     steps : list of Step
-    root : drive.Root
+    root : Root
 
     Raises
     ------
     SettingError, MissingError, AudioError
-        An unknown notebook or parameter; a file that is not there; a song that cannot be read.
+        An unknown notebook or parameter; a wrong value; a missing file; a song that cannot be read.
     """
     steps = [step_of(path) for path in (ordered(NOTEBOOKS) if args.notebook == ALL else [find_notebook(args.notebook)])]
-    files = [given for file in args.files for given in from_file(file)]
-    assign(steps, files + [from_option(name, text) for name, text in args.set])
-    steps += _more_songs(steps, args.also_song)
+    given = [each for file in args.files for each in from_file(file)]
+    assign(steps, given + [from_option(name, text) for name, text in args.set])
+    steps += _song_steps(steps, args.also_song)
     for song in dict.fromkeys(step.parameters.get("song") for step in steps):
         if song and not Path(song).is_dir():
             audio.info(song)
@@ -146,11 +144,11 @@ def find_notebook(name):
     for path in known:
         if name in (path.name, path.stem) or name.zfill(2) == path.name[:2]:
             return path
-    raise SettingError(f"There is no notebook {name!r}. There are: {', '.join(path.stem for path in known)}, or {ALL}.")
+    raise SettingError(f"There is no notebook {name!r}. {suggestion(name, [*(path.stem for path in known), ALL])}")
 
 
-def _more_songs(steps, songs):
-    """For each further song, the notebook that separates songs once more."""
+def _song_steps(steps, songs):
+    """A further step of the notebook that separates songs for each further song."""
     separating = next((step for step in steps if "song" in step.valid), None)
     if songs and separating is None:
         raise SettingError(f"--also-song {songs[0]}: {steps[0].name} has no parameter 'song'.")
@@ -198,32 +196,32 @@ def execute(step, target):
         _run_notebook(step, target)
     except PapermillExecutionError as error:
         state, status = "failed", 1
-        shown = COLOURS.sub("", "\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
+        shown = ANSI_COLOURS.sub("", "\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
         note = f"{step.name} failed in cell [{error.exec_count}]. The notebook so far: {target}\n{shown}"
     except DeadKernelError:
         state, status = "failed", 1
-        note = f"{step.name}: the kernel died, most often for want of memory. The notebook so far: {target}"
+        note = f"{step.name}: the kernel died, most often out of memory. The notebook so far: {target}"
     except KeyboardInterrupt as stop:
         state, status = "interrupted", _exit_status(stop)
-        note = f"{step.name} was stopped. {_last_words(target)}The notebook so far: {target}"
+        note = f"{step.name} was stopped. {_stop_message(target)}The notebook so far: {target}"
     entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "memory_mb": peak_memory(), "note": note}
-    return {**entry, "metrics": report.collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
+    return {**entry, "metrics": collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
 
 
-def _last_words(target):
-    """What the cell that was stopped has said, which knows what of its work is kept, or else what holds for all."""
+def _stop_message(target):
+    """The message of the interrupted cell, which knows what of its work is saved, or else a general one."""
     cells = nbformat.read(target, as_version=4).cells if target.exists() else []
     for output in (output for cell in cells for output in cell.get("outputs", [])):
         if output.output_type == "error" and output.ename == StoppedError.__name__:
             return f"{output.evalue} "
-    return "Run the same command again to go on. "
+    return "Run the same command again to resume. "
 
 
 def peak_memory():
-    """MB that the largest process of any notebook so far has held; None where the system does not say."""
+    """Peak memory in MB of the largest process of any notebook so far; None where the system does not report it."""
     if not sys.platform.startswith("linux"):
         return None
-    import resource  # there is none on Windows
+    import resource  # not available on Windows
 
     return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)
 
@@ -236,29 +234,29 @@ def _run_notebook(step, target):
             step.parameters,
             cwd=step.notebook.parent,
             progress_bar=sys.stderr.isatty(),
-            stderr_file=sys.stderr,  # warnings, and how far it is (muscomp_lib/progress.py)
-            kernel_manager_class=ThisInterpreter,
-            config=_connection(folder),
+            stderr_file=sys.stderr,  # warnings and progress (muscomp_lib/core/progress.py)
+            kernel_manager_class=CurrentInterpreterManager,
+            config=_kernel_config(folder),
         )
 
 
-def _connection(folder):
-    """Let command and kernel talk through sockets in `folder`: kernels started together can collide on ports."""
-    fits = os.name == "posix" and len(folder) < LONGEST_SOCKET
+def _kernel_config(folder):
+    """Connect command and kernel through sockets in `folder`: kernels started together can collide on ports."""
+    fits = os.name == "posix" and len(folder) < MAX_SOCKET_FOLDER
     file = str(Path(folder) / "k.json")
-    kernel = {"connection_file": file, "transport": "ipc" if fits else "tcp", "shutdown_wait_time": SECONDS_TO_END}
-    return Config(ThisInterpreter=kernel)
+    kernel = {"connection_file": file, "transport": "ipc" if fits else "tcp", "shutdown_wait_time": SHUTDOWN_SECONDS}
+    return Config(CurrentInterpreterManager=kernel)
 
 
 @contextlib.contextmanager
 def _stop_on_signals():
-    """Turn a signal to stop into one KeyboardInterrupt, so that the kernel is ended before this command is."""
+    """Turn the first signal to stop into a KeyboardInterrupt, so that the kernel ends before this command does."""
 
     def stop(number, frame):
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not leave the kernel behind
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would report the cell that was broken off
-        try:  # between two tasks: one broken off in its middle would break off the kernel's ending too
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # no report of the interrupted cell
+        try:  # between two tasks of the loop: interrupting one of them would interrupt the kernel's shutdown too
             asyncio.get_running_loop().call_soon_threadsafe(interrupt, number)
         except RuntimeError:  # there is no loop
             interrupt(number)
@@ -278,25 +276,25 @@ def _stop_on_signals():
 
 
 def _exit_status(stop):
-    """The shell's number for an end by signal: 130 for Ctrl-C, 143 for SIGTERM."""
+    """The exit status of a process ended by a signal: 130 for Ctrl-C, 143 for SIGTERM."""
     return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 
 def summary(results, folder, root):
-    """What was done in which time, what notebook 05 measured, and where everything lies: lines of text."""
+    """Durations, what notebook 05 measured, and where the results are: lines of text."""
     width = max(map(len, results))
     yield f"\n{'notebook':{width}}  seconds"
     for name, entry in results.items():
         yield f"{name:{width}}{entry['seconds']:9.1f}"
-    yield f"{'together':{width}}{sum(entry['seconds'] for entry in results.values()):9.1f}"
+    yield f"{'total':{width}}{sum(entry['seconds'] for entry in results.values()):9.1f}"
     for entry in results.values():
         if "notes" in entry["metrics"]:
-            yield from _instruments(entry["metrics"])
+            yield from _score_table(entry["metrics"])
     yield f"\nSeparated songs:       {root.separated}\nTrained models:        {root.models}"
     yield f"Executed notebooks:    {folder}"
 
 
-def _instruments(metrics):
+def _score_table(metrics):
     scores, notes = metrics.get("si_sdr") or {}, metrics["notes"]
     yield f"\n{metrics['song']}: SI-SDR in dB where the true instruments are known, and notes found"
     yield f"{'instrument':24}{'mix':>8}{'estimate':>10}{'notes':>7}"

@@ -13,19 +13,10 @@ import argparse
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-from batch.campaign import campaign as campaigns
-from batch.campaign import copy_commands as copying
-from batch.campaign import cost_estimate as costs
-from batch.campaign import html_report as pages
-from batch.campaign import job_scripts as scripts
-from batch.campaign import slurm, transfer
-from batch.campaign import status as overview
+from batch.campaign import copy_commands, cost_estimate, html_report, job_scripts, slurm, status, transfer
+from batch.campaign.campaign import read_campaign, write_campaign
 from muscomp_lib.core.errors import MusCompError, SettingError
-
-PROJECT = Path(__file__).resolve().parents[1]
-
 
 COMMANDS = ("submit", "status", "cancel", "resume", "report", "files")
 DONE, INCOMPLETE, REFUSED = 0, 1, 2  # exit statuses
@@ -36,9 +27,9 @@ def main(argv=None):
     args = arguments(argv)
     try:
         if args.command == "files":
-            return files(args.campaign, args.way, args.only)
-        campaign, estimates = prepared(args.campaign)
-        command = {"status": status, "cancel": cancel, "report": report}.get(args.command)
+            return print_files(args.campaign, args.way, args.only)
+        campaign, estimates = load(args.campaign)
+        command = {"status": print_status, "cancel": cancel, "report": write_report}.get(args.command)
         if command:
             return command(campaign, estimates)
         return dry_run(campaign, estimates) if args.dry_run else submit(campaign, estimates)
@@ -46,24 +37,25 @@ def main(argv=None):
         print(error, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on.", file=sys.stderr)
+        print("Stopped. The same command resumes.", file=sys.stderr)
         return 130
 
 
 def arguments(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="batch/submit.py", description="Submit Mus-Comp's notebooks as a campaign.")
-    parser.add_argument("campaign", help="the campaign's YAML file")
-    told = "submit and resume: submit what is not done; status: how it stands; cancel: end its jobs; report: write it; "
-    told += "files: print the commands that bring files in and results home"
-    parser.add_argument("command", nargs="?", choices=COMMANDS, default="submit", help=told)
-    parser.add_argument("--dry-run", action="store_true", help="print the scripts and the estimate, and do nothing")
-    parser.add_argument("--way", choices=copying.WAYS, help="files: by this, whatever the campaign says")
-    parser.add_argument("--only", choices=transfer.PARTS, help="files: only the commands that bring in, or home")
+    add = parser.add_argument
+    commands = "submit and resume: submit what is not done; status: print it; cancel: end its jobs; report: write it; "
+    commands += "files: print the commands that copy files to the site and results home"
+    add("campaign", help="the campaign's YAML file")
+    add("command", nargs="?", choices=COMMANDS, default="submit", help=commands)
+    add("--dry-run", action="store_true", help="print the scripts and the estimate, and do nothing")
+    add("--way", choices=copy_commands.WAYS, help="files: the program to use, instead of the campaign's")
+    add("--only", choices=transfer.PARTS, help="files: only the commands that copy to the site, or home")
     return parser.parse_args(argv)
 
 
-def prepared(file):
+def load(file):
     """The campaign, checked against its site's limits, and its estimates.
 
     Raises
@@ -71,111 +63,111 @@ def prepared(file):
     MusCompError
         What is wrong, or would be refused.
     """
-    campaign = campaigns.read(file)
-    campaign = costs.with_hours(campaign, costs.estimate(campaign))
+    campaign = read_campaign(file)
+    campaign = cost_estimate.with_hours(campaign, cost_estimate.estimate(campaign))
     for stage in campaign.stages:
         campaign.site.check(stage.name, stage.request)
-    return campaign, costs.estimate(campaign)
+    return campaign, cost_estimate.estimate(campaign)
 
 
 def dry_run(campaign, estimates):
     """Print the scripts and the estimate."""
-    for name, text in scripts.all_of(campaign).items():
+    for name, text in job_scripts.all_of(campaign).items():
         print(f"==== {campaign.folder / name}\n{text}")
-    print("\n".join(costs.table(campaign, estimates)))
-    _weigh(campaign, estimates, overview.rows(campaign, estimates))
+    print("\n".join(cost_estimate.table(campaign, estimates)))
+    _check_budget(campaign, estimates, status.rows(campaign, estimates))
     return DONE
 
 
 def submit(campaign, estimates):
     """Submit what is not done, or run it here; the exit status."""
-    found = overview.rows(campaign, estimates)
-    if any(row.running or row.waiting for row in found):
+    rows = status.rows(campaign, estimates)
+    if any(row.running or row.waiting for row in rows):
         raise SettingError(
-            f"{campaign.name} is under way: see its status. To submit it anew, wait for its end, or cancel it first."
+            f"{campaign.name} is under way: see its status. To submit it again, wait for its end, or cancel it first."
         )
-    if campaign.missing(campaign.stages[0]):  # after that, the tracks may be deleted
-        transfer.check_whole(campaign)
-    print("\n".join(costs.table(campaign, estimates)))
-    _weigh(campaign, estimates, found)
-    campaigns.write(campaign, scripts.all_of(campaign))
+    if campaign.missing(campaign.stages[0]):  # after that stage, the tracks may be deleted
+        transfer.check_complete(campaign)
+    print("\n".join(cost_estimate.table(campaign, estimates)))
+    _check_budget(campaign, estimates, rows)
+    write_campaign(campaign, job_scripts.all_of(campaign))
     if not any(campaign.missing(stage) for stage in campaign.stages):
-        return report(campaign, estimates)
+        return write_report(campaign, estimates)
     return (_submit_chain if campaign.site.has_scheduler else _run_here)(campaign, estimates)
 
 
-def files(file, way, part):
-    """Print the commands that move files, as a script; nothing is moved."""
-    print("\n".join(transfer.script(campaigns.read(file, songs_are_here=False), way, part)))
+def print_files(file, way, part):
+    """Print the commands that copy files, as a script; nothing is copied."""
+    print("\n".join(transfer.script(read_campaign(file, songs_exist=False), way, part)))
     return DONE
 
 
-def _weigh(campaign, estimates, found):
-    used = sum(costs.cost(campaign, row.stage, row.seconds) for row in found)
-    print(costs.balance(campaign, estimates, used))
-    costs.check_budget(campaign, estimates, used)
+def _check_budget(campaign, estimates, rows):
+    used = sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in rows)
+    print(cost_estimate.balance(campaign, estimates, used))
+    cost_estimate.check_budget(campaign, estimates, used)
 
 
 def _submit_chain(campaign, estimates):
-    """Submit each stage to begin when the one before it has ended well, and the report after all."""
+    """Submit each stage to start when the one before it has succeeded, and the report after all."""
     entries, last = [], ()
     try:
         for stage in campaign.stages:
             missing = campaign.missing(stage)
             if missing:
-                script = campaign.folder / scripts.file_name(campaign, stage.name)
+                script = campaign.folder / job_scripts.file_name(campaign, stage.name)
                 job = slurm.submit(script, last, tasks=missing if stage.is_array else None)
                 entries.append({"stage": stage.name, "job": job, "tasks": missing})
                 print(f"{stage.name}: job {job}{f', {len(missing)} of them' if stage.is_array else ''}")
                 last = (job,)
-        script = campaign.folder / scripts.file_name(campaign, scripts.REPORT)
+        script = campaign.folder / job_scripts.file_name(campaign, job_scripts.REPORT)
         job = slurm.submit(script, [entry["job"] for entry in entries], kind="afterany")
-        entries.append({"stage": scripts.REPORT, "job": job, "tasks": [1]})
+        entries.append({"stage": job_scripts.REPORT, "job": job, "tasks": [1]})
     except MusCompError:
         if entries:  # half a chain is of no use
             slurm.cancel([entry["job"] for entry in entries])
         raise
-    overview.note(campaign, entries, estimates)
+    status.record(campaign, entries, estimates)
     print(f"Scripts, logs and results: {campaign.folder}")
-    print(f"See: python batch/submit.py {shlex.quote(str(campaign.file))} status")
+    print(f"Status: python batch/submit.py {shlex.quote(str(campaign.file))} status")
     return DONE
 
 
 def _run_here(campaign, estimates):
     """Run what is not done, one job after the other, until one fails."""
-    overview.note(campaign, [], estimates)
+    status.record(campaign, [], estimates)
     for stage in campaign.stages:
         for task in campaign.missing(stage):
-            script = campaign.folder / scripts.file_name(campaign, stage.name)
+            script = campaign.folder / job_scripts.file_name(campaign, stage.name)
             if subprocess.run(["bash", script, str(task)], check=False).returncode:
-                return report(campaign, estimates)
-    return report(campaign, estimates)
+                return write_report(campaign, estimates)
+    return write_report(campaign, estimates)
 
 
-def status(campaign, estimates):
-    """Print how the campaign stands; the exit status says whether it is complete."""
-    found = overview.rows(campaign, estimates)
-    print("\n".join(overview.text(campaign, found)))
-    overview.finished(campaign, found)
-    return DONE if all(row.is_done for row in found) else INCOMPLETE
+def print_status(campaign, estimates):
+    """Print the campaign's status; the exit status says whether it is complete."""
+    rows = status.rows(campaign, estimates)
+    print("\n".join(status.text(campaign, rows)))
+    status.save_durations(campaign, rows)
+    return DONE if all(row.is_done for row in rows) else INCOMPLETE
 
 
-def report(campaign, estimates):
-    """Write the report, and print how the campaign stands; the exit status says whether it is complete."""
-    pages.write(campaign, overview.rows(campaign, estimates))
-    return status(campaign, estimates)
+def write_report(campaign, estimates):
+    """Write the report and print the campaign's status; the exit status says whether it is complete."""
+    html_report.write(campaign, status.rows(campaign, estimates))
+    return print_status(campaign, estimates)
 
 
 def cancel(campaign, estimates):
     """End all jobs of the campaign, waiting or running."""
     if not campaign.site.has_scheduler:
         raise SettingError(f"{campaign.name} runs without a scheduler: stop it where it runs, with Ctrl-C.")
-    known = slurm.queue()
-    submitted = {entry["job"] for entry in overview.submissions(campaign)}
-    ours = sorted({number for (number, _), job in known.items() if job.is_waiting or job.is_running} & submitted)
+    submitted = {entry["job"] for entry in status.submissions(campaign)}
+    active = {number for (number, _), job in slurm.queue().items() if job.is_waiting or job.is_running}
+    ours = sorted(active & submitted)
     if ours:
         slurm.cancel(ours)
-    print(f"Cancelled: {', '.join(ours) or 'nothing; no job was left'}. What is done is kept: resume goes on.")
+    print(f"Cancelled: {', '.join(ours) or 'nothing; no job was left'}. Finished work is kept: resume continues.")
     return DONE
 
 

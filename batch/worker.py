@@ -1,10 +1,10 @@
-"""One of several tasks that train the network of notebook 04 together, one on each node of a Slurm job.
+"""One of the tasks that train the network of notebook 04 together, one on each node of a Slurm job.
 
     srun --ntasks-per-node=1 python batch/worker.py 04 -f my.yaml -p root /ocean/.../muscomp_root
 
-A campaign whose stage `train` asks for several nodes starts it (scripts.py), and afterwards the notebook, on one node,
-which finds the network trained. All tasks learn in step; the first one writes what notebook 04 would write. Asked to
-stop (SIGUSR1, SIGTERM), all end after the same step, with everything saved; started again, they go on with the next.
+A campaign whose stage `train` requests several nodes starts it (`campaign/job_scripts.py`), and then the notebook, on
+one node, which finds the network trained. All tasks train in lockstep; the first one writes what notebook 04 would
+write. On SIGUSR1 or SIGTERM all stop after the same step, with everything saved; restarted, they resume with the next.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
 
 from batch.notebook_parameters import assign, defaults, from_file, from_option, step_of
 from batch.run import REFUSED, find_notebook
@@ -21,9 +20,6 @@ from muscomp_lib.core import progress
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.training import strategy
-
-PROJECT = Path(__file__).resolve().parents[1]
-
 
 TRAINING = "04"
 FAILED, STOPPED = 1, 143  # exit statuses
@@ -40,40 +36,40 @@ def main(argv=None):
         parameters = plan(arguments(argv))
         team = strategy.join()
         logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING)
-        log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # the same lines once, not once from each
+        log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # each line once, not once per task
         if team.is_chief:
-            os.environ[progress.HEADLESS] = "1"  # bars are lines in the log; the other tasks show none
+            os.environ[progress.HEADLESS] = "1"  # progress as lines in the log; the other tasks show none
         log.info("%d tasks train together, on %d devices.", team.n_workers, team.n_replicas)
         training.train(**parameters)
     except (StoppedError, KeyboardInterrupt) as stop:
         log.info(str(stop) or "Stopped.")
         return STOPPED
     except MusCompError as error:
-        _complain(f"is refused: {error}")
+        _report(f"cannot start: {error}")
         return REFUSED
     except Exception as error:
         if not type(error).__module__.startswith("tensorflow"):
             raise
-        _complain(f"has to end: {_reason(error)} Started again, the job goes on from the last checkpoint.")
+        _report(f"has to end: {_reason(error)} Restarted, the job resumes from the last checkpoint.")
         return FAILED
     return 0
 
 
-def _complain(text):
+def _report(text):
     print(f"Task {os.environ.get('SLURM_PROCID', 0)} {text}", file=sys.stderr, flush=True)
 
 
 def _reason(error):
-    """What happened, without the many lines with which TensorFlow says where: most often that another task is lost."""
+    """The first line of TensorFlow's message, without its traceback: most often, another task was lost."""
     if type(error).__name__ == "ResourceExhaustedError":
-        return "there is not enough memory for its share of a batch. Take more nodes, or a smaller batch_size."
+        return "there is not enough memory for its share of a batch. Use more nodes, or a smaller batch_size."
     where = (" ", "\t", "Graph execution error", "Detected at node")
     lines = [line for line in str(error).splitlines() if line and not line.startswith(where)]
     return f"{(lines or [type(error).__name__])[0].rstrip('.')}."
 
 
 def _stop(*_):
-    """Turn the first signal into what Ctrl-C does: training saves first. Each task may get several: no more count."""
+    """Treat the first signal as Ctrl-C, at which training saves and stops; ignore any others."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     signal.raise_signal(signal.SIGINT)
@@ -90,7 +86,7 @@ def arguments(argv):
 
 
 def plan(args):
-    """What to call `training.train` with.
+    """The arguments for `training.train`.
 
     Raises
     ------
@@ -100,12 +96,12 @@ def plan(args):
     step = step_of(find_notebook(args.notebook))
     if step.number != TRAINING:
         raise SettingError(f"{step.name} trains no network. Give notebook {TRAINING}.")
-    givens = [given for file in args.files for given in from_file(file)]
-    assign([step], givens + [from_option(name, text) for name, text in args.set])
-    wanted = {**defaults(step.notebook), **step.parameters}
-    root = open_root(wanted["root"])
-    names = ("fresh", "engine", "start_from")
-    return {"config": training.find_config(wanted["config"], root), "root": root, **{n: wanted[n] for n in names}}
+    given = [each for file in args.files for each in from_file(file)]
+    assign([step], given + [from_option(name, text) for name, text in args.set])
+    parameters = {**defaults(step.notebook), **step.parameters}
+    root = open_root(parameters["root"])
+    chosen = {name: parameters[name] for name in ("fresh", "engine", "start_from")}
+    return {"config": training.find_config(parameters["config"], root), "root": root, **chosen}
 
 
 if __name__ == "__main__":

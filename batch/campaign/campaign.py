@@ -1,8 +1,8 @@
 """A campaign: the five notebooks as a chain of jobs, described by one YAML file. Used by `submit.py`.
 
-Everything a campaign makes besides the data lies in one folder, `runs/<name>/` under the root: a job script per stage,
-the parameters, logs, and for each job its executed notebook and `metrics.json`. These say what is done; nothing else
-is remembered.
+Everything a campaign makes besides the data is in one folder, `runs/<name>/` under the root: a job script per stage,
+the parameters, logs, and for each job its executed notebook and `metrics.json`. A job is done when its `metrics.json`
+is ok; there is no other record.
 """
 
 import contextlib
@@ -15,26 +15,28 @@ from pathlib import Path
 import yaml
 
 from muscomp_lib import slakh
+from muscomp_lib.core import settings
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.root import Root, open_root
+from muscomp_lib.core.settings import Field, Section, check, one_of, optional, suggestion, that, whole
 from muscomp_lib.separation import songs
 from muscomp_lib.training import strategy
 
 from ..notebook_parameters import assign, defaults, from_content, mapping, ordered, read_yaml, step_of
-from . import sites
+from .copy_commands import WAYS
+from .sites import LINE, Request, Site, read_site, without_blanks
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-CHAIN = {  # stages in order: the notebook of each, and what it does
-    "index": ("01", "looks at every file of the data set"),
+STAGES = {  # in order: the notebook of each, and what it does
+    "index": ("01", "checks every file of the data set"),
     "shards": ("02", "fills the songs, in parts"),
     "join": ("02", "makes what is missing, and writes the tables"),
-    "tables": ("03", "writes the lists and settings to train from"),
+    "tables": ("03", "writes the tables and the configuration to train from"),
     "train": ("04", "trains a network"),
-    "songs": ("05", "separates songs and writes them down"),
+    "songs": ("05", "separates and transcribes songs"),
 }
-KEYS = {"name", "site", "root", "account", "budget", "notebooks", "songs", "parameters", "stages", "files"}
-SET_HERE = {  # parameters that a campaign sets itself, and what says so
+SET_BY_CAMPAIGN = {  # parameters that a campaign sets itself, and the key that does
     "root": "root",
     "song": "songs",
     "shard": "jobs of the stage shards",
@@ -42,28 +44,68 @@ SET_HERE = {  # parameters that a campaign sets itself, and what says so
 }
 PARAMETERS, SONGS, METRICS = "parameters.yaml", "songs.txt", "metrics.json"
 JOBS, ESTIMATE = "jobs.json", "estimate.json"
+NAME = that(
+    lambda value: isinstance(value, str) and re.fullmatch(r"[\w-]+", value, re.ASCII),
+    "a text of letters, digits, - and _ only",
+)
+PATHS = that(
+    lambda value: (
+        bool(value) and all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
+    ),
+    "a file or a folder, or a list of them",
+)
+
+
+class Files(Section):
+    """The section `files` of a campaign: where the data set comes from, and where results go."""
+
+    way: one_of(*WAYS) = "rclone"
+    source: optional(LINE, "none") = Field(None, alias="from", description="Where the data set is.")
+    songs: optional(LINE, "none") = Field(None, description="Where songs to separate are.")
+    results: optional(LINE, "none") = Field(None, description="Where results go.")
+    to: optional(LINE, "the site's host") = Field(None, description="The root, as reached from where the commands run.")
+    user: optional(LINE, "your own name") = Field(None, description="At the site's host.")
+    md5: optional(LINE, "no check") = Field(None, description="Of an archive that is downloaded.")
+    tracks: optional(whole(1), "any") = Field(None, description="How many the data set must have.")
+    mbit_per_second: optional(settings.number(above=0), "a guess") = None
+    files_per_second: optional(settings.number(above=0), "a guess") = None
+
+
+class CampaignFile(Section):
+    """The keys of a campaign's file. The entries of `stages` are `Request`s, `parameters` are the notebooks'."""
+
+    name: NAME = Field(description="By default the file's name.")
+    site: LINE = "local"
+    root: optional(LINE, "the site's") = None
+    account: optional(NAME, "your default account") = Field(None, description="The allocation that is charged.")
+    budget: optional(settings.number(0), "no limit") = Field(None, description="In the site's unit.")
+    notebooks: optional(LINE, "the project's own") = None
+    songs: optional(PATHS, "one unseen song") = None
+    parameters: dict = {}  # noqa: RUF012
+    stages: dict = {}  # noqa: RUF012
+    files: Files = Files()
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One link of the chain.
+    """A step of the campaign.
 
     Attributes
     ----------
     name : str
-        A key of `CHAIN`.
+        A key of `STAGES`.
     notebook : Path
-    request : sites.Request
+    request : Request
     """
 
     name: str
     notebook: Path
-    request: sites.Request
+    request: Request
 
     @property
     def number(self):
-        """Of its notebook: "02"."""
-        return CHAIN[self.name][0]
+        """Its notebook's number: "02"."""
+        return STAGES[self.name][0]
 
     @property
     def is_array(self):
@@ -78,14 +120,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A campaign as its file describes it.
+    """A campaign, read and checked.
 
     Attributes
     ----------
     name : str
     file : Path
-    site : sites.Site
-    root : drive.Root
+    site : Site
+    root : Root
     account, budget : str, float or None
         Who is charged, and how much at most.
     parameters : dict
@@ -94,37 +136,36 @@ class Campaign:
         The notebooks' own, by number.
     songs : list of Path
         Empty: the song that notebook 05 chooses itself.
+    files : Files
     stages : list of Stage
-    files : dict
-        The section that `transfer.py` reads.
     """
 
     name: str
     file: Path
-    site: sites.Site
+    site: Site
     root: Root
     account: str | None
     budget: float | None
     parameters: dict
     defaults: dict
     songs: list
+    files: Files
     stages: list = field(default_factory=list)
-    files: dict = field(default_factory=dict)
 
     @property
     def folder(self):
-        """Where its scripts, logs and results lie."""
+        """The folder of its scripts, logs and results."""
         return self.root.runs / self.name
 
     def out(self, stage, task):
-        """Where a job's executed notebook and metrics lie."""
+        """The folder of a job's executed notebook and metrics."""
         return self.folder / stage.name / str(task) if stage.is_array else self.folder / stage.name
 
     def metrics(self, stage, task):
-        """What a job left in its `metrics.json`; empty when it left nothing."""
+        """A job's entry in its `metrics.json`; empty when there is none."""
         with contextlib.suppress(OSError, ValueError):
-            noted = json.loads((self.out(stage, task) / METRICS).read_text(encoding="utf-8"))
-            return noted.get(stage.notebook.stem, {})
+            entries = json.loads((self.out(stage, task) / METRICS).read_text(encoding="utf-8"))
+            return entries.get(stage.notebook.stem, {})
         return {}
 
     def missing(self, stage):
@@ -141,22 +182,26 @@ class Campaign:
         return bool(self.value("02", "virtual"))
 
     def tracks(self):
-        """How many tracks the data set has: as it lies there, or as notebook 01 will make it."""
-        found = 0
-        with contextlib.suppress(FileNotFoundError):  # of which MissingError is one
-            found = len(slakh.find_tracks(self.root.slakh))
-        number, limit = found or self.value("01", "minislakh_tracks") or 1, self.value("01", "limit")
-        return min(number, limit) if limit else number
+        """The number of tracks of the data set: as it is on disk, or as notebook 01 will make it."""
+        n_tracks, limit = self.tracks_on_disk() or self.value("01", "minislakh_tracks") or 1, self.value("01", "limit")
+        return min(n_tracks, limit) if limit else n_tracks
+
+    def tracks_on_disk(self):
+        """The number of tracks under the root's slakh/."""
+        try:
+            return len(slakh.find_tracks(self.root.slakh))
+        except FileNotFoundError:  # of which MissingError is one
+            return 0
 
 
-def read(file, songs_are_here=True):
+def read_campaign(file, songs_exist=True):
     """Read a campaign's file.
 
     Parameters
     ----------
     file : str or Path
-    songs_are_here : bool
-        False: its songs are passed over, because they may still have to be brought in.
+    songs_exist : bool
+        False: its songs are ignored, because they may still have to be transferred.
 
     Returns
     -------
@@ -168,33 +213,28 @@ def read(file, songs_are_here=True):
         What is wrong in it, and where.
     """
     file = Path(file).expanduser().resolve()
-    given = mapping(read_yaml(file, "The campaign file"), file)
-    for key in given:
-        if key not in KEYS:
-            raise SettingError(f"{file}: there is no {key!r}. {sites.meant(key, KEYS)}")
-    name = str(given.get("name") or file.stem)
-    if not re.fullmatch(r"[\w-]+", name, re.ASCII):
-        raise SettingError(f"{file}: name is {name!r}; give letters, digits, - and _ only.")
-    budget = given.get("budget")
-    if budget is not None and not (type(budget) in (int, float) and budget >= 0):
-        raise SettingError(f"{file}: budget is {budget!r}; give a number.")
-    site_name = str(given.get("site") or "local")
-    site = sites.read(path_of(site_name, file) if site_name.endswith((".yaml", ".yml")) else site_name)
-    own = os.environ.get("MUSCOMP_ROOT") or "muscomp_root"
-    root = Root(path_of(given.get("root") or site.data.get("root") or own, file))
-    notebooks = _notebooks(path_of(given.get("notebooks") or NOTEBOOKS, file))
-    parameters = _parameters(notebooks, given.get("parameters"), file)
+    content = mapping(read_yaml(file, "The campaign file"), file)
+    given = check(CampaignFile, {"name": file.stem, **without_blanks(CampaignFile, content)}, file)
+    site = read_site(path_of(given.site, file) if given.site.endswith((".yaml", ".yml")) else given.site)
+    root = Root(path_of(given.root or site.root or os.environ.get("MUSCOMP_ROOT") or "muscomp_root", file))
+    notebooks = _notebooks(path_of(given.notebooks or NOTEBOOKS, file))
     campaign = Campaign(
-        name, file, site, root, given.get("account"), budget, parameters,
-        {number: defaults(step.notebook) for number, step in notebooks.items()},
-        _songs(given.get("songs") if songs_are_here else None, file, root),
-        files=mapping(given.get("files"), f"{file}, files"),
-    )  # fmt: skip
-    return _with_stages(campaign, notebooks, mapping(given.get("stages"), f"{file}, stages"))
+        name=given.name,
+        file=file,
+        site=site,
+        root=root,
+        account=given.account,
+        budget=given.budget,
+        parameters=_parameters(notebooks, given.parameters, file),
+        defaults={number: defaults(step.notebook) for number, step in notebooks.items()},
+        songs=_songs(given.songs if songs_exist else None, file, root),
+        files=given.files,
+    )
+    return _with_stages(campaign, notebooks, given.stages)
 
 
 def path_of(text, file):
-    """A path of a campaign's file: relative to the file, variables such as $PROJECT filled in.
+    """A path in a campaign's file: relative to the file, variables such as $PROJECT expanded.
 
     Raises
     ------
@@ -210,31 +250,32 @@ def path_of(text, file):
 def _notebooks(folder):
     """A step for each notebook, by number."""
     steps = {step.number: step for step in map(step_of, ordered(folder))}
-    lacking = sorted({number for number, _ in CHAIN.values()} - steps.keys())
+    lacking = sorted({number for number, _ in STAGES.values()} - steps.keys())
     if lacking:
         raise MissingError(f"{folder} has no notebook {', '.join(lacking)}.")
     return steps
 
 
 def _parameters(notebooks, given, file):
-    """The parameters of each notebook, checked; each takes up what the one before it has made."""
-    givens = from_content(given, f"{file}, parameters")
-    for each in givens:
-        if each.name in SET_HERE:
-            raise SettingError(f"{each.source}: {each.name} is set by the campaign: see its {SET_HERE[each.name]}.")
+    """The parameters of each notebook, checked; each uses what the one before it has made."""
+    given = from_content(given, f"{file}, parameters")
+    for each in given:
+        if each.name in SET_BY_CAMPAIGN:
+            key = SET_BY_CAMPAIGN[each.name]
+            raise SettingError(f"{each.source}: {each.name} is set by the campaign: see its {key}.")
         if each.name == "fresh" and each.value:
             raise SettingError(
-                f"{each.source}: fresh would throw away what is learnt whenever a job comes back from the queue. Give "
-                "what is to be trained another name instead: name of notebook 03."
+                f"{each.source}: fresh would discard the training so far whenever a job is requeued. Give the model "
+                "another name instead: name of notebook 03."
             )
-    assign(list(notebooks.values()), givens)
+    assign(list(notebooks.values()), given)
     found = {number: dict(step.parameters) for number, step in notebooks.items()}
     made = found["03"].get("name")
     for number, name in (("04", "config"), ("05", "model")):
         made = found[number].get(name) or made or defaults(notebooks["04"].notebook).get("config")
         if name in notebooks[number].valid and made:
             found[number][name] = made
-    if "verify" in notebooks["01"].valid:  # so that no shard has to listen to the reserve
+    if "verify" in notebooks["01"].valid:  # so that no shard has to decode the reserve itself
         found["01"].setdefault("verify", "full")
     return found
 
@@ -246,29 +287,30 @@ def _songs(given, file, root):
 
 
 def _with_stages(campaign, notebooks, given):
+    """The campaign with its songs in order and its stages."""
     for stage in given:
-        if stage not in CHAIN:
-            raise SettingError(f"{campaign.file}, stages: there is no {stage!r}. {sites.meant(stage, CHAIN)}")
+        if stage not in STAGES:
+            raise SettingError(f"{campaign.file}, stages: there is no stage {stage!r}. {suggestion(stage, STAGES)}")
     stages, listed = [], _listed_songs(campaign)
-    for name, (number, _) in CHAIN.items():
+    for name, (number, _) in STAGES.items():
         source = f"{campaign.file}, stages, {name}"
-        request = campaign.site.request(name, mapping(given.get(name), source))
+        request = campaign.site.request(name, mapping(given.get(name), source), source)
         if name == "songs":
-            request = replace(request, jobs=max(1, len(listed)))
+            request = request.model_copy(update={"jobs": max(1, len(listed))})
         elif name != "shards" and request.jobs != 1:
             raise SettingError(f"{source}: only shards can be divided; jobs is {request.jobs}.")
         if name != "train" and request.nodes != 1:
             raise SettingError(f"{source}: only train can use several nodes; nodes is {request.nodes}.")
         if name == "train":
-            _check_shares(campaign, request)
+            _check_batch_size(campaign, request)
         stages.append(Stage(name, notebooks[number].notebook, request))
     if campaign.is_virtual or stages[1].request.jobs == 1:
-        del stages[1]  # there is nothing to share out: what follows does it
+        del stages[1]  # nothing to divide: the stage join does it all
     return replace(campaign, songs=listed, stages=stages)
 
 
-def _check_shares(campaign, request):
-    """Refuse now what training would refuse: GPUs or nodes that cannot share the batch that 03 writes down."""
+def _check_batch_size(campaign, request):
+    """Refuse now what training would refuse: GPUs or nodes among which a batch cannot be divided evenly."""
     made = campaign.value("03", "name") or campaign.defaults["04"].get("config")
     batch_size = campaign.value("03", "batch_size")
     if campaign.value("04", "engine") == "spleeter":
@@ -281,13 +323,13 @@ def _check_shares(campaign, request):
 
 
 def _listed_songs(campaign):
-    """All songs, those listed before first and in their order: a job keeps its song when others are added."""
+    """All songs, those listed earlier first, in their order: a job keeps its song when others are added."""
     file = campaign.folder / SONGS
     listed = file.read_text(encoding="utf-8").splitlines() if file.is_file() and campaign.songs else []
     return list(dict.fromkeys([*map(Path, listed), *campaign.songs]))
 
 
-def write(campaign, scripts):
+def write_campaign(campaign, scripts):
     """Write the campaign's folder: scripts, parameters and the list of songs.
 
     Parameters
@@ -299,11 +341,11 @@ def write(campaign, scripts):
     Raises
     ------
     SettingError
-        It was begun with other parameters.
+        It was started with other parameters.
     """
     open_root(campaign.root.path)
-    (campaign.folder / "logs").mkdir(parents=True, exist_ok=True)  # Slurm makes no folder, and fails without a word
-    _same_parameters(campaign)
+    (campaign.folder / "logs").mkdir(parents=True, exist_ok=True)  # Slurm makes no folder, and fails without a message
+    _check_unchanged(campaign)
     texts = {
         **scripts,
         PARAMETERS: yaml.safe_dump(campaign.parameters, sort_keys=False),
@@ -315,18 +357,18 @@ def write(campaign, scripts):
             part.chmod(0o755 if name.endswith(".sh") else 0o644)
 
 
-def _same_parameters(campaign):
+def _check_unchanged(campaign):
     file = campaign.folder / PARAMETERS
     if not file.is_file():
         return
-    begun = yaml.safe_load(file.read_text(encoding="utf-8"))
-    names = [(number, name) for number in begun for name in {**begun[number], **campaign.parameters[number]}]
+    before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    names = [(number, name) for number in before for name in {**before[number], **campaign.parameters[number]}]
     changes = [
-        f"{number}.{name}: {begun[number].get(name)!r} then, {campaign.parameters[number].get(name)!r} now"
+        f"{number}.{name} was {before[number].get(name)!r}, is {campaign.parameters[number].get(name)!r}"
         for number, name in names
-        if begun[number].get(name) != campaign.parameters[number].get(name)
+        if before[number].get(name) != campaign.parameters[number].get(name)
     ]
     if changes:
         raise SettingError(
-            f"{campaign.folder} was begun with other parameters ({'; '.join(changes)}). Give the campaign another name."
+            f"{campaign.folder} was started with other parameters ({'; '.join(changes)}). Give the campaign a new name."
         )

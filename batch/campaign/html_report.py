@@ -1,22 +1,20 @@
 """A campaign's report for the browser, and its executed notebooks as pages. Used by `submit.py`."""
 
 import contextlib
-import html
 import time
+from pathlib import Path
 
+import jinja2
 import nbformat
 from nbconvert import HTMLExporter
 
 from muscomp_lib.core.files import written_whole
 
-from .campaign import CHAIN
+from .campaign import STAGES
 from .status import REPORT, cells, columns, total, verdict
 
-PICTURES = ("03", "04", "05")  # notebooks whose pictures the report shows
-STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ccc}img{max-width:100%}"
-)
+WITH_PICTURES = ("03", "04", "05")  # notebooks whose pictures the report shows
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 def write(campaign, found):
@@ -25,48 +23,42 @@ def write(campaign, found):
     Parameters
     ----------
     campaign : campaign.Campaign
-    found : list of overview.Row
+    found : list of status.StageStatus
     """
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in [*columns(campaign), "notebooks as executed"])
-    lines = [*((cells(campaign, row), _links(campaign, row.stage)) for row in found), (total(campaign, found), "")]
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in words)}<td>{links}</td></tr>"
-        for words, links in lines
-    )
-    said = "".join(f"<p>{html.escape(line)}</p>" for line in verdict(campaign, found))
-    pictures = "".join(_pictures(campaign, row.stage) for row in found)
-    title = html.escape(f"{campaign.name} on {campaign.site.name}")
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<h1>{title}</h1><p>{time.strftime('%Y-%m-%d %H:%M')}</p><table><tr>{heads}</tr>{body}</table>{said}{pictures}"
+    template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(
+        title=f"{campaign.name} on {campaign.site.name}",
+        date=time.strftime("%Y-%m-%d %H:%M"),
+        columns=columns(campaign),
+        rows=[*((cells(campaign, row), _pages(campaign, row.stage)) for row in found), (total(campaign, found), [])],
+        summary=verdict(campaign, found),
+        results=[(f"{row.stage.name}: {STAGES[row.stage.name][1]}", _pictures(campaign, row.stage)) for row in found],
     )
     with written_whole(campaign.folder / REPORT) as part:
-        part.write_text(page + "</html>\n", encoding="utf-8")
+        part.write_text(page, encoding="utf-8")
 
 
 def _executed(campaign, stage):
-    """(job, executed notebook) of a stage, as far as they are there."""
+    """(job, executed notebook) of a stage, as far as they exist."""
     for task in stage.tasks:
         file = campaign.out(stage, task) / stage.notebook.name
         if file.is_file():
             yield task, file
 
 
-def _links(campaign, stage):
-    return " ".join(
-        f'<a href="{html.escape(_page(file).relative_to(campaign.folder).as_posix())}">{task}</a>'
-        for task, file in _executed(campaign, stage)
-    )
+def _pages(campaign, stage):
+    """(job, page) of a stage's executed notebooks; pages are relative to the campaign's folder."""
+    return [(task, _page(file).relative_to(campaign.folder).as_posix()) for task, file in _executed(campaign, stage)]
 
 
 def _page(file):
-    """An executed notebook as a page that any browser shows; the notebook itself where it cannot be made into one."""
+    """An executed notebook as a page that any browser shows; the notebook itself where it cannot be converted."""
     page = file.with_suffix(".html")
     with contextlib.suppress(FileNotFoundError):
         if page.stat().st_mtime > file.stat().st_mtime:
             return page
     try:
-        text, _ = HTMLExporter(mathjax_url="", require_js_url="").from_filename(str(file))  # formulas need the net
+        text, _ = HTMLExporter(mathjax_url="", require_js_url="").from_filename(str(file))  # works without a network
     except (OSError, ValueError, nbformat.ValidationError):
         return file
     with written_whole(page) as part:
@@ -75,15 +67,12 @@ def _page(file):
 
 
 def _pictures(campaign, stage):
-    """The pictures of a stage's first executed notebook."""
+    """The pictures of a stage's first executed notebook, as PNG in base64."""
     file = next((file for _, file in _executed(campaign, stage)), None)
-    if stage.number not in PICTURES or file is None:
-        return ""
+    if stage.number not in WITH_PICTURES or file is None:
+        return []
     with contextlib.suppress(OSError, ValueError, nbformat.ValidationError):
-        outputs = [
-            out.get("data", {}) for cell in nbformat.read(file, as_version=4).cells for out in cell.get("outputs", [])
-        ]
-        found = [data["image/png"].replace("\n", "") for data in outputs if "image/png" in data]
-        shown = "".join(f'<p><img alt="" src="data:image/png;base64,{picture}"></p>' for picture in found)
-        return f"<h2>{html.escape(f'{stage.name}: {CHAIN[stage.name][1]}')}</h2>{shown}" if found else ""
-    return ""
+        outputs = [out for cell in nbformat.read(file, as_version=4).cells for out in cell.get("outputs", [])]
+        found = [out.get("data", {}).get("image/png") for out in outputs]
+        return [picture.replace("\n", "") for picture in found if picture]
+    return []

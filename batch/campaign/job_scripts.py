@@ -2,59 +2,59 @@
 
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from muscomp_lib.core import remote_io
 
-from .campaign import CHAIN, PARAMETERS, SONGS
+from .campaign import PARAMETERS, SONGS, STAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
-SECONDS_TO_SAVE = 120  # before the wall-time limit Slurm sends USR1; it may come ten seconds early
-CACHE_FOLDER = "muscomp_cache"  # in the site's folder for caches
+SECONDS_TO_SAVE = 120  # how long before the wall-time limit Slurm sends USR1; it may be ten seconds early
+CACHE_FOLDER = "muscomp_cache"  # inside the site's cache folder
 REPORT = "report"
 REPORT_HOURS = 0.25
 
 JOB = """
-note() {{ echo "$1 $(date +%s) ${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID:-none}}}}" >> "$out/times.log"; }}
-leave() {{ note end; count; exit "$1"; }}
-count() {{  # for the log: what this job has staged
+log_time() {{ echo "$1 $(date +%s) ${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID:-none}}}}" >> "$out/times.log"; }}
+leave() {{ log_time end; log_cache; exit "$1"; }}
+log_cache() {{
   if [ -d "${{{cache}:-}}" ]; then
     echo "Copied to ${cache}: $(find "${cache}" -type f | wc -l) files, $(du -sh "${cache}" | cut -f 1)."
   fi
 }}
-stop() {{ kill -{ask} "$run" 2> /dev/null; wait "$run"; }}  # what the notebook has made so far is kept
-again() {{  # the time is nearly up: the same job waits in the queue again, and goes on with what is there
+stop() {{ kill -{stop_signal} "$run" 2> /dev/null; wait "$run"; }}  # the notebook saves its work
+requeue() {{  # the time is nearly up: the same job waits in the queue again, and resumes later
   stop
   if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then
-    echo "The time is up, after {requeues} returns to the queue."
+    echo "The time is up, after {requeues} requeues."
     leave 1
   fi
-  echo "The time is nearly up. This job goes back to the queue, to go on."
-  note end
-  count
-  scontrol requeue "$SLURM_JOB_ID"
+  echo "The time is nearly up. This job is requeued, to resume."
+  log_time end
+  log_cache
+  # This element of an array only: SLURM_JOB_ID of one of them is the whole array's.
+  scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}"
   exit 1
 }}
-trap again USR1
+trap requeue USR1
 trap 'stop; leave 143' TERM
 
 mkdir -p "$out"
-note start
-{together}{launcher}"$python" "$project/batch/run.py" {notebook} \\
+log_time start
+{workers}{launcher}"$python" "$project/batch/run.py" {notebook} \\
   -f "$campaign/{parameters}" -p root {root}{options} --out "$out" &
 run=$!
 wait "$run"
 leave $?
 """
 
-TOGETHER = """ask=USR1  # srun hands it on to its tasks, which stop and save; of TERM it would kill them
+WORKERS = """stop_signal=USR1  # srun forwards it to its tasks, which save and stop; at TERM it would kill them
 srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=1 \\
   {launcher}"$python" "$project/batch/worker.py" {notebook} \\
   -f "$campaign/{parameters}" -p root {root} &
 run=$!
 wait "$run" || leave $?
-ask=TERM  # now the notebook, on this node alone: it finds the network trained, and shows and scores it
+stop_signal=TERM  # now the notebook, on this node alone: the network is trained; it plots and scores it
 """
 
 
@@ -64,7 +64,7 @@ def all_of(campaign):
     Returns
     -------
     dict of str to str
-        {file name: text}, in the order of the chain; on a site with a scheduler the report is the last.
+        {file name: text}, in the order of the stages; on a site with a scheduler the report is the last.
     """
     scripts = {file_name(campaign, stage.name): job(campaign, stage) for stage in campaign.stages}
     if campaign.site.has_scheduler:
@@ -73,7 +73,7 @@ def all_of(campaign):
 
 
 def file_name(campaign, name):
-    """What a stage's script is called: "3_join.sh"."""
+    """The file name of a stage's script: "3_join.sh"."""
     names = [*(stage.name for stage in campaign.stages), REPORT]
     return f"{names.index(name) + 1}_{name}.sh"
 
@@ -81,8 +81,8 @@ def file_name(campaign, name):
 def job(campaign, stage):
     """The script of a stage."""
     script, number = file_name(campaign, stage.name), stage.tasks[-1]
-    lines = _head(campaign, stage.name, stage.request, stage.is_array)
-    lines += [f"# Campaign {campaign.name}, notebook {stage.number}: {CHAIN[stage.name][1]}."]
+    lines = _sbatch_lines(campaign, stage.name, stage.request, stage.is_array)
+    lines += [f"# Campaign {campaign.name}, notebook {stage.number}: {STAGES[stage.name][1]}."]
     if stage.is_array:
         lines += [f"# By hand: sbatch {script}; one of them only: sbatch --array=1 {script}"]
         lines += [f"# Without a scheduler: bash {script} 1, for each number from 1 to {number}."]
@@ -90,7 +90,7 @@ def job(campaign, stage):
         lines += [f"# By hand: sbatch {script}"]
     else:
         lines += [f"# By hand: sbatch {script}; without a scheduler: bash {script}"]
-    lines += ["", *_places(campaign)]
+    lines += ["", *_variables(campaign)]
     lines += ["task=${SLURM_ARRAY_TASK_ID:-${1:?which one?}}"] if stage.is_array else []
     lines += [f'out="$campaign/{stage.name}{"/$task" if stage.is_array else ""}"']
     lines += _environment(campaign, stage.request)
@@ -103,12 +103,14 @@ def job(campaign, stage):
         "root": shlex.quote(str(campaign.root.path)),
     }
     nodes, requeues = stage.request.nodes, stage.request.requeues
-    together, ask = (TOGETHER.format(nodes=nodes, **words), '"$ask"') if nodes > 1 else ("", "TERM")
-    return "\n".join(lines) + JOB.format(requeues=requeues, options=options, together=together, ask=ask, **words)
+    workers, signal = (WORKERS.format(nodes=nodes, **words), '"$stop_signal"') if nodes > 1 else ("", "TERM")
+    return "\n".join(lines) + JOB.format(
+        requeues=requeues, options=options, workers=workers, stop_signal=signal, **words
+    )
 
 
 def _options(campaign, stage):
-    """What is not in the parameter file, because it is this job's own."""
+    """Parameters that are this job's own, and so not in the parameter file."""
     if stage.name == "shards":
         yield f'-p 02.shard "$task/{stage.request.jobs}"'
     if stage.name == "songs" and campaign.songs:
@@ -118,13 +120,14 @@ def _options(campaign, stage):
         yield f"-p {stage.number}.workers {cores}"
 
 
-def _head(campaign, name, request, is_array):
+def _sbatch_lines(campaign, name, request, is_array):
     """The lines that sbatch reads."""
     site, cores = campaign.site, campaign.site.cores(request)
     if not site.has_scheduler:
         return ["#!/bin/bash"]
-    log = campaign.folder / "logs" / (f"{name}-%a.log" if is_array else f"{name}.log")
-    whole = site.partition(request).get("whole_nodes")
+    logs = str(campaign.folder / "logs").replace("%", "%%")
+    log = f"{logs}/{name}-%a.log" if is_array else f"{logs}/{name}.log"
+    whole = site.partition(request).whole_nodes
     tasks = {"ntasks": 1} if request.nodes == 1 else {"ntasks-per-node": 1}
     options = {
         "job-name": f"{campaign.name}-{name}",
@@ -138,7 +141,7 @@ def _head(campaign, name, request, is_array):
         "time": _wall_time(request.hours),
         "array": f"1-{request.jobs}" if is_array else None,
         "output": f'"{log}"',
-        "open-mode": "append",  # else a job that comes back would empty its own log
+        "open-mode": "append",  # else a requeued job would truncate its own log
         "signal": f"B:USR1@{SECONDS_TO_SAVE}",
     }
     given = [f"#SBATCH --{option}={value}" for option, value in options.items() if value is not None]
@@ -146,38 +149,37 @@ def _head(campaign, name, request, is_array):
 
 
 def _wall_time(hours):
-    minutes = max(1, int(hours * 60))  # rounded down: a site's limit is kept
+    minutes = max(1, int(hours * 60))  # rounded down, to stay within a site's limit
     return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
 
 
-def _places(campaign):
+def _variables(campaign):
     yield f"project={shlex.quote(str(PROJECT))}"
     yield f"campaign={shlex.quote(str(campaign.folder))}"
     yield f"python={shlex.quote(sys.executable)}"
 
 
 def _environment(campaign, request):
-    data = campaign.site.data
-    modules = data.get("modules", []) + (data.get("gpu_modules", []) if request.gpus else [])
-    lines = [f"module load {' '.join(map(shlex.quote, modules))}"] if modules else []
-    if data.get("temporary"):
-        lines += [f'if [ -d "{data["temporary"]}" ]; then export TMPDIR="{data["temporary"]}"; fi']
-    if data.get("cache"):
-        lines += [f'if [ -d "{data["cache"]}" ]; then export {remote_io.CACHE}="{data["cache"]}/{CACHE_FOLDER}"; fi']
-    return lines
+    site = campaign.site
+    modules = site.modules + (site.gpu_modules if request.gpus else [])
+    if modules:
+        yield f"module load {' '.join(map(shlex.quote, modules))}"
+    if site.temporary:
+        yield f'if [ -d "{site.temporary}" ]; then export TMPDIR="{site.temporary}"; fi'
+    if site.cache:
+        yield f'if [ -d "{site.cache}" ]; then export {remote_io.CACHE}="{site.cache}/{CACHE_FOLDER}"; fi'
 
 
 def _launcher(campaign):
-    launcher = campaign.site.data.get("launcher")
-    return f"{launcher} " if launcher else ""
+    return f"{campaign.site.launcher} " if campaign.site.launcher else ""
 
 
 def _report(campaign):
-    """The script that comes last, whatever has become of the others."""
+    """The script that runs last, however the others ended."""
     request = campaign.site.request(REPORT, {})
-    request = request if request.hours else replace(request, hours=REPORT_HOURS)
-    lines = _head(campaign, REPORT, request, is_array=False)
-    lines += [f"# Campaign {campaign.name}: says what is done and what is missing, and writes the report.", ""]
-    lines += [*_places(campaign), *_environment(campaign, request), ""]
+    request = request.model_copy(update={"hours": request.hours or REPORT_HOURS})
+    lines = _sbatch_lines(campaign, REPORT, request, is_array=False)
+    lines += [f"# Campaign {campaign.name}: prints what is done and what is missing, and writes the report.", ""]
+    lines += [*_variables(campaign), *_environment(campaign, request), ""]
     command = f'{_launcher(campaign)}"$python" "$project/batch/submit.py" {shlex.quote(str(campaign.file))} report'
     return "\n".join([*lines, command]) + "\n"

@@ -3,54 +3,48 @@
 A site is a YAML file in `sites/`, or anywhere; a new one is made by copying one.
 """
 
-import difflib
-from dataclasses import dataclass, fields
+import re
 from pathlib import Path
 
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.settings import (
+    Field,
+    Section,
+    check,
+    flag,
+    number,
+    one_of,
+    optional,
+    suggestion,
+    that,
+    whole,
+)
 
 from ..notebook_parameters import mapping, read_yaml
 
 FOLDER = Path(__file__).parent / "sites"
-SCHEDULERS = ("slurm", "none")
-KEYS = {
-    "scheduler", "root", "temporary", "cache", "transfer", "inodes_per_gb", "modules", "gpu_modules", "launcher",
-    "array_size", "unit", "partitions", "gpu_types", "stages",
-}  # fmt: skip
-TRANSFER = {"host", "globus"}
+LINE = that(
+    lambda value: isinstance(value, str) and value.strip() != "" and value.isprintable(), "a text on a single line"
+)  # it goes into job scripts
+GPUS = that(
+    lambda value: isinstance(value, str) and re.fullmatch(r"[^\s:]+:[1-9][0-9]*", value, re.ASCII),
+    "type:number, such as h100-80:1",
+)
+POSITIVE = optional(number(above=0), "no limit")
+COUNT = optional(whole(1), "no limit")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What each job of a stage asks for.
+class Request(Section):
+    """What each job of a stage asks for: an entry under `stages`, in a campaign's file or a site's."""
 
-    Attributes
-    ----------
-    partition : str, optional
-    nodes : int
-        With more than one, each has the cores, GPUs and memory that are asked for.
-    cores : int, optional
-        With GPUs, by default their share of the node's.
-    gpus : str, optional
-        "type:number".
-    memory_gb : float, optional
-        None: what the site gives unasked.
-    hours : float, optional
-        Wall time. None: twice what is estimated.
-    jobs : int
-        How many jobs share the stage.
-    requeues : int
-        How often a job whose time is up may put itself into the queue again.
-    """
-
-    partition: str | None = None
-    nodes: int = 1
-    cores: int | None = None
-    gpus: str | None = None
-    memory_gb: float | None = None
-    hours: float | None = None
-    jobs: int = 1
-    requeues: int = 3
+    partition: optional(LINE, "the default") = None
+    nodes: whole(1) = Field(1, description="Each of them has the cores, GPUs and memory that are asked for.")
+    cores: optional(whole(1), "the GPUs' share") = None
+    gpus: optional(GPUS, "no GPU") = Field(None, description="Type and number.")
+    memory_gb: optional(number(above=0), "the site's default") = None
+    hours: optional(number(above=0), "twice the estimate") = Field(None, description="Wall time.")
+    jobs: whole(1) = Field(1, description="Jobs that share the stage.")
+    requeues: whole() = Field(3, description="How often a job whose time is up may requeue itself.")
 
     @property
     def gpu_type(self):
@@ -63,76 +57,99 @@ class Request:
         return int(self.gpus.rpartition(":")[2]) if self.gpus else 0
 
 
-@dataclass(frozen=True)
-class Site:
-    """A site as its file describes it.
+class Partition(Section):
+    """An entry under `partitions` of a site: limits of a job, in hours, cores, GPUs and MB."""
 
-    Attributes
-    ----------
-    name : str
-    data : dict
-        The file's content.
-    """
+    cores: COUNT = Field(None, description="Of a job at most; of each node, where nodes are whole.")
+    gpus: COUNT = None
+    nodes: COUNT = None
+    hours: POSITIVE = None
+    memory_mb: POSITIVE = Field(None, description="Of a node.")
+    memory_mb_per_core: POSITIVE = None
+    whole_nodes: flag() = False
+    units_per_core_hour: number(0) = 0
 
-    name: str
-    data: dict
+
+class GpuType(Section):
+    """An entry under `gpu_types` of a site: what a node with these GPUs has, and what an hour of one costs."""
+
+    cores: whole(1)
+    per_node: whole(1)
+    memory_mb: POSITIVE = None
+    units_per_hour: number(0) = 0
+
+
+class Transfer(Section):
+    """The section `transfer` of a site."""
+
+    host: optional(LINE, "none") = Field(None, description="The machine that takes files.")
+    globus: optional(LINE, "none") = Field(None, description="The name of the site's Globus collection.")
+
+
+class Site(Section):
+    """A site as its file describes it; `partitions`, `gpu_types` and `stages` hold objects of the classes above."""
+
+    name: LINE = Field(description="By default the file's name.")
+    scheduler: one_of("slurm", "none")
+    root: optional(LINE, "$MUSCOMP_ROOT") = None
+    temporary: optional(LINE, "the system's") = None
+    cache: optional(LINE, "no copies") = None
+    transfer: Transfer = Transfer()
+    inodes_per_gb: COUNT = None
+    modules: list[LINE] = []  # noqa: RUF012
+    gpu_modules: list[LINE] = []  # noqa: RUF012
+    launcher: str = ""
+    array_size: COUNT = None
+    unit: LINE = "credits"
+    partitions: dict = {}  # noqa: RUF012
+    gpu_types: dict = {}  # noqa: RUF012
+    stages: dict = {}  # noqa: RUF012
 
     @property
     def has_scheduler(self):
         """Whether jobs are submitted to Slurm; else they run here."""
-        return self.data["scheduler"] == "slurm"
+        return self.scheduler == "slurm"
 
-    def request(self, stage, given):
-        """What a stage asks for: the site's own choice, overruled by what is given.
+    def request(self, stage, given, where=""):
+        """What a stage asks for: the site's own choice, overridden by what is given.
+
+        Parameters
+        ----------
+        stage : str
+        given : dict
+        where : str
+            Where it is given, for messages.
 
         Raises
         ------
         SettingError
-            An unknown key, or a value that is no such thing.
+            An unknown key, or a wrong value.
         """
-        known = [field.name for field in fields(Request)]
-        for key in given:
-            if key not in known:
-                raise SettingError(f"stages, {stage}: there is no {key!r}. {meant(key, known)}")
-        wanted = {**self.data.get("stages", {}).get(stage, {}), **given}
-        for key in ("nodes", "cores", "jobs", "requeues"):
-            lowest = 0 if key == "requeues" else 1
-            if wanted.get(key) is not None and not (type(wanted[key]) is int and wanted[key] >= lowest):
-                raise SettingError(f"stages, {stage}: {key} is {wanted[key]!r}; give a whole number from {lowest}.")
-        for key in ("hours", "memory_gb"):
-            if wanted.get(key) is not None and not (type(wanted[key]) in (int, float) and wanted[key] > 0):
-                raise SettingError(f"stages, {stage}: {key} is {wanted[key]!r}; give a number above 0.")
-        if wanted.get("gpus") is not None:
-            kind, _, number = str(wanted["gpus"]).rpartition(":")
-            if not (kind and number.isdigit() and int(number) >= 1):
-                raise SettingError(f"stages, {stage}: gpus is {wanted['gpus']!r}; give type:number, such as h100-80:1.")
-        return Request(**wanted)
+        return check(Request, {**self.stages.get(stage, {}), **given}, where)
 
     def partition(self, request):
-        """The data of the request's partition; empty where there are none."""
-        return self.data.get("partitions", {}).get(request.partition, {})
+        """The request's partition; one without limits where the site has none."""
+        return self.partitions.get(request.partition, Partition())
 
     def cores(self, request):
         """A job's cores on each node: as asked for, all where nodes are whole, or its GPUs' share; None: unknown."""
-        partition, gpu = self.partition(request), self._gpu(request)
-        if partition.get("whole_nodes"):
-            return gpu["cores"] if gpu else partition["cores"]
+        partition, gpu = self.partition(request), self.gpu_types.get(request.gpu_type)
+        if partition.whole_nodes:
+            return gpu.cores if gpu else partition.cores
         if request.cores is None and gpu:
-            return max(1, gpu["cores"] * request.n_gpus // gpu["per_node"])
+            return max(1, gpu.cores * request.n_gpus // gpu.per_node)
         return request.cores
 
     def units_per_hour(self, request):
         """What the site charges for one job in one hour; 0 where nothing is charged."""
         if request.gpus:
-            return request.nodes * request.n_gpus * self._gpu(request).get("units_per_hour", 0)
-        return request.nodes * (self.cores(request) or 0) * self.partition(request).get("units_per_core_hour", 0)
+            gpu = self.gpu_types.get(request.gpu_type)
+            return request.nodes * request.n_gpus * gpu.units_per_hour if gpu else 0
+        return request.nodes * (self.cores(request) or 0) * self.partition(request).units_per_core_hour
 
     def longest(self, request):
         """The wall-time limit in hours; None without."""
-        return self.partition(request).get("hours")
-
-    def _gpu(self, request):
-        return self.data.get("gpu_types", {}).get(request.gpu_type, {})
+        return self.partition(request).hours
 
     def check(self, stage, request):
         """Refuse what the site would refuse.
@@ -140,87 +157,81 @@ class Site:
         Raises
         ------
         SettingError
-            Names the limit that is passed.
+            Names the limit that is exceeded.
         """
+        where = f"stages, {stage}: "
         if not self.has_scheduler:
             if request.nodes > 1:
-                raise SettingError(f"stages, {stage}: {request.nodes} nodes asked for, and {self.name} is one machine.")
+                raise SettingError(f"{where}{request.nodes} nodes requested, and {self.name} is one machine.")
             return
-        partitions, types = self.data["partitions"], self.data.get("gpu_types", {})
-        if request.partition not in partitions:
-            raise SettingError(
-                f"stages, {stage}: {self.name} has no partition {request.partition!r}. "
-                f"{meant(request.partition, partitions)}"
-            )
-        partition, gpu = self.partition(request), self._gpu(request)
-        if request.gpus and not gpu:
-            raise SettingError(
-                f"stages, {stage}: {self.name} has no GPU type {request.gpu_type!r}. {meant(request.gpu_type, types)}"
-            )
-        if bool(partition.get("gpus")) != bool(request.gpus):
-            wants = "has no GPUs" if request.gpus else f"wants gpus: type:number ({', '.join(types)})"
-            raise SettingError(f"stages, {stage}: the partition {request.partition} of {self.name} {wants}.")
-        for asked, limit, what in self._limits(request, partition, gpu):
-            if asked is not None and limit is not None and asked > limit:
+        self._check_names(where, request)
+        partition = self.partition(request)
+        for requested, limit, what in self._limits(request):
+            if requested is not None and limit is not None and requested > limit:
                 raise SettingError(
-                    f"stages, {stage}: {asked:g} {what} asked for, and {self.name} allows {limit:g} "
+                    f"{where}{requested:g} {what} requested, and {self.name} allows {limit:g} "
                     f"(partition {request.partition})."
                 )
-        if partition.get("whole_nodes") and request.n_gpus % partition.get("gpus", 1):
+        if partition.whole_nodes and request.n_gpus % (partition.gpus or 1):
             raise SettingError(
-                f"stages, {stage}: {request.n_gpus} GPUs asked for, and {request.partition} of {self.name} gives whole "
-                f"nodes of {partition['gpus']}. Ask for {partition['gpus']}, or take a shared partition."
+                f"{where}{request.n_gpus} GPUs requested, and {request.partition} of {self.name} allocates whole nodes "
+                f"of {partition.gpus}. Request {partition.gpus}, or choose a shared partition."
             )
 
-    def _limits(self, request, partition, gpu):
-        """(asked, limit, unit) for all that has a limit."""
-        megabytes = request.memory_gb and 1000 * request.memory_gb
-        per_core = partition.get("memory_mb_per_core")
-        of_cores = per_core and per_core * (request.cores or 1)
-        yield request.hours, partition.get("hours"), "hours"
-        yield request.nodes, partition.get("nodes", None if partition.get("whole_nodes") else 1), "nodes"
-        yield request.n_gpus, partition.get("gpus"), "GPUs"
-        yield request.cores, gpu.get("cores", partition.get("cores")), "cores"
-        yield megabytes, gpu.get("memory_mb", partition.get("memory_mb", of_cores)), "MB of memory"
-        yield request.jobs, self.data.get("array_size"), "jobs in one array"
+    def _check_names(self, where, request):
+        """Refuse a partition or a GPU type that the site does not have, or that do not go together."""
+        for name, known, what in (
+            (request.partition, self.partitions, "partition"),
+            (request.gpu_type, {None: None} | self.gpu_types, "GPU type"),
+        ):
+            if name not in known:
+                meant = suggestion(name, filter(None, known))
+                raise SettingError(f"{where}{self.name} has no {what} {name!r}. {meant}")
+        if bool(self.partition(request).gpus) != bool(request.gpus):
+            problem = "has no GPUs" if request.gpus else f"needs gpus: type:number ({', '.join(self.gpu_types)})"
+            raise SettingError(f"{where}the partition {request.partition} of {self.name} {problem}.")
+
+    def _limits(self, request):
+        """(requested, limit, unit) for everything that has a limit."""
+        partition, gpu = self.partition(request), self.gpu_types.get(request.gpu_type)
+        of_cores = partition.memory_mb_per_core and partition.memory_mb_per_core * (request.cores or 1)
+        yield request.hours, partition.hours, "hours"
+        yield request.nodes, partition.nodes or (None if partition.whole_nodes else 1), "nodes"
+        yield request.n_gpus, partition.gpus, "GPUs"
+        yield request.cores, gpu.cores if gpu else partition.cores, "cores"
+        memory = (gpu.memory_mb if gpu else None) or partition.memory_mb or of_cores
+        yield request.memory_gb and 1000 * request.memory_gb, memory, "MB of memory"
+        yield request.jobs, self.array_size, "jobs in one array"
 
 
-def read(name, folder=FOLDER):
+def read_site(name):
     """The site of this name, or in this file.
 
     Parameters
     ----------
     name : str
         Of a file in `sites/`, without its suffix; or a path.
-    folder : Path
-        Where names are looked for.
 
     Raises
     ------
     SettingError, MissingError
         There is no such site; its file is wrong.
     """
-    file = Path(name) if str(name).endswith((".yaml", ".yml")) else Path(folder) / f"{name}.yaml"
+    file = Path(name) if str(name).endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not file.is_file():
-        known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-        raise MissingError(
-            f"There is no site {str(name)!r}. There are: {', '.join(known)}, or give a file of your own."
-        )
+        known = suggestion(name, sorted(path.stem for path in FOLDER.glob("*.yaml")))
+        raise MissingError(f"There is no site {str(name)!r}. {known} Or give a file of your own.")
     data = mapping(read_yaml(file, "The site"), file)
-    if data.get("scheduler") not in SCHEDULERS:
-        raise SettingError(f"{file} needs a line scheduler: with one of {', '.join(SCHEDULERS)}.")
-    for key in data:
-        if key not in KEYS:
-            raise SettingError(f"{file}: there is no {key!r}. {meant(key, KEYS)}")
-    for key in mapping(data.get("transfer"), f"{file}, transfer"):
-        if key not in TRANSFER:
-            raise SettingError(f"{file}, transfer: there is no {key!r}. {meant(key, TRANSFER)}")
-    if data["scheduler"] == "slurm" and not data.get("partitions"):
+    site = check(Site, {"name": file.stem, **without_blanks(Site, data)}, file)
+    for section, model in (("partitions", Partition), ("gpu_types", GpuType), ("stages", Request)):
+        for key, entry in (data.get(section) or {}).items():
+            checked = check(model, mapping(entry, f"{file}, {section}, {key}"), f"{file}, {section}, {key}")
+            getattr(site, section)[key] = entry if model is Request else checked
+    if site.has_scheduler and not site.partitions:
         raise SettingError(f"{file} names no partitions.")
-    return Site(file.stem, data)
+    return site
 
 
-def meant(word, known):
-    """What may have been meant, and what there is: sentences for a message."""
-    close = difflib.get_close_matches(str(word), list(map(str, known)))
-    return f"{f'Did you mean {close[0]!r}? ' if close else ''}There is: {', '.join(sorted(map(str, known)))}."
+def without_blanks(model, content):
+    """A file's content without those keys of `model` that are left blank, so that their defaults apply."""
+    return {key: value for key, value in content.items() if value is not None or key not in model.model_fields}

@@ -1,4 +1,4 @@
-"""What Slurm is asked and told: submit, queue, accounts, cancel. Used by `submit.py`."""
+"""Slurm's commands: submit, queue, accounting, cancel. Used by `submit.py`."""
 
 import os
 import re
@@ -8,8 +8,8 @@ from datetime import datetime
 
 from muscomp_lib.core.errors import MissingError, MusCompError
 
-GONE_ON = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
-AT_WORK = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
+WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
+RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
 FIELDS = "%i|%T|%M|%L|%e|%r"  # job, state, time used, time left, end, reason
 
 
@@ -20,11 +20,11 @@ class Job:
     Attributes
     ----------
     state : str
-        Slurm's word.
+        As Slurm names it.
     used, left : int or None
-        Seconds of this run; None: not known.
+        Seconds of this run; None: unknown.
     end : int or None
-        When it ended or will at the latest, seconds since 1970.
+        When it ended or will end at the latest, in seconds since 1970.
     reason : str
         Why it waits or failed.
     """
@@ -38,12 +38,12 @@ class Job:
     @property
     def is_waiting(self):
         """Whether it is in the queue."""
-        return self.state in GONE_ON
+        return self.state in WAITING
 
     @property
     def is_running(self):
-        """Whether it is at work."""
-        return self.state in AT_WORK
+        """Whether it has started and not ended."""
+        return self.state in RUNNING_STATES
 
 
 def submit(script, after=(), kind="afterok", tasks=None):
@@ -53,10 +53,11 @@ def submit(script, after=(), kind="afterok", tasks=None):
     ----------
     script : Path
     after : sequence of str
-        Jobs that must have ended, well ("afterok") or in any way ("afterany").
-    kind : str
+        Jobs that must have ended.
+    kind : {"afterok", "afterany"}
+        Whether they must have succeeded.
     tasks : list of int, optional
-        Only these of an array.
+        Only these tasks of an array.
 
     Returns
     -------
@@ -66,42 +67,42 @@ def submit(script, after=(), kind="afterok", tasks=None):
     Raises
     ------
     MusCompError
-        Slurm refuses it: its own words.
+        Slurm rejects it; with its message.
     """
     options = ["--parsable"]
     if after:
         options += [f"--dependency={kind}:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
     if tasks:
         options += [f"--array={','.join(map(str, tasks))}"]
-    return _told("sbatch", *options, script).strip().partition(";")[0]
+    return _output("sbatch", *options, script).strip().partition(";")[0]
 
 
 def queue():
-    """All jobs of this user that Slurm still knows: {("12", 3): Job}, task 0 where there is no array."""
+    """All jobs of this user that Slurm still lists: {("12", 3): Job}, task 0 where there is no array."""
     jobs = {}
-    for line in _told("squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}").splitlines():
+    for line in _output("squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}").splitlines():
         name, state, used, left, end, reason = line.split("|", 5)
         number, _, task = name.partition("_")
-        known = task.isdigit() or not task
-        jobs[number, int(task) if task and known else 0] = Job(
-            state, _seconds(used), _seconds(left), _moment(end), "" if reason == "None" else reason
+        one = task.isdigit() or not task
+        jobs[number, int(task) if task and one else 0] = Job(
+            state, _seconds(used), _seconds(left), _timestamp(end), "" if reason == "None" else reason
         )
     return jobs
 
 
-def accounts(numbers):
-    """What accounting has noted of jobs and all their runs: {("12", 3): (state, seconds)}; None where there is none."""
+def accounting(numbers):
+    """Slurm's records of jobs and all their runs: {("12", 3): (state, seconds)}; None without accounting."""
     words = ["--duplicates", "--noheader", "--parsable2", "--allocations", "--format=JobID,State,ElapsedRaw"]
     try:
-        told = _told("sacct", *words, "--jobs", ",".join(numbers))
+        records = _output("sacct", *words, "--jobs", ",".join(numbers))
     except MusCompError:
         return None
     found = {}
-    for line in told.splitlines():
+    for line in records.splitlines():
         name, state, seconds = line.split("|")
         number, _, task = name.partition("_")
         if task and not task.isdigit():
-            continue  # a part of an array that has not begun
+            continue  # a part of an array that has not started
         key = number, int(task or 0)
         found[key] = (state.split()[0], found.get(key, ("", 0))[1] + int(seconds or 0))
     return found
@@ -109,10 +110,10 @@ def accounts(numbers):
 
 def cancel(numbers):
     """End jobs, waiting or running."""
-    _told("scancel", *numbers)
+    _output("scancel", *numbers)
 
 
-def _told(command, *words):
+def _output(command, *words):
     try:
         done = subprocess.run(
             [command, *map(str, words)], env={**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
@@ -128,7 +129,7 @@ def _told(command, *words):
 
 
 def _seconds(text):
-    """Seconds of "1-02:03:04" or "2:03"; None of words such as UNLIMITED."""
+    """Seconds of "1-02:03:04" or "2:03"; None for words such as UNLIMITED."""
     if not re.fullmatch(r"(\d+-)?[\d:]+", text):
         return None
     days, _, rest = text.rpartition("-")
@@ -138,7 +139,7 @@ def _seconds(text):
     return 86400 * int(days or 0) + seconds
 
 
-def _moment(text):
+def _timestamp(text):
     try:
         return int(datetime.fromisoformat(text).timestamp())
     except ValueError:

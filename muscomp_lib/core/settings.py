@@ -56,7 +56,7 @@ class Settings(Section):
 
 
 def check(model, values, where, prefix="", spell=repr):
-    """Make sure that a mapping holds what `model` declares, without making the object.
+    """Make sure that a mapping holds what `model` declares.
 
     Parameters
     ----------
@@ -70,13 +70,18 @@ def check(model, values, where, prefix="", spell=repr):
     spell : callable
         How the file spells a value, for the message: `json.dumps`.
 
+    Returns
+    -------
+    Section
+        An object of `model` with these values.
+
     Raises
     ------
     SettingError
         Names the file, the key (`model.type`), its value and what it may be.
     """
     try:
-        model.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise _refusal(model, error, f"{where}: ", prefix, spell) from None
 
@@ -93,7 +98,7 @@ def check_value(name, kind, value, where=""):
     except ValidationError as error:
         found = error.errors()[0]
         if isinstance(_raised(found), SettingError):
-            raise _raised(found) from None
+            raise SettingError(f"{where}{_raised(found)}") from None
         raise SettingError(wrong(name, value, expected(kind) or _reason(found), where)) from None
 
 
@@ -113,7 +118,7 @@ def field(model, key):
 def fields(model, prefix=""):
     """All fields of a model by dotted key, those of nested models included: {str: pydantic.fields.FieldInfo}."""
     found = {}
-    for name, declared in model.model_fields.items():
+    for name, declared in _by_key(model).items():
         if _is_model(declared.annotation):
             found |= fields(declared.annotation, f"{prefix}{name}.")
         else:
@@ -228,17 +233,22 @@ def _declared(model, path):
     """The part of an error's path that names a field: what follows is inside of its value."""
     key = []
     for part in path:
-        if not _is_model(model) or part not in model.model_fields:
+        if not _is_model(model) or part not in _by_key(model):
             break
         key.append(part)
-        model = model.model_fields[part].annotation
+        model = _by_key(model)[part].annotation
     return key
 
 
 def _field(model, key):
     for part in key[:-1]:
-        model = model.model_fields[part].annotation
-    return model.model_fields[key[-1]]
+        model = _by_key(model)[part].annotation
+    return _by_key(model)[key[-1]]
+
+
+def _by_key(model):
+    """A model's fields by their keys in a file: their aliases where the key is a keyword of Python, such as `from`."""
+    return {declared.alias or name: declared for name, declared in model.model_fields.items()}
 
 
 def _is_model(annotation):

@@ -13,10 +13,9 @@ from fixtures.needs import require
 from fixtures.tiny_campaign import PROJECT, submit
 
 from batch import submit as command
-from batch.campaign import campaign as campaigns
-from batch.campaign import cost_estimate as costs
-from batch.campaign import job_scripts as scripts
-from batch.campaign import sites
+from batch.campaign import cost_estimate, job_scripts
+from batch.campaign.campaign import read_campaign, write_campaign
+from batch.campaign.sites import Request
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import open_root
 
@@ -27,7 +26,7 @@ SITES = PROJECT / "batch" / "campaign" / "sites"
 def prepared(tmp_path, monkeypatch):
     """Read and check a campaign with what is given: (campaign, estimates)."""
     monkeypatch.delenv("MUSCOMP_ROOT", raising=False)
-    return lambda **given: command.prepared(tiny_campaign.write(tmp_path, **{"site": "bridges2", **given}))
+    return lambda **given: command.load(tiny_campaign.write(tmp_path, **{"site": "bridges2", **given}))
 
 
 def stage(campaign, name):
@@ -37,24 +36,24 @@ def stage(campaign, name):
 @pytest.mark.parametrize(
     ("name", "asked", "limit"),
     [
-        ("train", {"hours": 49}, "49 hours asked for, and bridges2 allows 48"),
-        ("index", {"hours": 73}, "73 hours asked for, and bridges2 allows 72"),
-        ("train", {"gpus": "h100-80:5"}, "5 GPUs asked for, and bridges2 allows 4"),
-        ("train", {"partition": "GPU", "gpus": "h100-80:16"}, "16 GPUs asked for, and bridges2 allows 8"),
+        ("train", {"hours": 49}, "49 hours requested, and bridges2 allows 48"),
+        ("index", {"hours": 73}, "73 hours requested, and bridges2 allows 72"),
+        ("train", {"gpus": "h100-80:5"}, "5 GPUs requested, and bridges2 allows 4"),
+        ("train", {"partition": "GPU", "gpus": "h100-80:16"}, "16 GPUs requested, and bridges2 allows 8"),
         ("train", {"partition": "GPU", "gpus": "h100-80:4"}, "whole nodes of 8"),
         ("train", {"gpus": "a100:1"}, "no GPU type 'a100'"),
         ("train", {"partition": "RM-shared"}, "has no GPUs"),
-        ("index", {"partition": "GPU-shared"}, "wants gpus"),
-        ("index", {"cores": 65}, "65 cores asked for, and bridges2 allows 64"),
-        ("index", {"cores": 4, "memory_gb": 8.1}, "8100 MB of memory asked for, and bridges2 allows 8000"),
-        ("train", {"gpus": "v100-32:1", "memory_gb": 600}, "600000 MB of memory asked for, and bridges2 allows 512000"),
-        ("shards", {"jobs": 1001}, "1001 jobs in one array asked for, and bridges2 allows 1000"),
+        ("index", {"partition": "GPU-shared"}, "needs gpus"),
+        ("index", {"cores": 65}, "65 cores requested, and bridges2 allows 64"),
+        ("index", {"cores": 4, "memory_gb": 8.1}, "8100 MB of memory requested, and bridges2 allows 8000"),
+        ("train", {"gpus": "v100-32:1", "memory_gb": 600}, "600000 MB of memory requested, and bridges2 allows 512000"),
+        ("shards", {"jobs": 1001}, "1001 jobs in one array requested, and bridges2 allows 1000"),
         ("index", {"partition": "RM_shared"}, "Did you mean 'RM-shared'"),
-        ("train", {"partition": "RM", "gpus": None, "nodes": 65}, "65 nodes asked for, and bridges2 allows 64"),
-        ("train", {"nodes": 2}, "2 nodes asked for, and bridges2 allows 1"),
+        ("train", {"partition": "RM", "gpus": None, "nodes": 65}, "65 nodes requested, and bridges2 allows 64"),
+        ("train", {"nodes": 2}, "2 nodes requested, and bridges2 allows 1"),
         ("train", {"partition": "GPU", "gpus": "h100-80:4", "nodes": 2}, "whole nodes of 8"),
         ("index", {"partition": "RM", "nodes": 2}, "only train can use several nodes; nodes is 2"),
-        ("train", {"nodes": 0}, "nodes is 0; give a whole number from 1"),
+        ("train", {"nodes": 0}, "nodes = 0 is not possible. It must be a whole number from 1"),
     ],
 )
 def test_a_request_past_a_limit_is_refused_with_the_limit_named(prepared, name, asked, limit):
@@ -64,12 +63,12 @@ def test_a_request_past_a_limit_is_refused_with_the_limit_named(prepared, name, 
 
 
 def test_without_a_scheduler_there_is_one_node(prepared):
-    with pytest.raises(SettingError, match="2 nodes asked for, and local is one machine"):
+    with pytest.raises(SettingError, match="2 nodes requested, and local is one machine"):
         prepared(site="local", stages={"train": {"nodes": 2}})
 
 
 def test_a_campaign_that_would_start_over_at_every_return_to_the_queue_is_refused(prepared):
-    with pytest.raises(SettingError, match="fresh would throw away what is learnt whenever a job comes back"):
+    with pytest.raises(SettingError, match="fresh would discard the training so far whenever a job is requeued"):
         prepared(parameters={"04": {"fresh": True}}, notebooks=None)
     prepared(parameters={"04": {"fresh": False}}, notebooks=None)
 
@@ -99,22 +98,28 @@ def test_requests_at_the_limits_are_taken(prepared):
     ("given", "message"),
     [
         ({"buget": 3}, "Did you mean 'budget'"),
-        ({"budget": "much"}, "budget is 'much'"),
-        ({"name": "two words"}, "name is 'two words'"),
+        ({"budget": "much"}, "budget = 'much' is not possible"),
+        ({"name": "two words"}, "name = 'two words' is not possible"),
         ({"site": "bridges3"}, "There is no site 'bridges3'"),
         ({"root": "$MUSCOMP_NOWHERE/root"}, "names a variable that is not set"),
         ({"stages": {"trian": {}}}, "Did you mean 'train'"),
         ({"stages": {"train": {"gpu": 1}}}, "Did you mean 'gpus'"),
-        ({"stages": {"train": {"gpus": 2}}}, "give type:number"),
-        ({"stages": {"train": {"hours": "1:00"}}}, "give a number above 0"),
+        ({"stages": {"train": {"gpus": 2}}}, "It must be type:number"),
+        ({"stages": {"train": {"hours": "1:00"}}}, "hours = '1:00' is not possible. It must be a number above 0"),
         ({"stages": {"tables": {"jobs": 2}}}, "only shards can be divided"),
         ({"parameters": {"03": {"train_steps": 3}}}, "train_max_steps"),
         ({"parameters": {"shard": "1/2"}}, "jobs of the stage shards"),
         ({"songs": "nowhere.wav"}, "is not there"),
         ({"notebooks": "."}, "has no notebook 01, 02, 03, 04, 05"),
+        ({"account": ["a", "b"]}, "account = .* is not possible. It must be a text of letters"),
+        ({"account": "a\n#SBATCH --mail-type=ALL"}, "account = .* is not possible"),
+        ({"root": "a\n#SBATCH --nodes=9"}, "root = .* is not possible. It must be a text on a single line"),
+        ({"budget": float("nan")}, "budget = nan is not possible"),
+        ({"files": {"user": "me\nrm"}}, "files.user = .* is not possible"),
+        ({"parameters": {"03": {"name": 7}}}, "section 03: name = 7 is not possible"),
     ],
 )
-def test_a_mistake_in_the_file_is_told_before_anything_starts(prepared, tmp_path, given, message):
+def test_a_mistake_in_the_file_is_printed_before_anything_starts(prepared, tmp_path, given, message):
     with pytest.raises((SettingError, MissingError), match=message):
         prepared(**given)
     assert not (tmp_path / "root").exists()
@@ -122,15 +127,30 @@ def test_a_mistake_in_the_file_is_told_before_anything_starts(prepared, tmp_path
 
 def test_dry_run_prints_scripts_and_estimate_and_writes_nothing(tmp_path):
     file = tiny_campaign.write(tmp_path, site="bridges2", account="abc", songs=None)
-    told = submit(file, "--dry-run")
+    printed = submit(file, "--dry-run")
     for line in ("#SBATCH --array=1-8", "#SBATCH --gpus=h100-80:1", "#SBATCH --account=abc", "module load", "in all"):
-        assert line in told
+        assert line in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["campaign.yaml", "notebooks"]
+
+
+def test_a_percent_sign_in_the_root_is_not_slurms(prepared):
+    campaign, _ = prepared(root="50%j off")
+    for text in job_scripts.all_of(campaign).values():
+        output = next(line for line in text.splitlines() if "--output" in line)
+        assert "/50%%j off/runs/tiny/logs/" in output and "50%%j" not in text.replace(output, "")
+
+
+def test_an_account_with_a_leading_zero_keeps_it(prepared, tmp_path):
+    prepared()
+    file = tmp_path / "campaign.yaml"
+    file.write_text(file.read_text() + "account: 0123456\n")
+    campaign, _ = command.load(file)
+    assert "#SBATCH --account=0123456\n" in job_scripts.job(campaign, campaign.stages[0])
 
 
 def test_every_script_is_bash_and_keeps_the_order_of_the_chain(prepared, tmp_path):
     campaign, _ = prepared(root="a root's folder")
-    texts = scripts.all_of(campaign)
+    texts = job_scripts.all_of(campaign)
     assert list(texts) == [
         "1_index.sh",
         "2_shards.sh",
@@ -150,21 +170,21 @@ def test_every_script_is_bash_and_keeps_the_order_of_the_chain(prepared, tmp_pat
 def test_a_job_stages_what_it_reads_where_the_site_has_a_disk_for_it(tmp_path):
     require(shutil.which("bash"), "job scripts need bash")
     (tmp_path / "far.yaml").write_text(yaml.safe_dump({"scheduler": "none", "cache": "$LOCAL"}))
-    campaign = campaigns.read(tiny_campaign.write(tmp_path, site="far.yaml"))
-    text = scripts.job(campaign, campaign.stages[0])
-    text = text.replace("trap again", 'mkdir "$MUSCOMP_CACHE"; touch "$MUSCOMP_CACHE/copy"; leave 0\ntrap again')
+    campaign = read_campaign(tiny_campaign.write(tmp_path, site="far.yaml"))
+    text = job_scripts.job(campaign, campaign.stages[0])
+    text = text.replace("trap requeue", 'mkdir "$MUSCOMP_CACHE"; touch "$MUSCOMP_CACHE/copy"; leave 0\ntrap requeue')
     (tmp_path / "disk").mkdir()
     (tmp_path / "root/runs/tiny/index").mkdir(parents=True)
     given = {"env": {**os.environ, "LOCAL": str(tmp_path / "disk")}, "capture_output": True, "text": True}
-    told = subprocess.run(["bash", "-c", text], **given, check=True).stdout
-    assert f"Copied to {tmp_path}/disk/muscomp_cache: 1 files" in told
+    printed = subprocess.run(["bash", "-c", text], **given, check=True).stdout
+    assert f"Copied to {tmp_path}/disk/muscomp_cache: 1 files" in printed
 
 
 def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
     asked = {"partition": "GPU", "gpus": "h100-80:8", "nodes": 3}
     parameters = {"03": {"batch_size": 96}}
     campaign, _ = prepared(stages={"train": asked}, parameters=parameters, notebooks=None)
-    texts = scripts.all_of(campaign)
+    texts = job_scripts.all_of(campaign)
     assert [name for name, text in texts.items() if "srun" in text or "worker.py" in text] == ["5_train.sh"]
     train = texts["5_train.sh"]
     subprocess.run(["bash", "-n"], input=train, text=True, check=True)
@@ -187,7 +207,7 @@ def test_what_writes_no_songs_is_not_shared_out(prepared):
     for given in ({"parameters": {"virtual": True}}, {"stages": {"shards": {"jobs": 1}}}):
         campaign, estimates = prepared(**given)
         assert [each.name for each in campaign.stages] == ["index", "join", "tables", "train", "songs"]
-        assert estimates[1].per_unit == costs.SHIPPED["stages"]["shards"]["seconds"]
+        assert estimates[1].per_unit == cost_estimate.DEFAULTS["stages"]["shards"]["seconds"]
 
 
 def test_costs_follow_the_sites_rules(prepared):
@@ -205,14 +225,14 @@ def test_costs_follow_the_sites_rules(prepared):
     assert hour["train"] == pytest.approx(16)  # 8 GPUs at 2
     assert hour["shards"] == pytest.approx(3 * 2)
     assert estimates[1].most == pytest.approx(3 * 2 * 2)
-    assert campaign.site.units_per_hour(sites.Request("GPU-shared", gpus="v100-32:2")) == 2
-    assert campaign.site.units_per_hour(sites.Request("RM", nodes=3)) == 3 * 128
-    assert campaign.site.units_per_hour(sites.Request("GPU", nodes=2, gpus="h100-80:8")) == 2 * 16
+    assert campaign.site.units_per_hour(Request(partition="GPU-shared", gpus="v100-32:2")) == 2
+    assert campaign.site.units_per_hour(Request(partition="RM", nodes=3)) == 3 * 128
+    assert campaign.site.units_per_hour(Request(partition="GPU", nodes=2, gpus="h100-80:8")) == 2 * 16
 
 
 def test_the_estimate_grows_with_what_there_is_to_do(prepared):
     def seconds(**given):
-        return {each.stage.name: each.seconds - costs.SHIPPED["start"] for each in prepared(**given)[1]}
+        return {each.stage.name: each.seconds - cost_estimate.DEFAULTS["start"] for each in prepared(**given)[1]}
 
     once = seconds(parameters={"01": {"minislakh_tracks": 10}, "03": {"train_max_steps": 100}})
     more = seconds(parameters={"01": {"minislakh_tracks": 30}, "03": {"train_max_steps": 400}})
@@ -242,8 +262,8 @@ def test_what_finished_stages_took_is_the_next_estimate(prepared, tmp_path):
     given = {"stages": {"shards": {"jobs": 2, "cores": 4}}}
     campaign, before = prepared(**given)
     open_root(campaign.root.path)
-    start = costs.SHIPPED["start"]
-    costs.remember(
+    start = cost_estimate.DEFAULTS["start"]
+    cost_estimate.save_durations(
         campaign, {"shards": 2 * start + 100, "train": start + 60, "tables": 2}, {"shards": 2, "train": 1, "tables": 1}
     )
     after = {each.stage.name: each for each in prepared(**given)[1]}
@@ -253,9 +273,9 @@ def test_what_finished_stages_took_is_the_next_estimate(prepared, tmp_path):
     assert after["train"].origin.startswith("tiny, ")
     assert after["tables"].per_unit == before[3].per_unit  # over in a moment: it tells nothing
     elsewhere = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "v100-32:1"}})[1]}
-    assert elsewhere["train"].origin == "shipped"
+    assert elsewhere["train"].origin == "default"
     more = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "h100-80:2"}})[1]}
-    assert more["train"].origin == "shipped"
+    assert more["train"].origin == "default"
 
 
 def test_wall_times_have_a_margin_and_keep_to_the_limit(prepared):
@@ -268,10 +288,10 @@ def test_wall_times_have_a_margin_and_keep_to_the_limit(prepared):
 
 def test_other_parameters_under_the_same_name_are_refused(prepared):
     campaign, _ = prepared(parameters={"03": {"train_max_steps": 3}})
-    campaigns.write(campaign, {})
+    write_campaign(campaign, {})
     campaign, _ = prepared(parameters={"03": {"train_max_steps": 4}})
-    with pytest.raises(SettingError, match="train_max_steps: 3 then, 4 now"):
-        campaigns.write(campaign, {})
+    with pytest.raises(SettingError, match="train_max_steps was 3, is 4"):
+        write_campaign(campaign, {})
 
 
 def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):
@@ -279,7 +299,7 @@ def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):
     album.mkdir()
     (album / "m.wav").touch()
     campaign, _ = prepared(songs="album")
-    campaigns.write(campaign, {})
+    write_campaign(campaign, {})
     (album / "a.wav").touch()
     campaign, _ = prepared(songs="album")
     assert [song.name for song in campaign.songs] == ["m.wav", "a.wav"]
@@ -301,8 +321,8 @@ def test_without_slurm_the_command_says_what_to_do(tmp_path):
     file = tiny_campaign.write(tmp_path, site="bridges2")
     tools = tmp_path / "bin"
     tools.mkdir()
-    told = submit(file, status=2, env={"PATH": str(tools), "HOME": str(tmp_path), "PROJECT": str(tmp_path)})
-    assert "There is no sbatch here" in told and "site: local" in told
+    printed = submit(file, status=2, env={"PATH": str(tools), "HOME": str(tmp_path), "PROJECT": str(tmp_path)})
+    assert "There is no sbatch here" in printed and "site: local" in printed
 
 
 def test_a_job_works_on_no_more_cores_than_it_was_given():
@@ -323,10 +343,10 @@ def test_without_a_scheduler_stages_run_here_and_a_failed_one_is_gone_on_with(tm
     tables = tmp_path / "notebooks" / "03_tables.ipynb"
     whole = tables.read_text()
     tables.write_text(whole.replace("import sys", "1 / 0\\nimport sys", 1))
-    told = submit(file, status=1)
-    assert "tables stopped: 03_tables failed in cell" in told
-    assert "ZeroDivisionError" in told
-    assert "Missing: tables; train; songs 1." in told and "campaign.yaml resume" in told
+    printed = submit(file, status=1)
+    assert "tables stopped: 03_tables failed in cell" in printed
+    assert "ZeroDivisionError" in printed
+    assert "Missing: tables; train; songs 1." in printed and "campaign.yaml resume" in printed
     shards = [json.loads((tmp_path / "root/runs/tiny/shards" / str(n) / "metrics.json").read_text()) for n in (1, 2)]
     assert [shard["02_fill"]["metrics"]["given"]["shard"] for shard in shards] == ["1/2", "2/2"]
     tables.write_text(whole)

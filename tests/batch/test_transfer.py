@@ -19,11 +19,12 @@ from fixtures.killing import snapshot
 from fixtures.needs import require
 from fixtures.tiny_campaign import PROJECT, submit
 
-from batch.campaign import campaign as campaigns
 from batch.campaign import transfer
+from batch.campaign.campaign import read_campaign
 from muscomp_lib import slakh
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import open_root
+from muscomp_lib.core.units import size
 
 PATIENCE = 60  # seconds that anything here may take
 ID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -46,7 +47,7 @@ def printed(tmp_path):
 
     def lines(part=None, site="local", **given):
         file = tiny_campaign.write(tmp_path, site=site, files={"from" if k == "source" else k: given[k] for k in given})
-        return transfer.script(campaigns.read(file), part=part)
+        return transfer.script(read_campaign(file), part=part)
 
     return lines
 
@@ -263,22 +264,22 @@ def test_globus_commands_name_the_sites_collection(printed):
 
 def test_how_much_and_how_long_is_told(printed, source):
     told = "\n".join(printed(way="rclone", source="drive:slakh", mbit_per_second=200, site="bridges2"))
-    assert "105 GB (about what the whole of Slakh2100 has)" in told
-    assert "At least 1:10 h at 200 Mbit/s. From Google Drive rather 7:02 h: about 2 files a second." in told
+    assert "105 GB (about the whole of Slakh2100)" in told
+    assert "At least 1 h 10 min at 200 Mbit/s. From Google Drive more likely 7 h 2 min: about 2 files a second." in told
     assert "56,940 inodes: within the 6,070 per GB" in told
     told = "\n".join(printed(way="rsync", source="else where/slakh", to="joe@data:there", site="bridges2"))
     held = snapshot(source)
-    assert f"# {len(held)} files in 14 folders, {sum(map(len, held.values())) / 1e9:.3g} GB (as counted now)" in told
-    assert "Too many files for their size" in told and f"{len(held) + 14} inodes need 0.00" in told
+    assert f"# {len(held)} files in 14 folders, {size(sum(map(len, held.values())))} (as counted now)" in told
+    assert "Many small files" in told and f"{len(held) + 14} inodes need 0.00" in told
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"form": "x"}, "Did you mean 'from'"),
-        ({"source": "x"}, "there is no 'source'"),
-        ({"way": "rcolne"}, "Did you mean 'rclone'"),
-        ({"tracks": "many"}, "tracks is 'many'"),
+        ({"form": "x"}, "Did you mean 'files.from'"),
+        ({"source": "x"}, "there is no setting 'files.source'"),
+        ({"way": "rcolne"}, "files.way = 'rcolne' is not possible. It must be 'rclone', 'rsync'"),
+        ({"tracks": "many"}, "files.tracks = 'many' is not possible. It must be a whole number from 1"),
         ({"way": "globus", "from": "/slakh"}, "ID-of-a-collection:/path"),
         ({"way": "globus", "from": f"{ID}:/slakh"}, "local names no Globus collection"),
         ({"way": "rsync", "from": "nowhere"}, "nowhere' is not there"),
@@ -286,9 +287,8 @@ def test_how_much_and_how_long_is_told(printed, source):
     ],
 )
 def test_a_mistake_in_the_section_is_told(tmp_path, files, message):
-    campaign = campaigns.read(tiny_campaign.write(tmp_path, files=files))
     with pytest.raises((SettingError, MissingError), match=message):
-        transfer.script(campaign)
+        transfer.script(read_campaign(tiny_campaign.write(tmp_path, files=files)))
 
 
 def test_files_can_be_asked_for_before_the_songs_are_there(tmp_path):
@@ -337,6 +337,6 @@ def test_what_killed_copies_leave_is_nothing_to_notebook_01(source, tmp_path):
 
 def test_the_example_that_comes_along_has_commands(tmp_path, monkeypatch):
     monkeypatch.setenv("PROJECT", str(tmp_path))
-    campaign = campaigns.read(PROJECT / "batch" / "campaign.yaml", songs_are_here=False)
+    campaign = read_campaign(PROJECT / "batch" / "campaign.yaml", songs_are_here=False)
     assert any(line.startswith("rclone copy") for line in transfer.script(campaign))
     assert Path(campaign.root.path) == tmp_path / "muscomp_root"

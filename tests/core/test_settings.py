@@ -14,6 +14,7 @@ class File(settings.Section):
     name: text("a name")
     part: Part
     limit: optional(whole(1), "all") = Field(None, description="At most so many.")
+    source: optional(text(), "nowhere") = Field(None, alias="from")
 
 
 class Stage(settings.Settings):
@@ -53,6 +54,8 @@ def test_wrong_settings_are_quoted_with_what_is_possible(wrong, message):
             "x.json: part.rate = 0 is not possible. It must be a number above 0",
         ),
         ({"name": "a", "part": {"rte": 1}}, "x.json: there is no setting 'part.rte'. Did you mean 'part.rate'?"),
+        ({"name": "a", "part": {}, "from": 3}, "x.json: from = 3 is not possible. It must be a text, or None"),
+        ({"name": "a", "part": {}, "source": "b"}, "x.json: there is no setting 'source'."),
         ({"name": "a"}, "x.json: part is missing."),
         ({"part": {}}, "x.json: name is missing. It must be a name."),
         ({"name": " ", "part": {}}, "x.json: name = ' ' is not possible. It must be a name."),
@@ -65,7 +68,7 @@ def test_a_wrong_file_names_the_nested_key(wrong, message):
 
 
 def test_right_values_pass_and_whole_numbers_are_numbers():
-    settings.check(File, {"name": "a", "part": {"rate": 1}, "limit": 4}, "x.json")
+    assert settings.check(File, {"name": "a", "part": {"rate": 1}, "from": "b"}, "x.json").source == "b"
     assert Stage(share=0).share == 0
     assert Stage(limit=2).replace(fresh=True) == Stage(limit=2, fresh=True)
     with pytest.raises(SettingError, match="limit = 0"):
@@ -73,7 +76,7 @@ def test_right_values_pass_and_whole_numbers_are_numbers():
 
 
 def test_one_declaration_serves_elsewhere():
-    assert list(settings.fields(File)) == ["name", "part.kind", "part.rate", "limit"]
+    assert list(settings.fields(File)) == ["name", "part.kind", "part.rate", "limit", "from"]
     assert settings.expected(settings.field(File, "part.rate")) == "a number above 0, at most 1"
     with pytest.raises(SettingError, match=r"^params\.yaml: limit = -1 is not possible"):
         settings.check_value("limit", settings.field(File, "limit"), -1, "params.yaml: ")
