@@ -38,6 +38,12 @@ def test_plain_words_and_numbers_mean_what_they_look_like(text, value):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("01.minislakh_tracks", "2", "minislakh_tracks = 2 is not possible. It must be a whole number from"),
+        ("01.seed", "-1", "seed = -1 is not possible"),
+        ("02.reserve_share", ".nan", "reserve_share = nan is not possible. It must be a number from 0"),
+        ("02.shard", "3/2", "shard = '3/2' is not possible"),
+        ("03.batch_size", "4.0", "batch_size = 4.0 is not possible"),
+        ("03.T", "yes", "T = True is not possible"),
         ("01.verify", "ful", "verify = 'ful' is not possible"),
         ("05.seconds", "0:30", "seconds = '0:30' is not possible"),
         ("05.file_format", "ogg", "file_format = 'ogg' is not possible"),

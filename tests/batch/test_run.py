@@ -73,7 +73,7 @@ def song(path, seconds=1.0):
     return path
 
 
-def test_in_place_of_the_mixer_an_executed_notebook_has_plain_players_and_no_widget(batch, tmp_path):
+def test_an_executed_notebook_has_plain_players_instead_of_the_mixer(batch, tmp_path):
     stems = "{name: np.zeros((4410, 2), 'f4') for name in ('Violin', 'Drums')}"
     cell = f"import numpy as np\nfrom muscomp_lib.notebook.mixer import Mixer\nMixer({stems}, 44100)"
     path = notebook(tmp_path / "nb" / "05_listen.ipynb", "root = None", cell, "summary.finish([], {})")
@@ -84,7 +84,7 @@ def test_in_place_of_the_mixer_an_executed_notebook_has_plain_players_and_no_wid
     assert "widgets" not in executed.metadata
 
 
-def test_a_run_gives_the_executed_notebook_and_its_metrics_with_the_callers_interpreter(measuring, tmp_path):
+def test_a_run_leaves_the_executed_notebook_and_its_metrics(measuring, tmp_path):
     done = command(measuring, "-p", "seed", "7", "-p", "rate", "1e-4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "muscomp_root" / "runs" / "01_measure"
@@ -101,7 +101,7 @@ def test_a_run_gives_the_executed_notebook_and_its_metrics_with_the_callers_inte
     assert executed.cells[-1].outputs
 
 
-def test_the_kernel_is_the_callers_interpreter_even_if_the_user_has_another_python3(measuring, tmp_path):
+def test_the_kernel_is_the_callers_interpreter_despite_another_python3(measuring, tmp_path):
     spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
     argv = ["/nowhere/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -119,7 +119,7 @@ def test_an_unknown_parameter_is_refused_before_anything_starts(measuring, batch
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("sed: 1", "'sed'"),
         ("'01': {sed: 1}", "section 01"),
@@ -129,21 +129,21 @@ def test_an_unknown_parameter_is_refused_before_anything_starts(measuring, batch
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_wrong_parameter_file_is_refused_with_the_place(measuring, batch, tmp_path, capsys, text, said):
+def test_a_wrong_parameter_file_is_refused_with_the_place(measuring, batch, tmp_path, capsys, text, message):
     (tmp_path / "given.yaml").write_text(text)
     assert batch("all", "-f", "given.yaml") == 2
     printed = capsys.readouterr().err
-    assert said in printed and "given.yaml" in printed
+    assert message in printed and "given.yaml" in printed
 
 
 def test_a_missing_parameter_file_and_an_unknown_notebook_are_refused(measuring, batch, capsys):
     assert batch("01", "-f", "nowhere.yaml") == 2
     assert "nowhere.yaml" in capsys.readouterr().err
     assert batch("02") == 2
-    assert "'02'" in (said := capsys.readouterr().err) and "01_measure" in said
+    assert "'02'" in (printed := capsys.readouterr().err) and "01_measure" in printed
 
 
-def test_the_option_wins_over_the_section_and_the_section_over_what_is_common(measuring, batch, tmp_path):
+def test_options_win_over_sections_and_sections_over_common_parameters(measuring, batch, tmp_path):
     notebook(tmp_path / "nb" / "02_other.ipynb", "seed = 0", "summary.finish([], {'seed': seed})")
     (tmp_path / "given.yaml").write_text("seed: 1\nrate: 0.5\n'02': {seed: 2}\n")
     assert batch("all", "-f", "given.yaml", "-p", "01.rate", "2.5", "--name", "mine") == 0
@@ -152,7 +152,7 @@ def test_the_option_wins_over_the_section_and_the_section_over_what_is_common(me
     assert found["02_other"]["metrics"] == {"seed": 2}
 
 
-def test_a_notebook_is_found_by_number_and_the_sections_of_others_are_passed_over(measuring, batch, tmp_path):
+def test_a_notebook_found_by_number_ignores_the_sections_of_others(measuring, batch, tmp_path):
     notebook(tmp_path / "nb" / "02_other.ipynb", "length = 0")
     (tmp_path / "given.yaml").write_text("'01': {seed: 3}\n'02': {length: 2}\n")
     assert batch("1", "-f", "given.yaml", "--out", tmp_path / "out") == 0
@@ -165,7 +165,7 @@ def test_a_relative_root_is_below_the_callers_folder(measuring, batch, tmp_path)
     assert found["01_measure"]["metrics"]["root"] == str(tmp_path / "here" / "a b")
 
 
-def test_our_errors_end_with_their_message_alone_as_the_last_lines(tmp_path):
+def test_our_errors_end_with_their_message_alone(tmp_path):
     raising = "raise errors.SettingError(\"There is no colour 'gren'.\")"
     failing = notebook(tmp_path / "nb" / "01_fail.ipynb", "root = None", raising)
     done = command(failing, "--out", "out", cwd=tmp_path)
@@ -179,12 +179,16 @@ def test_our_errors_end_with_their_message_alone_as_the_last_lines(tmp_path):
     assert any(output.output_type == "error" for cell in executed.cells for output in cell.get("outputs", []))
 
 
-def test_other_errors_show_where_they_came_from_without_colours_and_nothing_runs_after_them(batch, tmp_path, capsys):
+def test_other_errors_show_their_origin_and_nothing_runs_after_them(batch, tmp_path, capsys):
     notebook(tmp_path / "nb" / "01_fail.ipynb", "seed = 0", "1 / 0")
     notebook(tmp_path / "nb" / "02_other.ipynb", "seed = 0", "open('ran', 'w')")
     assert batch("all", "--out", tmp_path / "out") == 1
-    said = capsys.readouterr().err
-    assert said.rstrip().endswith("ZeroDivisionError: division by zero") and "1 / 0" in said and "\x1b" not in said
+    printed = capsys.readouterr().err
+    assert (
+        printed.rstrip().endswith("ZeroDivisionError: division by zero")
+        and "1 / 0" in printed
+        and "\x1b" not in printed
+    )
     assert list(metrics(tmp_path / "out")) == ["01_fail"] and not (tmp_path / "nb" / "ran").exists()
 
 
@@ -213,7 +217,7 @@ def test_a_stopped_run_leaves_no_kernel_and_no_worker_behind(tmp_path, number):
     assert wait_for_the_end(pids) == [], "processes outlived the run that started them"
 
 
-def test_a_cell_that_is_to_stop_has_the_time_to_save(tmp_path):
+def test_an_interrupted_cell_has_time_to_save(tmp_path):
     saving = (
         "import os, pathlib, time\n"
         "try:\n"
@@ -246,7 +250,7 @@ def runs(pid):
         return False
 
 
-def test_another_song_is_separated_after_the_rest_and_the_table_is_printed(batch, tmp_path, capsys):
+def test_a_further_song_is_separated_and_the_table_printed(batch, tmp_path, capsys):
     measured = (
         "{'song': song or 'Track00001', 'beats_the_mix': None if song else 1, 'notes': {'Drums': 9, 'Violin': 2},"
         " 'si_sdr': None if song else {'Drums': {'mix': -3.21, 'estimate': 4.56}, 'Violin': {'mix': None,"
@@ -276,16 +280,16 @@ def test_a_wrong_song_is_refused_before_anything_starts(batch, tmp_path, capsys,
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "printed"),
     [
         (["03"], "03_make_tables_and_config trains no network. Give notebook 04."),
         (["04", "-p", "confg", "x"], "Did you mean 'config'?"),
         (["04"], "Start this with srun, one task on each node"),
     ],
 )
-def test_what_cannot_train_on_several_nodes_is_refused(tmp_path, words, told):
+def test_what_cannot_train_on_several_nodes_is_refused(tmp_path, words, printed):
     worker = [sys.executable, PROJECT / "batch" / "worker.py", *words, "-p", "root", "data"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     done = subprocess.run(worker, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert told in done.stderr and "Traceback" not in done.stderr
+    assert printed in done.stderr and "Traceback" not in done.stderr

@@ -75,7 +75,7 @@ def tiny(tmp_path, env, run):
 
 
 @pytest.mark.slow
-def test_stages_follow_one_another_the_preempted_one_too_and_the_report_comes_last(tiny, tmp_path, run):
+def test_stages_run_in_order_despite_preemption_with_the_report_last(tiny, tmp_path, run):
     for name in "ab":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(800), 8000)
     campaign = tiny(songs=["a.wav", "b.wav"], account="cis000000p")
@@ -95,14 +95,14 @@ def test_stages_follow_one_another_the_preempted_one_too_and_the_report_comes_la
         spans[stage] = min(first, *moments), max(last, *moments)
     for before, after in pairwise(STAGES):
         assert spans[before][1] <= spans[after][0]
-    told = campaign("status")
-    assert "6 of 6 stages done" in told and "2/2" in told
-    heard = [json.loads((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
-    assert [Path(each["05_songs"]["metrics"]["given"]["song"]).name for each in heard] == ["a.wav", "b.wav"]
+    printed = campaign("status")
+    assert "6 of 6 stages done" in printed and "2/2" in printed
+    entries = [json.loads((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
+    assert [Path(each["05_songs"]["metrics"]["given"]["song"]).name for each in entries] == ["a.wav", "b.wav"]
     for name in ("TMPDIR", "MUSCOMP_CACHE"):
         disk = str(Path(campaign.env["SLURM_CONF"]).parent / "local")
-        assert heard[0]["05_songs"]["metrics"]["given"][name].startswith(disk)
-    used = float(told.split("in all")[1].split()[2])
+        assert entries[0]["05_songs"]["metrics"]["given"][name].startswith(disk)
+    used = float(printed.split("in all")[1].split()[2])
     assert used > 0  # service units
 
 
@@ -116,15 +116,15 @@ def preempt(run, job):
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_cancel_ends_the_notebook_too_and_resume_goes_on(tiny, run):
+def test_cancel_ends_the_notebook_and_resume_continues(tiny, run):
     campaign = tiny(done=("index", "shards/1", "shards/2", "join"))
     hold = campaign.hold("train")
     campaign()
     campaign.at_work("train")
     assert campaign.job("train") in campaign("cancel")
     assert campaign.ended() == ""
-    told = campaign("status", status=1)
-    assert "train cancelled" in told and "04_train was stopped." in told and "Missing: train; songs 1." in told
+    printed = campaign("status", status=1)
+    assert "train cancelled" in printed and "04_train was stopped." in printed and "Missing: train; songs 1." in printed
     assert campaign.times("train") == ["start", "end"]
     hold.unlink()
     campaign("resume")
@@ -134,7 +134,7 @@ def test_cancel_ends_the_notebook_too_and_resume_goes_on(tiny, run):
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
+def test_a_job_requeued_too_often_ends_with_a_message(tiny, run):
     campaign = tiny()
     content = yaml.safe_load(campaign.file.read_text())
     content["stages"]["index"] = {"requeues": 0}
@@ -144,7 +144,7 @@ def test_a_job_that_comes_back_too_often_ends_and_says_so(tiny, run):
     campaign.at_work("index")
     run("scancel", "--batch", "--signal=USR1", campaign.job("index"))
     assert "Missing: index" in campaign.ended()
-    assert "The time is up, after 0 returns" in (campaign.folder / "logs" / "index.log").read_text()
+    assert "The time is up, after 0 requeues" in (campaign.folder / "logs" / "index.log").read_text()
 
 
 def start_worker(run, root, log):
@@ -158,28 +158,28 @@ def start_worker(run, root, log):
 
 
 @pytest.fixture(scope="module")
-def learn_together(slurm, tmp_path_factory):
+def train_together(slurm, tmp_path_factory):
     """Train a configuration on two nodes, which nobody disturbs, and once only."""
 
     @functools.cache
-    def learn(model):
+    def train(model):
         folder = tmp_path_factory.mktemp("together")
         root, log = replicas.write(folder / "root", **SETTINGS[model]), folder / "train.log"
         start_worker(functools.partial(cluster.run, slurm), root, log)
         until(lambda: not cluster.run(slurm, "squeue", "--noheader", "--me"))
         return root, log.read_text()
 
-    return learn
+    return train
 
 
 @pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("model", SETTINGS)
-def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, learn_together, model):
-    two, said = learn_together(model)
+def test_two_nodes_train_the_same_network_as_one_process(tmp_path, train_together, model):
+    two, log_text = train_together(model)
     one = replicas.write(tmp_path, **SETTINGS[model])
     training.train("tiny", one)
-    assert "2 tasks train together, on 2 devices." in said and "Traceback" not in said, said
+    assert "2 tasks train together, on 2 devices." in log_text and "Traceback" not in log_text, log_text
     assert replicas.difference(one, two) < replicas.ROUNDED
     histories = [loop.read_history(root.models / "tiny") for root in (one, two)]
     for here, there in zip(*histories, strict=True):
@@ -191,7 +191,7 @@ def test_two_nodes_learn_what_one_process_learns_from_the_same_batch(tmp_path, l
 @pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed", "other"), ["01", "10"], ids=["the chief", "another"])
-def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed, other):
+def test_a_killed_task_ends_the_others_with_short_messages(tmp_path, run, killed, other):
     root, log = replicas.write(tmp_path / "root", train_max_steps=4000), tmp_path / "killed.log"
     start_worker(run, root, log)
     until((root.models / "tiny" / "history.csv").exists)
@@ -202,18 +202,19 @@ def test_a_killed_task_ends_the_others_too_in_a_few_lines(tmp_path, run, killed,
                 tasks[process.environ()["SLURM_PROCID"]] = process
     tasks[killed].kill()
     until(lambda: not run("squeue", "--noheader", "--me"))
-    said = log.read_text()
-    assert f"task {killed}: Killed" in said
-    assert f"Task {other} has to end: " in said or f"task {other}: Killed" in said, said  # Slurm does not wait for long
-    assert "Traceback" not in said and len(said.splitlines()) < 30, said
+    log_text = log.read_text()
+    assert f"task {killed}: Killed" in log_text
+    # Slurm does not wait for long
+    assert f"Task {other} has to end: " in log_text or f"task {other}: Killed" in log_text, (
+        log_text
+    )  # Slurm does not wait for long
+    assert "Traceback" not in log_text and len(log_text.splitlines()) < 30, log_text
     assert not tasks[other].is_running()
 
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_training_on_two_nodes_that_is_sent_back_to_the_queue_ends_in_the_model_of_an_undisturbed_one(
-    tmp_path, env, run, learn_together
-):
+def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, env, run, train_together):
     root = replicas.write(tmp_path / "root", **LONGER)
     tiny_campaign.done(root.path, PROJECT / "notebooks", ("index", "join", "tables", "songs/1"))
     parameters = {"03": {"name": "tiny", "batch_size": 8, **LONGER}, "04": {"test_songs": 1}}
@@ -226,9 +227,9 @@ def test_training_on_two_nodes_that_is_sent_back_to_the_queue_ends_in_the_model_
     run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time is up
     until(lambda: not run("squeue", "--noheader", "--me"))
     log = (root.runs / "tiny" / "logs" / "train.log").read_text()
-    assert "goes back to the queue" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
+    assert "This job is requeued" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
     assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
     assert "5 of 5 stages done" in submit(file, "status", env=env)
-    calm, _ = learn_together("muscomp.shared_unet")
+    undisturbed, _ = train_together("muscomp.shared_unet")
     for name in ("history.csv", "weights.npz", "masks.npz"):
-        assert (calm.models / "tiny" / name).read_bytes() == (model / name).read_bytes(), name
+        assert (undisturbed.models / "tiny" / name).read_bytes() == (model / name).read_bytes(), name

@@ -56,7 +56,7 @@ def stage(campaign, name):
         ("train", {"nodes": 0}, "nodes = 0 is not possible. It must be a whole number from 1"),
     ],
 )
-def test_a_request_past_a_limit_is_refused_with_the_limit_named(prepared, name, asked, limit):
+def test_a_request_past_a_limit_is_refused_with_that_limit(prepared, name, asked, limit):
     with pytest.raises(SettingError, match=limit) as refused:
         prepared(stages={name: asked})
     assert f"stages, {name}" in str(refused.value)
@@ -67,13 +67,13 @@ def test_without_a_scheduler_there_is_one_node(prepared):
         prepared(site="local", stages={"train": {"nodes": 2}})
 
 
-def test_a_campaign_that_would_start_over_at_every_return_to_the_queue_is_refused(prepared):
+def test_a_campaign_that_would_restart_at_every_requeue_is_refused(prepared):
     with pytest.raises(SettingError, match="fresh would discard the training so far whenever a job is requeued"):
         prepared(parameters={"04": {"fresh": True}}, notebooks=None)
     prepared(parameters={"04": {"fresh": False}}, notebooks=None)
 
 
-def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused_before_anything_starts(prepared):
+def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused(prepared):
     nodes = {"stages": {"train": {"partition": "RM", "gpus": None, "nodes": 2}}, "notebooks": None}
     for asked in (nodes, {**nodes, "stages": {"train": {"gpus": "h100-80:2"}}}):
         with pytest.raises(SettingError, match="batch_size = 4 cannot be shared by 2"):
@@ -84,7 +84,7 @@ def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused_before_anything_st
         prepared(**nodes, parameters={"04": {"engine": "spleeter"}})
 
 
-def test_requests_at_the_limits_are_taken(prepared):
+def test_requests_at_the_limits_are_accepted(prepared):
     asked = {
         "index": {"cores": 64, "hours": 72, "memory_gb": 128},
         "shards": {"jobs": 1000},
@@ -119,7 +119,7 @@ def test_requests_at_the_limits_are_taken(prepared):
         ({"parameters": {"03": {"name": 7}}}, "section 03: name = 7 is not possible"),
     ],
 )
-def test_a_mistake_in_the_file_is_printed_before_anything_starts(prepared, tmp_path, given, message):
+def test_an_error_in_the_file_is_reported_before_anything_starts(prepared, tmp_path, given, message):
     with pytest.raises((SettingError, MissingError), match=message):
         prepared(**given)
     assert not (tmp_path / "root").exists()
@@ -148,7 +148,7 @@ def test_an_account_with_a_leading_zero_keeps_it(prepared, tmp_path):
     assert "#SBATCH --account=0123456\n" in job_scripts.job(campaign, campaign.stages[0])
 
 
-def test_every_script_is_bash_and_keeps_the_order_of_the_chain(prepared, tmp_path):
+def test_every_script_is_bash_in_the_order_of_stages(prepared, tmp_path):
     campaign, _ = prepared(root="a root's folder")
     texts = job_scripts.all_of(campaign)
     assert list(texts) == [
@@ -167,7 +167,7 @@ def test_every_script_is_bash_and_keeps_the_order_of_the_chain(prepared, tmp_pat
         assert not any(line.startswith("#SBATCH") for line in head[first:])  # sbatch stops reading there
 
 
-def test_a_job_stages_what_it_reads_where_the_site_has_a_disk_for_it(tmp_path):
+def test_a_job_copies_what_it_reads_to_the_nodes_disk(tmp_path):
     require(shutil.which("bash"), "job scripts need bash")
     (tmp_path / "far.yaml").write_text(yaml.safe_dump({"scheduler": "none", "cache": "$LOCAL"}))
     campaign = read_campaign(tiny_campaign.write(tmp_path, site="far.yaml"))
@@ -195,7 +195,7 @@ def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
     assert train.index("worker.py") < train.index("run.py")
 
 
-def test_each_notebook_takes_up_what_the_one_before_it_made(prepared):
+def test_each_notebook_uses_what_the_one_before_it_made(prepared):
     campaign, _ = prepared(parameters={"03": {"name": "mine"}})
     assert campaign.parameters["04"]["config"] == campaign.parameters["05"]["model"] == "mine"
     campaign, _ = prepared(parameters={"05": {"model": "shipped"}})
@@ -325,7 +325,7 @@ def test_without_slurm_the_command_says_what_to_do(tmp_path):
     assert "There is no sbatch here" in printed and "site: local" in printed
 
 
-def test_a_job_works_on_no_more_cores_than_it_was_given():
+def test_a_job_uses_no_more_cores_than_it_has():
     require(hasattr(os, "sched_setaffinity"), "this system gives every process all cores")
     code = (
         "import os; from muscomp_lib.core import parallel\n"
@@ -337,7 +337,7 @@ def test_a_job_works_on_no_more_cores_than_it_was_given():
 
 
 @pytest.mark.slow
-def test_without_a_scheduler_stages_run_here_and_a_failed_one_is_gone_on_with(tmp_path):
+def test_without_a_scheduler_stages_run_here_and_resume_after_failure(tmp_path):
     require(shutil.which("bash"), "job scripts need bash")
     file = tiny_campaign.write(tmp_path, stages={"shards": {"jobs": 2}})
     tables = tmp_path / "notebooks" / "03_tables.ipynb"

@@ -1,4 +1,4 @@
-"""A campaign on a real Slurm that is struck by what strikes it on a large site, one blow after the other."""
+"""A campaign on a real Slurm that suffers the failures of a large site, one after the other."""
 
 import contextlib
 import json
@@ -76,13 +76,13 @@ class Real:
         return loop.read_history(self.model)[-1][0] if (self.model / "history.csv").exists() else 0
 
     def log(self, stage):
-        """All that a stage has said."""
+        """The log of a stage."""
         return (self.folder / "logs" / f"{stage}.log").read_text()
 
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_path, env, run, slurm):
+def test_a_campaign_hit_by_every_failure_ends_like_an_undisturbed_one(tmp_path, env, run, slurm):
     with small_disk(tmp_path / "root", 8) as enlarge, ThreadPoolExecutor() as beside:
         campaign = Real(tmp_path, env, run)
         campaign()
@@ -94,10 +94,10 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         until(lambda: all(campaign.starts(f"shards/{n}") and "..." in campaign.log(f"shards-{n}") for n in (1, 2)))
         for shard in (1, 2):
             run("scancel", "--batch", "--signal=KILL", f"{campaign.job('shards')}_{shard}")
-        told = campaign.ended()
-        assert "1 of 6 stages done" in told and "shards 1 failed" in told and "shards 2 failed" in told
-        assert "Missing: shards 1, 2; join; tables; train; songs 1." in told
-        assert f"To go on: python batch/submit.py {campaign.file} resume" in told
+        printed = campaign.ended()
+        assert "1 of 6 stages done" in printed and "shards 1 failed" in printed and "shards 2 failed" in printed
+        assert "Missing: shards 1, 2; join; tables; train; songs 1." in printed
+        assert f"To resume: python batch/submit.py {campaign.file} resume" in printed
         assert "shards: job" in campaign("resume")
         until(lambda: campaign.step() >= 20)
         assert "running, step " in submit(campaign.file, "status", status=1, env=env)
@@ -110,8 +110,8 @@ def test_a_campaign_struck_by_everything_ends_as_one_that_was_left_in_peace(tmp_
         (campaign.model / loop.CHECKPOINT).write_bytes(b"PK\x03\x04 and then the disk was gone")
         until(lambda: "PENDING" in run("squeue", "--noheader", f"--jobs={campaign.job('train')}", "--format=%T"))
         cluster.start_node(slurm, "gpu1")
-        told = campaign.ended(status=0)
-        assert "6 of 6 stages done" in told and "Complete" in told
+        printed = campaign.ended(status=0)
+        assert "6 of 6 stages done" in printed and "Complete" in printed
         assert "Training resumes from the previous checkpoint." in campaign.log("train")
         staged = re.findall(r"^Copied to .*/local/.*: (\d+) files, ", campaign.log("train"), flags=re.MULTILINE)
         assert len(staged) == 2 and all(map(int, staged))  # the run that was killed with its node says nothing

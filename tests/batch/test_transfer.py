@@ -1,4 +1,4 @@
-"""batch/submit.py files: the printed commands move a small Slakh, are killed, go on, and find what is damaged."""
+"""batch/submit.py files: the printed commands move a small Slakh, are killed, resume, and find damage."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.core.units import size
 
-PATIENCE = 60  # seconds that anything here may take
+MAX_WAIT = 60  # seconds
 ID = "01234567-89ab-cdef-0123-456789abcdef"
 SLOWLY = {"RCLONE_BWLIMIT": "300k", "RCLONE_TRANSFERS": "1", "RCLONE_BUFFER_SIZE": "0"}
 
@@ -78,7 +78,7 @@ def start_and_kill(lines, env, target):
         ["bash", "-c", "\n".join(lines)], env=env, start_new_session=True, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + MAX_WAIT
     try:
         while sum(path.is_file() for path in target.rglob("*")) < 3:
             assert script.poll() is None, "it ended before it was killed"
@@ -103,7 +103,7 @@ def damage(file):
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def check_that_what_is_half_there_is_not_taken_for_whole(root, source):
+def check_that_incomplete_files_do_not_count(root, source):
     """As notebook 01 sees it: whatever it calls ok is, byte for byte, what lies at the source."""
     stems, _ = slakh.index(open_root(root), slakh.Settings(verify="full", workers=1))
     whole = stems[stems["status"] == "ok"]["audio"]
@@ -112,12 +112,12 @@ def check_that_what_is_half_there_is_not_taken_for_whole(root, source):
         assert (root / "slakh" / audio).read_bytes() == (source / audio).read_bytes(), audio
 
 
-def test_a_killed_rclone_between_two_remotes_goes_on_and_damage_is_found(printed, rclone, source, tmp_path):
+def test_a_killed_rclone_resumes_and_damage_is_found(printed, rclone, source, tmp_path):
     lines = printed(way="rclone", source="drive:slakh", to="cluster:root")
     arrived = tmp_path / "cluster" / "root" / "slakh"
     start_and_kill(lines, {**rclone, **SLOWLY}, arrived)
     assert snapshot(arrived) != snapshot(source)
-    check_that_what_is_half_there_is_not_taken_for_whole(arrived.parent, source)
+    check_that_incomplete_files_do_not_count(arrived.parent, source)
     assert run(only(lines, "rclone check"), rclone, status=1)
     run(lines, rclone)
     assert snapshot(arrived) == snapshot(source)
@@ -165,7 +165,7 @@ def host(rclone, tmp_path):
 
 
 def key_of(port):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + MAX_WAIT
     while time.monotonic() < until:
         found = subprocess.run(
             ["ssh-keyscan", "-p", str(port), "127.0.0.1"], capture_output=True, text=True, check=False
@@ -175,7 +175,7 @@ def key_of(port):
     raise AssertionError("the server does not answer")
 
 
-def test_through_a_host_that_adds_up_no_checksums_damage_is_found_all_the_same(printed, host, source, tmp_path):
+def test_damage_is_found_through_a_host_without_checksums(printed, host, source, tmp_path):
     lines = printed(way="rclone", source="drive:slakh", user="joe", site="far.yaml")
     assert "only" in lines[2] and "127.0.0.1" in lines[2]
     run(lines, host)
@@ -188,13 +188,13 @@ def test_through_a_host_that_adds_up_no_checksums_damage_is_found_all_the_same(p
     assert "could not be checked" in run(blind, host, status=1)  # rclone itself would call that a match
 
 
-def test_a_killed_rsync_goes_on_and_damage_is_found(printed, source, tmp_path):
+def test_a_killed_rsync_resumes_and_damage_is_found(printed, source, tmp_path):
     require(shutil.which("rsync"), "rsync is not installed")
     lines = printed(way="rsync", source="else where/slakh")
     arrived = tmp_path / "root" / "slakh"
     slowly = [line.replace("rsync --recursive", "rsync --bwlimit=300 --recursive") for line in lines]
     start_and_kill(slowly, None, arrived)
-    check_that_what_is_half_there_is_not_taken_for_whole(tmp_path / "root", source)
+    check_that_incomplete_files_do_not_count(tmp_path / "root", source)
     check = only(lines, "differing=", "test -z")
     assert "These differ" in run(check, status=1)
     run(lines)
@@ -230,7 +230,7 @@ def test_rsync_through_a_host(printed, source, tmp_path):
     assert sorted(snapshot(tmp_path / "home")) == ["models/net/one", "runs/tiny/one", "separated/one"]
 
 
-def test_a_download_goes_on_in_the_middle_and_is_checked_before_it_is_unpacked(printed, source, tmp_path):
+def test_a_download_resumes_and_is_verified_before_unpacking(printed, source, tmp_path):
     require(shutil.which("curl"), "curl is not installed")
     archive = tmp_path / "web" / "small.tar.gz"
     archive.parent.mkdir()
@@ -262,15 +262,15 @@ def test_globus_commands_name_the_sites_collection(printed):
     assert f" {ID}:/~/slakh THERE:/" in given and f"/runs/tiny {ID}:/~/results/runs/tiny" in given
 
 
-def test_how_much_and_how_long_is_told(printed, source):
-    told = "\n".join(printed(way="rclone", source="drive:slakh", mbit_per_second=200, site="bridges2"))
-    assert "105 GB (about the whole of Slakh2100)" in told
-    assert "At least 1 h 10 min at 200 Mbit/s. From Google Drive more likely 7 h 2 min: about 2 files a second." in told
-    assert "56,940 inodes: within the 6,070 per GB" in told
-    told = "\n".join(printed(way="rsync", source="else where/slakh", to="joe@data:there", site="bridges2"))
+def test_amounts_and_durations_are_printed(printed, source):
+    text = "\n".join(printed(way="rclone", source="drive:slakh", mbit_per_second=200, site="bridges2"))
+    assert "105 GB (about the whole of Slakh2100)" in text
+    assert "At least 1 h 10 min at 200 Mbit/s. From Google Drive more likely 7 h 2 min: about 2 files a second." in text
+    assert "56,940 inodes: within the 6,070 per GB" in text
+    text = "\n".join(printed(way="rsync", source="else where/slakh", to="joe@data:there", site="bridges2"))
     held = snapshot(source)
-    assert f"# {len(held)} files in 14 folders, {size(sum(map(len, held.values())))} (as counted now)" in told
-    assert "Many small files" in told and f"{len(held) + 14} inodes need 0.00" in told
+    assert f"# {len(held)} files in 14 folders, {size(sum(map(len, held.values())))} (as counted now)" in text
+    assert "Many small files" in text and f"{len(held) + 14} inodes need 0.00" in text
 
 
 @pytest.mark.parametrize(
@@ -286,15 +286,15 @@ def test_how_much_and_how_long_is_told(printed, source):
         ({}, "a section files says"),
     ],
 )
-def test_a_mistake_in_the_section_is_told(tmp_path, files, message):
+def test_an_error_in_the_section_is_reported(tmp_path, files, message):
     with pytest.raises((SettingError, MissingError), match=message):
         transfer.script(read_campaign(tiny_campaign.write(tmp_path, files=files)))
 
 
 def test_files_can_be_asked_for_before_the_songs_are_there(tmp_path):
     file = tiny_campaign.write(tmp_path, songs="songs", files={"songs": "drive:my songs"})
-    told = submit(file, "files", "--only", "in", "--way", "rsync")
-    assert "'drive:my songs/'" in told and "rsync" in told
+    text = submit(file, "files", "--only", "in", "--way", "rsync")
+    assert "'drive:my songs/'" in text and "rsync" in text
     assert "is not there" in submit(file, "--dry-run", status=2)
 
 
@@ -305,23 +305,23 @@ def test_the_root_can_be_reached_without_the_sites_host(printed, monkeypatch):
     assert not any("data.bridges2" in line for line in lines)
 
 
-def test_half_a_data_set_is_refused_until_the_index_is_made(tmp_path, source):
+def test_an_incomplete_data_set_is_refused_until_indexed(tmp_path, source):
     shutil.copytree(source / "train" / "Track00000", tmp_path / "root/slakh/train/Track00000")
     file = tiny_campaign.write(tmp_path, files={"tracks": 4})
-    told = submit(file, status=2)
-    assert "holds 1 tracks" in told and "files: tracks: 4" in told and "campaign.yaml files prints how" in told
+    text = submit(file, status=2)
+    assert "holds 1 tracks" in text and "files: tracks: 4" in text and "campaign.yaml files prints how" in text
     ended = {"index": "01_index", "shards/1": "02_fill", "join": "02_fill", "tables": "03_tables", "train": "04_train"}
     for job, notebook in (ended | {"songs/1": "05_songs"}).items():
         out = tmp_path / "root/runs/tiny" / job
         out.mkdir(parents=True)
         metrics = {"stems_by_status": {"ok": 5, "missing": 3}, "tracks_by_status": {"ok": 3, "unreadable": 1}}
         (out / "metrics.json").write_text(json.dumps({notebook: {"status": "ok", "metrics": metrics}}))
-    told = submit(file)
-    assert "Complete" in told
-    assert "index found 1 tracks unreadable, 3 stems missing" in told
+    text = submit(file)
+    assert "Complete" in text
+    assert "index found 1 tracks unreadable, 3 stems missing" in text
 
 
-def test_what_killed_copies_leave_is_nothing_to_notebook_01(source, tmp_path):
+def test_notebook_01_ignores_what_killed_copies_leave(source, tmp_path):
     root = open_root(tmp_path / "root")
     shutil.copytree(source, root.slakh, dirs_exist_ok=True)
     expected = slakh.index(root, slakh.Settings())
@@ -335,7 +335,7 @@ def test_what_killed_copies_leave_is_nothing_to_notebook_01(source, tmp_path):
         assert table.equals(before)
 
 
-def test_the_example_that_comes_along_has_commands(tmp_path, monkeypatch):
+def test_the_example_campaign_has_commands(tmp_path, monkeypatch):
     monkeypatch.setenv("PROJECT", str(tmp_path))
     campaign = read_campaign(PROJECT / "batch" / "campaign.yaml", songs_are_here=False)
     assert any(line.startswith("rclone copy") for line in transfer.script(campaign))
