@@ -250,9 +250,9 @@ def path_of(text, file):
 def _notebooks(folder):
     """A step for each notebook, by number."""
     steps = {step.number: step for step in map(step_of, ordered(folder))}
-    lacking = sorted({number for number, _ in STAGES.values()} - steps.keys())
-    if lacking:
-        raise MissingError(f"{folder} has no notebook {', '.join(lacking)}.")
+    missing = sorted({number for number, _ in STAGES.values()} - steps.keys())
+    if missing:
+        raise MissingError(f"{folder} has no notebook {', '.join(missing)}.")
     return steps
 
 
