@@ -31,14 +31,14 @@ from muscomp_lib.core.root import open_root
 from muscomp_lib.models import pretrained
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.transcription import cqt, metrics, midi_file, network
-from muscomp_lib.transcription.note_decoder import Note, Transcriber, heard
+from muscomp_lib.transcription.note_decoder import Note, Transcriber, to_mono
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
 SEED = 1000  # of the songs
 TAXONOMY = "families"
-DRUMS = "Drums"
+(DRUMS,) = instruments.drums(TAXONOMY)
 PEER = """
 import json, logging, sys, time, warnings
 logging.disable(logging.WARNING); warnings.simplefilter("ignore")
@@ -147,15 +147,15 @@ def measure(song, where, ours, peer):
             if name == DRUMS:
                 true, those = metrics.by_drum(song["notes"][name]), metrics.by_drum(notes)
                 for drum in true:
-                    yield drum, way, metrics.match_strokes(true[drum], those[drum]), None
+                    yield drum, way, metrics.match(true[drum], those[drum]), None
             else:
                 true = song["notes"][name]
-                yield name, way, metrics.match(true, notes), metrics.match(true, notes, ends=True)
+                yield name, way, metrics.match(true, notes), metrics.match(true, notes, offsets=True)
 
 
 def mono(waveform):
     """As the transcriber takes it."""
-    return heard(waveform, audio.SAMPLE_RATE)
+    return to_mono(waveform, audio.SAMPLE_RATE)
 
 
 def pyin(waveform, instrument):
@@ -188,7 +188,7 @@ def table(rows):
     scores = matches.groupby(["name", "way"]).agg(f1).unstack().dropna(axis=1, how="all")
     scores.columns = [f"{way}, {what}" for what, way in scores.columns]
     pitched = scores.reindex([name for name in instruments.names(TAXONOMY) if name in scores.index])
-    drums = scores.reindex([name for name in network.DRUMS if name in scores.index])
+    drums = scores.reindex([name for name in network.DRUM_PITCHES if name in scores.index])
     pitched.loc["mean of the instruments"] = pitched.mean()
     drums.loc["mean of the drums"] = drums.mean()
     return pd.concat([pitched, drums])

@@ -1,10 +1,10 @@
-"""The pictures in the notebooks."""
+"""The notebooks' figures."""
 
 from muscomp_lib.plots.data import (
     PARTITION_COLOURS,
     activity,
-    before_and_after,
     confusion,
+    filling,
     instrument_counts,
     learning_curve,
     masks,
@@ -12,32 +12,32 @@ from muscomp_lib.plots.data import (
     si_sdr_bars,
     spectrograms,
     statuses,
+    stem_counts,
     taxonomies,
     training_example,
-    who_has_what,
 )
-from muscomp_lib.plots.networks import masks_on_the_way, network
-from muscomp_lib.plots.notes import compared, likelihoods, note_training_example, piano_roll
+from muscomp_lib.plots.networks import mask_snapshots, network
+from muscomp_lib.plots.notes import likelihoods, note_matching, note_training_example, piano_roll
 
 __all__ = [
     "PARTITION_COLOURS",
     "activity",
-    "before_and_after",
-    "compared",
     "confusion",
+    "filling",
     "instrument_counts",
     "learning_curve",
     "likelihoods",
+    "mask_snapshots",
     "masks",
-    "masks_on_the_way",
     "network",
+    "note_matching",
     "note_training_example",
     "partitions",
     "piano_roll",
     "si_sdr_bars",
     "spectrograms",
     "statuses",
+    "stem_counts",
     "taxonomies",
     "training_example",
-    "who_has_what",
 ]

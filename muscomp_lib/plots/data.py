@@ -1,7 +1,7 @@
-"""The pictures in the notebooks. Each function draws one figure and returns it; the notebook shows it.
+"""Figures of the data, the training and the scores. Used by notebooks 01 to 05.
 
-Colours are the same for an instrument everywhere; figures are made with matplotlib's object interface, so that nothing
-is shown twice and nothing stays open.
+Each function draws one figure and returns it; the notebook shows it. An instrument has the same colour everywhere.
+Figures are made with matplotlib's object interface, so that none is shown twice or stays open.
 """
 
 import io
@@ -10,13 +10,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from muscomp_lib.core import instruments, units
 from muscomp_lib.slakh.index_tables import STATUSES
 
 WIDTH = 10  # inches: a notebook cell's width
 
 
 class Picture(Figure):
-    """A figure that a notebook shows by itself: IPython knows only those that pyplot made."""
+    """A figure that IPython displays, as it does those made by pyplot."""
 
     def _repr_png_(self):
         image = io.BytesIO()
@@ -39,7 +40,7 @@ def subplots(height, **kwargs):
 
 
 def training_example(mix, parts, names, seconds, top_khz):
-    """One training example: the mix's spectrogram, and those of its loudest instruments (notebook 04).
+    """One training example: spectrograms of the mix and of its three loudest instruments (notebook 04).
 
     Parameters
     ----------
@@ -49,12 +50,12 @@ def training_example(mix, parts, names, seconds, top_khz):
         Magnitudes of each instrument, in the order of `names`.
     names : list of str
     seconds, top_khz : float
-        Length of the example; frequency of its highest bin.
+        Length of the example; frequency of its highest bin, in kHz.
     """
     loudest = np.argsort(parts.sum(axis=(0, 1)))[::-1][:3]
-    pictures = {"mix": mix} | {names[i]: parts[..., i] for i in loudest}
-    figure, axes = subplots(3.0, ncols=len(pictures), sharey=True)
-    for ax, (title, magnitude) in zip(axes, pictures.items(), strict=True):
+    shown = {"mix": mix} | {names[i]: parts[..., i] for i in loudest}
+    figure, axes = subplots(3.0, ncols=len(shown), sharey=True)
+    for ax, (title, magnitude) in zip(axes, shown.items(), strict=True):
         level = 20 * np.log10(magnitude.T + 1e-6) - 20 * np.log10(mix.max() + 1e-6)
         ax.imshow(level, origin="lower", aspect="auto", extent=(0, seconds, 0, top_khz), vmin=-80, vmax=0)
         ax.set(title=title, xlabel="seconds")
@@ -63,7 +64,7 @@ def training_example(mix, parts, names, seconds, top_khz):
 
 
 def learning_curve(history):
-    """Loss against steps, in training and on validation songs (notebook 04).
+    """Training and validation loss against steps (notebook 04).
 
     Parameters
     ----------
@@ -72,21 +73,27 @@ def learning_curve(history):
     """
     steps, loss, validation = np.array(history).T
     figure, ax = subplots(3.0)
-    ax.plot(steps, loss, marker="o", label="songs it learns from, remixed")
-    ax.plot(steps, validation, marker="o", label="validation songs, as they are")
+    ax.plot(steps, loss, marker="o", label="training")
+    ax.plot(steps, validation, marker="o", label="validation")
     ax.set(xlabel="step", ylabel="loss")
     ax.legend()
     return figure
 
 
 def instrument_counts(coverage):
-    """How much there is of each instrument (`catalogue.coverage`): in how many tracks, with the hours beside."""
+    """How many tracks have each instrument, with stems and hours (notebook 01).
+
+    Parameters
+    ----------
+    coverage : pandas.DataFrame
+        As from `index_tables.coverage`.
+    """
     figure, axes = subplots(4.2)
     bars = axes.barh(coverage["instrument"], coverage["tracks"], color="tab:blue")
-    bars[-1].set_color("lightgrey")  # `other` is no instrument
-    hours = [f"{n} stems, {_duration(h)}" for n, h in zip(coverage["stems"], coverage["hours"], strict=True)]
-    axes.bar_label(bars, hours, padding=4, fontsize=8)
-    axes.set(xlabel="tracks that have it", title="How much there is of each instrument")
+    for bar, name in zip(bars, coverage["instrument"], strict=True):
+        bar.set_color("lightgrey" if name == instruments.OTHER else "tab:blue")
+    axes.bar_label(bars, _amounts(coverage), padding=4, fontsize=8)
+    axes.set(xlabel="tracks", title="Tracks with each instrument")
     axes.set_xlim(0, max(1, coverage["tracks"].max()) * 1.25)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
@@ -94,34 +101,39 @@ def instrument_counts(coverage):
 
 
 def taxonomies(covered):
-    """How much each taxonomy would cover (`catalogue.taxonomies`): per instrument a bar for each (notebook 01)."""
+    """How many tracks have each instrument in each taxonomy (notebook 01).
+
+    Parameters
+    ----------
+    covered : pandas.DataFrame
+        As from `index_tables.taxonomies`.
+    """
     names, groups = (covered[column].drop_duplicates() for column in ("instrument", "taxonomy"))
     thick = 0.8 / len(groups)
     figure, axes = subplots(1.2 + 0.26 * len(names) * max(2, len(groups)))
-    for turn, (taxonomy, its) in enumerate(covered.groupby("taxonomy", sort=False)):
-        places = [list(names).index(name) + (turn - (len(groups) - 1) / 2) * thick for name in its["instrument"]]
-        bars = axes.barh(places, its["tracks"], 0.92 * thick, color=_apart(turn, len(groups)), label=taxonomy)
-        amounts = [f"{n} stems, {_duration(h)}" for n, h in zip(its["stems"], its["hours"], strict=True)]
-        axes.bar_label(bars, amounts, padding=4, fontsize=8)
+    for nth, (taxonomy, its) in enumerate(covered.groupby("taxonomy", sort=False)):
+        places = [list(names).index(name) + (nth - (len(groups) - 1) / 2) * thick for name in its["instrument"]]
+        bars = axes.barh(places, its["tracks"], 0.92 * thick, color=_distinct(nth, len(groups)), label=taxonomy)
+        axes.bar_label(bars, _amounts(its), padding=4, fontsize=8)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="tracks that have it", title="What each taxonomy covers", ylim=(len(names) - 0.4, -0.6))
+    axes.set(xlabel="tracks", title="Tracks with each instrument, by taxonomy", ylim=(len(names) - 0.4, -0.6))
     axes.set_xlim(0, max(1, covered["tracks"].max()) * 1.25)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _apart(number, count):
-    """A colour that all eyes tell from its neighbours: it differs in lightness too."""
+def _amounts(table):
+    return [f"{n} stems, {units.duration(h * 3600)}" for n, h in zip(table["stems"], table["hours"], strict=True)]
+
+
+def _distinct(number, count):
+    """A colour that differs from its neighbours in lightness too, for the colour-blind."""
     return mpl.colormaps["cividis"](number / max(count - 1, 1) * 0.85)
 
 
-def _duration(hours):
-    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
-
-
-def who_has_what(tracks, stems, names):
-    """Tracks against instruments: darker for more stems, a red cross where one is broken, a red name for a track."""
+def stem_counts(tracks, stems, names):
+    """Usable stems of each instrument in each track; broken stems and tracks are marked red (notebook 01)."""
     figure, axes = subplots(min(2.5 + 0.16 * len(tracks), 9))
     counts = tracks[names].to_numpy(dtype=float)
     image = axes.imshow(counts, aspect="auto", cmap="Blues", vmin=0, vmax=max(2, counts.max()), interpolation="nearest")
@@ -129,15 +141,15 @@ def who_has_what(tracks, stems, names):
     rows = tracks.reset_index(drop=True).reset_index().set_index("track")["index"]
     axes.plot([names.index(name) for name in broken["instrument"]], rows[broken["track"]], "x", color="tab:red", ms=6)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
-    _name_tracks(axes, tracks)
-    bar = figure.colorbar(image, label="stems in order", pad=0.01)
+    _label_tracks(axes, tracks)
+    bar = figure.colorbar(image, label="usable stems", pad=0.01)
     bar.locator = mpl.ticker.MaxNLocator(integer=True)
-    axes.set(title="Which track has which instrument (red: something is broken)")
+    axes.set(title="Stems of each instrument in each track (red: broken)")
     return figure
 
 
-def _name_tracks(axes, tracks):
-    """Names at the left, as many as can be read; those of broken tracks in red."""
+def _label_tracks(axes, tracks):
+    """Label as many rows as are legible; broken tracks in red."""
     step = max(1, round(len(tracks) / 45))
     shown = range(0, len(tracks), step)
     axes.set_yticks(shown, tracks["track"].iloc[::step], fontsize=7)
@@ -146,14 +158,14 @@ def _name_tracks(axes, tracks):
 
 
 def statuses(stems, names):
-    """How many stems are in order, by status: one bar per status, the 12 and the rest apart."""
+    """How many stems have each status, within the taxonomy and outside of it (notebook 01)."""
     figure, axes = subplots(2.6)
     inside = stems["instrument"].isin(names)
     counts = [stems[mask]["status"].value_counts().reindex(STATUSES, fill_value=0) for mask in (inside, ~inside)]
-    axes.barh(STATUSES, counts[0], label="of our instruments", color="tab:blue")
+    axes.barh(STATUSES, counts[0], label="in the taxonomy", color="tab:blue")
     bars = axes.barh(STATUSES, counts[1], left=counts[0], label="other", color="lightgrey")
     axes.bar_label(bars, [str(a + b) for a, b in zip(*counts, strict=True)], padding=4, fontsize=9)
-    axes.set(xlabel="stems", title="What is in order and what is not")
+    axes.set(xlabel="stems", title="Status of the stems")
     axes.invert_yaxis()
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -161,7 +173,13 @@ def statuses(stems, names):
 
 
 def activity(shares):
-    """How much of the time each instrument sounds (`tables.activity`): a bar per partition, shares by instrument."""
+    """The share of the time in which each instrument plays, by partition (notebook 03).
+
+    Parameters
+    ----------
+    shares : pandas.DataFrame
+        As from `tables.activity`: a row per instrument, a column per partition, 0 to 1.
+    """
     figure, axes = subplots(3.6)
     width = 0.8 / len(shares.columns)
     for i, partition in enumerate(shares.columns):
@@ -169,18 +187,18 @@ def activity(shares):
                  label=partition)  # fmt: skip
     axes.set_xticks(range(len(shares)), shares.index, rotation=40, ha="right", fontsize=8)
     axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0))
-    axes.set(ylabel="of the time", ylim=(0, 1))
-    axes.set_title("How much of the time each instrument sounds", loc="left")
+    axes.set(ylabel="share of the time", ylim=(0, 1))
+    axes.set_title("Activity of each instrument", loc="left")
     axes.legend(frameon=False, ncols=len(shares.columns), loc="upper right", bbox_to_anchor=(1, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def partitions(tracks, names):
-    """In how many tracks of each partition an instrument is: a stacked bar per instrument (notebook 02)."""
+    """How many tracks of each partition have each instrument, before filling (notebook 02)."""
     figure, axes = subplots(4.2)
     has = {name: (tracks.loc[tracks["partition"] == name, names] > 0).sum() for name in PARTITION_COLOURS}
-    too_narrow = sum(has.values()).max() / 40  # for a number in it
+    too_narrow = sum(has.values()).max() / 40  # for a label
     left = np.zeros(len(names))
     for partition, colour in PARTITION_COLOURS.items():
         counts = has[partition].to_numpy(dtype=float)
@@ -188,15 +206,15 @@ def partitions(tracks, names):
         labels = [f"{count:.0f}" if count > too_narrow else "" for count in counts]
         axes.bar_label(bars, labels, label_type="center", fontsize=8)
         left += counts
-    axes.set(xlabel="tracks that have it", title="Who learns an instrument from how many tracks, before filling")
+    axes.set(xlabel="tracks", title="Tracks with each instrument, by partition, before filling")
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def before_and_after(tracks, synthesis, names):
-    """Songs against instruments, before and after filling: own, filled from the reserve, silent (notebook 02)."""
+def filling(tracks, synthesis, names):
+    """Which instruments each song has, before and after filling from the reserve (notebook 02)."""
     order = {partition: rank for rank, partition in enumerate(PARTITION_COLOURS)}
     songs = tracks[tracks["partition"].isin(("train", "validation", "test"))]
     songs = songs.sort_values("partition", key=lambda column: column.map(order), kind="stable").set_index("track")
@@ -205,7 +223,7 @@ def before_and_after(tracks, synthesis, names):
     after = np.maximum(before, [[(track, name) in filled for name in names] for track in songs.index])
     figure, pair = subplots(min(2.5 + 0.16 * len(songs), 9), ncols=2, sharey=True)
     meaning = mpl.colors.ListedColormap(["white", "tab:orange", "tab:blue"])
-    for axes, state, title in zip(pair, (before, after), ("as the songs are", "after filling"), strict=True):
+    for axes, state, title in zip(pair, (before, after), ("before filling", "after filling"), strict=True):
         axes.imshow(state, aspect="auto", cmap=meaning, vmin=0, vmax=2, interpolation="nearest")
         axes.set_xticks(range(len(names)), names, rotation=50, ha="right", fontsize=7)
         for end in songs["partition"].value_counts().reindex(order).fillna(0).cumsum()[:2]:
@@ -221,7 +239,7 @@ def before_and_after(tracks, synthesis, names):
 
 
 def spectrograms(waveforms, sample_rate, top_khz=8.0):
-    """Spectrograms one above the other, with one time axis and one scale of level.
+    """Spectrograms below each other, with a common time axis and colour scale (notebooks 02 and 05).
 
     Parameters
     ----------
@@ -234,26 +252,26 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
     """
     figure, rows = subplots(2.2 * len(waveforms) + 0.6, nrows=len(waveforms), sharex=True, squeeze=False)
     for axes, (title, waveform) in zip(rows[:, 0], waveforms.items(), strict=True):
-        # A sample far below any sound keeps the logarithm of digital silence finite.
+        # Noise far below any sound keeps the logarithm of digital silence finite.
         signal = waveform[:, 0] + 1e-7 * np.random.default_rng(0).standard_normal(len(waveform))
         *_, image = axes.specgram(signal, NFFT=2048, Fs=sample_rate / 1000, noverlap=1024, vmin=-90, vmax=-10)
         axes.set(title=title, ylabel="kHz", ylim=(0, top_khz))
     seconds = mpl.ticker.FuncFormatter(lambda milliseconds, _: f"{milliseconds / 1000:g}")
     rows[-1, 0].xaxis.set_major_formatter(seconds)
     rows[-1, 0].set_xlabel("seconds")
-    figure.colorbar(image, ax=list(rows[:, 0]), label="dB", pad=0.01)
+    figure.colorbar(image, ax=list(rows[:, 0]), label="level (dB)", pad=0.01)
     return figure
 
 
 def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
-    """The masks of the instruments that get most of the sound: dark 0, bright 1 (notebooks 04 and 05).
+    """The masks of the instruments with the highest mean: dark 0, bright 1 (notebooks 04 and 05).
 
     Parameters
     ----------
     masks : dict of str to np.ndarray, shape=(n_frames, n_bins)
         As from `separation.Separator.masks`.
     sample_rate, frame_length : int
-        Hz and samples, of the spectrogram that the masks are for; its frames are a quarter of a frame apart.
+        Hz and samples, of the masked spectrogram, whose hop is a quarter of a frame.
     shown : int
         How many instruments.
     top_khz : float
@@ -272,23 +290,22 @@ def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
         ax.set_title(name, fontsize=10)
     figure.supxlabel("seconds", fontsize=10)
     figure.supylabel("kHz", fontsize=10)
-    figure.colorbar(image, ax=axes, label="share of the sound", pad=0.01)
+    figure.colorbar(image, ax=axes, label="mask", pad=0.01)
     return figure
 
 
 def si_sdr_bars(table):
-    """SI-SDR of the mix, the estimate and, where it is given, the ideal mask, per instrument (notebooks 04 and 05).
+    """SI-SDR of the mix, the estimate and the ideal mask, per instrument (notebooks 04 and 05).
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As from `evaluation.score`, with or without a column `si_sdr_ideal`; instruments without a figure (silent ones)
-        keep their place, without bars.
+        As from `separation.metrics.score`, with or without a column `si_sdr_ideal`; silent instruments have no bars.
     """
     figure, axes = subplots(3.8)
     places = np.arange(len(table))
     for shift, column, label, colour in (
-        (-0.2, "si_sdr_mix", "mix, untouched", "lightgrey"),
+        (-0.2, "si_sdr_mix", "unprocessed mix", "lightgrey"),
         (0.2, "si_sdr_estimate", "estimate", "tab:blue"),
     ):
         figures = table[column].to_numpy(dtype=float)
@@ -299,20 +316,20 @@ def si_sdr_bars(table):
         axes.text(place, 0, "silent", rotation=90, ha="center", va="bottom", color="grey", fontsize=8)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(places, table["instrument"], rotation=40, ha="right", fontsize=8)
-    axes.set(ylabel="SI-SDR, dB (more is better)")
-    axes.set_title("What separating has gained", loc="left")
+    axes.set(ylabel="SI-SDR in dB (higher is better)")
+    axes.set_title("SI-SDR before and after separation", loc="left")
     axes.legend(frameon=False, ncols=3, loc="upper right", bbox_to_anchor=(1, 1.14))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def confusion(table):
-    """Where each instrument's energy ends up, as a picture (notebook 05).
+    """The confusion matrix of a separation: the output that each instrument's energy ends up in (notebook 05).
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As from `evaluation.confusion`.
+        As from `separation.metrics.confusion`; shares from 0 to 1.
     """
     figure, axes = subplots(0.9 + 0.32 * len(table))
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -322,5 +339,5 @@ def confusion(table):
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=8)
     axes.set_yticks(range(len(table)), table.index, fontsize=8)
-    axes.set_title("Which file each instrument (row) ends up in", loc="left")
+    axes.set_title("Share of each instrument (row) in each output (column)", loc="left")
     return figure

@@ -1,23 +1,23 @@
-"""Pictures of a network for notebook 04: how it is built, and how what it sees got better. As in `plots`."""
+"""Figures of a network: its architecture, and its masks during training. Used by notebook 04."""
 
 import numpy as np
 
 from muscomp_lib.plots.data import subplots
 
 
-def masks_on_the_way(names, masks, seconds):
-    """How the masks of one example got better while a network learned: a row per instrument (notebook 04).
+def mask_snapshots(names, masks, seconds):
+    """The masks of one example during training, a row per instrument; the last column is the ideal mask.
 
     Parameters
     ----------
     names, masks
-        As from `watching.read`; of many, four are shown, and the ideal.
+        As from `mask_snapshots.read`; four snapshots are shown, and the ideal mask.
     seconds : float
         Length of the example.
     """
     titles = list(masks)
-    places = np.unique(np.linspace(0, len(titles) - 2, min(4, len(titles) - 1)).round().astype(int))
-    titles = [*(titles[place] for place in places), titles[-1]]
+    chosen = np.unique(np.linspace(0, len(titles) - 2, min(4, len(titles) - 1)).round().astype(int))
+    titles = [*(titles[index] for index in chosen), titles[-1]]
     figure, axes = subplots(1.7 * len(names) + 0.3, nrows=len(names), ncols=len(titles), sharex=True, squeeze=False)
     for row, name in zip(range(len(names)), names, strict=True):
         for ax, title in zip(axes[row], titles, strict=True):
@@ -29,48 +29,46 @@ def masks_on_the_way(names, masks, seconds):
             ax.set_title(title if row == 0 else "", fontsize=10)
         axes[row, 0].set_ylabel(name.replace("_", " "), fontsize=8)
     figure.supxlabel("seconds", fontsize=10)
-    figure.colorbar(image, ax=axes, label="share of the sound", pad=0.01)
+    figure.colorbar(image, ax=axes, label="mask", pad=0.01)
     return figure
 
 
 def network(model, n_frames):
-    """A U-Net as it is built, layer by layer: what each convolution makes of the picture (notebook 04).
+    """The architecture of a U-Net: the shape of each convolution's output.
 
-    Of Spleeter's networks, which have a U-Net for each instrument, the first is drawn.
+    Spleeter's networks have a U-Net per instrument; the first is drawn.
 
     Parameters
     ----------
     model : keras.Model
-        As `unet.build` makes it.
+        As from `unet.build`.
     n_frames : int
-        Length of an example.
+        Of an example.
     """
     down, up = _convolutions(model)
     figure, axes = subplots(3.6)
-    deepest, spots = len(down), {}
+    deepest, centres = len(down), {}
     sizes = [(n_frames, *model.input.shape[2:])]
     sizes += [(n_frames >> (depth + 1), *layer.output.shape[2:]) for depth, layer in enumerate(down)]
     sizes += [(n_frames >> (deepest - 1 - depth), *layer.output.shape[2:]) for depth, layer in enumerate(up)]
-    for place, (frames, bands, patterns) in enumerate(sizes):
+    for place, (frames, bands, channels) in enumerate(sizes):
         depth = min(place, 2 * deepest - place)
-        spots[place] = (place, -depth)
+        centres[place] = (place, -depth)
         colour = "lightgrey" if place in (0, len(sizes) - 1) else "tab:blue" if place <= deepest else "tab:orange"
-        text = f"{frames} x {bands}\n{patterns} deep"
+        text = f"{frames} x {bands}\n{channels} channels"
         box = {"boxstyle": "round,pad=0.4", "facecolor": colour, "alpha": 0.35, "edgecolor": "none"}
         axes.text(place, -depth, text, ha="center", va="center", fontsize=8, bbox=box)
     for place in range(len(sizes) - 1):
-        _arrow(axes, spots[place], spots[place + 1])
+        _arrow(axes, centres[place], centres[place + 1])
     for place in range(1, deepest):
-        _arrow(axes, spots[place], spots[2 * deepest - place], linestyle=":")
-    axes.set(
-        xlim=(-0.6, 2 * deepest + 0.6), ylim=(-deepest - 0.5, 0.6), title="frames x bands, and how many patterns deep"
-    )
+        _arrow(axes, centres[place], centres[2 * deepest - place], linestyle=":")
+    axes.set(xlim=(-0.6, 2 * deepest + 0.6), ylim=(-deepest - 0.5, 0.6), title="frames x bands, and channels")
     axes.axis("off")
     return figure
 
 
 def _convolutions(model):
-    """The convolutions on the way down, and those on the way up with the last, which makes masks."""
+    """The convolutions of the encoder, and those of the decoder with the last, which outputs the masks."""
     first = next(layer.name for layer in model.layers if layer.name.endswith("down0")).removesuffix("down0")
     named = {layer.name: layer for layer in model.layers}
     numbers = range(len(named))

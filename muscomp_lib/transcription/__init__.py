@@ -1,4 +1,4 @@
-"""Notebooks 04 and 05, second part: instruments in, notes out."""
+"""Notebooks 04 and 05, second part: from the audio of instruments to notes."""
 
 from muscomp_lib.transcription.transcribe import (
     GRIDS,

@@ -1,11 +1,10 @@
-"""Training examples for the transcriber: a few seconds of one instrument, and its notes. Used by 04.
+"""Training examples of the transcriber: a few seconds of one instrument, and its notes. Used by notebook 04.
 
-Sound and notes both come from Slakh: each stem has the MIDI file that it was played from. What is to be transcribed
-later is not such stems but separated ones, which have holes where other instruments were louder, and remains of those.
-So some examples are parts of separated songs, and the others are damaged on purpose: another stem leaks in, patches
-fade, noise is added. Other players have other instruments, so an equaliser colours them, some get an octave laid over
-them, as an organ's drawbar does, and drums are tuned up or down; pitched ones are moved by some semitones, notes and
-all. As in `dataset.py`, every batch is a function of the seed and its number alone.
+Audio and notes both come from Slakh: each stem has the MIDI file it was rendered from. At inference the transcriber
+gets separated stems, with gaps where other instruments were louder and bleed from them. So some examples are excerpts
+of separated songs, and the others are augmented: bleed from another stem, noise, masked bands, a random equaliser, an
+octave above as from an organ's drawbar, and a transposition by some semitones, of the labels too (drums: of the audio
+alone). As in `training.batches`, every batch is a function of the seed and its number alone.
 """
 
 import logging
@@ -16,27 +15,28 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib import audio
+from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
 from muscomp_lib.dataset.waveform_cache import WaveformCache
 from muscomp_lib.slakh import index_tables
-from muscomp_lib.training import batches
+from muscomp_lib.training.batches import AUDIBLE, DRAWS
 from muscomp_lib.transcription import cqt, midi_file, network
-from muscomp_lib.transcription.cqt import BINS_PER_NOTE, FRAME, HOP, N_BINS, N_NOTES, SAMPLE_RATE
-from muscomp_lib.transcription.network import ONSET, SOUNDING, VELOCITY
+from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, FRAME_SECONDS, HOP, N_BINS, N_PITCHES, SAMPLE_RATE
+from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
 
-SEPARATED = 0.4  # share of examples that come from separated songs, where there are any
-DRUMS = 0.2  # share of examples that are drums, which have most to tell apart
-UNNAMED = 0.1  # chance that the network is not told what it hears
-LEAK, LEAK_DB = 0.4, (-35.0, -10.0)  # chance that another stem is heard; its level relative to the instrument's
+SEPARATED_SHARE = 0.4  # of the examples, where there are separated songs
+DRUM_SHARE = 0.2  # of the examples: drums have most classes to tell apart
+UNNAMED = 0.1  # probability that the network is not given the instrument
+BLEED, BLEED_DB = 0.4, (-35.0, -10.0)  # probability of another stem; its level relative to the instrument's
 NOISE, NOISE_DB = 0.3, (-60.0, -30.0)
-HOLES, HOLES_DB = 0.3, (5.0, 25.0)  # how deep they can be
-HOLE_FRAMES, HOLE_BINS = 4, 6  # the size of a patch that fades
-EQ_DB, EQ_POINTS = 8.0, 9
-OCTAVE, OCTAVE_DB = 0.2, (-25.0, 3.0)  # chance that overtones are as strong as an octave; its level
-LEVEL_DB = 6.0  # standard deviation of how loud an excerpt is beside the whole stem
-VELOCITY_DB = 40.0  # by which a note is softer at a tenth of the velocity, as General MIDI has it
-MOVE = 4  # semitones, at most
-PATIENCE = 50  # parts that cannot be read, before giving up
+MASK, MASK_DB = 0.3, (5.0, 25.0)  # probability of masked bands; their depth
+MASK_FRAMES, MASK_BINS = 4, 6  # the size of a masked patch
+EQ_DB, EQ_POINTS = 8.0, 9  # standard deviation at so many points from the lowest to the highest bin
+OCTAVE, OCTAVE_DB = 0.2, (-25.0, 3.0)  # probability of the octave above; its level
+LEVEL_DB = 6.0  # standard deviation of an excerpt's level relative to the whole stem's
+VELOCITY_DB = 40.0  # a tenth of the velocity is so much softer, as General MIDI has it
+TRANSPOSE = 4  # semitones, at most
+MAX_RETRIES = 50  # parts with unreadable MIDI files, before giving up
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +48,23 @@ class Part:
     instrument: str
     audio: Path
     midi: tuple
+    is_drums: bool = False
 
     @cached_property
     def notes(self):
-        """Shape (n_notes, 4): start and end in seconds, pitch, velocity from 0 to 1; in order of start.
+        """np.ndarray, shape=(n_notes, 4): start and end in seconds, MIDI pitch, velocity from 0 to 1; by start.
 
         Raises
         ------
-        MidiError
+        MissingError, MidiError
         """
-        played = (note for path in self.midi for part in midi_file.read(path).instruments for note in part.notes)
+        played = (note for path in self.midi for track in midi_file.read(path).instruments for note in track.notes)
         rows = sorted((note.start, note.end, note.pitch, note.velocity / 127) for note in played)
         return np.array(rows, np.float64).reshape(-1, 4)
 
 
 def stems(root, partitions):
-    """The stems of songs in `partitions` that an instrument of the taxonomy plays, and that are in order.
+    """The usable stems of an instrument in songs of `partitions`.
 
     Returns
     -------
@@ -74,21 +75,21 @@ def stems(root, partitions):
     MissingError
         Notebook 01 or 02 has not run, or there is no such stem.
     """
-    rows = _usable(root, partitions)
+    rows, drums = _usable(root, partitions)
     if rows.empty:
         raise MissingError(
-            f"No stem in {root.tables} is in order, played by an instrument, has a MIDI file, and belongs to "
-            f"{' or '.join(partitions)}. Notebook 01 lists stems and what is wrong with them; 02 draws the partitions."
+            f"No stem in {root.tables} has status ok, an instrument, a MIDI file, and one of the partitions "
+            f"{' or '.join(partitions)}. Notebook 01 lists the stems and their status; 02 draws the partitions."
         )
-    return [Part(row.instrument, root.slakh / row.audio, (root.slakh / row.midi,)) for row in rows.itertuples()]
+    return [_part(root, row.instrument, root.slakh / row.audio, [row.midi], drums) for row in rows.itertuples()]
 
 
 def separated(root, partitions, files):
-    """What a separator made of songs, with the notes that each instrument really played there: none, for some.
+    """Separated instruments with their true notes; an instrument that does not play in a song has none.
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     partitions : sequence of str
     files : dict of str to dict of str to Path
         By track and instrument.
@@ -97,33 +98,44 @@ def separated(root, partitions, files):
     -------
     list of Part
     """
-    rows = _usable(root, partitions)
+    rows, drums = _usable(root, partitions)
     midi = rows.groupby(["track", "instrument"])["midi"].agg(list).to_dict()
     return [
-        Part(name, file, tuple(root.slakh / path for path in midi.get((track, name), [])))
+        _part(root, name, file, midi.get((track, name), []), drums)
         for track, its in files.items()
         for name, file in its.items()
     ]
 
 
 def of_song(root, track):
-    """What each instrument plays in a track: {instrument: Part}, the sound being that of its first stem."""
+    """What each instrument plays in a track: {instrument: Part}, with the audio of its first stem."""
     stems, _ = index_tables.read(root)
-    rows = stems[_in_order(stems) & (stems["track"] == track)]
+    rows = stems[_has_notes(stems) & (stems["track"] == track)]
+    drums = _drums(stems)
     return {
-        name: Part(name, root.slakh / its["audio"].iloc[0], tuple(root.slakh / path for path in its["midi"]))
+        name: _part(root, name, root.slakh / its["audio"].iloc[0], its["midi"], drums)
         for name, its in rows.groupby("instrument", sort=False)
     }
 
 
+def _part(root, instrument, file, midi, drums):
+    return Part(instrument, file, tuple(root.slakh / path for path in midi), instrument in drums)
+
+
 def _usable(root, partitions):
+    """The stems to use of some partitions, and the names of the drum kits."""
     stems, tracks = index_tables.read(root)
     partition = stems["track"].map(tracks.set_index("track")["partition"])
-    return stems[_in_order(stems) & partition.isin(partitions)]
+    return stems[_has_notes(stems) & partition.isin(partitions)], _drums(stems)
 
 
-def _in_order(stems):
+def _has_notes(stems):
     return (stems["status"] == "ok") & (stems["instrument"] != "") & (stems["midi"] != "")
+
+
+def _drums(stems):
+    """The names of the drum kits in the taxonomy that the table was made with."""
+    return set(stems.loc[stems["program_num"] == instruments.DRUMS, "instrument"])
 
 
 class Examples:
@@ -132,21 +144,22 @@ class Examples:
     Parameters
     ----------
     pools : sequence of list of Part
-        Stems, and what was separated, which may be empty.
+        Stems, and separated instruments, which may be empty.
     config : dict
         `instrument_list`, `batch_size`, `n_frames` (of an example) and `random_seed` are used.
-    damage : bool
-        Whether to damage and move them; otherwise they are as they are, to validate with.
+    augment : bool
+        Without, examples are as recorded, for validation.
     """
 
-    def __init__(self, pools, config, damage=True):
-        self.config, self.damage = config, damage
+    def __init__(self, pools, config, augment=True):
+        self.config, self.augment = config, augment
         self.names = config["instrument_list"]
         self._pools = [{name: [p for p in parts if p.instrument == name] for name in self.names} for parts in pools]
         self._pools = [{name: parts for name, parts in pool.items() if parts} for pool in self._pools]
         self._pools = [pool for pool in self._pools if pool]
-        self._sound = WaveformCache(SAMPLE_RATE)
-        self._bad = set()
+        self._drums = {part.instrument for parts in pools for part in parts if part.is_drums}
+        self._waveforms = WaveformCache(SAMPLE_RATE)
+        self._unreadable = set()
 
     def batch(self, number):
         """Batch `number`.
@@ -154,120 +167,124 @@ class Examples:
         Returns
         -------
         inputs : list of np.ndarray
-            What `note_network.build` takes: levels and instruments.
-        said : np.ndarray, shape=(batch, n_frames, N_NOTES, 3), float32
-            Onsets (1 where a note begins, less in the frames beside it), sounding notes, velocities at onsets.
+            Levels (batch, n_frames, N_BINS, len(WINDOWS)) and instruments (batch, n_instruments), as for
+            `network.build`.
+        labels : np.ndarray, shape=(batch, n_frames, N_PITCHES, 3), float32
+            Onsets (1 at an onset, less in the frames beside it), active notes, velocities at onsets.
         """
         rng = np.random.default_rng([self.config["random_seed"], number])
         examples = [self._example(rng) for _ in range(self.config["batch_size"])]
-        levels, instruments, said = (np.stack(parts) for parts in zip(*examples, strict=True))
-        return [levels, instruments], said
+        levels, named, labels = (np.stack(parts) for parts in zip(*examples, strict=True))
+        return [levels, named], labels
 
     def _example(self, rng):
-        part, start, waveform = self._audible(rng)
-        is_drum = part.instrument == "Drums"
-        if self.damage:
-            waveform = self._leaked(waveform, part.instrument, rng)
-        seen = cqt.magnitudes(waveform)[: self.config["n_frames"]]
-        loudness = cqt.loudness(seen) or 1.0
-        level, moved = 0.0, 0  # dB and semitones
-        if self.damage:
-            seen = _coloured(_holed(seen, rng), rng)
-            if not is_drum and rng.random() < OCTAVE:
-                seen = seen + _moved(seen, 12 * BINS_PER_NOTE) * np.float32(_gain(rng, OCTAVE_DB))
-            level, moved = rng.normal(0.0, LEVEL_DB), int(rng.integers(-MOVE, MOVE + 1))
-        named = self.names.index(part.instrument) if not self.damage or rng.random() >= UNNAMED else None
-        levels = _moved(cqt.levels(seen, loudness / audio.to_gain(level)), moved * BINS_PER_NOTE)
-        said = _said(part.notes, start / SAMPLE_RATE, len(levels), 0 if is_drum else moved, is_drum)
-        said[..., VELOCITY] = (said[..., VELOCITY] * 10 ** (level / VELOCITY_DB)).clip(0.0, 1.0)
-        return levels, network.chosen(named, len(self.names)), said
+        part, start, waveform = self._draw_audible(rng)
+        if self.augment:
+            waveform = self._add_bleed(waveform, part.instrument, rng)
+        magnitudes = cqt.magnitudes(waveform)[: self.config["n_frames"]]
+        loudness = cqt.loudness(magnitudes) or 1.0
+        level, semitones = 0.0, 0
+        if self.augment:
+            magnitudes = _random_eq(_mask_bands(magnitudes, rng), rng)
+            if not part.is_drums and rng.random() < OCTAVE:
+                octave = _transpose(magnitudes, 12 * BINS_PER_SEMITONE)
+                magnitudes = magnitudes + octave * np.float32(_random_gain(rng, OCTAVE_DB))
+            level, semitones = rng.normal(0.0, LEVEL_DB), int(rng.integers(-TRANSPOSE, TRANSPOSE + 1))
+        named = self.names.index(part.instrument) if not self.augment or rng.random() >= UNNAMED else None
+        levels = _transpose(cqt.levels(magnitudes, loudness / audio.to_gain(level)), semitones * BINS_PER_SEMITONE)
+        shift = 0 if part.is_drums else semitones
+        labels = _labels(part.notes, start / SAMPLE_RATE, len(levels), shift, part.is_drums)
+        labels[..., VELOCITY] = (labels[..., VELOCITY] * 10 ** (level / VELOCITY_DB)).clip(0.0, 1.0)
+        return levels, network.one_hot(named, len(self.names)), labels
 
-    def _audible(self, rng):
-        """A part, a place in it where something sounds, if there is one nearby, and the sound there."""
-        part = self._readable(rng)
-        for _ in range(batches.DRAWS):
-            start, waveform = self._excerpt(part, rng)
-            if np.abs(waveform).max(initial=0.0) > batches.AUDIBLE:
+    def _draw_audible(self, rng):
+        """A part, a start in samples, and the waveform from there: not silent, unless several draws were."""
+        part = self._draw_readable(rng)
+        for _ in range(DRAWS):
+            start, waveform = self._draw_excerpt(part, rng)
+            if np.abs(waveform).max(initial=0.0) > AUDIBLE:
                 break
         return part, start, waveform
 
-    def _readable(self, rng):
-        """A part whose MIDI files are in order."""
-        for _ in range(PATIENCE):
-            part = self._drawn(rng)
+    def _draw_readable(self, rng):
+        """A part whose MIDI files can be read."""
+        for _ in range(MAX_RETRIES):
+            part = self._draw(rng)
             try:
-                part.notes  # noqa: B018 (read once, and kept)
+                part.notes  # noqa: B018 (read once, and cached)
                 return part
             except (MidiError, MissingError) as error:
                 problem = error
-                if part not in self._bad:
-                    self._bad.add(part)
-                    log.warning("Not learnt from: %s", error)
-        raise MidiError(f"{PATIENCE} parts in a row have no MIDI file that can be read. The last: {problem}")
+                if part not in self._unreadable:
+                    self._unreadable.add(part)
+                    log.warning("Left out of the training: %s", error)
+        raise MidiError(f"{MAX_RETRIES} parts in a row have no readable MIDI file. The last: {problem}")
 
-    def _drawn(self, rng, without=None):
-        """A part of any instrument, or of any other than `without`."""
-        pool = self._pools[int(len(self._pools) > 1 and rng.random() < SEPARATED)]
-        names = [name for name in pool if name not in (without, "Drums")]
-        if "Drums" in pool and without != "Drums" and (not names or rng.random() < DRUMS):
-            names = ["Drums"]
+    def _draw(self, rng, without=None):
+        """A part of any instrument but `without`; None if there is none."""
+        pool = self._pools[int(len(self._pools) > 1 and rng.random() < SEPARATED_SHARE)]
+        names = [name for name in pool if name != without and name not in self._drums]
+        drums = [name for name in pool if name != without and name in self._drums]
+        if drums and (not names or rng.random() < DRUM_SHARE):
+            names = drums
         parts = pool[names[rng.integers(len(names))]] if names else []
         return parts[rng.integers(len(parts))] if parts else None
 
-    def _excerpt(self, part, rng):
+    def _draw_excerpt(self, part, rng):
+        """A start in samples, and the waveform from there: shape (n_frames * HOP,), float32."""
         n_samples = self.config["n_frames"] * HOP
-        start = int(rng.integers(max(1, self._sound.n_samples(part.audio) - n_samples + 1)))
-        return start, self._sound.excerpt(part.audio, start, n_samples, 1)[:, 0]
+        start = int(rng.integers(max(1, self._waveforms.n_samples(part.audio) - n_samples + 1)))
+        return start, self._waveforms.excerpt(part.audio, start, n_samples, 1)[:, 0]
 
-    def _leaked(self, waveform, instrument, rng):
-        """With some of another stem, and some noise, as they remain in separated ones."""
+    def _add_bleed(self, waveform, instrument, rng):
+        """Add another stem and noise at random, as they remain in separated stems."""
         level = np.sqrt(np.mean(waveform**2)) + 1e-4
-        other = self._drawn(rng, without=instrument)
-        if other and rng.random() < LEAK:
-            _, leak = self._excerpt(other, rng)
-            waveform = waveform + leak * (level / (np.sqrt(np.mean(leak**2)) + 1e-4)) * _gain(rng, LEAK_DB)
+        other = self._draw(rng, without=instrument)
+        if other and rng.random() < BLEED:
+            _, bleed = self._draw_excerpt(other, rng)
+            waveform = waveform + bleed * (level / (np.sqrt(np.mean(bleed**2)) + 1e-4)) * _random_gain(rng, BLEED_DB)
         if rng.random() < NOISE:
-            waveform = waveform + rng.normal(0.0, level, len(waveform)) * _gain(rng, NOISE_DB)
+            waveform = waveform + rng.normal(0.0, level, len(waveform)) * _random_gain(rng, NOISE_DB)
         return waveform.astype(np.float32)
 
 
-def _gain(rng, between):
+def _random_gain(rng, between):
     return audio.to_gain(rng.uniform(*between))
 
 
-def _holed(seen, rng):
-    """With patches that fade away, as a mask leaves them."""
-    if rng.random() >= HOLES:
-        return seen
-    n_frames, n_bins = seen.shape[:2]
-    patches = rng.uniform(-1, 1, (n_frames // HOLE_FRAMES + 1, n_bins // HOLE_BINS + 1))
-    depth = np.kron(np.minimum(patches, 0), np.ones((HOLE_FRAMES, HOLE_BINS)))[:n_frames, :n_bins]
-    return seen * audio.to_gain(depth * rng.uniform(*HOLES_DB))[..., None].astype(np.float32)
+def _mask_bands(magnitudes, rng):
+    """Attenuate patches at random, as a separation mask does."""
+    if rng.random() >= MASK:
+        return magnitudes
+    n_frames, n_bins = magnitudes.shape[:2]
+    patches = rng.uniform(-1, 1, (n_frames // MASK_FRAMES + 1, n_bins // MASK_BINS + 1))
+    depth = np.kron(np.minimum(patches, 0), np.ones((MASK_FRAMES, MASK_BINS)))[:n_frames, :n_bins]
+    return magnitudes * audio.to_gain(depth * rng.uniform(*MASK_DB))[..., None].astype(np.float32)
 
 
-def _coloured(seen, rng):
+def _random_eq(magnitudes, rng):
     points = np.linspace(0, 1, EQ_POINTS), rng.normal(0.0, EQ_DB, EQ_POINTS)
-    return seen * audio.to_gain(np.interp(np.linspace(0, 1, N_BINS), *points))[:, None].astype(np.float32)
+    return magnitudes * audio.to_gain(np.interp(np.linspace(0, 1, N_BINS), *points))[:, None].astype(np.float32)
 
 
-def _moved(levels, bins):
-    """The picture some bins higher or lower; what comes in from beyond is silence."""
+def _transpose(levels, bins):
+    """Shift a spectrogram up by some bins, or down; the edge is filled with silence."""
     padded = np.pad(levels, ((0, 0), (max(bins, 0), max(-bins, 0)), (0, 0)), constant_values=levels.min())
     return padded[:, max(-bins, 0) :][:, :N_BINS]
 
 
-def _said(notes, begin, n_frames, moved, is_drum):
-    """What the network is to say of notes in seconds, for frames from `begin` seconds on."""
-    said = np.zeros((n_frames, N_NOTES, 3), np.float32)
-    near = notes[(notes[:, 1] > begin) & (notes[:, 0] < begin + n_frames * FRAME)]
-    for start, end, pitch, velocity in near:
-        row = network.row(int(pitch) + moved, is_drum)
+def _labels(notes, begin, n_frames, semitones, is_drums):
+    """The target for notes in seconds, for frames from `begin` seconds on: shape (n_frames, N_PITCHES, 3)."""
+    labels = np.zeros((n_frames, N_PITCHES, 3), np.float32)
+    inside = notes[(notes[:, 1] > begin) & (notes[:, 0] < begin + n_frames * FRAME_SECONDS)]
+    for start, end, pitch, velocity in inside:
+        row = network.pitch_row(int(pitch) + semitones, is_drums)
         if row is None:
             continue
-        first, last = (start - begin) / FRAME, (end - begin) / FRAME
-        if not is_drum:  # a stroke has no end
-            said[max(0, round(first)) : max(0, round(last)), row, SOUNDING] = 1.0
+        first, last = (start - begin) / FRAME_SECONDS, (end - begin) / FRAME_SECONDS
+        if not is_drums:  # a drum hit has no end
+            labels[max(0, round(first)) : max(0, round(last)), row, ACTIVE] = 1.0
         for frame in range(max(0, int(np.ceil(first - 1))), min(n_frames, int(np.floor(first + 1)) + 1)):
-            said[frame, row, ONSET] = max(said[frame, row, ONSET], 1 - abs(frame - first))
-            said[frame, row, VELOCITY] = velocity
-    return said
+            labels[frame, row, ONSET] = max(labels[frame, row, ONSET], 1 - abs(frame - first))
+            labels[frame, row, VELOCITY] = velocity
+    return labels

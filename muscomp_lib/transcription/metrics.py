@@ -1,8 +1,11 @@
-"""How right a transcription is, where the true notes are known. Used by 04, 05 and the benchmarks.
+"""Note metrics: how well a transcription agrees with the true notes. Used by notebooks 04, 05 and the benchmarks.
 
-As the field counts (Bay, Ehmann and Downie 2009; MIREX), with mir_eval: a note is a **hit** if one of the same pitch
-truly begins within 50 ms of it, each true note counting once. **F1** weighs hits against misses and extras: 1 when all
-are hits, 0 when none is. The stricter figure wants the note's end right as well, to a fifth of its length.
+Conventions (Bay, Ehmann and Downie 2009; MIREX; computed with mir_eval): an estimated note is a **hit** if a true note
+of the same pitch begins within 50 ms of it, and each true note counts once. **F1** is twice the hits over all true and
+all estimated notes: 1 when all are hits, 0 when none is. The stricter variant also requires the offset to be right, to
+a fifth of the note's length or 50 ms.
+
+Known divergence: drums are compared by onset and class (`network.DRUM_PITCHES`); other percussion does not count.
 """
 
 from typing import NamedTuple
@@ -15,16 +18,16 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
 from muscomp_lib.core.progress import bar
 from muscomp_lib.transcription import batches, network
-from muscomp_lib.transcription.note_decoder import Note, heard
+from muscomp_lib.transcription.note_decoder import Note, to_mono
 
-NEAR = 0.05  # seconds between onsets
-SAME_PITCH = 50.0  # cents
-LENGTH_SHARE = 0.2  # of a note's length that its end may be off
-SHORTEST = 0.01  # seconds: mir_eval takes no notes without length
+ONSET_TOLERANCE = 0.05  # seconds
+PITCH_TOLERANCE = 50.0  # cents
+OFFSET_RATIO = 0.2  # of a note's length
+MIN_SECONDS = 0.01  # mir_eval refuses notes without length
 
 
-class Matched(NamedTuple):
-    """`hits`: pairs of indices (true, found); `misses`: indices of true notes; `extras`: of those found."""
+class Matching(NamedTuple):
+    """`hits`: pairs of indices (true, estimated); `misses`: indices of true notes; `extras`: of estimated ones."""
 
     hits: list
     misses: list
@@ -32,72 +35,70 @@ class Matched(NamedTuple):
 
     @property
     def f1(self):
-        """2 hits over 2 hits, misses and extras; nan where there was nothing to find and nothing was found."""
-        weight = 2 * len(self.hits) + len(self.misses) + len(self.extras)
-        return 2 * len(self.hits) / weight if weight else np.nan
+        """From 0 to 1; NaN where there are neither true nor estimated notes."""
+        n_notes = 2 * len(self.hits) + len(self.misses) + len(self.extras)
+        return 2 * len(self.hits) / n_notes if n_notes else np.nan
 
 
-def match(true, found, ends=False):
-    """Compare notes of a pitched instrument.
+def match(true, estimated, offsets=False):
+    """Match the notes of a pitched instrument.
 
     Parameters
     ----------
-    true, found : list of transcriber.Note
-    ends : bool
-        Whether a hit has to end right as well.
+    true, estimated : list of Note
+    offsets : bool
+        Whether a hit's offset has to be right as well.
 
     Returns
     -------
-    Matched
+    Matching
     """
     import mir_eval
 
     pairs = []
-    if true and found:
-        notes = [arg for those in (true, found) for arg in (_intervals(those), _hertz(those))]
-        options = {
-            "onset_tolerance": NEAR,
-            "pitch_tolerance": SAME_PITCH,
-            "offset_ratio": LENGTH_SHARE if ends else None,
-        }
-        pairs = mir_eval.transcription.match_notes(*notes, **options)
-    return _matched(pairs, len(true), len(found))
+    if true and estimated:
+        pairs = mir_eval.transcription.match_notes(
+            *(_intervals(true), _hertz(true), _intervals(estimated), _hertz(estimated)),
+            onset_tolerance=ONSET_TOLERANCE,
+            pitch_tolerance=PITCH_TOLERANCE,
+            offset_ratio=OFFSET_RATIO if offsets else None,
+        )
+    matched, used = ({pair[side] for pair in pairs} for side in (0, 1))
+    misses, extras = (sorted(set(range(len(n))) - those) for n, those in ((true, matched), (estimated, used)))
+    return Matching(sorted(pairs), misses, extras)
 
 
-def match_strokes(true, found):
-    """Compare the strokes of one drum: as `match`, whatever their pitch."""
-    import mir_eval
-
-    pairs = []
-    if true and found:
-        times = (np.array([note.start for note in those]) for those in (true, found))
-        pairs = mir_eval.util.match_events(*times, NEAR)
-    return _matched(pairs, len(true), len(found))
+def match_instrument(true, estimated, is_drums):
+    """Match the notes of any instrument; of drums, similar ones count as the same and others are left out."""
+    if is_drums:
+        true, estimated = _written(true), _written(estimated)
+    return match(true, estimated)
 
 
-def by_drum(notes):
-    """Strokes by drum: {name: list of Note}, in the order of `note_network.DRUMS`. Others are left out."""
-    return {drum: [note for note in notes if note.pitch in pitches] for drum, pitches in network.DRUMS.items()}
+def by_drum(hits):
+    """Drum hits by drum: {name: list of Note}, in the order of `network.DRUM_PITCHES`; others are left out."""
+    hits = _written(hits)
+    return {drum: [hit for hit in hits if hit.pitch in pitches] for drum, pitches in network.DRUM_PITCHES.items()}
 
 
 def true_notes(root, track, start=0.0, seconds=None):
-    """What is truly played in a track of the data set, or in an excerpt of it.
+    """The true notes of a track of the data set, or of an excerpt of it.
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     track : str
     start, seconds : float
-        Where an excerpt begins and how long it is; times of notes count from there. None: to the end.
+        Start and length of the excerpt, from which the notes' times count; without a length, to the end.
 
     Returns
     -------
     dict of str to list of Note
-        By instrument; empty where it is not known: no such track, or its MIDI files are gone.
+        By instrument; empty where they are not known: no such track, or no MIDI files.
     """
     try:
         parts = batches.of_song(root, track)
-        return {name: _within(part.notes, start, seconds) for name, part in parts.items()}
+        return {name: _excerpt(part.notes, start, seconds) for name, part in parts.items()}
     except (MissingError, MidiError):
         return {}
 
@@ -109,53 +110,43 @@ def notes_of(midi, name):
 
 
 def score(transcriber, parts, taxonomy):
-    """F1 of parts whose notes are known.
+    """Transcribe parts whose notes are known, and score them.
 
     Parameters
     ----------
-    transcriber : transcriber.Transcriber
-    parts : list of note_examples.Part
+    transcriber : note_decoder.Transcriber
+    parts : list of batches.Part
     taxonomy : str
 
     Returns
     -------
     pd.DataFrame
-        `instrument`, `notes` (how many truly), `f1`; drums by stroke, all others by note.
+        One row per part: `instrument`, `notes` (how many true ones), `f1`.
     """
     rows, known = [], instruments.load(taxonomy)
     for part in bar(parts, desc="scoring notes"):
         instrument = known[part.instrument]
-        found = transcriber.notes(heard(*audio.read(part.audio)), instrument)
-        true = _within(part.notes, 0.0, None)
-        rows.append((part.instrument, len(true), match_either(true, found, instrument.is_drums).f1))
+        estimated = transcriber.notes(to_mono(*audio.read(part.audio)), instrument)
+        true = _excerpt(part.notes, 0.0, None)
+        rows.append((part.instrument, len(true), match_instrument(true, estimated, instrument.is_drums).f1))
     return pd.DataFrame(rows, columns=["instrument", "notes", "f1"])
 
 
-def match_either(true, found, is_drums):
-    """`match`, with drums that are nearly the same taken for the same, and none that nobody writes."""
-    if is_drums:
-        pairs = zip(by_drum(true).values(), by_drum(found).values(), network.DRUMS.values(), strict=True)
-        true, found = [], []
-        for truly, those, pitches in pairs:
-            true += [note._replace(pitch=pitches[0]) for note in truly]
-            found += [note._replace(pitch=pitches[0]) for note in those]
-    return match(true, found)
+def _written(hits):
+    """Drum hits with the pitch that is written for their class; others are left out."""
+    classes = network.WRITTEN_PITCH
+    return [hit._replace(pitch=classes[hit.pitch]) for hit in hits if hit.pitch in classes]
 
 
-def _within(notes, start, seconds):
+def _excerpt(notes, start, seconds):
     """Rows of start, end, pitch and velocity as notes, those that begin in an excerpt."""
     inside = (notes[:, 0] >= start) & (notes[:, 0] < start + (np.inf if seconds is None else seconds))
     return [Note(begin - start, end - start, int(pitch), velocity) for begin, end, pitch, velocity in notes[inside]]
 
 
-def _matched(pairs, n_true, n_found):
-    met, used = ({pair[side] for pair in pairs} for side in (0, 1))
-    misses, extras = (sorted(set(range(n)) - those) for n, those in ((n_true, met), (n_found, used)))
-    return Matched(sorted(pairs), misses, extras)
-
-
 def _intervals(notes):
-    return np.array([(max(0.0, note.start), max(note.end, note.start + SHORTEST, SHORTEST)) for note in notes])
+    """Start and end in seconds, as mir_eval takes them: shape (n_notes, 2)."""
+    return np.array([(max(0.0, n.start), max(n.end, n.start + MIN_SECONDS, MIN_SECONDS)) for n in notes])
 
 
 def _hertz(notes):

@@ -1,7 +1,7 @@
-"""From the sound of one instrument to its notes, with a trained network. Used by 05, through `transcription.py`.
+"""From the audio of one instrument to its notes, with a trained network. Used by notebook 05.
 
-The network says, for each note and frame, how likely a note begins there and how likely it sounds. A note is written
-where the first is highest, and lasts until the second is low, or until the same note begins again.
+The network estimates, for each pitch and frame, the likelihoods of an onset and of an active note. A note starts at a
+peak of the first, and ends where the second falls below a threshold or the same pitch has its next onset.
 """
 
 import json
@@ -18,16 +18,15 @@ from muscomp_lib.core.errors import MissingError
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.runtime import start_tensorflow
 from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_arrays, set_weights
-from muscomp_lib.transcription import cqt
-from muscomp_lib.transcription import network as note_network
-from muscomp_lib.transcription.cqt import FRAME, LOWEST, SAMPLE_RATE
-from muscomp_lib.transcription.network import CONTEXT, ONSET, SOUNDING, VELOCITY
+from muscomp_lib.transcription import cqt, network
+from muscomp_lib.transcription.cqt import FRAME_SECONDS, LOWEST_PITCH, SAMPLE_RATE
+from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
 
-BLOCK = 512  # frames that go through the network at a time
-SILENCE = 1e-3  # of the loudness: a stretch in which nothing is louder is not looked at
-BEGINS, SOUNDS = 0.2, 0.4  # how likely a note must begin, and sound on
-SHORTEST = 2  # frames: what is no longer is no note, and a file no longer holds none
-STROKE = 0.1  # seconds: a stroke's note; how long it rings is the instrument's affair
+BLOCK = 512  # frames per call of the network
+SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
+ONSET_THRESHOLD, ACTIVE_THRESHOLD = 0.2, 0.4  # likelihoods
+MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
+DRUM_HIT = 0.1  # seconds: the length written for a drum hit, whose decay is the instrument's own
 
 
 class Note(NamedTuple):
@@ -45,13 +44,14 @@ class Transcriber:
     Parameters
     ----------
     model : str or Path, optional
-        The folder that `transcriber_training.train` wrote; without it, the one that comes with the project.
+        A folder that `train.train` wrote; the pretrained one by default.
 
     Attributes
     ----------
     config : dict
     instruments : list of str
-        Those it has learnt. It listens to others as well, without knowing what to expect of them.
+        Those it was trained on. It transcribes others too, by the program they share with one of these, or else
+        without conditioning on an instrument.
 
     Raises
     ------
@@ -69,75 +69,84 @@ class Transcriber:
     @cached_property
     def _network(self):
         start_tensorflow()
-        network = note_network.build(len(self.instruments))
+        model = network.build(len(self.instruments))
         path = self.folder / WEIGHTS
-        set_weights(network, read_arrays(path), path)
-        return network
+        set_weights(model, read_arrays(path), path)
+        return model
 
     def likelihoods(self, waveform, instrument):
-        """What the network says of each note and frame.
+        """Estimate the likelihoods of notes.
 
         Parameters
         ----------
         waveform : np.ndarray, shape=(n_samples,), float32
-            At `constant_q.SAMPLE_RATE`.
-        instrument : str
+            At `cqt.SAMPLE_RATE`, as from `to_mono`.
+        instrument : instruments.Instrument
 
         Returns
         -------
-        np.ndarray, shape=(n_frames, N_NOTES, 3), float32
-            From 0 to 1: a note begins; it sounds; its velocity.
+        np.ndarray, shape=(n_frames, N_PITCHES, 3), float32
+            From 0 to 1: of an onset, of an active note; and its velocity.
         """
-        seen = cqt.magnitudes(waveform)
-        said = np.zeros((len(seen), cqt.N_NOTES, 3), np.float32)
-        loudness = cqt.loudness(seen)
-        if not loudness or len(seen) <= SHORTEST:
-            return said
-        sounding = maximum_filter1d(seen.max(axis=(1, 2)), 2 * CONTEXT + 1) > SILENCE * loudness
-        known = self.instruments.index(instrument) if instrument in self.instruments else None
-        named = note_network.chosen(known, len(self.instruments))
-        for start in range(0, len(seen), BLOCK):
-            if sounding[start : start + BLOCK].any():
-                said[start : start + BLOCK] = self._block(seen, loudness, named, start)
-        return said
+        magnitudes = cqt.magnitudes(waveform)
+        likelihoods = np.zeros((len(magnitudes), cqt.N_PITCHES, 3), np.float32)
+        loudness = cqt.loudness(magnitudes)
+        if not loudness or len(magnitudes) <= MIN_FRAMES:
+            return likelihoods
+        audible = maximum_filter1d(magnitudes.max(axis=(1, 2)), 2 * CONTEXT + 1) > SILENCE * loudness
+        one_hot = network.one_hot(self._index(instrument), len(self.instruments))
+        for start in range(0, len(magnitudes), BLOCK):
+            if audible[start : start + BLOCK].any():
+                likelihoods[start : start + BLOCK] = self._block(magnitudes, loudness, one_hot, start)
+        return likelihoods
 
-    def _block(self, seen, loudness, named, start):
-        """A block's likelihoods. Every block is as long as the others, so that the network is compiled once."""
+    def _index(self, instrument):
+        """The position in `instruments` of this instrument, or of one with its first program; else None."""
+        if instrument.name in self.instruments:
+            return self.instruments.index(instrument.name)
+        programs = self.config.get("programs", {})  # models of earlier versions have none
+        same = (i for i, name in enumerate(self.instruments) if instrument.programs[0] in programs.get(name, ()))
+        return next(same, None)
+
+    def _block(self, magnitudes, loudness, one_hot, start):
+        """The likelihoods of a block. All blocks have one length, so that the network is compiled once."""
         rows = np.arange(start - CONTEXT, start + BLOCK + CONTEXT)
-        part = np.where(((rows >= 0) & (rows < len(seen)))[:, None, None], seen[rows.clip(0, len(seen) - 1)], 0.0)
-        inputs = [cqt.levels(part, loudness)[None], named[None]]
+        inside = ((rows >= 0) & (rows < len(magnitudes)))[:, None, None]
+        block = np.where(inside, magnitudes[rows.clip(0, len(magnitudes) - 1)], 0.0)
+        inputs = [cqt.levels(block, loudness)[None], one_hot[None]]
         log_odds = self._network.predict_on_batch(inputs)[0, CONTEXT:-CONTEXT]
-        return expit(log_odds[: len(seen) - start])
+        return expit(log_odds[: len(magnitudes) - start])
 
     def notes(self, waveform, instrument):
-        """The notes in a waveform.
+        """Transcribe a waveform.
 
         Parameters
         ----------
         waveform : np.ndarray, shape=(n_samples,), float32
-            At `constant_q.SAMPLE_RATE`.
+            At `cqt.SAMPLE_RATE`, as from `to_mono`.
         instrument : instruments.Instrument
-            Drums give strokes, as General MIDI's drum notes; where an instrument has one voice, a note ends where the
-            next begins; there are none out of its range.
+            Drums give hits, as General MIDI's drum notes. Notes outside an instrument's range are dropped; those of a
+            monophonic one end where the next begins.
 
         Returns
         -------
         list of Note
             In order of start.
         """
-        said = self.likelihoods(waveform, instrument.name)
+        likelihoods = self.likelihoods(waveform, instrument)
         if instrument.is_drums:
-            return drum_notes(said)
-        found = [note for note in pitched_notes(said) if instrument.lowest <= note.pitch <= instrument.highest]
-        return _after_each_other(found) if instrument.one_voice else found
+            return decode_drum_hits(likelihoods)
+        notes = [n for n in decode_notes(likelihoods) if instrument.lowest <= n.pitch <= instrument.highest]
+        return _monophonic(notes) if instrument.one_voice else notes
 
 
-def heard(waveform, sample_rate):
-    """A waveform as the transcriber takes it: one channel at its rate, all finite.
+def to_mono(waveform, sample_rate):
+    """Convert a waveform to the transcriber's input: one channel at `cqt.SAMPLE_RATE`.
 
     Parameters
     ----------
     waveform : np.ndarray, shape=(n_samples, n_channels) or (n_samples,)
+        NaN and infinite samples become 0.
     sample_rate : int
         Hz.
 
@@ -152,52 +161,59 @@ def heard(waveform, sample_rate):
     return audio.resample(audio.fit_channels(waveform, 1), sample_rate, SAMPLE_RATE)[:, 0]
 
 
-def pitched_notes(said):
-    """Notes from the network's likelihoods, shape (n_frames, N_NOTES, 3): list of Note, in order of start."""
-    sounding, notes = said[..., SOUNDING], []
-    for row, times, frames in _onsets(said[..., ONSET]):
-        following = [*frames[1:], len(said)]
+def decode_notes(likelihoods):
+    """Notes from likelihoods, shape (n_frames, N_PITCHES, 3): list of Note, in order of start."""
+    active, notes = likelihoods[..., ACTIVE], []
+    for row, times, frames in _onsets(likelihoods[..., ONSET]):
+        following = [*frames[1:], len(likelihoods)]
         for time, frame, limit in zip(times, frames, following, strict=True):
-            first = frame + SHORTEST
-            silent = np.flatnonzero(sounding[first:limit, row] < SOUNDS)
-            end = first + silent[0] if len(silent) else max(limit, first)
-            notes.append(_note(said, time, end, row, frame))
+            first = frame + MIN_FRAMES
+            inactive = np.flatnonzero(active[first:limit, row] < ACTIVE_THRESHOLD)
+            end = first + inactive[0] if len(inactive) else max(limit, first)
+            notes.append(_note(likelihoods, time, end, row, frame))
     return sorted(notes)
 
 
-def drum_notes(said):
-    """Strokes from the network's likelihoods, as notes of `note_network.DRUMS`: list of Note, in order of start."""
-    rows = [note_network.row(notes[0], is_drum=True) for notes in note_network.DRUMS.values()]
-    strokes = [
-        _note(said, time, time + STROKE / FRAME, row, frame)
-        for row, times, frames in _onsets(said[..., ONSET])
+def decode_drum_hits(likelihoods):
+    """Drum hits from likelihoods, shape (n_frames, N_PITCHES, 3), with the pitches of `network.DRUM_PITCHES`.
+
+    Returns
+    -------
+    list of Note
+        In order of start, `DRUM_HIT` long.
+    """
+    rows = {network.pitch_row(pitches[0], is_drum=True) for pitches in network.DRUM_PITCHES.values()}
+    hits = [
+        _note(likelihoods, time, time + DRUM_HIT / FRAME_SECONDS, row, frame)
+        for row, times, frames in _onsets(likelihoods[..., ONSET])
         if row in rows
         for time, frame in zip(times, frames, strict=True)
     ]
-    return sorted(strokes)
+    return sorted(hits)
 
 
-def _onsets(begins):
-    """For each row with onsets: the row, their times in frames, with fractions, and the frames they are highest in."""
-    highest = (begins >= maximum_filter1d(begins, 3, axis=0)) & (begins > BEGINS)
-    highest[1:] &= ~(highest[:-1] & (begins[1:] == begins[:-1]))  # of two that are level, the first
-    for row in np.flatnonzero(highest.any(axis=0)):
-        frames = np.flatnonzero(highest[:, row])
-        before, at, after = (begins[(frames + shift).clip(0, len(begins) - 1), row] for shift in (-1, 0, 1))
-        peak = 0.5 * (after - before) / np.maximum(2 * at - before - after, 1e-3)  # of the parabola through the three
-        yield int(row), frames + peak.clip(-0.5, 0.5), frames
+def _onsets(likelihoods):
+    """For each pitch with onsets: its row, their times in fractional frames, and the frames of the peaks."""
+    peaks = (likelihoods >= maximum_filter1d(likelihoods, 3, axis=0)) & (likelihoods > ONSET_THRESHOLD)
+    peaks[1:] &= ~(peaks[:-1] & (likelihoods[1:] == likelihoods[:-1]))  # of two equal ones, the first
+    for row in np.flatnonzero(peaks.any(axis=0)):
+        frames = np.flatnonzero(peaks[:, row])
+        before, at, after = (likelihoods[(frames + s).clip(0, len(likelihoods) - 1), row] for s in (-1, 0, 1))
+        offset = 0.5 * (after - before) / np.maximum(2 * at - before - after, 1e-3)  # of the parabola's vertex
+        yield int(row), frames + offset.clip(-0.5, 0.5), frames
 
 
-def _note(said, start, end, row, frame):
-    velocity = float(said[frame, row, VELOCITY])
-    return Note(max(0.0, float(start)) * FRAME, float(end) * FRAME, LOWEST + row, velocity)
+def _note(likelihoods, start, end, row, frame):
+    """A note from frames to seconds, with the velocity at its onset."""
+    velocity = float(likelihoods[frame, row, VELOCITY])
+    return Note(max(0.0, float(start)) * FRAME_SECONDS, float(end) * FRAME_SECONDS, LOWEST_PITCH + row, velocity)
 
 
-def _after_each_other(notes):
-    """Notes that do not overlap: of those that begin together, the loudest."""
+def _monophonic(notes):
+    """Notes without overlap: of those that start together the loudest, and each ends where the next starts."""
     line = []
     for note in notes:
-        if line and note.start - line[-1].start < SHORTEST * FRAME:
+        if line and note.start - line[-1].start < MIN_FRAMES * FRAME_SECONDS:
             line[-1] = max(line[-1], note, key=lambda n: n.velocity)
             continue
         if line:

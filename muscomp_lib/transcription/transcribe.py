@@ -1,79 +1,66 @@
-"""Notebook 05, second part: separated instruments in, one multi-track MIDI file out.
+"""Notebook 05, second part: from separated instruments to one multi-track MIDI file.
 
-Each instrument is listened to alone, by a network that knows which one it hears (`transcriber.py`). Here is what
-concerns the song: which stems hold music at all, what is kept of the notes, the tempo map with its bars and key
-(`beats.py`), and the tracks with their General MIDI programs.
+Each instrument is transcribed by itself (`note_decoder.py`). This module does what concerns the whole song: which stems
+hold more than bleed, the tempo map with bars and key (`beats.py`), the tracks with their General MIDI programs, and
+quantising.
 """
 
 import io
 import logging
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
 from muscomp_lib import audio
-from muscomp_lib.core import instruments
+from muscomp_lib.core import instruments, settings
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
+from muscomp_lib.core.settings import Field
 from muscomp_lib.transcription import beats, cqt
-from muscomp_lib.transcription.note_decoder import Transcriber, heard
+from muscomp_lib.transcription.note_decoder import Transcriber, to_mono
 
-SILENCE_DB = -70.0  # dBFS: no stem is music below this, however soft the song
+SILENCE_DB = -70.0  # dBFS: a stem below this is silent, however soft the song
 LEVEL_BLOCK = 0.1  # seconds
-DEFAULT_TEMPO = 120.0  # bpm: MIDI's own, for what has no beat
+DEFAULT_TEMPO = 120.0  # bpm: MIDI's own, for a song without a beat
 TICKS_PER_BEAT = 480
-MINUTE = 60e6  # microseconds, as MIDI counts
-AT_ONCE = 0.02  # seconds: a song that begins so soon begins with a bar
+MICROSECONDS_PER_MINUTE = 60e6
+START_TOLERANCE = 0.02  # seconds: a first bar this early starts with the file
 GRIDS = {"1/4": 1, "1/8": 2, "1/8T": 3, "1/16": 4, "1/16T": 6, "1/32": 8}  # steps in a beat; T: triplets
-READABLE = (4, 3)  # parts of a beat
-SWING, STRAIGHT = (0.4, 0.75), 0.54  # of a beat: where the second of two swung eighths lies; above this they are swung
+SCORE_DIVISIONS = (4, 3)  # of a beat, in a score: sixteenths and triplets of eighths
+SWING_RANGE, STRAIGHT = (0.4, 0.75), 0.54  # of a beat: where a swung second eighth may lie; up to this it is straight
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to transcribe.
+class Settings(settings.Settings):
+    """How to transcribe."""
 
-    Attributes
-    ----------
-    taxonomy : str
-        A block of `instruments.yaml`: programs, ranges and voices of the instruments.
-    floor_db : float
-        A stem this far below the loudest one is leakage, not music, and gets no track; dB, below 0. At -20 all that
-        played in 20 validation songs got one, and a third of what did not play got none.
-    quantise : str or None
-        Move notes to this grid: "1/16" for sixteenths, "1/8T" for triplets of eighths, ...; None leaves them where they
-        were played. Swung eighths stay swung.
-    """
-
-    taxonomy: str = instruments.DEFAULT_TAXONOMY
-    floor_db: float = -20.0
-    quantise: str | None = None
-
-    def __post_init__(self):
-        instruments.load(self.taxonomy)
-        if not (np.isfinite(self.floor_db) and self.floor_db < 0):
-            raise SettingError(f"floor_db is {self.floor_db!r}; it must be a negative number of dB, such as -20.")
-        if self.quantise is not None and self.quantise not in GRIDS:
-            raise SettingError(f"quantise is {self.quantise!r}; choose one of {', '.join(GRIDS)}, or None.")
+    taxonomy: settings.that(lambda name: name in instruments.taxonomies(), "a taxonomy of instruments.yaml") = Field(
+        instruments.DEFAULT_TAXONOMY, description="A block of instruments.yaml: programs, ranges and voices."
+    )
+    # At -20 dB, every instrument that played in 20 validation songs got a track, and two thirds of the others as well.
+    floor_db: settings.number(below=0, unit="dB") = Field(
+        -20.0, description="A stem this far below the loudest one is taken for bleed and gets no track."
+    )
+    quantise: settings.optional(settings.one_of(*GRIDS), "notes as played") = Field(
+        None, description="Move notes to a grid, such as 1/16, or 1/8T for triplets. Swung eighths stay swung."
+    )
 
 
 def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=bar):
-    """Write down what the instruments play.
+    """Transcribe a song's instruments.
 
     Parameters
     ----------
     stems : dict of str to np.ndarray, shape=(n_samples, n_channels) or (n_samples,)
-        {instrument: waveform}, as from `separation.Separator.separate`. `other` counts for tempo and loudness but gets
-        no track. Samples that are not finite are taken for silence.
+        {instrument: waveform}, as from `separation.Separator.separate`. `other`, and names outside the taxonomy, count
+        for tempo and loudness but get no track. NaN and infinite samples count as silence.
     sample_rate : int
         Hz.
     settings : Settings, optional
-    transcriber : transcriber.Transcriber, optional
-        Without it, the one that comes with the project.
+    transcriber : note_decoder.Transcriber, optional
+        The pretrained one by default.
     progress : callable
         Called like tqdm for a bar over the instruments.
 
@@ -85,23 +72,19 @@ def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=bar
     Raises
     ------
     SettingError, AudioError
-        An instrument outside the taxonomy; a sample rate or a shape that cannot be.
+        A wrong sample rate; a wrong shape.
     """
     settings = settings or Settings()
     taxonomy = instruments.load(settings.taxonomy)
-    _check(stems, sample_rate, taxonomy)
-    voices = {name: heard(waveform, sample_rate) for name, waveform in stems.items()}
-    playing = _with_music(voices, settings.floor_db, taxonomy)
-    transcriber = transcriber or Transcriber()
-    notes = {}
-    for name in progress(playing, desc="transcribing", unit="instrument"):
-        notes[name] = transcriber.notes(voices[name], taxonomy[name])
-        log.info("%s: %d notes", name, len(notes[name]))
-    grid = beats.grid(_sum(voices.values()), notes)
-    midi = _bars(grid, beats.key(notes))
-    for name, those in notes.items():
-        if those:
-            midi.instruments.append(_track(taxonomy[name], those))
+    _check(stems, sample_rate)
+    _log_unknown(stems, settings.taxonomy)
+    waveforms = {name: to_mono(waveform, sample_rate) for name, waveform in stems.items()}
+    notes = _notes(waveforms, taxonomy, settings.floor_db, transcriber or Transcriber(), progress)
+    drums = [note for name in notes if taxonomy[name].is_drums for note in notes[name]]
+    pitched = [note for name in notes if not taxonomy[name].is_drums for note in notes[name]]
+    grid = beats.grid(_sum(waveforms.values()), pitched, drums)
+    midi = _bars(grid, beats.key(pitched))
+    midi.instruments += [_track(taxonomy[name], its) for name, its in notes.items() if its]
     if settings.quantise and grid:
         _quantise(midi, GRIDS[settings.quantise])
     return midi
@@ -122,77 +105,84 @@ def write(midi, path):
 
 
 def write_score(midi, path, title):
-    """Write a transcription as MusicXML, for programs that show notes on staves; it appears whole or not at all.
+    """Write a transcription as MusicXML, for notation programs; it appears whole or not at all.
 
-    Notes stand at the nearest sixteenth or triplet of eighths: nobody reads what is finer.
+    Notes are moved to the nearest sixteenth or triplet of eighths, the finest that is readable.
 
     Parameters
     ----------
     midi : pretty_midi.PrettyMIDI
     path : str or Path
     title : str
-        What the score is called.
+        Of the score.
     """
     import music21
 
     file = io.BytesIO()
     midi.write(file)
     score = music21.converter.parseData(
-        file.getvalue(), format="midi", quantizePost=True, quarterLengthDivisors=READABLE
+        file.getvalue(), format="midi", quantizePost=True, quarterLengthDivisors=SCORE_DIVISIONS
     )
     score.metadata = music21.metadata.Metadata(title=title, composer=" ")
     text = music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode()
     for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
-        text = text.replace(name, f"id{number}")  # they are drawn at random, and the same song is to give the same file
+        text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
     with written_whole(path) as part:
         part.write_text(re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text), encoding="utf-8")
 
 
-def _check(stems, sample_rate, taxonomy):
+def _check(stems, sample_rate):
     if not sample_rate > 0:
-        raise SettingError(f"The sample rate is {sample_rate!r}; give it in Hz, such as 44100.")
+        raise SettingError(settings.wrong("sample_rate", sample_rate, "a number of Hz above 0, such as 44100"))
     for name, waveform in stems.items():
-        if name not in taxonomy and name != instruments.OTHER:
-            raise SettingError(f"{name!r} is no instrument of this taxonomy; it has {', '.join(taxonomy)}.")
         if np.ndim(waveform) not in (1, 2):
             raise AudioError(f"{name} has shape {np.shape(waveform)}; give (n_samples, n_channels).")
 
 
-def _with_music(voices, floor_db, taxonomy):
-    """The instruments, in order, that are loud enough to be more than leakage."""
-    levels = {name: _level(voice) for name, voice in voices.items()}
+def _log_unknown(stems, taxonomy):
+    names = instruments.names(taxonomy)
+    unknown = [name for name in stems if name not in names and name != instruments.OTHER]
+    if unknown:
+        log.warning("No notes for %s: the taxonomy %r has only %s.", ", ".join(unknown), taxonomy, ", ".join(names))
+
+
+def _notes(waveforms, taxonomy, floor_db, transcriber, progress):
+    """The notes of the instruments with more than bleed: {name: list of Note}, in the taxonomy's order."""
+    levels = {name: _level(waveform) for name, waveform in waveforms.items()}
     floor = max(SILENCE_DB, max(levels.values(), default=SILENCE_DB) + floor_db)
-    return [name for name in taxonomy if levels.get(name, -np.inf) > floor]
+    audible = [name for name in taxonomy if levels.get(name, -np.inf) > floor]
+    notes = {}
+    for name in progress(audible, desc="transcribing", unit="instrument"):
+        notes[name] = transcriber.notes(waveforms[name], taxonomy[name])
+        log.info("%s: %d notes", name, len(notes[name]))
+    return notes
 
 
-def _level(voice):
-    """Level of a stem where it is loud, in dBFS: the 95th percentile over blocks, so that pauses do not count."""
+def _level(waveform):
+    """The level of a stem's loud parts in dBFS: the 95th percentile over blocks, so that rests do not count."""
     size = round(LEVEL_BLOCK * cqt.SAMPLE_RATE)
-    blocks = voice[: len(voice) // size * size].reshape(-1, size).astype(np.float64)
+    blocks = waveform[: len(waveform) // size * size].reshape(-1, size).astype(np.float64)
     if not len(blocks):
         return -np.inf
     return float(audio.to_db(np.percentile(np.sqrt((blocks**2).mean(axis=1)), 95)))
 
 
-def _sum(voices):
-    """Waveforms added up, as long as the longest."""
-    voices = list(voices)
-    total = np.zeros(max(map(len, voices), default=0), np.float32)
-    for voice in voices:
-        total[: len(voice)] += voice
+def _sum(waveforms):
+    """The sum of waveforms, as long as the longest."""
+    waveforms = list(waveforms)
+    total = np.zeros(max(map(len, waveforms), default=0), np.float32)
+    for waveform in waveforms:
+        total[: len(waveform)] += waveform
     return total
 
 
 def _bars(grid, key):
-    """A MIDI file without notes: its tempo map, time signatures and key.
-
-    The first bar's first beat lies where it is heard, so what is before it becomes whole beats of their own length, and
-    a bar of its own when they do not fill the usual one.
-    """
+    """A MIDI file without notes: its tempo map, time signatures and key."""
     import mido
     import pretty_midi
 
-    events = _tempo_map(grid) if grid else [(0, mido.MetaMessage("set_tempo", tempo=round(MINUTE / DEFAULT_TEMPO)))]
+    default = mido.MetaMessage("set_tempo", tempo=round(MICROSECONDS_PER_MINUTE / DEFAULT_TEMPO))
+    events = _tempo_map(grid) if grid else [(0, default)]
     track, now = mido.MidiTrack(), 0
     for beat, message in events:
         track.append(message.copy(time=(beat - now) * TICKS_PER_BEAT))
@@ -208,12 +198,16 @@ def _bars(grid, key):
 
 
 def _tempo_map(grid):
-    """Tempo changes and time signatures: [(beat, message)] in order."""
+    """Tempo changes and time signatures: [(beat, message)] in order.
+
+    The first downbeat keeps its time, so what is before it becomes whole beats of a length of their own, and a bar of
+    its own (a pickup) where they do not fill the usual one.
+    """
     import mido
 
     first = grid.times[grid.downbeat]
     before = grid.downbeat + round(grid.times[0] * grid.tempo / 60)
-    before = max(before, int(first > AT_ONCE))
+    before = max(before, int(first > START_TOLERANCE))
     pickup = before % grid.metre
     edges = np.r_[np.linspace(0.0, first, before + 1)[:-1], grid.times[grid.downbeat :]]
     tempi = np.rint(np.diff(edges) * 1e6).astype(int)  # microseconds per beat
@@ -225,7 +219,7 @@ def _tempo_map(grid):
 
 
 def _track(instrument, notes):
-    """A named MIDI track; drums go to channel 10, which General MIDI keeps for them."""
+    """A named MIDI track; drums are written to channel 10, as General MIDI has it."""
     import pretty_midi
 
     program = 0 if instrument.is_drums else instrument.programs[0]
@@ -239,8 +233,8 @@ def _track(instrument, notes):
 def _quantise(midi, steps):
     """Move all notes to a grid of `steps` in a beat, in place. Where eighths are swung, so is the grid."""
     notes = [note for track in midi.instruments for note in track.notes]
-    played = np.array([midi.time_to_tick(note.start) for note in notes]) / TICKS_PER_BEAT
-    swing = _swing(played) if steps % 3 else 0.5  # triplets are where swung notes lie anyway
+    starts = np.array([midi.time_to_tick(note.start) for note in notes]) / TICKS_PER_BEAT
+    swing = _swing(starts) if steps % 3 else 0.5  # swung notes lie on triplets anyway
     for note in notes:
         start, end = (
             _nearest(midi.time_to_tick(time) / TICKS_PER_BEAT, steps, swing) for time in (note.start, note.end)
@@ -251,14 +245,14 @@ def _quantise(midi, steps):
 
 
 def _swing(starts):
-    """Where in a beat the second of two eighths lies: 0.5 when they are played straight."""
+    """Where in a beat the second of two eighths lies, from starts in beats: 0.5 when they are straight."""
     within = starts % 1
-    second = within[(within > SWING[0]) & (within < SWING[1])]
+    second = within[(within > SWING_RANGE[0]) & (within < SWING_RANGE[1])]
     middle = float(np.median(second)) if len(second) else 0.5
     return middle if middle > STRAIGHT else 0.5
 
 
 def _nearest(beat, steps, swing):
-    """The beat's nearest place on the grid."""
+    """The nearest point of the grid, in beats."""
     straight = np.interp(beat % 1, [0, swing, 1], [0, 0.5, 1])
     return beat // 1 + float(np.interp(round(straight * steps) / steps, [0, 0.5, 1], [0, swing, 1]))

@@ -3,7 +3,7 @@ import pytest
 from fixtures import tiny_notes
 
 from muscomp_lib.transcription import metrics
-from muscomp_lib.transcription.metrics import match, match_either
+from muscomp_lib.transcription.metrics import match, match_instrument
 from muscomp_lib.transcription.note_decoder import Note
 
 TRUE = [Note(0.0, 0.5, 60, 1.0), Note(1.0, 2.0, 64, 1.0), Note(1.0, 2.0, 67, 1.0)]
@@ -21,31 +21,31 @@ def test_f1_counts_pitch_and_onset_within_fifty_milliseconds(found, f1):
     assert match(TRUE, found).f1 == pytest.approx(f1)
 
 
-def test_the_stricter_figure_wants_ends_too():
-    assert match(TRUE, shifted(0, longer=0.5), ends=True).f1 == 0.0
-    assert match(TRUE, shifted(0, longer=0.05), ends=True).f1 == 1.0
+def test_with_offsets_a_hit_must_end_right_too():
+    assert match(TRUE, shifted(0, longer=0.5), offsets=True).f1 == 0.0
+    assert match(TRUE, shifted(0, longer=0.05), offsets=True).f1 == 1.0
 
 
-def test_a_true_note_counts_once_and_misses_and_extras_are_named():
+def test_a_true_note_counts_once_and_the_rest_are_extras():
     matched = match(TRUE, [TRUE[0], TRUE[0], Note(3.0, 3.1, 60, 1.0)])
     assert (len(matched.hits), matched.misses, len(matched.extras)) == (1, [1, 2], 2)
     assert matched.f1 == pytest.approx(2 / 6)
 
 
-def test_where_there_is_nothing_to_find_there_is_no_figure():
+def test_f1_is_nan_without_any_notes():
     assert np.isnan(match([], []).f1) and match([], TRUE).f1 == 0.0
 
 
-def test_drums_that_are_nearly_the_same_count_as_the_same():
+def test_similar_drums_count_as_the_same():
     def struck(*pitches):
         return [Note(0.5 * k, 0.5 * k + 0.1, pitch, 1.0) for k, pitch in enumerate(pitches)]
 
-    assert match_either(struck(35, 40, 44), struck(36, 38, 42), is_drums=True).f1 == 1.0
-    assert match_either(struck(36, 56), struck(36), is_drums=True).f1 == 1.0, "nobody writes a cowbell"
-    assert match_either(struck(36), struck(38), is_drums=True).f1 == 0.0
+    assert match_instrument(struck(35, 40, 44), struck(36, 38, 42), is_drums=True).f1 == 1.0
+    assert match_instrument(struck(36, 56), struck(36), is_drums=True).f1 == 1.0, "nobody writes a cowbell"
+    assert match_instrument(struck(36), struck(38), is_drums=True).f1 == 0.0
 
 
-def test_the_true_notes_of_an_excerpt_count_from_its_beginning(tmp_path):
+def test_true_notes_of_an_excerpt_count_from_its_start(tmp_path):
     root = tiny_notes.write(tmp_path)
     played = tiny_notes.notes("Violin", 4)
     whole = metrics.true_notes(root, "Track00005")["Violin"]
@@ -54,8 +54,8 @@ def test_the_true_notes_of_an_excerpt_count_from_its_beginning(tmp_path):
     assert [n.start + 2 for n in part] == pytest.approx([s for s, *_ in played if 2 <= s < 4], abs=2e-3)
 
 
-def test_what_is_not_in_the_data_set_has_no_true_notes(tmp_path):
-    assert metrics.true_notes(tiny_notes.drive.open_root(tmp_path / "empty"), "Any song") == {}
+def test_songs_outside_the_data_set_have_no_true_notes(tmp_path):
+    assert metrics.true_notes(tiny_notes.open_root(tmp_path / "empty"), "Any song") == {}
     root = tiny_notes.write(tmp_path / "full")
     assert metrics.true_notes(root, "My own song") == {}
     for file in (root.slakh / "Track00005" / "MIDI").iterdir():
