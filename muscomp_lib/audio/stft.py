@@ -4,7 +4,7 @@ One frame of silence is put in front of the waveform and the end is padded, so t
 number of frames; the window is a periodic Hann, used for analysis and synthesis. With a hop of a quarter of the frame
 the squared windows of overlapping frames sum to 3/2 everywhere, so the inverse divides by that and reconstruction is
 perfect. (Spleeter divides by 3/2 whatever the hop.) A spectrogram has the shape (n_frames, n_bins, n_channels),
-n_bins = frame_length / 2 + 1; bin k lies at k * sample_rate / frame_length Hz, frame m is centred on sample
+n_bins = frame_length / 2 + 1; bin k is at k * sample_rate / frame_length Hz, frame m is centred on sample
 m * frame_step - frame_length / 2.
 
 `stft` and `istft` take a song whole; `Analyser` and `Synthesiser` do the same for a song that comes in blocks.
@@ -66,7 +66,7 @@ def istft(spectrogram, n_samples, frame_length, frame_step):
 
 
 class Analyser:
-    """The spectrogram of a song that comes in blocks.
+    """Computes the spectrogram of a song in blocks.
 
     Parameters
     ----------
@@ -77,32 +77,32 @@ class Analyser:
 
     def __init__(self, n_channels, frame_length, frame_step):
         self._frame_length, self._frame_step = frame_length, frame_step
-        self._heard = np.zeros((frame_length, n_channels), np.float32)  # the frame of silence in front of the song
+        self._tail = np.zeros((frame_length, n_channels), np.float32)  # the frame of silence before the song
 
     def feed(self, block):
         """The next `n` frames, (n, n_bins, n_channels), for a block of n * frame_step samples."""
-        heard = np.concatenate([self._heard, block])
-        self._heard = heard[-self._frame_length :]
-        whole = len(heard) - self._frame_step  # the frame that starts behind this is the next block's
-        return frames_to_spectrogram(heard[:whole], self._frame_length, self._frame_step)
+        waveform = np.concatenate([self._tail, block])
+        self._tail = waveform[-self._frame_length :]
+        end = len(waveform) - self._frame_step  # the frame after it is the next block's
+        return frames_to_spectrogram(waveform[:end], self._frame_length, self._frame_step)
 
 
 class Synthesiser:
-    """The waveform of a spectrogram that comes in blocks; it starts with the frame of silence in front of the song.
+    """Computes the waveform of a spectrogram in blocks; it starts with the frame of silence before the song.
 
     The additions are those of `istft`, block by block, so there are no seams.
     """
 
     def __init__(self, n_channels, frame_length, frame_step):
         self._frame_length, self._frame_step = frame_length, frame_step
-        self._begun = np.zeros((frame_length - frame_step, n_channels), np.float32)  # samples that lack later frames
+        self._overlap = np.zeros((frame_length - frame_step, n_channels), np.float32)  # later frames add to these
 
     def feed(self, spectrogram):
         """The next n * frame_step samples, (n_samples, n_channels), for `n` frames (n, n_bins, n_channels)."""
         waveform = _overlap_added(spectrogram, self._frame_length, self._frame_step)
-        waveform[: len(self._begun)] += self._begun
+        waveform[: len(self._overlap)] += self._overlap
         done = len(spectrogram) * self._frame_step
-        self._begun = waveform[done:].copy()
+        self._overlap = waveform[done:].copy()
         return waveform[:done]
 
 
