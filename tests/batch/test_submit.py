@@ -76,7 +76,7 @@ def test_a_campaign_that_would_restart_at_every_requeue_is_refused(prepared):
 def test_gpus_and_nodes_that_cannot_share_a_batch_are_refused(prepared):
     nodes = {"stages": {"train": {"partition": "RM", "gpus": None, "nodes": 2}}, "notebooks": None}
     for asked in (nodes, {**nodes, "stages": {"train": {"gpus": "h100-80:2"}}}):
-        with pytest.raises(SettingError, match="batch_size = 4 cannot be shared by 2"):
+        with pytest.raises(SettingError, match="batch_size = 4 cannot be divided among 2"):
             prepared(**asked)
         prepared(**asked, parameters={"03": {"batch_size": 16}})
         prepared(**asked, parameters={"04": {"config": "made-by-hand"}})

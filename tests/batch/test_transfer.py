@@ -337,6 +337,6 @@ def test_notebook_01_ignores_what_killed_copies_leave(source, tmp_path):
 
 def test_the_example_campaign_has_commands(tmp_path, monkeypatch):
     monkeypatch.setenv("PROJECT", str(tmp_path))
-    campaign = read_campaign(PROJECT / "batch" / "campaign.yaml", songs_are_here=False)
+    campaign = read_campaign(PROJECT / "batch" / "campaign.yaml", songs_exist=False)
     assert any(line.startswith("rclone copy") for line in transfer.script(campaign))
     assert Path(campaign.root.path) == tmp_path / "muscomp_root"
