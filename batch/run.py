@@ -5,7 +5,7 @@
 
 papermill runs the notebooks as they are. This command adds what papermill lacks: a misspelled parameter or a wrong
 value is refused before anything starts, the kernel is the interpreter that runs this command, metrics are collected,
-and a failure ends with the reason as the last lines and a non-zero exit status. README.md here is the manual.
+and a failure ends with the reason as the last lines and a non-zero exit status. docs/batch.md is the manual.
 """
 
 import argparse

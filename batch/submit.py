@@ -6,7 +6,7 @@
     python batch/submit.py campaign.yaml resume
     python batch/submit.py campaign.yaml files
 
-README.md beside this file is the manual.
+docs/batch.md is the manual.
 """
 
 import argparse

@@ -336,6 +336,7 @@ def test_a_job_uses_no_more_cores_than_it_has():
     assert done.stdout.strip() == "1 [1, 2]"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_without_a_scheduler_stages_run_here_and_resume_after_failure(tmp_path):
     require(shutil.which("bash"), "job scripts need bash")

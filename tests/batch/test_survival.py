@@ -82,7 +82,7 @@ class Real:
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_a_campaign_hit_by_every_failure_ends_like_an_undisturbed_one(tmp_path, env, run, slurm):
+def test_a_campaign_with_every_failure_ends_like_an_undisturbed_one(tmp_path, env, run, slurm):
     with small_disk(tmp_path / "root", 8) as enlarge, ThreadPoolExecutor() as beside:
         campaign = Real(tmp_path, env, run)
         campaign()
