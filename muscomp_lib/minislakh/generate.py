@@ -33,8 +33,6 @@ MIN_PARTS, MAX_PARTS = 5, 9  # rendered parts of a track, where the taxonomy has
 OTHERS = (*range(96), *range(104, 112))  # programs for parts outside the taxonomy: all but effects
 UNRENDERED = (97, 99, 103, 119, 122, 126)  # effects: Slakh has no patches for most of them
 COPY_FROM = 4  # tracks in the train split: with fewer, no song is there twice
-
-
 FILES = that(lambda value: isinstance(value, (tuple, list)), "a list of files")
 
 
@@ -64,9 +62,7 @@ class Settings(settings.Settings):
     engine: Annotated[str, AfterValidator(_installed)] = Field(
         "tinysoundfont", description='Synthesizer: "tinysoundfont", or "fluidsynth" where the system has it.'
     )
-    soundfonts: Annotated[
-        that(lambda value: isinstance(value, (tuple, list)), "a list of files"), AfterValidator(_existing)
-    ] = Field(
+    soundfonts: Annotated[FILES, AfterValidator(_existing)] = Field(
         (), description="General MIDI .sf2 files, which the songs take in turn; none: pretty_midi's TimGM6mb.sf2."
     )
     taxonomy: instruments.Taxonomy = Field(

@@ -1,7 +1,7 @@
 """The index of a Slakh data set: what it holds, and what is broken in it. Used by notebook 01.
 
 `index` reads every track's `metadata.yaml` and the header of every audio file, and writes two tables (columns:
-index_tables.py). The metadata are not trusted: paths follow from where a track lies, because `audio_dir` is wrong in
+index_tables.py). The metadata are not trusted: paths follow from the track's folder, because `audio_dir` is wrong in
 places, and a stem counts as rendered when its file exists, because BabySlakh says `audio_rendered: false` everywhere. A
 defect of one track or stem does not stop the run: it gets a `status` and a `note` (track.py). Results are cached, so
 that the next run opens only the files that have changed.
@@ -109,7 +109,7 @@ def _with_counts(tracks, stems, taxonomy):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a track lies: its folder, its split ("" when there are no splits), and a note for its row."""
+    """The place of a track: its folder, its split ("" when there are no splits), and a note for its row."""
 
     folder: Path
     split: str
