@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Settings(settings.Settings):
     """How to transcribe."""
 
-    taxonomy: settings.that(lambda name: name in instruments.taxonomies(), "a taxonomy of instruments.yaml") = Field(
+    taxonomy: instruments.Taxonomy = Field(
         instruments.DEFAULT_TAXONOMY, description="A block of instruments.yaml: programs, ranges and voices."
     )
     # At -20 dB, every instrument that played in 20 validation songs got a track, and two thirds of the others as well.

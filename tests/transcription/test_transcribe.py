@@ -190,7 +190,7 @@ def test_a_transcription_can_be_quantised(song):
 
 
 def test_wrong_settings_are_refused_with_the_valid_ones():
-    with pytest.raises(SettingError, match=r"taxonomy = 'orchestra' is not possible.*instruments\.yaml"):
+    with pytest.raises(SettingError, match=r"'orchestra'.*slakh12"):
         Settings(taxonomy="orchestra")
     with pytest.raises(SettingError, match=r"floor_db = 3 is not possible. It must be a number of dB below 0"):
         Settings(floor_db=3)
