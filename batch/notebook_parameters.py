@@ -20,12 +20,12 @@ from muscomp_lib.core.errors import MissingError, SettingError
 
 PATHS = ("root", "song", "out", "musdb")  # parameters that are paths: taken literally, relative to the caller's folder
 NONE = ("null", "None")  # how an option says that there is no path
-DECLARATIONS = {  # per notebook: packages whose `Settings` declare its parameters, and the prefix of their names there
-    "01": (("slakh", ""), ("minislakh", "minislakh_"), ("minislakh", "")),
-    "02": (("reserve", ""),),
-    "03": (("tables", ""),),
-    "04": (("training", ""),),
-    "05": (("separation", ""),),
+DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefix of their names there
+    "01": (("slakh.Settings", ""), ("minislakh.Settings", "minislakh_"), ("minislakh.Settings", "")),
+    "02": (("reserve.Settings", ""),),
+    "03": (("tables.Settings", ""),),
+    "04": (("training.Parameters", ""),),
+    "05": (("separation.Settings", ""),),
 }
 
 
@@ -221,10 +221,11 @@ def declaration(number, name):
     """The type, range and meaning of a notebook's parameter, from the settings of its stage; None where undeclared."""
     if name in PATHS:
         return settings.optional(settings.text("a path"), "the default")
-    for package, prefix in DECLARATIONS.get(number, ()):
-        model = getattr(importlib.import_module(f"muscomp_lib.{package}"), "Settings", object)
+    for path, prefix in DECLARATIONS.get(number, ()):
+        package, _, declared = path.partition(".")
+        model = getattr(importlib.import_module(f"muscomp_lib.{package}"), declared)
         key = name.removeprefix(prefix)
-        if name.startswith(prefix) and issubclass(model, settings.Section) and key in settings.fields(model):
+        if name.startswith(prefix) and key in settings.fields(model):
             return settings.field(model, key)
     return None
 

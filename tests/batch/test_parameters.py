@@ -3,7 +3,7 @@
 import pytest
 from fixtures.tiny_campaign import PROJECT
 
-from batch.notebook_parameters import assign, from_file, from_option, ordered, step_of
+from batch.notebook_parameters import assign, declaration, from_file, from_option, ordered, step_of
 from muscomp_lib.core.errors import SettingError
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -45,6 +45,8 @@ def test_plain_words_and_numbers_mean_what_they_look_like(text, value):
         ("03.batch_size", "4.0", "batch_size = 4.0 is not possible"),
         ("03.T", "yes", "T = True is not possible"),
         ("01.verify", "ful", "verify = 'ful' is not possible"),
+        ("04.test_songs", "many", "test_songs = 'many' is not possible"),
+        ("04.fresh", "1", "fresh = 1 is not possible"),
         ("05.seconds", "0:30", "seconds = '0:30' is not possible"),
         ("05.file_format", "ogg", "file_format = 'ogg' is not possible"),
         ("taxonomy", "slakh13", "slakh13"),
@@ -79,3 +81,7 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path, encoding):
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
     (tmp_path / "given.yaml").write_text("seed: 3", encoding="utf-8-sig")
     assert from_file(tmp_path / "given.yaml")[0].name == "seed"
+
+
+def test_every_parameter_of_the_notebooks_is_declared(steps):
+    assert not [(step.number, name) for step in steps for name in step.valid if declaration(step.number, name) is None]
