@@ -118,6 +118,16 @@ def test_packages_import_only_from_their_own_layer_and_those_below():
     assert not upwards
 
 
+def test_test_names_have_ten_words_at_most():
+    long = [
+        name
+        for path in (PROJECT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        if len(name.removeprefix("test_").split("_")) > 10
+    ]
+    assert not long
+
+
 def imported_packages(path):
     """The packages of the library that a module imports, also inside its functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

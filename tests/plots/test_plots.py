@@ -105,7 +105,7 @@ def drawn(figure):
     ]
 
 
-def test_the_piano_roll_does_not_depend_on_the_drum_kits_name():
+def test_the_piano_roll_ignores_the_name_of_the_drums():
     original = drawn(plots.piano_roll(midi(), NAMES))
     assert len(original) == 5
     assert drawn(plots.piano_roll(midi("Drum_Kit"), ["Violin", "Rock_Organ", "Drum_Kit"])) == original
