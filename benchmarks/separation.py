@@ -26,10 +26,7 @@ from pathlib import Path
 
 import results
 
-from muscomp_lib.models.config import write_config
-from muscomp_lib.models.registry import network
-from muscomp_lib.models.weights import get_weights
-
+# Only the standard library here: Spleeter's environment, which has none of ours, runs this file too.
 PROJECT = Path(__file__).resolve().parents[1]
 RATE = 44100  # Hz
 FILTERS = (16, 32, 64, 128, 256, 512)
@@ -143,6 +140,9 @@ def spleeters(config, out):
 def make_model(folder, n_instruments):
     """A Spleeter model with random weights; the path of its configuration."""
     from muscomp_lib.models import checkpoint
+    from muscomp_lib.models.config import write_config
+    from muscomp_lib.models.registry import network
+    from muscomp_lib.models.weights import get_weights
 
     config = {
         "train_csv": "train.csv", "validation_csv": "validation.csv", "model_dir": str(folder), "mix_name": "mix",

@@ -106,6 +106,14 @@ def test_no_measured_figure_is_typed(path):
     assert not MEASURED.findall(text)
 
 
+def test_the_separation_benchmark_starts_without_our_packages():
+    code = "import runpy, sys; sys.path.insert(0, '.'); runpy.run_path('separation.py')"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=PROJECT / "benchmarks", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_results_name_machine_and_date_but_no_host_or_path():
     files = list((PROJECT / "benchmarks" / "results").glob("*.json"))
     assert files
