@@ -25,7 +25,7 @@ class FileCache:
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     """
 
     def __init__(self, root):

@@ -2,8 +2,8 @@
 
 There every open takes tenths of a second, one call in a hundred gives "Input/output error", and the whole mount can
 vanish in the middle of a run. So calls with transient errors are retried (`retried`), a folder is listed with one call
-(`listing`), a file that fails is reopened at the same position (`RetryingFile`), a lost mount is told from a missing
-file (`check_mounted`), and what is read often is copied to a fast disk first (`local_copy`).
+(`listing`), a file that fails is reopened at the same position (`RetryingFile`), a lost mount is distinguished from a
+missing file (`check_mounted`), and what is read often is copied to a fast disk first (`local_copy`).
 """
 
 import contextlib

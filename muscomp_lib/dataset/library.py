@@ -73,7 +73,7 @@ class Library:
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     """
 
     def __init__(self, root):
@@ -141,7 +141,7 @@ def write_recipes(root, recipes):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     recipes : dict of (str, str) to dict
         By partition and track; with `gain`.
     """

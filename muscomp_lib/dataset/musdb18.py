@@ -63,7 +63,7 @@ def prepare(root, folder, settings, workers=None):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
         Without songs of Slakh.
     folder : str or Path
         With `train` and `test`. Read, never written to.

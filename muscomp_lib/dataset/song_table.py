@@ -26,7 +26,7 @@ def read_songs(root, table, config):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     table : str or Path
     config : dict
         `mix_name`, `instrument_list` and `sample_rate` (Hz) are used.

@@ -69,7 +69,7 @@ def forecast(root, stems, tracks, settings):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     stems, tracks : pd.DataFrame
         As in the index, with partitions.
     settings : reserve.Settings

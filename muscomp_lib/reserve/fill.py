@@ -138,7 +138,7 @@ def fill(root, settings=None):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     settings : Settings, optional
 
     Returns

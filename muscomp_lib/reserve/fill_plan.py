@@ -75,7 +75,7 @@ def draw(root, stems, tracks, fills, settings):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     stems, tracks : pd.DataFrame
         As in the index, with partitions.
     fills : pd.Series

@@ -29,7 +29,7 @@ class Pipeline:
     config : dict
         The model's.
     network : inference.Predictor
-    song : streams.Song
+    song : stream.Song
     planned : list of targets.Target
     progress : callable
         Called like tqdm for a bar that counts seconds of the song; whatever its `update` raises stops the pipeline.

@@ -117,7 +117,7 @@ class Separator:
             The files to write: instruments, sums of instruments (`"Brass+Violin"`), `"accompaniment"` for all that is
             not named (targets.py). None: every instrument.
         file_format : str
-            One of `streams.FORMATS`.
+            One of `audio.formats.FORMATS`.
         exact : bool
             Let `other` be what the rest leaves of the song, so that all files sum to it: exactly, sample by sample, in
             a FLAC or WAV format with at least as many bits as the song has.
@@ -205,7 +205,7 @@ class _Buffered:
         self._kept = collections.deque()  # the song is read in another thread than the one that writes
 
     def blocks(self, size):
-        """As `streams.Song.blocks`."""
+        """As `stream.Song.blocks`."""
         for block in self._song.blocks(size):
             self._kept.append(audio.fit_channels(block, CHANNELS))
             yield block

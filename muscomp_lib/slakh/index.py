@@ -55,7 +55,7 @@ def index(root, settings=None):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     settings : Settings, optional
 
     Returns

@@ -54,7 +54,7 @@ def write(root, stems, tracks):
 
     Parameters
     ----------
-    root : drive.Root
+    root : Root
     stems, tracks : pd.DataFrame
         With the columns above.
     """

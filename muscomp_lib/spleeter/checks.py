@@ -1,6 +1,6 @@
-"""What makes Spleeter's training fail late or wait for ever, looked for before it starts. Used by spleeter_engine.py.
+"""Checks before Spleeter trains: what would make it fail late, or wait for ever. Used by engine.py.
 
-Spleeter drops a song without a word when one of its files is missing, is mono or is shorter than T frames; with no song
+Spleeter silently drops a song when one of its files is missing, is mono or is shorter than T frames; with no song
 left it waits for ever. Songs of T frames or more always give an example: the chunks that Spleeter cuts are spread over
 a song, and the last one of a short song is the whole song.
 """
@@ -79,7 +79,7 @@ def check_table(table, config, root):
         )
     if short:
         some = ", ".join(map(str, short[:5])) + (", ..." if len(short) > 5 else "")
-        log.warning("%s: Spleeter passes over %d songs shorter than %.2f s: lines %s.", table, len(short), needed, some)
+        log.warning("%s: Spleeter skips %d songs shorter than %.2f s: lines %s.", table, len(short), needed, some)
 
 
 def _check_relative(table):
@@ -100,7 +100,7 @@ def _frames(where, song, config):
         if info.channels != config["n_channels"]:
             raise AudioError(
                 f"{where}: {path} has {info.channels} channel(s) instead of {config['n_channels']}, and Spleeter drops "
-                "such songs without a word. Run notebook 02 again, or remove the line."
+                "such songs silently. Run notebook 02 again, or remove the line."
             )
         if abs(info.duration - song.n_samples / config["sample_rate"]) > DURATION_TOLERANCE:
             raise AudioError(

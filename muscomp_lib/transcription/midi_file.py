@@ -112,7 +112,7 @@ def _check_contents(parsed, path):
 
 
 def _end_stuck_notes(track, ticks_per_beat):
-    """End, at the end of `track`, the notes that lack a note-off; one begun right there gets a beat."""
+    """End, at the end of `track`, the notes that lack a note-off; one that starts right there gets a beat."""
     import mido
 
     now, sounding = 0, {}
