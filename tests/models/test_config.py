@@ -235,7 +235,7 @@ def test_what_a_trial_took_becomes_the_time_of_the_training():
     assert "3.1 GB of memory" in meaning("batch_size", None, trial)
     silent = training.Trial(step_seconds=1.0, weights_bytes=1, save_bytes=1, memory_bytes=None)
     assert "of memory" not in meaning("batch_size", None, silent)
-    assert "2 days 7 h" in meaning("train_max_steps", None, silent)
+    assert "2 days 8 h" in meaning("train_max_steps", None, silent)
 
 
 def test_the_memory_of_a_batch_counts_what_the_network_hears():
