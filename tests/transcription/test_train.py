@@ -81,9 +81,9 @@ def test_separated_songs_are_used_and_separated_once(tmp_path, monkeypatch):
     assert snapshot(separated) == before
 
 
-def test_shipping_keeps_half_precision_weights_only(trained, tmp_path):
-    folder = tmp_path / "shipped"
-    pretrained.ship(trained.models / "transcriber", folder)
+def test_exporting_keeps_half_precision_weights_only(trained, tmp_path):
+    folder = tmp_path / "exported"
+    pretrained.export(trained.models / "transcriber", folder)
     assert {path.name for path in folder.iterdir()} == {"config.json", "history.csv", "weights.npz"}
     assert {array.dtype.name for array in read_arrays(folder / "weights.npz").values()} == {"float16"}
     rng = np.random.default_rng(0)
