@@ -165,7 +165,7 @@ def test_what_runs_ends_when_we_are_killed(tmp_path):
     os.mkfifo(pipe)
     code = f"""
 import sys
-from muscomp_lib.spleeter_environment import running
+from muscomp_lib.spleeter.environment import running
 with running(sys.executable, "timeit", ["-n1", "-r1", {HOLD.format(pipe)!r}], "it") as lines:
     list(lines)
 """
