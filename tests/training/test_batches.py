@@ -58,7 +58,7 @@ def test_what_fits_into_memory_makes_no_difference(share, value, root, settings,
 def test_without_remixing_the_mix_is_that_of_the_song(root, settings):
     reader = examples(root, settings, remix=False)
     mix, _ = reader.batch(0)
-    song, start = reader._somewhere(np.random.default_rng([settings["random_seed"], 0]))
+    song, start = reader._random_place(np.random.default_rng([settings["random_seed"], 0]))
     recorded = audio.fit_channels(audio.read(song.mix, start, reader.n_samples)[0], 1)
     expected = np.abs(stft.frames_to_spectrogram(recorded, 4096, 1024))[:, : settings["F"]]
     np.testing.assert_allclose(mix[0], expected, atol=1e-3)
@@ -135,7 +135,7 @@ def test_instruments_are_tuned_up_and_down_a_little(root, settings):
     reader, highest = examples(root, settings), []
     reader.songs = [song for song in reader.songs if song.track == "Track00001"]
     for number in range(30):
-        part = reader._drawn("Violin", np.random.default_rng(number))
+        part = reader._random_excerpt("Violin", np.random.default_rng(number))
         highest.append(np.abs(part).sum(axis=(0, 2)).argmax())
     assert 1.05 < max(highest) / min(highest) < 1.25
 
