@@ -293,9 +293,11 @@ def trained(spleeter_python, tmp_path_factory):
     """Training, killed after its first validation, that went on: settings, folder, root, first row, later rows."""
     settings, folder, root = prepared(tmp_path_factory.mktemp("root"), train_max_steps=6, save_checkpoints_steps=2)
     code = f"""
-from muscomp_lib import config, drive, spleeter_engine
-root = drive.open_root({str(root.path)!r})
-for row in spleeter_engine.train(read_config(root.configs / "tiny.json"), root.models / "tiny", root):
+from muscomp_lib import open_root
+from muscomp_lib.models.config import read_config
+from muscomp_lib.spleeter import engine
+root = open_root({str(root.path)!r})
+for row in engine.train(read_config(root.configs / "tiny.json"), root.models / "tiny", root):
     print("row", *row, flush=True)
 """
     command = [sys.executable, "-c", code]
