@@ -21,7 +21,7 @@ from playwright.sync_api import expect
 from muscomp_lib.notebook import summary
 
 PROJECT = Path(__file__).parents[2]
-COLAB = PROJECT / "tests" / "colab"
+COLAB = PROJECT / "tests" / "fixtures" / "colab"
 CONTENT = Path("/content")
 DRIVE = CONTENT / "drive"
 COPIED = ("notebooks", "muscomp_lib", "drive_layout", "requirements.txt", "requirements-synthesis.txt")
