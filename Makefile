@@ -33,7 +33,7 @@ demo: ## run all notebooks on a small data set into demo/; SONG=path separates t
 	@$(BIN)/python batch/run.py all -f batch/params/demo.yaml -p root demo --name demo $(if $(SONG),--also-song "$$SONG")
 	@echo "make demo, with setup: $$(( $$(date +%s) - $(BEGAN) )) s"
 
-test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slurm job; ten minutes on two cores
+test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slurm job
 	@$(BIN)/python -m pytest -m "not full" --durations=10
 
 test-all: $(VENV)/tools-installed ## the rest: Colab's image, all of Slurm and the browser, the real Spleeter, the wheel
