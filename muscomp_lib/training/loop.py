@@ -78,7 +78,7 @@ def make_deterministic():
 def adam(schedule, precision, **options):
     """The optimizer Adam for a learning rate and a precision.
 
-    Half-precision floats have no numbers small enough for gradients: losses are scaled up, and gradients down again.
+    Gradients underflow in half precision, so losses are scaled up, and gradients down again.
     """
     import keras
 
