@@ -1,0 +1,82 @@
+"""What a name that comes from a file, a table or a person may be. Used wherever a name becomes part of a path.
+
+A name is never a path: it is one component of one. `check` refuses what is not; `as_folder` makes a folder's name of a
+song's title, which may hold anything a disk allows.
+"""
+
+import os
+import unicodedata
+
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.files import MAX_NAME_BYTES
+
+FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
+CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
+ROOM = 64  # bytes that are kept for suffixes and for the names of temporary files
+
+
+def check(name, what, where):
+    """Make sure that a name is one component of a path, on any disk.
+
+    Parameters
+    ----------
+    name : object
+        Anything but a str is refused.
+    what : str
+        What it names, for the message: "track", "instrument".
+    where : str or Path
+        The file, with its row or key where that is known.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    SettingError
+        It is empty, hidden ("." first), longer than file names may be, ends with a space or a dot, or has characters
+        that separate paths, are invisible, or are forbidden on some disk.
+    """
+    if reason := _reason(name):
+        raise SettingError(f"{where}: {name!r} cannot be the name of a {what}, because {reason}. Rename it there.")
+    return name
+
+
+def is_name(name):
+    """Whether `check` would accept it."""
+    return not _reason(name)
+
+
+def _reason(name):
+    """Why it is no name, or ""."""
+    if not isinstance(name, str) or not name.strip():
+        return "it is not a text" if not isinstance(name, str) else "it is empty"
+    if wrong := next((c for c in name if c in FORBIDDEN or unicodedata.category(c) in CONTROL), None):
+        return f"it contains {wrong!r}"
+    if name[0] in ". " or name[-1] in ". ":
+        return "it begins or ends with a dot or a space"
+    if len(name.encode()) > MAX_NAME_BYTES - ROOM:
+        return f"it is longer than {MAX_NAME_BYTES - ROOM} bytes"
+    return ""
+
+
+def as_folder(title):
+    """A folder's name for a song's title: the title itself where it is possible, else the nearest that is.
+
+    Parameters
+    ----------
+    title : str
+        A file name without its suffix, possibly with bytes that are not UTF-8 (as `os.fsdecode` returns them).
+
+    Returns
+    -------
+    str
+        One component of a path, not hidden, at most `MAX_NAME_BYTES` bytes.
+    """
+    name = title.replace("/", "_").replace("\0", "_")
+    if not name.strip() or name[0] == ".":
+        name = f"_{name}"
+    while len(os.fsencode(name)) > MAX_NAME_BYTES:
+        name = name[:-1]
+    return name

@@ -1,0 +1,54 @@
+import os
+
+import pytest
+
+from muscomp_lib.core import names
+from muscomp_lib.core.errors import SettingError
+
+
+@pytest.mark.parametrize(
+    "name", ["Drums", "Electric_Bass_pick", "Track00001", "My song (live)", "Käse & Brot", "-rf", "音"]
+)
+def test_ordinary_names_pass(name):
+    assert names.check(name, "instrument", "config.json") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../../x", "contains '/'"),
+        ("..\\x", r"contains '\\\\'"),
+        ("..", "dot"),
+        (".hidden", "dot"),
+        ("", "empty"),
+        ("  ", "empty"),
+        ("ends.", "dot"),
+        ("<img src=x>", "contains '<'"),
+        ("C:", "contains ':'"),
+        ("a\nb", r"contains '\\n'"),
+        ("a\u2028b", "contains"),
+        ("a\u202eb", "contains"),
+        ("a\0b", "contains"),
+        (os.fsdecode(b"Beyonc\xe9"), "contains"),
+        ("x" * 250, "longer than"),
+        (7, "not a text"),
+        (None, "not a text"),
+    ],
+)
+def test_what_is_no_name_is_refused_with_its_reason(name, reason):
+    with pytest.raises(SettingError, match=rf"tracks.csv, line 2: .* cannot be the name of a track, because.*{reason}"):
+        names.check(name, "track", "tracks.csv, line 2")
+    assert not names.is_name(name)
+
+
+@pytest.mark.parametrize("title", ["song", "a\nb", "{x}'\"$(id)", "x" * 255, os.fsdecode(b"Beyonc\xe9")])
+def test_a_possible_title_is_the_folders_name(title):
+    assert names.as_folder(title) == title
+
+
+IMPOSSIBLE = {"..": "_..", ".x": "_.x", "": "_", "a/b": "a_b", "é" * 200: "é" * 127}
+
+
+@pytest.mark.parametrize(("title", "folder"), IMPOSSIBLE.items())
+def test_a_title_that_is_no_folder_gets_the_nearest_name(title, folder):
+    assert names.as_folder(title) == folder
