@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -211,10 +212,10 @@ def test_hostile_names_are_only_names(separator, tmp_path, name):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name.removesuffix(".wav")]
 
 
-@pytest.mark.slow
 def test_a_long_song_takes_no_more_memory_than_short_ones(models, tmp_path):
+    require(Path("/proc/self/status").exists(), "the most memory a process had is reported by Linux only")
     rng = np.random.default_rng(0)
-    for name, seconds in (("short", 120), ("long", 480)):  # after two minutes all threads have had their peak
+    for name, seconds in (("short", 60), ("long", 240)):
         with soundfile.SoundFile(tmp_path / f"{name}.wav", "w", 44100, 2, "PCM_16") as file:
             for _ in range(seconds):
                 file.write(rng.uniform(-0.5, 0.5, (44100, 2)))
@@ -225,13 +226,13 @@ def test_a_long_song_takes_no_more_memory_than_short_ones(models, tmp_path):
         "    separator.separate_file(f'{sys.argv[2]}/{name}.wav', sys.argv[2] + '/out', exact=True)\n"
         "    print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])\n"
     )
-    require(Path("/proc/self/status").exists(), "the most memory a process had is told by Linux only")
+    # Arrays get pages of their own: what glibc's heaps keep of freed ones varies by more than a song takes.
     done = subprocess.run(
         [sys.executable, "-c", code, models["muscomp.shared_unet"], tmp_path],
-        cwd=PROJECT, capture_output=True, text=True, check=True,
+        cwd=PROJECT, env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     short, long = map(int, done.stdout.split())  # kB
-    assert long - short < 100_000  # the song alone would be 127 MB more, and its three instruments as much each
+    assert long - short < 25_000  # as 16-bit integers the song alone would be 32 MB more
 
 
 def test_an_excerpt_is_taken_from_the_middle(separator, tmp_path):
