@@ -13,45 +13,20 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 
-from muscomp_lib.core import settings
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core import settings, yaml_file
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.files import absolute
 
 PATHS = ("root", "song", "out", "musdb")  # parameters that are paths: taken literally, relative to the caller's folder
 NONE = ("null", "None")  # how an option says that there is no path
-DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefix of their names there
-    "01": (("slakh.Settings", ""), ("minislakh.Settings", "minislakh_"), ("minislakh.Settings", "")),
-    "02": (("reserve.Settings", ""),),
-    "03": (("tables.Settings", ""),),
-    "04": (("training.Parameters", ""),),
-    "05": (("separation.Settings", ""),),
+DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefixes of their names there
+    "01": {"slakh.Settings": ("",), "minislakh.Settings": ("minislakh_", "")},
+    "02": {"reserve.Settings": ("",)},
+    "03": {"tables.Settings": ("",)},
+    "04": {"training.Parameters": ("",)},
+    "05": {"separation.Settings": ("",)},
 }
-
-
-class Loader(yaml.SafeLoader):
-    """YAML whose plain words and numbers mean what they look like.
-
-    As in YAML 1.2, `1e-4` is a number, and `1:30`, `0123` and `2024-05-01` are texts: YAML 1.1 would make 90, 83 and a
-    date of them. `None` is null, because that is what the notebooks call it.
-    """
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
-
-
-for tag, pattern, first in (
-    ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
-    ("int", r"[-+]?(0|[1-9][0-9_]*)|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?([0-9][0-9_]*)?\.[0-9]+([eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*\.([eE][-+]?[0-9]+)?"
-        r"|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-    ("null", r"~|null|Null|NULL|None|", ["~", "n", "N", ""]),
-    ("merge", "<<", "<"),
-):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})$"), list(first))
 
 
 @dataclass
@@ -129,7 +104,7 @@ def ordered(folder):
 def from_option(name, text):
     """The parameter that `-p NAME VALUE` gives: VALUE in YAML, `05.NAME` for one notebook."""
     number, _, bare = name.rpartition(".")
-    value = text if bare in PATHS and text not in NONE else _parsed(text, f"-p {name}")
+    value = text if bare in PATHS and text not in NONE else yaml_file.parse(text, f"-p {name}")
     return GivenParameter(number.zfill(2) if number else "", bare, value, f"-p {name}")
 
 
@@ -141,54 +116,31 @@ def from_file(file):
     MissingError, SettingError
         No such file; not YAML, or not of this form.
     """
-    return from_content(read_yaml(file, "The parameter file"), file)
+    return from_content(yaml_file.read(file, "The parameter file"), file)
 
 
 def from_content(content, source):
     """The parameters in the content of such a file; `source` is its name in messages."""
     common, own = [], []
     for key, value in mapping(content, source).items():
-        if re.fullmatch(r"\d\d?", str(key)):
+        if re.fullmatch(r"\d\d?", key, re.ASCII):
             section = f"{source}, section {key}"
-            own += [GivenParameter(str(key).zfill(2), str(n), v, section) for n, v in mapping(value, section).items()]
+            own += [GivenParameter(key.zfill(2), name, each, section) for name, each in mapping(value, section).items()]
         else:
-            common.append(GivenParameter("", str(key), value, source))
+            common.append(GivenParameter("", key, value, source))
     return common + own  # what is given for one notebook wins
 
 
-def read_yaml(file, what):
-    """The content of a YAML file; `what` is its description in messages.
-
-    Raises
-    ------
-    MissingError, SettingError
-        No such file; not YAML.
-    """
-    if not Path(file).is_file():
-        raise MissingError(f"{what} {file} is not there.")
-    try:
-        return _parsed(Path(file).read_text(encoding="utf-8-sig"), file)
-    except UnicodeDecodeError as error:
-        raise SettingError(f"{file} is not UTF-8 ({error}). Save it with that encoding.") from error
-
-
-def _parsed(text, source):
-    try:
-        return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-
-
 def mapping(content, source):
-    """`content`, which has to be lines of the form name: value.
+    """`content`, which has to be lines of the form name: value; a number as a name becomes a text.
 
     Raises
     ------
     SettingError
     """
-    if not isinstance(content or {}, dict):
+    if content is not None and not isinstance(content, dict):
         raise SettingError(f"{source} holds {content!r}, not lines of the form name: value.")
-    return content or {}
+    return {str(key): value for key, value in (content or {}).items()}
 
 
 # ---- checking ----
@@ -202,7 +154,7 @@ def assign(steps, given):
     Raises
     ------
     SettingError
-        No step has the parameter; a value of a wrong type or out of range.
+        No step has the parameter; a value of a wrong type or out of range, or that does not go with the others.
     """
     siblings = {path.name[:2] for path in ordered(steps[0].notebook.parent)}
     for each in given:
@@ -214,25 +166,47 @@ def assign(steps, given):
             kind = declaration(step.number, each.name)
             if kind is not None:
                 settings.check_value(each.name, kind, each.value, f"{each.source}: ")
-            step.parameters[each.name] = resolved(each.name, each.value)
+            step.parameters[each.name] = resolved(each.name, each.value, f"{each.source}: ")
+    for step in steps:
+        _check_together(step)
+
+
+def _check_together(step):
+    """Make the settings that the notebook will make, so that values that exclude each other are refused now."""
+    values = defaults(step.notebook) | step.parameters
+    for path, prefixes in DECLARATIONS.get(step.number, {}).items():
+        names = {key: _name_of(key, prefixes, values) for key in settings.fields(_declared(path))}
+        try:
+            _declared(path)(**{key: values[name] for key, name in names.items() if name})
+        except SettingError as error:
+            raise SettingError(f"{step.notebook.name}: {error}") from error
+
+
+def _name_of(key, prefixes, names):
+    """What a setting is called among a notebook's parameters; None where it is not one of them."""
+    return next((f"{prefix}{key}" for prefix in prefixes if f"{prefix}{key}" in names), None)
+
+
+def _declared(path):
+    """The class that a path such as "reserve.Settings" names."""
+    package, _, name = path.partition(".")
+    return getattr(importlib.import_module(f"muscomp_lib.{package}"), name)
 
 
 def declaration(number, name):
     """The type, range and meaning of a notebook's parameter, from the settings of its stage; None where undeclared."""
     if name in PATHS:
         return settings.optional(settings.text("a path"), "the default")
-    for path, prefix in DECLARATIONS.get(number, ()):
-        package, _, declared = path.partition(".")
-        model = getattr(importlib.import_module(f"muscomp_lib.{package}"), declared)
-        key = name.removeprefix(prefix)
-        if name.startswith(prefix) and key in settings.fields(model):
-            return settings.field(model, key)
+    for path, prefixes in DECLARATIONS.get(number, {}).items():
+        for key in settings.fields(_declared(path)):
+            if _name_of(key, prefixes, [name]):
+                return settings.field(_declared(path), key)
     return None
 
 
-def resolved(name, value):
-    """`value`, made absolute when `name` is a path."""
-    return str(Path(value).expanduser().resolve()) if name in PATHS and value else value
+def resolved(name, value, where=""):
+    """`value`, made absolute when `name` is a path; SettingError where it cannot be one."""
+    return str(absolute(value, where)) if name in PATHS and value else value
 
 
 def _unknown(given, chosen):

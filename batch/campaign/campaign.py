@@ -12,18 +12,16 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import yaml
-
 from muscomp_lib import slakh
-from muscomp_lib.core import settings
+from muscomp_lib.core import settings, yaml_file
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import absolute, make_folder, written_whole
 from muscomp_lib.core.root import Root, open_root
 from muscomp_lib.core.settings import Field, Section, check, one_of, optional, suggestion, that, whole
 from muscomp_lib.separation import songs
 from muscomp_lib.training import strategy
 
-from ..notebook_parameters import assign, defaults, from_content, mapping, ordered, read_yaml, step_of
+from ..notebook_parameters import assign, defaults, from_content, mapping, ordered, step_of
 from .copy_commands import WAYS
 from .sites import LINE, Request, Site, read_site, without_blanks
 
@@ -43,14 +41,15 @@ SET_BY_CAMPAIGN = {  # parameters that a campaign sets itself, and the key that 
     "workers": "cores of the stage",
 }
 PARAMETERS, SONGS, METRICS = "parameters.yaml", "songs.txt", "metrics.json"
+ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}  # in the list of songs
 JOBS, ESTIMATE = "jobs.json", "estimate.json"
 NAME = that(
-    lambda value: isinstance(value, str) and re.fullmatch(r"[\w-]+", value, re.ASCII),
-    "a text of letters, digits, - and _ only",
+    lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w-]{0,99}", value, re.ASCII),
+    "a text of letters, digits, - and _ only (digits alone in quotes)",
 )
 PATHS = that(
     lambda value: (
-        bool(value) and all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
+        bool(value) and all(isinstance(each, str) and each for each in (value if isinstance(value, list) else [value]))
     ),
     "a file or a folder, or a list of them",
 )
@@ -67,8 +66,8 @@ class Files(Section):
     user: optional(LINE, "your own name") = Field(None, description="At the site's host.")
     md5: optional(LINE, "no check") = Field(None, description="Of an archive that is downloaded.")
     tracks: optional(whole(1), "any") = Field(None, description="How many the data set must have.")
-    mbit_per_second: optional(settings.number(above=0), "a guess") = None
-    files_per_second: optional(settings.number(above=0), "a guess") = None
+    mbit_per_second: optional(settings.number(0.001, 1e6), "a guess") = None
+    files_per_second: optional(settings.number(0.001, 1e6), "a guess") = None
 
 
 class CampaignFile(Section):
@@ -163,9 +162,9 @@ class Campaign:
 
     def metrics(self, stage, task):
         """A job's entry in its `metrics.json`; empty when there is none."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             entries = json.loads((self.out(stage, task) / METRICS).read_text(encoding="utf-8"))
-            return entries.get(stage.notebook.stem, {})
+            return dict(entries.get(stage.notebook.stem, {}))
         return {}
 
     def missing(self, stage):
@@ -212,11 +211,12 @@ def read_campaign(file, songs_exist=True):
     MissingError, SettingError, AudioError
         What is wrong in it, and where.
     """
-    file = Path(file).expanduser().resolve()
-    content = mapping(read_yaml(file, "The campaign file"), file)
+    file = absolute(file)
+    content = mapping(yaml_file.read(file, "The campaign file"), file)
     given = check(CampaignFile, {"name": file.stem, **without_blanks(CampaignFile, content)}, file)
     site = read_site(path_of(given.site, file) if given.site.endswith((".yaml", ".yml")) else given.site)
     root = Root(path_of(given.root or site.root or os.environ.get("MUSCOMP_ROOT") or "muscomp_root", file))
+    _check_root(root.path, site, file)
     notebooks = _notebooks(path_of(given.notebooks or NOTEBOOKS, file))
     campaign = Campaign(
         name=given.name,
@@ -239,12 +239,20 @@ def path_of(text, file):
     Raises
     ------
     SettingError
-        It names a variable that is not set.
+        It names a variable that is not set, or is not possible.
     """
-    path = Path(os.path.expandvars(str(text))).expanduser()
-    if "$" in str(path):
+    path = os.path.expandvars(str(text))
+    if "$" in path:
         raise SettingError(f"{file}: {text} names a variable that is not set here. Set it, or write the path out.")
-    return (file.parent / path).resolve()
+    return absolute(path, f"{file}: ", file.parent)
+
+
+def _check_root(path, site, file):
+    """Refuse a root that no script can name, wherever it comes from: the file, the environment, the file's folder."""
+    if not str(path).isprintable():
+        raise SettingError(f"{file}: root = {str(path)!r} is not possible. It must be a path on a single line.")
+    if site.has_scheduler and "\\" in str(path):
+        raise SettingError(f"{file}: root = {str(path)!r} is not possible: Slurm's logs cannot have \\ in their paths.")
 
 
 def _notebooks(folder):
@@ -325,8 +333,18 @@ def _check_batch_size(campaign, request):
 def _listed_songs(campaign):
     """All songs, those listed earlier first, in their order: a job keeps its song when others are added."""
     file = campaign.folder / SONGS
-    listed = file.read_text(encoding="utf-8").splitlines() if file.is_file() and campaign.songs else []
-    return list(dict.fromkeys([*map(Path, listed), *campaign.songs]))
+    listed = os.fsdecode(file.read_bytes()).split("\n")[:-1] if file.is_file() and campaign.songs else []
+    return list(dict.fromkeys([*(Path(_unescaped(line)) for line in listed), *campaign.songs]))
+
+
+def _escaped(song):
+    """A path as one line of the list of songs, as bash's `printf %b` reads it: line breaks and backslashes escaped."""
+    return re.sub(r"[\\\n\r]", lambda match: ESCAPES[match[0]], str(song))
+
+
+def _unescaped(line):
+    signs = {escape: sign for sign, escape in ESCAPES.items()}
+    return re.sub(r"\\[\\nr]", lambda match: signs[match[0]], line)
 
 
 def write_campaign(campaign, scripts):
@@ -344,16 +362,16 @@ def write_campaign(campaign, scripts):
         It was started with other parameters.
     """
     open_root(campaign.root.path)
-    (campaign.folder / "logs").mkdir(parents=True, exist_ok=True)  # Slurm makes no folder, and fails without a message
+    make_folder(campaign.folder / "logs")  # Slurm makes no folder, and fails without a message
     _check_unchanged(campaign)
     texts = {
         **scripts,
-        PARAMETERS: yaml.safe_dump(campaign.parameters, sort_keys=False),
-        SONGS: "".join(f"{song}\n" for song in campaign.songs),
+        PARAMETERS: yaml_file.dump(campaign.parameters),
+        SONGS: "".join(f"{_escaped(song)}\n" for song in campaign.songs),
     }
     for name, text in texts.items():
         with written_whole(campaign.folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(os.fsencode(text))  # paths may have bytes that are not UTF-8
             part.chmod(0o755 if name.endswith(".sh") else 0o644)
 
 
@@ -361,13 +379,14 @@ def _check_unchanged(campaign):
     file = campaign.folder / PARAMETERS
     if not file.is_file():
         return
-    before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    names = [(number, name) for number in before for name in {**before[number], **campaign.parameters[number]}]
-    changes = [
-        f"{number}.{name} was {before[number].get(name)!r}, is {campaign.parameters[number].get(name)!r}"
-        for number, name in names
-        if before[number].get(name) != campaign.parameters[number].get(name)
-    ]
+    changes = []
+    for number, before in mapping(yaml_file.read(file), file).items():
+        before, now = mapping(before, file), campaign.parameters.get(number, {})
+        changes += [
+            f"{number}.{name} was {before.get(name)!r}, is {now.get(name)!r}"
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
+        ]
     if changes:
         raise SettingError(
             f"{campaign.folder} was started with other parameters ({'; '.join(changes)}). Give the campaign a new name."

@@ -4,11 +4,12 @@ Each of the four functions takes a place to copy from and one to copy to, as its
 of a bash script that stops at the first error (`set -eo pipefail`).
 """
 
-import shlex
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from muscomp_lib.core.errors import SettingError
+
+from .quoting import in_double_quotes, quoted
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 ZENODO = "https://zenodo.org/records/4599666/files/slakh2100_flac_redux.tar.gz"  # Slakh2100, and its checksum there
@@ -28,8 +29,8 @@ def _quoted(place):
     """A place quoted for bash, which still expands `~` and the variable for the site's collection."""
     for expanded in ("~/", "$site:"):
         if place.startswith(expanded):
-            return expanded + shlex.quote(place.removeprefix(expanded))
-    return shlex.quote(place)
+            return expanded + quoted(place.removeprefix(expanded))
+    return quoted(place)
 
 
 def _rclone(source, target, md5):
@@ -57,7 +58,7 @@ def remote(host, user):
     settings = {"type": "sftp", "host": host, "user": user, "shell_type": "none", "disable_hashcheck": "true"}
     for name, value in settings.items():
         if value:
-            yield f"export RCLONE_CONFIG_{SITE.upper()}_{name.upper()}={shlex.quote(value)}"
+            yield f"export RCLONE_CONFIG_{SITE.upper()}_{name.upper()}={quoted(value)}"
     yield f"# Before this, connect once with: ssh {host}, so that its key is known."
     yield f"export RCLONE_CONFIG_{SITE.upper()}_KNOWN_HOSTS_FILE=~/.ssh/known_hosts"
 
@@ -80,8 +81,8 @@ def _make_folder(target):
     if not is_remote(target):
         return f"mkdir -p {_quoted(target)}"
     wanted = [str(path) for path in (PurePosixPath(folder).parent, PurePosixPath(folder))]
-    lines = " ".join(shlex.quote(f'-mkdir "{path}"') for path in wanted)
-    return f"printf '%s\\n' {lines} | sftp {shlex.quote(host)}  # existing folders are no problem"
+    lines = " ".join(quoted(f"-mkdir {in_double_quotes(path)}") for path in wanted)
+    return f"printf '%s\\n' {lines} | sftp {quoted(host)}  # existing folders are no problem"
 
 
 def _globus(source, target, md5):
@@ -113,17 +114,17 @@ def collection(site):
             f"The site {site.name} names no Globus collection: add a line transfer: {{globus: its name}} to its file."
         )
     wanted = f"DATA[?display_name=='{name}'].id | [0]"
-    yield f"site=$(globus endpoint search {shlex.quote(name)} --jmespath {shlex.quote(wanted)} --format unix)"
+    yield f"site=$(globus endpoint search {quoted(name)} --jmespath {quoted(wanted)} --format unix)"
 
 
 def _download(source, target, md5):
     """By curl, which continues in the middle of the archive; a complete one is not fetched again."""
     archive = f"{target}/{PurePosixPath(urlsplit(source).path).name}"
     md5 = md5 or (ZENODO_MD5 if source == ZENODO else None)
-    fetch = f"curl --fail --location --continue-at - --output {_quoted(archive)} {shlex.quote(source)}"
+    fetch = f"curl --fail --location --continue-at - --output {_quoted(archive)} {quoted(source)}"
     yield f"mkdir -p {_quoted(target)}"
     if md5:
-        check = f"echo {shlex.quote(f'{md5}  {archive}')} | md5sum --check"
+        check = f"echo {quoted(f'{md5}  {archive}')} | md5sum --check"
         yield f"{check} --status 2> /dev/null || {fetch}"
         yield check
     else:

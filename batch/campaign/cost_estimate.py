@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import yaml
-
+from muscomp_lib.core import yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.units import duration
 
-DEFAULTS = yaml.safe_load((Path(__file__).parent / "seconds.yaml").read_text(encoding="utf-8"))
+DEFAULTS = yaml_file.read(Path(__file__).parent / "seconds.yaml")
 MEASURED = "batch_seconds.json"  # in the root's journal folder
 MARGIN = 2  # requested wall time over the estimated
 HOURS_STEP = 0.25  # wall times are rounded up to quarters of an hour

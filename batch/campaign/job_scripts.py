@@ -1,18 +1,20 @@
 """The job scripts of a campaign: text that a person can read, change, and give to sbatch. Used by `submit.py`."""
 
-import shlex
+import re
 import sys
 from pathlib import Path
 
 from muscomp_lib.core import remote_io
 
 from .campaign import PARAMETERS, SONGS, STAGES
+from .quoting import command, in_double_quotes, quoted
 
 PROJECT = Path(__file__).resolve().parents[2]
 SECONDS_TO_SAVE = 120  # how long before the wall-time limit Slurm sends USR1; it may be ten seconds early
 CACHE_FOLDER = "muscomp_cache"  # inside the site's cache folder
 REPORT = "report"
 REPORT_HOURS = 0.25
+PLAIN = re.compile(r"[\w@:.-]+", re.ASCII)  # what sbatch takes without quotes
 
 JOB = """
 log_time() {{ echo "$1 $(date +%s) ${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID:-none}}}}" >> "$out/times.log"; }}
@@ -97,10 +99,10 @@ def job(campaign, stage):
     options = "".join(f" \\\n  {option}" for option in _options(campaign, stage))
     words = {
         "cache": remote_io.CACHE,
-        "launcher": _launcher(campaign),
-        "notebook": shlex.quote(str(stage.notebook)),
+        "launcher": command(campaign.site.launcher),
+        "notebook": quoted(stage.notebook),
         "parameters": PARAMETERS,
-        "root": shlex.quote(str(campaign.root.path)),
+        "root": quoted(campaign.root.path),
     }
     nodes, requeues = stage.request.nodes, stage.request.requeues
     workers, signal = (WORKERS.format(nodes=nodes, **words), '"$stop_signal"') if nodes > 1 else ("", "TERM")
@@ -114,7 +116,7 @@ def _options(campaign, stage):
     if stage.name == "shards":
         yield f'-p 02.shard "$task/{stage.request.jobs}"'
     if stage.name == "songs" and campaign.songs:
-        yield f'-p song "$(sed -n "${{task}}p" "$campaign/{SONGS}")"'
+        yield f'-p song "$(printf %b "$(sed -n "${{task}}p" "$campaign/{SONGS}")")"'  # %b: \\n is a line break
     cores = campaign.site.cores(stage.request)
     if cores and "workers" in campaign.defaults[stage.number]:
         yield f"-p {stage.number}.workers {cores}"
@@ -140,12 +142,13 @@ def _sbatch_lines(campaign, name, request, is_array):
         "mem": request.memory_gb and f"{round(1000 * request.memory_gb)}M",
         "time": _wall_time(request.hours),
         "array": f"1-{request.jobs}" if is_array else None,
-        "output": f'"{log}"',
+        "output": log,
         "open-mode": "append",  # else a requeued job would truncate its own log
         "signal": f"B:USR1@{SECONDS_TO_SAVE}",
     }
-    given = [f"#SBATCH --{option}={value}" for option, value in options.items() if value is not None]
-    return ["#!/bin/bash", *given, "#SBATCH --requeue"]
+    given = {option: str(value) for option, value in options.items() if value is not None}
+    words = {option: value if PLAIN.fullmatch(value) else in_double_quotes(value) for option, value in given.items()}
+    return ["#!/bin/bash", *(f"#SBATCH --{option}={word}" for option, word in words.items()), "#SBATCH --requeue"]
 
 
 def _wall_time(hours):
@@ -154,24 +157,19 @@ def _wall_time(hours):
 
 
 def _variables(campaign):
-    yield f"project={shlex.quote(str(PROJECT))}"
-    yield f"campaign={shlex.quote(str(campaign.folder))}"
-    yield f"python={shlex.quote(sys.executable)}"
+    yield f"project={quoted(PROJECT)}"
+    yield f"campaign={quoted(campaign.folder)}"
+    yield f"python={quoted(sys.executable)}"
 
 
 def _environment(campaign, request):
     site = campaign.site
     modules = site.modules + (site.gpu_modules if request.gpus else [])
     if modules:
-        yield f"module load {' '.join(map(shlex.quote, modules))}"
-    if site.temporary:
-        yield f'if [ -d "{site.temporary}" ]; then export TMPDIR="{site.temporary}"; fi'
-    if site.cache:
-        yield f'if [ -d "{site.cache}" ]; then export {remote_io.CACHE}="{site.cache}/{CACHE_FOLDER}"; fi'
-
-
-def _launcher(campaign):
-    return f"{campaign.site.launcher} " if campaign.site.launcher else ""
+        yield f"module load {' '.join(map(quoted, modules))}"
+    for name, folder, inside in (("TMPDIR", site.temporary, ""), (remote_io.CACHE, site.cache, f"/{CACHE_FOLDER}")):
+        if folder:
+            yield f"if [ -d {quoted(folder, True)} ]; then export {name}={quoted(folder + inside, True)}; fi"
 
 
 def _report(campaign):
@@ -181,5 +179,5 @@ def _report(campaign):
     lines = _sbatch_lines(campaign, REPORT, request, is_array=False)
     lines += [f"# Campaign {campaign.name}: prints what is done and what is missing, and writes the report.", ""]
     lines += [*_variables(campaign), *_environment(campaign, request), ""]
-    command = f'{_launcher(campaign)}"$python" "$project/batch/submit.py" {shlex.quote(str(campaign.file))} report'
-    return "\n".join([*lines, command]) + "\n"
+    launcher = command(campaign.site.launcher)
+    return "\n".join([*lines, f'{launcher}"$python" "$project/batch/submit.py" {quoted(campaign.file)} report']) + "\n"

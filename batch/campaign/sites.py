@@ -4,8 +4,10 @@ A site is a YAML file in `sites/`, or anywhere; a new one is made by copying one
 """
 
 import re
+import shlex
 from pathlib import Path
 
+from muscomp_lib.core import yaml_file
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import (
     Field,
@@ -20,18 +22,30 @@ from muscomp_lib.core.settings import (
     whole,
 )
 
-from ..notebook_parameters import mapping, read_yaml
+from ..notebook_parameters import mapping
 
 FOLDER = Path(__file__).parent / "sites"
 LINE = that(
-    lambda value: isinstance(value, str) and value.strip() != "" and value.isprintable(), "a text on a single line"
-)  # it goes into job scripts
+    lambda value: isinstance(value, str) and value.strip() != "" and value.isprintable() and value[0] != "-",
+    "a text on a single line that does not begin with -",
+)  # it goes into job scripts, where programs take what begins with - for an option
 GPUS = that(
-    lambda value: isinstance(value, str) and re.fullmatch(r"[^\s:]+:[1-9][0-9]*", value, re.ASCII),
+    lambda value: isinstance(value, str) and re.fullmatch(r"[\w.-]+:[1-9][0-9]{0,5}", value, re.ASCII),
     "type:number, such as h100-80:1",
 )
+MAX_JOBS = 10_000  # of a stage
 POSITIVE = optional(number(above=0), "no limit")
 COUNT = optional(whole(1), "no limit")
+
+
+def _is_command(value):
+    try:
+        return isinstance(value, str) and value.isprintable() and shlex.split(value)
+    except ValueError:  # a quotation mark is missing
+        return False
+
+
+COMMAND = that(_is_command, "a command on a single line")
 
 
 class Request(Section):
@@ -43,7 +57,7 @@ class Request(Section):
     gpus: optional(GPUS, "no GPU") = Field(None, description="Type and number.")
     memory_gb: optional(number(above=0), "the site's default") = None
     hours: optional(number(above=0), "twice the estimate") = Field(None, description="Wall time.")
-    jobs: whole(1) = Field(1, description="Jobs that share the stage.")
+    jobs: whole(1, MAX_JOBS) = Field(1, description="Jobs that share the stage.")
     requeues: whole() = Field(3, description="How often a job whose time is up may requeue itself.")
 
     @property
@@ -98,7 +112,7 @@ class Site(Section):
     inodes_per_gb: COUNT = None
     modules: list[LINE] = []  # noqa: RUF012
     gpu_modules: list[LINE] = []  # noqa: RUF012
-    launcher: str = ""
+    launcher: optional(COMMAND, "none") = Field(None, description="A command to put before python.")
     array_size: COUNT = None
     unit: LINE = "credits"
     partitions: dict = {}  # noqa: RUF012
@@ -221,12 +235,15 @@ def read_site(name):
     if not file.is_file():
         known = suggestion(name, sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise MissingError(f"There is no site {str(name)!r}. {known} Or give a file of your own.")
-    data = mapping(read_yaml(file, "The site"), file)
-    site = check(Site, {"name": file.stem, **without_blanks(Site, data)}, file)
+    data = mapping(yaml_file.read(file, "The site"), file)
     for section, model in (("partitions", Partition), ("gpu_types", GpuType), ("stages", Request)):
-        for key, entry in (data.get(section) or {}).items():
-            checked = check(model, mapping(entry, f"{file}, {section}, {key}"), f"{file}, {section}, {key}")
-            getattr(site, section)[key] = entry if model is Request else checked
+        entries = mapping(data.get(section), f"{file}, {section}")
+        for key, entry in entries.items():
+            where = f"{file}, {section}, {key}"
+            checked = check(model, mapping(entry, where), where)
+            entries[key] = mapping(entry, where) if model is Request else checked
+        data[section] = entries
+    site = check(Site, {"name": file.stem, **without_blanks(Site, data)}, file)
     if site.has_scheduler and not site.partitions:
         raise SettingError(f"{file} names no partitions.")
     return site

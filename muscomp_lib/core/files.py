@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from muscomp_lib.core.errors import DiskFullError
+from muscomp_lib.core.errors import DiskFullError, MusCompError, SettingError
 
 PART = ".part-"
 MAX_NODE_CHARS = 32  # of the machine's name within a part's
@@ -22,35 +22,96 @@ MAX_NAME_BYTES = 255  # of a file name, for file systems
 
 
 @contextlib.contextmanager
-def written_whole(path):
+def written_whole(path, mark=None):
     """Write a file or a folder so that it appears complete or not at all.
 
     Yields a path beside `path` to write to (same suffix; for a folder, make it yourself). When the block ends well it
     is renamed to `path`, replacing what was there; when it fails, it is removed.
 
+    Parameters
+    ----------
+    path : str or Path
+    mark : str, optional
+        Of a folder: a file in it that only we write. One without it is never replaced, unless it is empty.
+
     Raises
     ------
     DiskFullError
         When the disk is full.
+    SettingError
+        There is a folder with files of others.
+    MusCompError
+        The folder that it goes into cannot be made.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    if mark:
+        _check_ours(path, mark)
     part = path.with_name(_part_name(path.name))
     try:
-        remove(part)
-        yield part
-        if part.is_dir():
-            remove(path)
-        part.replace(path)
-    except OSError as error:
-        if _disk_is_full(error):
-            raise DiskFullError(
-                f"No room left to write {path}. Free some space on that disk and run this again: "
-                "what is already done is kept."
-            ) from error
-        raise
+        with full_disk_reported(path):
+            remove(part)
+            yield part
+            if part.is_dir():
+                remove_ours(path, mark)
+            part.replace(path)
     finally:
         remove(part)
+
+
+@contextlib.contextmanager
+def full_disk_reported(path):
+    """Turn the operating system's error for a full disk into a DiskFullError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        if not _disk_is_full(error):
+            raise
+        raise DiskFullError(
+            f"No room left to write {path}. Free some space on that disk and run this again: "
+            "what is already done is kept."
+        ) from error
+
+
+def make_folder(path):
+    """Make a folder, and those above it that are missing.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MusCompError
+        A file has its name, or it may not be made.
+    DiskFullError
+    """
+    try:
+        with full_disk_reported(path):
+            Path(path).mkdir(parents=True, exist_ok=True)
+    except DiskFullError:
+        raise
+    except OSError as error:
+        place = error.filename or path
+        raise MusCompError(
+            f"The folder {path} cannot be used ({place}: {error.strerror}). Give a folder that you may write to, or "
+            "rename the file in its place."
+        ) from error
+    return Path(path)
+
+
+def absolute(path, where="", base="."):
+    """A path as a person wrote it, relative to `base`, made absolute, `~` expanded; `where` begins the message.
+
+    Raises
+    ------
+    SettingError
+        It holds a NUL character, or `~` of an unknown person.
+    """
+    try:
+        return (Path(base) / Path(path).expanduser()).resolve()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise SettingError(f"{where}{str(path)!r} is not a possible path ({error}).") from error
 
 
 def _part_name(name):
@@ -73,6 +134,24 @@ def remove(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_ours(folder, mark):
+    """Remove a folder that we made: it holds the file `mark`, or nothing.
+
+    Raises
+    ------
+    SettingError
+        It holds files of others; nothing is removed.
+    """
+    _check_ours(folder, mark)
+    remove(folder)
+
+
+def _check_ours(folder, mark):
+    ours = mark and (folder / mark).is_file()
+    if not ours and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise SettingError(f"{folder} was not made by Mus-Comp, and would be replaced. Move or rename it first.")
 
 
 def clean_parts(folder, name="*"):

@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator
 
-from muscomp_lib.core import settings
+from muscomp_lib.core import settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.settings import Expected
 
@@ -138,38 +137,10 @@ class _Entry(settings.Section):
 @cache
 def _read(path):
     """All taxonomies of a file: {taxonomy: {name: Instrument}}."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        nodes, everything = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingError(f"{path.name} cannot be read as YAML{_reason(error)}. Fix it there.") from error
-    _check_unique(nodes, path.name)
+    everything = yaml_file.read(path, "The file of taxonomies")
     if not isinstance(everything, dict) or not everything:
-        raise SettingError(f"{path.name} holds no taxonomy. Write one as a name with instruments indented below it.")
+        raise SettingError(f"{path} holds no taxonomy. Write one as a name with instruments indented below it.")
     return {name: _taxonomy(name, entries, path.name) for name, entries in everything.items()}
-
-
-def _reason(error):
-    mark = getattr(error, "problem_mark", None)
-    if mark:
-        return f", line {mark.line + 1}: {error.problem}"
-    return " in UTF-8" if isinstance(error, UnicodeDecodeError) else f": {error}"
-
-
-def _check_unique(node, where, kinds=("taxonomy", "instrument", "key")):
-    """YAML's reader would silently keep the last of two entries with one name."""
-    if not kinds or not isinstance(node, yaml.MappingNode):
-        return
-    lines = {}
-    for key, entry in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
-        if name in lines:
-            raise SettingError(
-                f"{where}: the {kinds[0]} {name!r} is there twice, in lines {lines[name]} and {line}. "
-                "Rename or remove one of them."
-            )
-        lines[name] = line
-        _check_unique(entry, f"{where}, {kinds[0]} {name!r}", kinds[1:])
 
 
 def _taxonomy(name, entries, file_name):

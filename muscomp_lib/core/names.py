@@ -12,7 +12,7 @@ from muscomp_lib.core.files import MAX_NAME_BYTES
 
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
-ROOM = 64  # bytes that are kept for suffixes and for the names of temporary files
+MAX_BYTES = MAX_NAME_BYTES - 64  # of a name: the rest is for suffixes, and for the names of temporary files
 
 
 def check(name, what, where):
@@ -56,8 +56,8 @@ def _reason(name):
         return f"it contains {wrong!r}"
     if name[0] in ". " or name[-1] in ". ":
         return "it begins or ends with a dot or a space"
-    if len(name.encode()) > MAX_NAME_BYTES - ROOM:
-        return f"it is longer than {MAX_NAME_BYTES - ROOM} bytes"
+    if len(name.encode()) > MAX_BYTES:
+        return f"it is longer than {MAX_BYTES} bytes"
     return ""
 
 

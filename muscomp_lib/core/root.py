@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-
-from muscomp_lib.core.errors import MissingError, MusCompError
+from muscomp_lib.core import yaml_file
+from muscomp_lib.core.errors import MissingError
+from muscomp_lib.core.files import absolute, make_folder
 
 LAYOUT_FILE = Path(__file__).with_name("layout.yaml")
 COLAB_MOUNT = Path("/content/drive")
@@ -24,7 +24,7 @@ SLAKH_GB = 105  # the whole of Slakh2100, unpacked; its archive, of compressed a
 @cache
 def layout():
     """The declared folders: {name in code: {"folder": name on disk, "holds": what it is for}}."""
-    return yaml.safe_load(LAYOUT_FILE.read_text())
+    return yaml_file.read(LAYOUT_FILE)
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,9 @@ def open_root(root=None):
     MusCompError
         When the folder cannot be made or written to.
     """
-    path = Path(root or os.environ.get("MUSCOMP_ROOT") or _default_root()).expanduser().resolve()
-    try:
-        for entry in layout().values():
-            (path / entry["folder"]).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MusCompError(
-            f"The root folder {path} cannot be used ({error.strerror}). Give open_root() a folder you may write to."
-        ) from error
+    path = absolute(root or os.environ.get("MUSCOMP_ROOT") or _default_root())
+    for entry in layout().values():
+        make_folder(path / entry["folder"])
     return Root(path)
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic import Field as Field  # settings are declared with it
 
+from muscomp_lib.core import names
 from muscomp_lib.core.errors import SettingError
 
 MOST_LISTED = 20  # names that a message lists beside the one that was meant
@@ -166,7 +167,12 @@ def flag():
 
 def text(words="a text"):
     """A text that is not blank."""
-    return that(lambda value: isinstance(value, str) and value.strip() != "", words)
+    return that(lambda value: isinstance(value, str) and value.strip() != "" and "\0" not in value, words)
+
+
+def name(words="a name without / or other characters that file names cannot have"):
+    """A text that can be part of a path: names.py."""
+    return that(names.is_name, words)
 
 
 def optional(kind, none):

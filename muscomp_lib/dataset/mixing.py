@@ -238,7 +238,7 @@ def make(slakh, folder, recipe):
     """
     song = Song(slakh, recipe, keep=True)
     mix = np.zeros((song.frames, song.channels), np.int16)  # the gain keeps it in range
-    with written_whole(folder) as part:
+    with written_whole(folder, mark=RECIPE) as part:
         part.mkdir()
         for name in song.files:
             waveform = song.excerpt(name)

@@ -24,8 +24,8 @@ import pandas as pd
 from muscomp_lib import audio
 from muscomp_lib.audio.quantise import quantise_song
 from muscomp_lib.core import parallel, provenance
-from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
-from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
+from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, MusCompError, SettingError
+from muscomp_lib.core.files import PART, clean_parts, remove_ours, written_whole
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
 
@@ -172,11 +172,11 @@ def _make(job):
         made_from = json.dumps({"source": source, "bytes": _bytes(path)}) + "\n"
         if provenance.matches(place / MADE_FROM, made_from):
             return ""
-        remove(place)
+        remove_ours(place, MADE_FROM)
         _write(place, quantise_song(_stems(path)), made_from)
     except DiskFullError:
         raise
-    except (AudioError, OSError) as error:
+    except (MusCompError, OSError) as error:
         return str(error)
     return ""
 
@@ -187,7 +187,7 @@ def _bytes(path):
 
 
 def _write(place, files, made_from):
-    with written_whole(place) as part:
+    with written_whole(place, mark=MADE_FROM) as part:
         part.mkdir()
         for name, waveform in files.items():
             audio.write(part / f"{name}{mixing.SUFFIX}", waveform, audio.SAMPLE_RATE)

@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from muscomp_lib.core import instruments
+from muscomp_lib.core import instruments, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.minislakh import arrangement, players
 
@@ -81,7 +80,7 @@ class Song:
 @cache
 def styles():
     """The styles by name, as in `styles.yaml`."""
-    return yaml.safe_load(STYLE_FILE.read_text())
+    return yaml_file.read(STYLE_FILE)
 
 
 def compose(seed, programs, seconds, style=None):

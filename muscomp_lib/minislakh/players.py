@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-
-from muscomp_lib.core import instruments
+from muscomp_lib.core import instruments, yaml_file
 
 PLAYER_FILE = Path(__file__).with_name("players.yaml")
 FAMILY_SIZE = 8  # programs
@@ -58,7 +56,7 @@ def of_program(program):
 
 @cache
 def _table():
-    return yaml.safe_load(PLAYER_FILE.read_text(encoding="utf-8"))
+    return yaml_file.read(PLAYER_FILE)
 
 
 def program_of(part):

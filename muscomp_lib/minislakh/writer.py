@@ -45,7 +45,7 @@ def write(folder, midi, seconds, uuid, silent=(), engine="tinysoundfont", soundf
     MidiError
         When no stem makes a sound.
     """
-    with written_whole(folder) as part, tempfile.TemporaryFile() as spool:
+    with written_whole(folder, mark="metadata.yaml") as part, tempfile.TemporaryFile() as spool:
         (part / "MIDI").mkdir(parents=True)
         (part / "stems").mkdir()
         loudness, peak = _render(midi, seconds, set(silent), spool, engine, soundfont)

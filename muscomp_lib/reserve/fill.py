@@ -28,7 +28,7 @@ import pandas as pd
 from muscomp_lib import audio
 from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import parallel, remote_io, settings
-from muscomp_lib.core.errors import AudioError, DiskFullError
+from muscomp_lib.core.errors import AudioError, DiskFullError, MusCompError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import PART, clean_parts, remove
 from muscomp_lib.core.instruments import OTHER, RESIDUALS
@@ -301,8 +301,9 @@ def _make(job):
         mixing.make(slakh, folder, recipe)
     except DiskFullError:
         raise
-    except (AudioError, OSError) as error:
-        remove(folder)  # an older version, made from another recipe
+    except (MusCompError, OSError) as error:
+        if (folder / mixing.RECIPE).exists():
+            remove(folder)  # an older version, made from another recipe
         return verify.relative_message(error, slakh)
     return ""
 

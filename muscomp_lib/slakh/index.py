@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from muscomp_lib.core import instruments, parallel, remote_io, settings
+from muscomp_lib.core import instruments, parallel, remote_io, settings, yaml_file
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import clean_parts
@@ -178,7 +177,7 @@ def _order(place):
 
 def _known_defects():
     """The defects in known_bad.yaml: {"known_bad" or "absent": {(track, uuid, stem): reason}}."""
-    kinds = yaml.safe_load(KNOWN_BAD_FILE.read_text(encoding="utf-8"))
+    kinds = yaml_file.read(KNOWN_BAD_FILE)
     return {
         kind: {
             (track, entry["uuid"], stem): reason

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from muscomp_lib import audio
-from muscomp_lib.core import instruments, settings
+from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.instruments import RESIDUALS
 from muscomp_lib.core.settings import Field, field, one_of, optional, text, that, whole
 from muscomp_lib.models import registry
@@ -27,8 +27,8 @@ class Settings(settings.Settings):
     """The parameters of notebook 03. Those named as a key of the configuration are that key (models/config.py)."""
 
     name: that(
-        lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value),
-        "a name of letters, digits, '_', '-' and '.'",
+        lambda value: names.is_name(value) and re.fullmatch(r"\w[\w.-]*", value),
+        f"a name of letters, digits, '_', '-' and '.', of at most {names.MAX_BYTES} bytes",
     ) = Field("shared_unet", description="Of this configuration, and of the model that notebook 04 trains with it.")
     taxonomy: text("a taxonomy's name") = Field(
         instruments.DEFAULT_TAXONOMY, description="Which programs make up an instrument, as in notebooks 01 and 02."

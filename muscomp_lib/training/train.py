@@ -17,7 +17,7 @@ from pathlib import Path
 
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import clean_parts
-from muscomp_lib.core.settings import Field, Settings, flag, one_of, optional, text, that, whole
+from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optional, text, that, whole
 from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import ENGINES, check_engine, read_config, write_config
@@ -56,7 +56,7 @@ class Parameters(Settings):
         None, description='Weights to start from: "shipped", the pretrained ones, or a model\'s name; None: fresh ones.'
     )
     test_songs: whole(1) = Field(3, description="Number of test songs to score at the end.")
-    notes_model: optional(text("a name"), "none") = Field(
+    notes_model: optional(name(), "none") = Field(
         None, description="Name of a transcriber to train in the second part; None: train none."
     )
     notes_steps: whole(1) = Field(4000, description="Training steps of the transcriber.")

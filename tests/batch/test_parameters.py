@@ -28,6 +28,13 @@ def steps():
         ("None", None),
         ("null", None),
         ("true", True),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("nan", "nan"),
+        ("007", "007"),
+        ("20,000", "20,000"),
+        ("1_000", "1_000"),
+        ("1e3", 1000.0),
         ("[16, 32]", [16, 32]),
     ],
 )
@@ -43,7 +50,12 @@ def test_plain_words_and_numbers_mean_what_they_look_like(text, value):
         ("02.reserve_share", ".nan", "reserve_share = nan is not possible. It must be a number from 0"),
         ("02.shard", "3/2", "shard = '3/2' is not possible"),
         ("03.batch_size", "4.0", "batch_size = 4.0 is not possible"),
-        ("03.T", "yes", "T = True is not possible"),
+        ("03.T", "true", "T = True is not possible"),
+        ("02.fill", "on", "fill = 'on' is not possible. It must be True or False"),
+        ("05.seconds", "20,000", "seconds = '20,000' is not possible"),
+        ("05.seconds", "1e400", "seconds = inf is not possible"),
+        ("05.song", "~nobody-of-this-name/a.wav", "is not a possible path"),
+        ("03.name", "x" * 300, "of at most 191 bytes"),
         ("01.verify", "ful", "verify = 'ful' is not possible"),
         ("04.test_songs", "many", "test_songs = 'many' is not possible"),
         ("04.fresh", "1", "fresh = 1 is not possible"),
@@ -56,6 +68,16 @@ def test_a_wrong_value_is_refused_with_what_is_possible(steps, name, text, messa
     with pytest.raises(SettingError) as refused:
         assign(steps, [from_option(name, text)])
     assert str(refused.value).startswith(f"-p {name}: ") and message in str(refused.value)
+
+
+def test_values_that_exclude_each_other_are_refused_together(steps):
+    with pytest.raises(SettingError, match=r"^03_make_tables_and_config.ipynb: .*crop_frames"):
+        assign(steps, [from_option("T", "64"), from_option("crop_frames", "128")])
+
+
+def test_a_number_of_thousands_of_digits_is_refused():
+    with pytest.raises(SettingError, match="a number has 5,000 digits"):
+        from_option("seconds", "9" * 5000)
 
 
 def test_a_path_is_one_text(steps, tmp_path):

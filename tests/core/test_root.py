@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from muscomp_lib.core import root as drive
-from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError
+from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError, SettingError
 from muscomp_lib.core.files import PART, clean_parts, written_whole
 from muscomp_lib.core.root import __file__, layout, open_root, overview, required, room, shutil
 
@@ -45,7 +45,7 @@ def test_on_colab_drive_is_mounted_first(tmp_path, monkeypatch):
 
 def test_a_root_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MusCompError, match=r"The root folder .*file/root cannot be used"):
+    with pytest.raises(MusCompError, match=r"The folder .*file/root/slakh cannot be used .*file"):
         open_root(tmp_path / "file" / "root")
 
 
@@ -66,11 +66,30 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path):
     folder = tmp_path / "Track00001"
     folder.mkdir()
-    (folder / "stale.flac").write_text("")
-    with written_whole(folder) as part:
+    for name in ("stale.flac", "recipe.json"):
+        (folder / name).write_text("")
+    with written_whole(folder, mark="recipe.json") as part:
         part.mkdir()
         (part / "mix.flac").write_text("")
     assert [p.name for p in folder.iterdir()] == ["mix.flac"]
+
+
+def test_a_folder_that_others_made_is_not_replaced(tmp_path):
+    (tmp_path / "Track00001").mkdir()
+    (tmp_path / "Track00001" / "mine.flac").write_text("")
+    for mark in (None, "recipe.json"):
+        with (
+            pytest.raises(SettingError, match="Track00001 was not made by Mus-Comp"),
+            written_whole(tmp_path / "Track00001", mark) as part,
+        ):
+            part.mkdir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["Track00001", "mine.flac"]
+
+
+def test_a_folder_inside_a_file_is_one_error_of_ours(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(MusCompError, match=r"The folder .*out.x cannot be used"), written_whole(tmp_path / "out/x/a"):
+        pass
 
 
 def test_what_a_killed_run_left_is_cleaned(tmp_path):
