@@ -14,7 +14,7 @@ from pathlib import Path
 from muscomp_lib.core import yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.core.units import duration
+from muscomp_lib.core.progress import duration
 
 DEFAULTS = yaml_file.read(Path(__file__).parent / "seconds.yaml")
 MEASURED = "batch_seconds.json"  # in the root's journal folder

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.core.units import duration
+from muscomp_lib.core.progress import duration
 
 from . import cost_estimate, slurm
 from .campaign import ESTIMATE, JOBS

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.progress import duration, size
 from muscomp_lib.core.root import GB, SLAKH_GB
-from muscomp_lib.core.units import duration, size
 
 from . import copy_commands
 from .campaign import path_of

@@ -15,6 +15,7 @@ import pandas as pd
 from muscomp_lib.core import instruments, settings
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.progress import duration, size
 from muscomp_lib.core.settings import (
     Field,
     Section,
@@ -29,7 +30,6 @@ from muscomp_lib.core.settings import (
     whole,
     wrong,
 )
-from muscomp_lib.core.units import duration, size
 from muscomp_lib.models import registry
 from muscomp_lib.models.weights import CONFIG
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from muscomp_lib.core import instruments, units
+from muscomp_lib.core import instruments, progress
 from muscomp_lib.slakh.index_tables import STATUSES
 
 WIDTH = 10  # inches: a notebook cell's width
@@ -124,7 +124,7 @@ def taxonomies(covered):
 
 
 def _amounts(table):
-    return [f"{n} stems, {units.duration(h * 3600)}" for n, h in zip(table["stems"], table["hours"], strict=True)]
+    return [f"{n} stems, {progress.duration(h * 3600)}" for n, h in zip(table["stems"], table["hours"], strict=True)]
 
 
 def _distinct(number, count):

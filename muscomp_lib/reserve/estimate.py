@@ -14,7 +14,7 @@ from pathlib import Path
 from muscomp_lib import audio
 from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core.instruments import MIX
-from muscomp_lib.core.units import duration, size
+from muscomp_lib.core.progress import duration, size
 from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
 

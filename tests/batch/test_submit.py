@@ -203,7 +203,7 @@ def test_yaml_that_cannot_be_is_refused(tmp_path, text, message):
 NAMES = [*(f"b{sign}c.wav" for sign in "\n\r\u2028\x85"), "a.wav", "back\\n.wav", os.fsdecode(b"Beyonc\xe9.wav")]
 
 
-def test_a_line_break_in_a_songs_name_is_no_second_song(prepared, tmp_path):
+def test_a_line_break_in_a_name_is_no_second_song(prepared, tmp_path):
     (tmp_path / "songs").mkdir()
     for name in NAMES:
         soundfile.write(tmp_path / "songs" / "x", np.zeros(8), 8000, format="WAV")

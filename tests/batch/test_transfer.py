@@ -23,8 +23,8 @@ from batch.campaign import transfer
 from batch.campaign.campaign import read_campaign
 from muscomp_lib import slakh
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.progress import size
 from muscomp_lib.core.root import open_root
-from muscomp_lib.core.units import size
 
 MAX_WAIT = 60  # seconds
 ID = "01234567-89ab-cdef-0123-456789abcdef"
