@@ -15,6 +15,9 @@ export TF_CPP_MIN_LOG_LEVEL
 # Packages are compiled at their first use (see below). Where that must not be kept, every start takes ten seconds more.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Tests run in a process for each core, which would otherwise compute with a thread for each core, too.
+ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
 # Where the real Spleeter gets an environment of its own, when something first asks for it.
 MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter
 export MUSCOMP_SPLEETER_ENV
@@ -34,7 +37,7 @@ demo: ## run all notebooks on a small data set into demo/; SONG=path separates t
 	@echo "make demo, with setup: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slurm job
-	@$(BIN)/python -m pytest -m "not full" --durations=10
+	@$(ONE_THREAD) $(BIN)/python -m pytest -m "not full" --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-all: $(VENV)/tools-installed ## the rest: Colab's image, all of Slurm and the browser, the real Spleeter, the wheel
 	@$(BIN)/python -m pytest -m full --durations=10

@@ -25,7 +25,7 @@ def two_devices(*words, status=0):
     return done.stdout + done.stderr if status else done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_devices_with_dropout_and_normalisation_train_like_one(tmp_path):
     """In 64-bit floats, which tell rounding from what would be another network."""
     write(tmp_path, model=SPLEETERS)
@@ -36,7 +36,7 @@ def test_two_devices_with_dropout_and_normalisation_train_like_one(tmp_path):
     assert len(set(losses[:4])) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_devices_end_in_one_devices_model_despite_stops(tmp_path):
     one, two, stopped = (write(tmp_path / name, save_checkpoints_steps=2) for name in ("one", "two", "stopped"))
     training.train("tiny", one)
@@ -50,7 +50,7 @@ def test_two_devices_end_in_one_devices_model_despite_stops(tmp_path):
     assert {name: held.replace(b"stopped", b"two") for name, held in ours.items()} == theirs
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_half_long_numbers_learn_on_two_devices_as_on_one(tmp_path):
     muscomp = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "precision": "mixed_float16"}
     one, two = (write(tmp_path / name, muscomp=muscomp) for name in ("one", "two"))

@@ -192,16 +192,23 @@ def test_a_requested_stop_loses_no_step_and_changes_nothing(tmp_path):
     assert {name: held.replace(bytes(stopped), bytes(calm)) for name, held in ours.items()} == theirs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changes", "kills"), [({}, 3), ({"model": SPLEETERS}, 1)], ids=["muscomp.shared_unet", "unet.unet"]
+NETWORKS = pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="muscomp.shared_unet"),
+        pytest.param({"model": SPLEETERS}, id="unet.unet", marks=pytest.mark.full),
+    ],
 )
-def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes, kills):
+
+
+@pytest.mark.slow
+@NETWORKS
+def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes):
     imports = TINY + "import tensorflow\nfrom muscomp_lib import training"
     work = f"root = tiny_prepared.write('FOLDER', train_max_steps=40, **{changes!r})\ntraining.train('tiny', root)"
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     lasts = run(imports, work.replace("FOLDER", str(undisturbed)))
-    run_and_kill(imports, work.replace("FOLDER", str(killed)), lasts, times=kills)
+    run_and_kill(imports, work.replace("FOLDER", str(killed)), lasts, times=2)
     ours, theirs = snapshot(killed / "models"), snapshot(undisturbed / "models")
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -271,7 +278,7 @@ def test_a_network_of_our_own_is_not_trained_by_spleeter(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"model": SPLEETERS}], ids=["muscomp.shared_unet", "unet.unet"])
+@NETWORKS
 def test_a_trial_foretells_the_files_of_a_training(tmp_path, changes):
     root = tiny_prepared.write(tmp_path, train_max_steps=1, **changes)
     found = read_config(root.configs / "tiny.json")
