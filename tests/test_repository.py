@@ -30,7 +30,7 @@ LAYERS = (  # each imports from itself and from those above it in this list
     {"reserve", "tables", "training", "spleeter", "separation", "transcription"},
     {"plots", "notebook"},
 )
-NOT_IN_COLAB = {"papermill", "pretty_midi", "pyloudnorm", "mir_eval"}  # what the setup cell adds there
+NOT_IN_COLAB = {"av", "papermill", "pretty_midi", "pyloudnorm", "mir_eval"}  # what the setup cell adds there
 
 
 def requirements(file):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.settings import suggestion
 
-# Of files that are taken for songs. libsndfile reads the first five and AIFF, ffmpeg the others.
+# Of files that are taken for songs; any that `reader` opens is read, whatever its suffix.
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
 DATASET_SUFFIXES = (".flac", ".wav")  # of stems and prepared songs; of two files with one name, the first is taken
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz

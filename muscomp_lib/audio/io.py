@@ -48,8 +48,7 @@ def info(path):
     ------
     MissingError, AudioError
     """
-    with reader.opened(path) as source:
-        source.check_end()
+    with reader.opened(path, whole=True) as source:
         return AudioInfo(source.frames, source.sample_rate, source.channels, source.sixteen_bit)
 
 
@@ -66,22 +65,20 @@ def read(path, start=0, frames=None, dtype="float32"):
     Returns
     -------
     waveform : np.ndarray, shape=(n_samples, n_channels)
+        Finite. Integers of a file that is not 16-bit are rounded, and limited to full scale.
     sample_rate : int
         Hz.
 
     Raises
     ------
     MissingError, AudioError
-        No such file; not readable, or shorter than its header says.
-    DiskFullError
-        ffmpeg is needed, and the disk for temporary files is full.
+        No such file; not readable, shorter than its header says, or too long to be read at once.
     """
-    with reader.opened(path) as source:
+    with reader.opened(path, whole=frames is None) as source:
         source.skip(start)
-        waveform = source.read_rest(dtype) if frames is None else source.read(frames, dtype)
-        if frames is not None and len(waveform) < frames and source.exact:
+        if source.exact and frames is not None and start + frames > source.frames:
             raise source.cut_short()
-        return waveform, source.sample_rate
+        return source.read_rest(dtype) if frames is None else source.read(frames, dtype), source.sample_rate
 
 
 def write(path, waveform, sample_rate):

@@ -44,6 +44,15 @@ def to_float(waveform):
     return waveform.astype(np.float32, copy=False)
 
 
+def finite(waveform):
+    """A float waveform with 0 in place of NaN and infinite samples, and how many there were."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(waveform.sum()):  # faster than testing each; a false alarm does no harm
+            return waveform, 0
+    good = np.isfinite(waveform)
+    return np.where(good, waveform, waveform.dtype.type(0)), int(waveform.size - np.count_nonzero(good))
+
+
 def _scaled(waveform, bits):
     full_scale = 1 << (bits - 1)
     scaled = waveform * np.float32(full_scale)

@@ -1,49 +1,50 @@
 """Opening sound files of any format, to be read from some position on. `audio` and `stream` read through it.
 
-libsndfile decodes WAV, FLAC, OGG, MP3 and more; what it does not know (m4a, video files, ...) goes through ffmpeg when
-that is installed. Three quirks of these tools would damage the sound silently, and are worked around here:
+libsndfile decodes what holds samples as they are, or in FLAC; PyAV, which is slower there, the rest (`libav`). What
+decodes is the truth, and headers are promises (`lengths`): a file that breaks off is refused or logged, one that goes
+on after the end its header names is read on or logged.
 
-- python-soundfile seeks after every block. In an MP3 of variable bit rate that makes clicks. So here nothing is
-  repositioned, and in an MP3 a later start is reached by decoding up to it: both give the same samples, bit by bit, as
-  reading the whole file at once. See `NonSeekableSoundFile`.
-- An MP3 without a "Xing" frame does not hold its length. libsndfile estimates it from the first frames and stops there:
-  where later ones are smaller, the end is lost (of a song of one minute, 39 s). See `OverstatedLength`.
-- Exceptions in a Python file that libsndfile reads or writes are swallowed. See `GuardedFile`.
+Two quirks of python-soundfile are worked around here: it seeks after every block, see `NonSeekableSoundFile`, and
+swallows the exceptions of Python files, see `GuardedFile`.
 
 Files are read through `remote_io.RetryingFile`, which survives a disk that fails now and then. When it keeps failing,
-the error is about the disk: never that the file is truncated, or no audio.
+the error is about the disk: never that the file is truncated, or no audio. No other error is the disk's, whatever the
+decoder calls it.
 """
 
 import contextlib
-import errno
+import functools
 import logging
 import os
-import re
-import shutil
 import stat
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from muscomp_lib.audio import lengths, libav
+from muscomp_lib.audio.libav import LibavError, LibavFile
+from muscomp_lib.audio.quantise import finite, to_int16
 from muscomp_lib.core import remote_io
-from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, UnreachableError
+from muscomp_lib.core.errors import AudioError, MissingError, UnreachableError
 
-MPEG = "MPEG"  # begins the name of each coding whose length is an estimate
-BLOCK = 1 << 18  # samples per channel that are decoded at once where the length is an estimate
-STRETCH = 64  # factor by which an MP3's length is overstated: bit rates differ by at most 8 to 160 kbit/s
-PADDING = 1 << 16  # bytes, at most, that are searched for the first frame of an MP3
-ID3V1 = 128  # bytes: a tag that decoders expect at a file's end
-DISK_ERRORS = (errno.EIO, errno.ENOTCONN, errno.ESTALE)  # that ffmpeg reports
-FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+SOUNDFILE_STARTS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"fLaC")
+SOUNDFILE_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC")
+MPEG = "MPEG"  # begins the name of each coding in a WAV file whose length is an estimate
+UNKNOWN = 1 << 62  # samples, or more: libsndfile's length of a FLAC file that was written to a pipe
+HEADER = 128  # bytes: a file without samples is not longer
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
+MAX_CHANNELS = 8
+MAX_HOURS = 24
+MAX_BYTES = 1 << 31  # that are read into memory at once
+BLOCK = 1 << 18  # samples per channel that are decoded at once
+TOLERANCE = 0.1  # seconds by which a length may be wrong where it is not exact
 
 log = logging.getLogger(__name__)
 
 
 class GuardedFile:
-    """A Python file for libsndfile, whose callbacks swallow exceptions: `check` raises the first one afterwards."""
+    """A Python file for a decoder, whose callbacks swallow exceptions: `check` raises the first one afterwards."""
 
     def __init__(self, file):
         self._file, self._error = file, None
@@ -53,15 +54,15 @@ class GuardedFile:
         if self._error is not None:
             raise self._error
 
-    def _guarded(self, method, *arguments):
+    def _guarded(self, method, *arguments, failed=0):
         if self._error is None:
             try:
                 return method(*arguments)
             except OSError as error:
                 self._error = error
-        return 0
+        return failed
 
-    def seek(self, offset, whence=os.SEEK_SET):  # noqa: D102 - these four are a file's methods
+    def seek(self, offset, whence=os.SEEK_SET):  # noqa: D102 - these five are a file's methods
         return self._guarded(self._file.seek, offset, whence)
 
     def tell(self):  # noqa: D102
@@ -69,6 +70,9 @@ class GuardedFile:
 
     def readinto(self, buffer):  # noqa: D102
         return self._guarded(self._file.readinto, buffer)
+
+    def read(self, n_bytes):  # noqa: D102
+        return self._guarded(self._file.read, n_bytes, failed=b"")
 
     def write(self, data):  # noqa: D102
         return self._guarded(self._file.write, data)
@@ -100,28 +104,8 @@ class NonSeekableSoundFile(soundfile.SoundFile):
         return False
 
 
-class OverstatedLength(remote_io.RetryingFile):
-    """A file from `start` on that claims to be STRETCH times as long, so that no estimate of its length is too short.
-
-    libsndfile stops at the length it estimates; with this it reads to where the file really ends.
-    """
-
-    def __init__(self, path, start):
-        super().__init__(path, start)
-        self.size *= STRETCH
-
-    def readinto(self, buffer):
-        """Zeros where a tag could be at the end; without them the file would be taken for one that cannot be sought."""
-        if self.tell() < self.size - ID3V1:
-            return super().readinto(buffer)
-        n_bytes = min(len(buffer), self.size - self.tell())
-        buffer[:n_bytes] = bytes(n_bytes)
-        self.seek(n_bytes, os.SEEK_CUR)
-        return n_bytes
-
-
 class Source:
-    """An open sound file, to be read forwards.
+    """An open sound file, to be read forwards. Its two kinds, below, decode.
 
     Attributes
     ----------
@@ -130,48 +114,49 @@ class Source:
         Hz.
     channels : int
     frames : int
-        Samples per channel, from the header.
+        Samples per channel.
     exact : bool
-        Whether `frames` is certain. In MP3 it is an estimate: only decoding finds the end.
+        Whether `frames` is certain. It is an estimate where only decoding finds the end.
     sixteen_bit : bool
         Whether every sample is a 16-bit integer, so that nothing is lost by reading it as one.
-    vorbis_order : bool
-        Whether channels are in the order of OGG files instead of that of WAV.
+    non_finite : int
+        How many samples so far were NaN or infinite; they are replaced by 0.
+    damaged : int
+        How many packets so far could not be decoded; they are left out.
+
+    Raises
+    ------
+    AudioError
+        The sample rate, the number of channels or the length is none that a song has.
     """
 
-    def __init__(self, path, file, overstated=False):
-        self.path, self._file = path, file
+    exact, damaged = True, 0
+
+    def __init__(self, path, file, frames, sixteen_bit):
+        self.path, self._file, self.frames, self.sixteen_bit = path, file, frames, sixteen_bit
         self.sample_rate, self.channels = file.samplerate, file.channels
-        self.frames = file.frames // STRETCH if overstated else file.frames
-        self.exact = not file.subtype.startswith(MPEG)
-        self.sixteen_bit = file.subtype == "PCM_16"
-        self.vorbis_order = file.format == "OGG"
-        self._position = 0
+        self.non_finite, self._position, self._reported = 0, 0, (0, 0)
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise AudioError(
+                f"{path} has a sample rate of {self.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} are possible. "
+                "Its header is wrong: use another copy."
+            )
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise AudioError(f"{path} has {self.channels} channels; at most {MAX_CHANNELS} can be mixed down.")
+        self._check_length(frames)
 
-    def skip(self, frames):
-        """Skip `frames` samples.
-
-        Raises
-        ------
-        AudioError
-            When the file ends before, or its disk fails.
-        """
-        if self.exact:
-            if self._position + frames > self.frames:
-                raise self.cut_short()
-            with self._errors_named():
-                self._position = self._file.seek(self._position + frames)
-            return
-        target = self._position + frames
-        while self._position < target:
-            if not len(self.read(min(BLOCK, target - self._position))):
-                raise AudioError(
-                    f"{self.path} is {self._position / self.sample_rate:.2f} s long and has no sample at "
-                    f"{target / self.sample_rate:.2f} s. Choose an earlier start."
-                )
+    def _check_length(self, frames):
+        if frames > MAX_HOURS * 3600 * self.sample_rate:
+            raise AudioError(f"{self.path} is longer than {MAX_HOURS} hours. Cut it into songs.")
 
     def read(self, frames, dtype="float32"):
-        """The next `frames` samples, fewer at the end: shape (n_samples, n_channels).
+        """The next `frames` samples, fewer at the end: shape (n_samples, n_channels), finite.
+
+        Parameters
+        ----------
+        frames : int
+        dtype : {"float32", "int16"}
+            Integers of what is not 16-bit are rounded and limited to full scale.
 
         Raises
         ------
@@ -181,24 +166,97 @@ class Source:
             When its disk keeps failing.
         """
         with self._errors_named():
-            block = self._file.read(frames, dtype=dtype, always_2d=True)
-        due = min(frames, self.frames - self._position)
+            block = self._decode(frames, "int16" if dtype == "int16" and self.sixteen_bit else "float32")
         self._position += len(block)
-        if self.exact and len(block) < due:
-            raise self.cut_short()
-        return block
+        if len(block) < frames:
+            self._check_all_there()
+        if block.dtype == np.int16:
+            return block
+        block, n_replaced = finite(block)
+        self.non_finite += n_replaced
+        return to_int16(block) if dtype == "int16" else block
 
     def read_rest(self, dtype="float32"):
-        """All samples that are left: shape (n_samples, n_channels)."""
-        if self.exact:
-            return self.read(self.frames - self._position, dtype)
-        parts = [self.read(BLOCK, dtype)]
-        while len(parts[-1]):
-            parts.append(self.read(BLOCK, dtype))
-        return np.concatenate(parts)
+        """All samples that are left: shape (n_samples, n_channels).
+
+        Raises
+        ------
+        AudioError
+            As `read`; there are more than fit into memory.
+        """
+        rest = np.empty((max(0, self.frames - self._position), self.channels), self._checked_size(self.frames, dtype))
+        n_read = 0
+        while len(block := self.read(BLOCK, dtype)):
+            if n_read + len(block) > len(rest):
+                self._checked_size(n_read + len(block), dtype)
+                rest = np.concatenate([rest[:n_read], np.empty((max(BLOCK, n_read // 4), self.channels), dtype)])
+            rest[n_read : n_read + len(block)] = block
+            n_read += len(block)
+        return rest[:n_read]
+
+    def _checked_size(self, frames, dtype):
+        if frames * self.channels * np.dtype(dtype).itemsize > MAX_BYTES:
+            raise AudioError(
+                f"{self.path} is too long to be read at once ({frames / self.sample_rate / 3600:.1f} h). Read it in "
+                "parts, or cut it into songs."
+            )
+        return dtype
+
+    def report(self):
+        """Log what was wrong with the samples that were read; each thing once."""
+        if self.non_finite > self._reported[0]:
+            log.warning("%s: %d samples are NaN or infinite; 0 replaces them.", self.path, self.non_finite)
+        if self.damaged > self._reported[1]:
+            log.warning("%s is damaged: %d of its packets were left out.", self.path, self.damaged)
+        self._reported = self.non_finite, self.damaged
+
+    @contextlib.contextmanager
+    def _errors_named(self):
+        """Raise a decoder's errors as UnreachableError when the disk failed, else as a damaged file."""
+        try:
+            yield
+        except (soundfile.LibsndfileError, LibavError, OSError, MemoryError) as error:
+            self._check_disk()
+            raise self._damaged(error) from error
+        self._check_disk()
+
+    def _check_disk(self):
+        with _disk_errors_named(self.path):
+            self._file.check()
+
+
+class ExactSource(Source):
+    """A file that libsndfile decodes: its length is certain, and any sample is reached at once."""
+
+    def __init__(self, path, raw, file):
+        super().__init__(path, file, file.frames, file.subtype == "PCM_16")
+        self._raw = raw
+
+    def _decode(self, frames, dtype):
+        frames = min(frames, self.frames - self._position)  # beyond them libsndfile stumbles over what follows in FLAC
+        return self._file.read(frames, dtype=dtype, always_2d=True)
+
+    def _check_all_there(self):
+        if self._position < self.frames:
+            raise self.cut_short()
+        if self._file.format == "FLAC":
+            lengths.log_rest(self.path, self._raw.size - self._raw.tell())
+
+    def skip(self, frames):
+        """Skip `frames` samples.
+
+        Raises
+        ------
+        AudioError
+            When the file ends before, or its disk fails.
+        """
+        if self._position + frames > self.frames:
+            raise self.cut_short()
+        with self._errors_named():
+            self._position = self._file.seek(self._position + frames)
 
     def check_end(self):
-        """Make sure, where the length is certain, that the last sample can be read; the position stays.
+        """Make sure that the last sample can be read, and go back to the first.
 
         A truncated FLAC still reports its full length and decodes well at the start; only its end shows the truncation.
 
@@ -209,41 +267,89 @@ class Source:
         """
         if self.frames == 0:
             raise AudioError(f"{self.path} has no samples. Replace it by a whole copy.")
-        if not self.exact or not soundfile.SoundFile.seekable(self._file):
+        if not soundfile.SoundFile.seekable(self._file):
             return
         with self._errors_named():
             self._file.seek(self.frames - 1)
             complete = len(self._file.read(1)) == 1
-            self._file.seek(self._position)
+            self._file.seek(0)
         if not complete:
             raise self.cut_short()
 
-    @contextlib.contextmanager
-    def _errors_named(self):
-        """Raise libsndfile's errors as UnreachableError when the disk failed, else as a truncated file."""
-        try:
-            yield
-        except (soundfile.LibsndfileError, OSError, MemoryError) as error:
-            self._check_disk()
-            raise self.cut_short() from error
-        self._check_disk()
-
-    def _check_disk(self):
-        with _disk_errors_named(self.path):
-            self._file.check()
-
     def cut_short(self):
         """The AudioError for a truncated file."""
-        if not self.exact:
-            return AudioError(f"{self.path} cannot be decoded after {self._position} samples. Use another copy of it.")
         return AudioError(
             f"{self.path} is cut short: it lacks some of the {self.frames} samples its header promises. Copy it again."
         )
 
+    def _damaged(self, error):
+        return self.cut_short()
+
+
+class LibavSource(Source):
+    """A file that PyAV decodes: its end is found by decoding, and what is before a later start is decoded or passed."""
+
+    exact = False
+
+    def __init__(self, path, file, guard, frames):
+        super().__init__(path, file, frames, file.sixteen_bit)
+        self._guard, self._ends_at = guard, frames
+
+    def _check_disk(self):
+        with _disk_errors_named(self.path):
+            self._guard.check()
+
+    def _decode(self, frames, dtype):
+        self._check_length(self._position)
+        return self._file.read(frames, dtype)
+
+    def _check_all_there(self):
+        missing = self._ends_at - self._position
+        if missing > TOLERANCE * self.sample_rate:
+            log.warning(
+                "%s is damaged or cut short: %.2f s of %.2f s are there.",
+                *(self.path, self._position / self.sample_rate, self._ends_at / self.sample_rate),
+            )
+        self._ends_at = 0  # once is enough
+
+    def skip(self, frames):
+        """Skip `frames` samples.
+
+        Raises
+        ------
+        AudioError
+            When the file ends before, or its disk fails.
+        """
+        with self._errors_named():
+            skipped = self._file.skip(frames)
+        self._position += skipped
+        if skipped < frames:
+            raise AudioError(
+                f"{self.path} is {self._position / self.sample_rate:.2f} s long and has no sample at "
+                f"{(self._position + frames - skipped) / self.sample_rate:.2f} s. Choose an earlier start."
+            )
+
+    @property
+    def damaged(self):
+        """How many packets so far could not be decoded."""
+        return self._file.damaged
+
+    def _damaged(self, error):
+        reason = error if isinstance(error, LibavError) else "it is damaged"
+        return AudioError(f"{self.path} cannot be decoded after {self._position} samples: {reason}. Use another copy.")
+
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path, whole=False, track=0):
     """Open a sound file of any format.
+
+    Parameters
+    ----------
+    path : str or Path
+    whole : bool
+        Make sure that its end can be read, where that is possible without decoding it.
+    track : int
+        Which sound track of a film, from 0.
 
     Yields
     ------
@@ -252,42 +358,70 @@ def opened(path):
     Raises
     ------
     MissingError, AudioError
-        No such file; it cannot be read as audio.
+        No such file; it cannot be read as audio, or is cut short.
     UnreachableError
         Its disk keeps failing.
-    DiskFullError
-        ffmpeg is needed, and the disk for temporary files is full.
     """
     path = Path(path)
     with _disk_errors_named(path):
         if not stat.S_ISREG(remote_io.retried(os.stat, path).st_mode):
             raise FileNotFoundError(path)
-    with contextlib.ExitStack() as stack:
-        file, overstated = _decoder(path, stack), False
-        if file.format == "MP3":
-            start, has_length = _first_frame(path)
-            if not has_length:
-                with contextlib.suppress(soundfile.LibsndfileError):  # then libsndfile's estimate has to do
-                    file, overstated = _open(path, stack, OverstatedLength, start), True
-        yield Source(path, file, overstated)
+        file = remote_io.RetryingFile(path)
+    with file, contextlib.ExitStack() as stack:
+        with _disk_errors_named(path):
+            believed = lengths.check(path, file)
+            start = lengths.at(file, 0, 4)
+        source = _exact_source(path, file, stack, believed, whole) if start in SOUNDFILE_STARTS else None
+        source = source or _libav_source(path, file, stack, believed, track)
+        try:
+            yield source
+        finally:
+            source.report()
 
 
-def _decoder(path, stack):
-    """The file opened by libsndfile, or what ffmpeg made of it."""
+def _exact_source(path, file, stack, believed, whole):
+    """The file as libsndfile reads it; None where it does not, or would not read all of it."""
+    file.seek(0)
     try:
-        return _open(path, stack)
-    except soundfile.LibsndfileError as error:
-        refusal = error
-    if path.suffix.lower() == ".mp3":  # with so much before its first frame that it is not recognised
-        with contextlib.suppress(soundfile.LibsndfileError):
-            return _open(path, stack, start=_first_frame(path)[0])
-    decoded = stack.enter_context(_through_ffmpeg(path, refusal))
-    return stack.enter_context(NonSeekableSoundFile(decoded))
+        with _disk_errors_named(path):
+            sound = stack.enter_context(NonSeekableSoundFile(file))
+    except soundfile.LibsndfileError:
+        return None
+    if sound.format not in SOUNDFILE_FORMATS or sound.subtype.startswith(MPEG) or sound.frames >= UNKNOWN:
+        return None
+    if sound.frames == 0 and not believed and file.size > HEADER:  # its length was never entered
+        return None
+    source = ExactSource(path, file, sound)
+    if whole:
+        source.check_end()
+    return source
 
 
-def _open(path, stack, kind=remote_io.RetryingFile, start=0):
-    with _disk_errors_named(path):
-        return stack.enter_context(NonSeekableSoundFile(stack.enter_context(kind(path, start))))
+def _libav_source(path, file, stack, believed, track):
+    guard = GuardedFile(file)
+    guard.seek(0)
+    try:
+        decoder = LibavFile(guard, track)
+        stack.callback(decoder.close)
+        frames = decoder.frames
+        if not (believed and frames):
+            frames = round(_seconds(path, file.state, track) * decoder.samplerate)
+    except (LibavError, OSError, MemoryError) as error:
+        with _disk_errors_named(path):
+            guard.check()
+        raise AudioError(f"{path} cannot be read as audio ({error}). Use another copy, or convert it.") from error
+    return LibavSource(path, decoder, guard, frames)
+
+
+@functools.lru_cache(maxsize=1024)
+def _seconds(path, state, track):
+    """As `libav.seconds`, once for each file as long as it does not change."""
+    with _disk_errors_named(path), remote_io.RetryingFile(path) as file:
+        guard = GuardedFile(file)
+        try:
+            return libav.seconds(guard, track)
+        finally:
+            guard.check()
 
 
 @contextlib.contextmanager
@@ -302,77 +436,3 @@ def _disk_errors_named(path):
             f"{path} cannot be read from its disk ({error.strerror or error}); the file itself may be intact. Check "
             "the disk and your rights to the file, or mount Google Drive again; then run this again."
         ) from error
-
-
-def _first_frame(path):
-    """Where an MP3's first frame begins (in bytes), and whether it is a "Xing" or "Info" frame with the file's length.
-
-    Tags precede it, and often some padding.
-    """
-    with _disk_errors_named(path), remote_io.RetryingFile(path) as file:
-        head = file.read(10)
-        while head[:3] == b"ID3":  # a tag's size is written in groups of seven bits
-            file.seek(sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))), os.SEEK_CUR)
-            head = file.read(10)
-        tags_end = file.tell() - len(head)
-        head += file.read(PADDING)
-    sync = re.search(rb"\xff[\xe0-\xff]", head)
-    start = sync.start() if sync else 0
-    mark = re.search(rb"(?:Xing|Info)...(.)", head[start : start + 64], re.DOTALL)  # and its flags
-    return tags_end + start, bool(mark and mark[1][0] & 1)
-
-
-def _through_ffmpeg(path, error):
-    """Decode `path` into a file without a name, which is gone once closed, however this process ends.
-
-    It is an AU file: of the simple formats that libsndfile reads, the one that can be written to a pipe, without a
-    length in its header, and so has no limit of 4 GB.
-    """
-    if shutil.which("ffmpeg") is None:
-        raise AudioError(
-            f"{path} cannot be read as audio ({_reason(error)}). WAV, FLAC, OGG and MP3 are read directly; "
-            "for other formats install ffmpeg, or convert the file first."
-        ) from error
-    decoded = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    try:
-        with _disk_errors_named(path):
-            done = remote_io.retried(_run_ffmpeg, remote_io.local_copy(path), decoded)
-        _check_ffmpeg(path, done, os.fstat(decoded.fileno()).st_size, error)
-        decoded.seek(0)
-    except BaseException:
-        decoded.close()
-        raise
-    return decoded
-
-
-def _run_ffmpeg(path, decoded):
-    """Run ffmpeg and return its result. When the disk fails it reports success, with what it decoded until then."""
-    decoded.seek(0)
-    decoded.truncate()
-    source = f"file:{Path(path).resolve()}"
-    command = ["ffmpeg", "-v", "error", "-i", source, "-vn", "-c:a", "pcm_f32be", "-f", "au", "-"]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, text=True, errors="replace"
-    )
-    for number in DISK_ERRORS:
-        if os.strerror(number) in done.stderr:
-            raise OSError(number, os.strerror(number), str(path))
-    return done
-
-
-def _check_ffmpeg(path, done, n_bytes, error):
-    """Raise the error that ffmpeg's last message and result mean; warnings about a file it could read are logged."""
-    message = (done.stderr.strip().splitlines() or [f"no audio in it, result {done.returncode}"])[-1]
-    if any(reason in done.stderr for reason in FULL):
-        raise DiskFullError(
-            f"No room left in {tempfile.gettempdir()} to decode {path}. Free some space there, or name a folder with "
-            "more room in the environment variable TMPDIR."
-        ) from error
-    if done.returncode or not n_bytes:
-        raise AudioError(f"{path} cannot be read as audio (ffmpeg: {message}). Use another copy of it.") from error
-    if done.stderr.strip():
-        log.warning("%s may be damaged; ffmpeg: %s", path, message)
-
-
-def _reason(error):
-    return getattr(error, "error_string", str(error)).rstrip(".")

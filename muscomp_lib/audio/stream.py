@@ -17,7 +17,7 @@ import numpy as np
 
 from muscomp_lib.audio import reader
 from muscomp_lib.audio.formats import FORMATS, check_format
-from muscomp_lib.audio.quantise import to_float
+from muscomp_lib.audio.quantise import finite, to_float
 from muscomp_lib.audio.resampler import Resampler
 from muscomp_lib.audio.writer import Writer
 from muscomp_lib.core.errors import AudioError
@@ -37,14 +37,6 @@ CHANNEL_ORDERS = {
     7: "L R C LFE Cs Ls Rs",
     8: "L R C LFE Lrs Rrs Ls Rs",
 }
-VORBIS_ORDERS = CHANNEL_ORDERS | {
-    3: "L C R",
-    5: "L C R Ls Rs",
-    6: "L C R Ls Rs LFE",
-    7: "L C R Ls Rs Cs LFE",
-    8: "L C R Ls Rs Lrs Rrs LFE",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -66,13 +58,12 @@ def opened(path, start=0.0, seconds=None):
     ------
     SettingError
         `start` is not a number from 0, or `seconds` not a number above 0.
-    MissingError, AudioError, DiskFullError
-        As `reader.opened`; it is truncated, has no samples or more than eight channels, or ends before `start`.
+    MissingError, AudioError
+        As `reader.opened`; it is truncated, has no samples, or ends before `start`.
     """
     check_value("start", number(0, unit="seconds"), start)
     check_value("seconds", optional(number(above=0), "all"), seconds)
-    with reader.opened(path) as source:
-        source.check_end()
+    with reader.opened(path, whole=True) as source:
         first = round(start * source.sample_rate)
         if source.exact and first >= source.frames:
             raise AudioError(
@@ -91,7 +82,7 @@ class Song:
     One and two channels stay as they are. Three to eight are mixed down to stereo after ITU-R BS.775, centre and
     surrounds at 1 / sqrt(2), without the low-frequency channel; then the level is lowered by one factor for each
     number of channels (5.1: 7.7 dB), so that the mix stays within full scale where the song does. The channels are
-    expected in the usual order of WAV and FLAC, or, in an OGG file, of Vorbis.
+    expected in the usual order of WAV and FLAC.
 
     Attributes
     ----------
@@ -106,18 +97,18 @@ class Song:
     """
 
     def __init__(self, source, wanted=None):
-        if source.channels not in (1, STEREO, *CHANNEL_ORDERS):
-            raise AudioError(
-                f"{source.path} has {source.channels} channels; at most {max(CHANNEL_ORDERS)} can be mixed down."
-            )
         self._source, self._wanted = source, wanted
         self.sample_rate, self.channels = source.sample_rate, min(source.channels, STEREO)
         self.frames = source.frames if wanted is None else min(wanted, source.frames)
-        self.non_finite = 0
         self._weights = None
         if source.channels > STEREO:
-            self._weights = _weights((VORBIS_ORDERS if source.vorbis_order else CHANNEL_ORDERS)[source.channels])
+            self._weights = _weights(CHANNEL_ORDERS[source.channels])
             log.warning("%s has %d channels; they are mixed down to stereo.", source.path, source.channels)
+
+    @property
+    def non_finite(self):
+        """How many samples so far were NaN or infinite."""
+        return self._source.non_finite
 
     def blocks(self, size):
         """The song, once, in blocks of `size` samples; the last may be shorter.
@@ -136,20 +127,11 @@ class Song:
         try:
             while n_read < wanted and len(block := self._source.read(min(size, wanted - n_read))):
                 n_read += len(block)
-                yield self._downmix(self._finite(block))
+                yield self._downmix(block)
         finally:
-            if self.non_finite:
-                log.warning("%s: %d samples are NaN or infinite; 0 replaces them.", self._source.path, self.non_finite)
+            self._source.report()
         if not n_read:
             raise AudioError(f"{self._source.path} has no samples. Replace it by a whole copy.")
-
-    def _finite(self, block):
-        with np.errstate(all="ignore"):
-            if np.isfinite(block.sum()):  # faster than testing each; a false alarm does no harm
-                return block
-        finite = np.isfinite(block)
-        self.non_finite += int(block.size - np.count_nonzero(finite))
-        return np.where(finite, block, np.float32(0))
 
     def _downmix(self, block):
         if self._weights is None:
@@ -181,19 +163,26 @@ class InMemoryAudio:
         It has no samples, or another shape.
     """
 
-    path, exact, vorbis_order = "The waveform", True, False
+    path, exact = "The waveform", True
 
     def __init__(self, waveform, sample_rate):
-        if waveform.ndim != 2 or not len(waveform):
+        if waveform.ndim != 2 or not len(waveform) or not 1 <= waveform.shape[1] <= reader.MAX_CHANNELS:
             raise AudioError(
                 f"A waveform of shape {waveform.shape} is not possible. It must be (n_samples, n_channels), with at "
-                "least one sample."
+                f"least one sample and one to {reader.MAX_CHANNELS} channels."
             )
-        self._waveform, self._position, self.sample_rate = waveform, 0, sample_rate
+        self._waveform, self._position, self.sample_rate, self.non_finite = waveform, 0, sample_rate, 0
         self.frames, self.channels = waveform.shape
 
     def read(self, frames):
         """The next samples, fewer at the end."""
         part = self._waveform[self._position : self._position + frames]
         self._position += len(part)
-        return to_float(part)
+        block, n_replaced = finite(to_float(part))
+        self.non_finite += n_replaced
+        return block
+
+    def report(self):
+        """Log how many samples were NaN or infinite."""
+        if self.non_finite:
+            log.warning("%s: %d samples are NaN or infinite; 0 replaces them.", self.path, self.non_finite)

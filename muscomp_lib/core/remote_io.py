@@ -138,13 +138,13 @@ class RetryingFile(io.RawIOBase):
     Attributes
     ----------
     size : int
-        Bytes, when it was opened, without those skipped.
+        Bytes, when it was opened.
+    state : tuple
+        Size and time of the last change: another file, or another version, has another.
 
     Parameters
     ----------
     path : str or Path
-    start : int
-        How many bytes at the beginning are skipped.
 
     Raises
     ------
@@ -152,10 +152,10 @@ class RetryingFile(io.RawIOBase):
         One that persists; also when another file has replaced this one meanwhile.
     """
 
-    def __init__(self, path, start=0):
-        self._path, self._start, self._position, self._file = path, start, 0, None
-        self._file, self._state = retried(self._open)
-        self.size = self._state[0] - start
+    def __init__(self, path):
+        self._path, self._position, self._file = path, 0, None
+        self._file, self.state = retried(self._open)
+        self.size = self.state[0]
 
     def _open(self):
         file = io.FileIO(self._path)
@@ -170,12 +170,12 @@ class RetryingFile(io.RawIOBase):
         file, state = retried(self._open)
         _close(self._file)
         self._file = file
-        if state != self._state:
+        if state != self.state:
             raise OSError(errno.ESTALE, "the file was changed while it was read", str(self._path))
 
     def _fill(self, view):
         """Read until `view` is full or the file ends: libsndfile takes a short read for the end."""
-        self._file.seek(self._start + self._position)
+        self._file.seek(self._position)
         n_bytes = 0
         while n_bytes < len(view) and (more := self._file.readinto(view[n_bytes:])):
             n_bytes += more
@@ -183,14 +183,22 @@ class RetryingFile(io.RawIOBase):
 
     def readinto(self, buffer):
         """Fill `buffer`, less at the end; returns the number of bytes."""
+        if self._position >= self.size:
+            return 0
         n_bytes = retried(self._fill, memoryview(buffer).cast("B"), between=self._reopen)
         self._position += n_bytes
         return n_bytes
 
     def seek(self, offset, whence=os.SEEK_SET):
-        """Set the position; the file system is not involved until something is read there."""
-        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        return self._position
+        """Set the position; the file system is not involved until something is read there.
+
+        Returns the position, or -1, as C does, where it would lie before the beginning: it stays then.
+        """
+        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        if position < 0:
+            return -1
+        self._position = position
+        return position
 
     def tell(self):  # noqa: D102 - these four are a file's methods
         return self._position

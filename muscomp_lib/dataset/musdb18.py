@@ -2,7 +2,7 @@
 
 MUSDB18 is 150 songs by real bands, 100 in `train` and 50 in `test`. It comes in two forms, which may be side by side:
 
-    train/<song>.stem.mp4                                        MUSDB18: five AAC streams, decoded through ffmpeg
+    train/<song>.stem.mp4                                        MUSDB18: five AAC streams
     train/<song>/{mixture,drums,bass,other,vocals}.wav           MUSDB18-HQ
 
 Of the songs in `train`, the 14 that the `musdb` package reserves are for validation. A root holds either Slakh or
@@ -14,14 +14,12 @@ The given mixture is not used: AAC has changed it and each stem a little, so it 
 import json
 import logging
 import random
-import shutil
-import subprocess
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.audio import reader
 from muscomp_lib.audio.quantise import quantise_song
 from muscomp_lib.core import parallel, provenance
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, MusCompError, SettingError
@@ -52,7 +50,6 @@ VALIDATION = (
 VALIDATION_SHARE = 0.14  # of the train songs of a data set that has none of these
 CHANNELS = 2
 TOLERANCE = 0.1  # seconds that a stem may be shorter than the others
-TRUNCATED = "partial file"  # in ffmpeg's message
 MADE_FROM = "musdb.json"  # in a prepared song's folder: the file or folder it was made from
 
 log = logging.getLogger(__name__)
@@ -81,7 +78,7 @@ def prepare(root, folder, settings, workers=None):
     Raises
     ------
     MissingError
-        No song in `folder`; no ffmpeg where it is needed.
+        No song in `folder`.
     SettingError
         The root holds Slakh.
     DiskFullError
@@ -89,7 +86,6 @@ def prepare(root, folder, settings, workers=None):
     folder = Path(folder).expanduser()
     _refuse_slakh(root)
     songs = _find(folder)
-    _require_ffmpeg(songs)
     partitions = _partitions(songs, settings.seed)
     places = {name: root.prepared / partitions[name] / name for name in songs}
     _remove_stale(root, set(places.values()))
@@ -131,13 +127,6 @@ def _find(folder):
 def _readable(name):
     """A file's name as text for tables: bytes that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode()
-
-
-def _require_ffmpeg(songs):
-    if shutil.which("ffmpeg") is None and any(path.is_file() for _, path in songs.values()):
-        raise MissingError(
-            f"{STEM_SUFFIX} files are decoded with ffmpeg, which is not installed. Install it, or use the HQ form."
-        )
 
 
 def _partitions(songs, seed):
@@ -202,29 +191,19 @@ def _stems(path):
     AudioError, MissingError
         Something of the song is missing or cannot be decoded to its end.
     """
-    read = _stream if path.is_file() else _wav
-    stems = {name: read(path, name) for name in INSTRUMENTS}
+    stems = {name: _stem(path, name) for name in INSTRUMENTS}
     lengths = {name: len(waveform) for name, waveform in stems.items()}
     longest = max(lengths.values())
     if longest - min(lengths.values()) > TOLERANCE * audio.SAMPLE_RATE:
         raise AudioError(f"{path}: the stems differ in length, in samples: {lengths}. Use another copy of it.")
-    if broken := [name for name, waveform in stems.items() if not np.isfinite(waveform).all()]:
-        raise AudioError(f"{path}: {', '.join(broken)} holds NaN or infinite samples. Use another copy of it.")
     return {name: audio.fit_length(waveform, longest) for name, waveform in stems.items()}
 
 
-def _wav(folder, name):
-    waveform, sample_rate = audio.read(folder / f"{name}.wav")
-    return audio.fit_channels(audio.resample(waveform, sample_rate, audio.SAMPLE_RATE), CHANNELS)
-
-
-def _stream(path, name):
-    """One stream of a .stem.mp4. Of a truncated file, ffmpeg decodes what is there and reports success."""
-    form = ["-map", f"0:a:{STREAMS.index(name)}", "-ac", CHANNELS, "-ar", audio.SAMPLE_RATE, "-f", "f32le", "-"]
-    command = ["ffmpeg", "-v", "error", "-xerror", "-i", f"file:{path}", *map(str, form)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    message = done.stderr.decode(errors="replace").strip()
-    if done.returncode or not done.stdout or TRUNCATED in message:
-        reason = (message.splitlines() or ["no audio in it"])[0].rpartition("] ")[2]
-        raise AudioError(f"{path}: {name} cannot be decoded (ffmpeg: {reason}). Use another copy of it.")
-    return np.frombuffer(done.stdout, "<f4").reshape(-1, CHANNELS)
+def _stem(path, name):
+    """A stem: a file of its own, or a stream of a .stem.mp4."""
+    file, track = (path, STREAMS.index(name)) if path.is_file() else (path / f"{name}.wav", 0)
+    with reader.opened(file, whole=True, track=track) as source:
+        waveform = source.read_rest()
+        if source.non_finite or source.damaged:
+            raise AudioError(f"{path}: {name} holds NaN or infinite samples, or damaged ones. Use another copy of it.")
+        return audio.fit_channels(audio.resample(waveform, source.sample_rate, audio.SAMPLE_RATE), CHANNELS)

@@ -56,18 +56,19 @@ def _sound(path):
     levels = []
     with reader.opened(path) as source:
         while len(block := source.read(source.sample_rate)):
+            if source.non_finite:
+                raise AudioError(
+                    f"{path} holds NaN or infinite samples, first in second {len(levels)}. Use another copy."
+                )
             levels.append(_level(block))
     levels = np.array(levels)
-    wrong = np.flatnonzero(~np.isfinite(levels))
-    if len(wrong):
-        raise AudioError(f"{path} holds NaN or infinite samples, first in second {wrong[0]}. Use another copy.")
     loudest = levels.max(initial=0.0)
     active = (levels > loudest * audio.to_gain(ACTIVE_DB)) & (loudest > audio.to_gain(SILENT_DB))
     return {ACTIVITY: "".join("01"[plays] for plays in active.tolist())}
 
 
 def _level(block):
-    """Root of the mean square over all channels; not finite when a sample is not."""
+    """Root of the mean square over all channels."""
     return float(np.sqrt(np.mean(np.square(block, dtype=np.float64))))
 
 

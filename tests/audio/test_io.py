@@ -1,9 +1,8 @@
-from shutil import which
+import sys
 
 import numpy as np
 import pytest
 import soundfile
-from fixtures.needs import require
 
 from muscomp_lib import audio
 from muscomp_lib.core.errors import AudioError, MissingError
@@ -35,37 +34,23 @@ def test_a_truncated_file_is_found_although_its_header_lies(tmp_path, suffix):
     path = tmp_path / f"cut{suffix}"
     audio.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, (44100, 1)), 44100)
     path.write_bytes(path.read_bytes()[:40000])
-    if suffix == ".flac":
-        assert soundfile.info(path).frames == 44100
-        with pytest.raises(AudioError, match=r"cut\.flac is cut short.*44100"):
-            audio.info(path)
-        with pytest.raises(AudioError, match="cut short"):
-            audio.read(path)
-    else:
-        assert audio.info(path).frames < 44100  # libsndfile tells the truth about WAV
+    for read in (audio.info, audio.read):
+        with pytest.raises(AudioError, match=rf"cut\{suffix} is cut short"):
+            read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all" * 100])
-def test_what_is_no_audio_is_refused_with_what_to_do(tmp_path, content, monkeypatch):
-    monkeypatch.setenv("PATH", "")
+def test_what_is_no_audio_is_refused_with_what_to_do(tmp_path, content):
     (tmp_path / "song.m4a").write_bytes(content)
-    with pytest.raises(AudioError, match=r"song\.m4a cannot be read as audio .*install ffmpeg"):
+    with pytest.raises(AudioError, match=r"song\.m4a cannot be read as audio \(its format is unknown.*convert it"):
         audio.read(tmp_path / "song.m4a")
 
 
-def test_other_formats_go_through_ffmpeg(tmp_path):
-    require(which("ffmpeg"), "ffmpeg is not installed")
-    import subprocess
-
-    audio.write(tmp_path / "-a:b.wav", tone(2), 44100)
-    command = ["ffmpeg", "-v", "error", "-i", f"file:{tmp_path}/-a:b.wav", f"file:{tmp_path}/-a:b.m4a"]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    waveform, rate = audio.read(tmp_path / "-a:b.m4a")
-    assert rate == 44100
-    assert abs(len(waveform) - 88200) < 4096
-    (tmp_path / "no.m4a").write_text("no music")
-    with pytest.raises(AudioError, match=r"no\.m4a cannot be read as audio \(ffmpeg"):
-        audio.read(tmp_path / "no.m4a")
+def test_without_pyav_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "song.m4a").write_bytes(b"anything")
+    with pytest.raises(AudioError, match=r"song\.m4a cannot be read as audio .*pip install av"):
+        audio.read(tmp_path / "song.m4a")
 
 
 def test_a_file_without_samples_and_a_missing_one_are_refused(tmp_path):

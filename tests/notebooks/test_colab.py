@@ -27,7 +27,7 @@ DRIVE = CONTENT / "drive"
 COPIED = ("notebooks", "muscomp_lib", "drive_layout", "requirements.txt", "requirements-synthesis.txt")
 NOTEBOOKS = sorted(path.name for path in (PROJECT / "notebooks").glob("*.ipynb"))
 ALWAYS_THERE = ["ipython", "notebook", "pip", "setuptools", "click", "tenacity"]  # beside what we ask for by name
-ADDED = {"papermill", "pretty_midi", "mido", "pyloudnorm", "mir_eval", "tinysoundfont"}  # and what these need
+ADDED = {"av", "papermill", "pretty_midi", "mido", "pyloudnorm", "mir_eval", "tinysoundfont"}  # and what these need
 TINY = {
     "01": {"minislakh_tracks": 6, "minislakh_seconds": 14},
     "03": {"T": 64, "F": 512, "crop_frames": 64, "conv_n_filters": [4, 4, 8, 8, 8, 8], "batch_size": 1}

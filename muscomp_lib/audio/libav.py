@@ -1,0 +1,219 @@
+"""Sound that libsndfile does not read, or not to its end, through PyAV: MP3, OGG, m4a, films. Used by `reader`.
+
+PyAV's wheels carry FFmpeg's libraries. Here they get one open file and open nothing else, and only formats are let in
+that hold their sound themselves: a playlist that calls itself a song is refused, whatever it names.
+"""
+
+import contextlib
+
+import numpy as np
+
+FORMATS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "matroska"),
+    *("mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tta", "w64", "wav", "wv"),
+)
+OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+BUFFER = 1 << 16  # bytes read at once
+SEEKABLE = ("flac", "alac", "pcm")  # codecs whose frames give the same samples wherever decoding begins
+MANY = 8  # planes
+WORTH_SEEKING = 10  # seconds; what is shorter is decoded and dropped
+
+
+class LibavError(Exception):
+    """The file is not in a format that is let in, or has no sound that can be decoded."""
+
+
+class LibavFile:
+    """One sound track of an open Python file, to be read forwards. Its interface is that of `soundfile.SoundFile`.
+
+    Attributes
+    ----------
+    samplerate, channels : int
+        Of the first decoded frame: headers may differ (AAC with spectral band replication has half the rate there).
+    frames : int or None
+        Samples per channel by the header, or estimated from the bit rate; None if neither is possible.
+    sixteen_bit : bool
+        Whether every sample is a 16-bit integer.
+    damaged : int
+        How many packets so far could not be decoded. They are left out.
+
+    Parameters
+    ----------
+    file : file object
+        With `read`, `seek` and `tell`. It stays open.
+    track : int
+        Which of its sound tracks, from 0.
+
+    Raises
+    ------
+    LibavError
+    """
+
+    def __init__(self, file, track=0):
+        self.damaged = 0
+        self._container = _container(file)
+        try:
+            self._stream = _stream(self._container, track)
+            self._decoded = self._decode()
+            self._frame = first = next(self._decoded, None)
+            if first is None:
+                raise LibavError("none of its sound can be decoded")
+        except BaseException:
+            self.close()
+            raise
+        self.samplerate, self.channels, sample_format = self._form = _form(first)
+        self.sixteen_bit = sample_format in ("s16", "s16p")
+        self._start, self._taken = first.pts, 0  # samples taken of `_frame`, the next one to be read
+        duration = self._stream.duration
+        self.frames = duration and round(duration * self._stream.time_base * self.samplerate)
+        if not self.frames and self._container.duration:
+            self.frames = self._container.duration * self.samplerate // 1_000_000
+
+    def close(self):
+        """Release what FFmpeg holds."""
+        self._container.close()
+
+    def _decode(self):
+        import av
+
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    self.damaged += 1
+                    continue
+                yield from (frame for frame in frames if frame.samples)
+        except av.FFmpegError:
+            self.damaged += 1
+
+    def _next(self):
+        """Samples that are left of the present frame, 0 at the end."""
+        if self._frame is not None and self._taken == self._frame.samples:
+            self._frame, self._taken = next(self._decoded, None), 0
+            if self._frame is not None and _form(self._frame) != self._form:
+                raise LibavError("its sample rate or number of channels changes")
+        return 0 if self._frame is None else self._frame.samples - self._taken
+
+    def read(self, frames, dtype="float32"):
+        """The next samples, fewer at the end: shape (n_samples, n_channels).
+
+        Raises
+        ------
+        LibavError
+            Its rate or channels change there.
+        """
+        parts, missing = [np.zeros((0, self.channels), dtype)], frames
+        while missing and (left := self._next()):
+            taken = min(left, missing)
+            parts.append(_samples(self._frame, dtype)[self._taken : self._taken + taken])
+            self._taken += taken
+            missing -= taken
+        return np.concatenate(parts)
+
+    def skip(self, frames):
+        """Drop the next samples; returns how many, fewer at the end.
+
+        Raises
+        ------
+        LibavError
+        """
+        missing = frames - (self._seek(frames) if frames > WORTH_SEEKING * self.samplerate else 0)
+        while missing and (left := self._next()):
+            taken = min(left, missing)
+            self._taken += taken
+            missing -= taken
+        return frames - missing
+
+    def _seek(self, frames):
+        """Go on by at most so many samples where that is exact, from the beginning; returns by how many."""
+        stream = self._stream
+        exact = stream.codec_context.name.startswith(SEEKABLE) and stream.time_base * self.samplerate == 1
+        if not exact or self._start is None or self._taken:
+            return 0
+        for target in (frames, 0):
+            passed = self._passed_by_seeking(target)
+            if passed is not None and 0 <= passed <= frames:
+                return passed
+        raise LibavError("it cannot be read from its beginning again")
+
+    def _passed_by_seeking(self, target):
+        import av
+
+        try:
+            self._container.seek(self._start + target, stream=self._stream)
+        except av.FFmpegError:
+            return None
+        self._decoded = self._decode()
+        self._frame = next(self._decoded, None)
+        return None if self._frame is None or self._frame.pts is None else self._frame.pts - self._start
+
+
+def _container(file):
+    try:
+        import av  # slow to import, and some formats only need it
+    except ImportError:
+        raise LibavError("the package av, which decodes it, is not installed: `pip install av`") from None
+    try:
+        return av.open(file, options=OPTIONS, buffer_size=BUFFER, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise LibavError("its format is unknown, or not one that holds its sound itself") from error
+
+
+def _stream(container, track):
+    streams = container.streams.audio
+    if track >= len(streams):
+        raise LibavError(f"it has {len(streams)} sound tracks")
+    if streams[track].codec_context is None:
+        raise LibavError("nothing is known that decodes it")
+    return streams[track]
+
+
+def _form(frame):
+    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
+
+
+def _packed(frame):
+    """A frame in one plane: in that of eight and more, PyAV reads on after the last, and crashes."""
+    from av import AudioResampler
+
+    form = frame.format.packed.name
+    return AudioResampler(format=form, layout=frame.layout.name, rate=frame.sample_rate).resample(frame)[0]
+
+
+def _samples(frame, dtype):
+    """A frame's samples: shape (n_samples, n_channels)."""
+    if frame.format.is_planar and frame.layout.nb_channels >= MANY:
+        frame = _packed(frame)
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    if samples.dtype == dtype or samples.dtype.kind == "f":
+        return samples.astype(dtype, copy=False)
+    if samples.dtype.kind == "u":
+        samples = samples.astype(np.int16) - 128
+        return samples.astype(np.float32) / np.float32(128)
+    return samples.astype(np.float32) * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize))
+
+
+def seconds(file, track=0):
+    """How long a sound track is, without decoding it: a little longer where the encoder padded it.
+
+    Returns
+    -------
+    Fraction
+
+    Raises
+    ------
+    LibavError
+    """
+    import av
+
+    container, ticks = _container(file), 0
+    try:
+        stream = _stream(container, track)
+        with contextlib.suppress(av.FFmpegError):  # what is left of it is not decoded either
+            for packet in container.demux(stream):
+                ticks += packet.duration or 0
+        return ticks * stream.time_base
+    finally:
+        container.close()
