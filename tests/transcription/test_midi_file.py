@@ -106,3 +106,83 @@ def test_odd_files_from_the_world_are_read(name, parts):
     if not ODD_MIDI.is_dir():
         pytest.skip(f"{ODD_MIDI.name} is not beside the project; the tests above have files of their own")
     assert len(midi_file.read(ODD_MIDI / f"{name}.mid").instruments) == parts
+
+
+def parts_of(midi):
+    """[(program or 128, [(start, end) of each note in seconds])]."""
+    return [
+        (128 if part.is_drum else part.program, [(round(n.start, 3), round(n.end, 3)) for n in part.notes])
+        for part in midi.instruments
+    ]
+
+
+def test_a_tempo_on_any_track_is_that_of_all(tmp_path):
+    slow = [mido.MetaMessage("set_tempo", tempo=1_000_000), *note(60), *note(62)]
+    midi = midi_file.read(written(tmp_path / "a.mid", [[mido.MetaMessage("track_name", name="conductor")], slow]))
+    assert parts_of(midi) == [(0, [(0, 1), (1, 2)])]
+    assert midi.get_tempo_changes()[1].tolist() == [60]
+
+
+def test_programs_on_a_track_without_notes_are_those_of_their_channels(tmp_path):
+    setup = [
+        mido.Message("program_change", channel=0, program=40),
+        mido.Message("program_change", channel=1, program=34),
+    ]
+    midi = midi_file.read(written(tmp_path / "a.mid", [setup, note(60, 0), note(36, 1)]))
+    assert programs(midi) == [40, 34]
+
+
+def test_a_note_may_end_on_another_track(tmp_path):
+    begins = [mido.Message("note_on", note=60, velocity=90, time=time) for time in (0, 480, 480)]
+    ends = [mido.Message("note_off", note=60, time=480) for _ in range(3)]
+    midi = midi_file.read(written(tmp_path / "a.mid", [begins, ends]))
+    assert parts_of(midi) == [(0, [(0, 0.5), (0.5, 1), (1, 1.5)])]
+
+
+def test_tracks_with_one_channel_end_their_own_notes(tmp_path):
+    midi = midi_file.read(written(tmp_path / "a.mid", [note(60, length=480), note(60, length=960)]))
+    assert parts_of(midi) == [(0, [(0, 0.5)]), (0, [(0, 1)])]
+
+
+GS_RESET = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x00, 0x7F, 0x00, 0x41])
+GS_DRUMS_ON_11 = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x1A, 0x15, 0x01, 0x10])
+
+
+@pytest.mark.parametrize(
+    ("setup", "kind"),
+    [
+        ([mido.Message("control_change", channel=10, control=0, value=127)], 128),
+        ([mido.Message("control_change", channel=10, control=0, value=120)], 128),
+        ([mido.Message("control_change", channel=10, control=0, value=1)], 5),
+        ([GS_RESET, mido.Message("control_change", channel=10, control=0, value=127)], 5),
+        ([GS_RESET, GS_DRUMS_ON_11], 128),
+    ],
+    ids=["XG", "GM2", "another bank", "GS bank", "GS drums"],
+)
+def test_drums_are_found_on_other_channels(setup, kind, tmp_path):
+    assert programs(midi_file.read(written(tmp_path / "a.mid", [[*setup, *note(36, 10, 5)]]))) == [kind]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"\xff\x59\x02\x08\x00",
+        b"\xff\x54\x05\xe0\0\0\0\0",
+        b"\xff\x58\x04\0\0\x18\x08",
+        b"\xff\x51\x01\x07",
+        b"\xff\x60\x01\x07",
+    ],
+    ids=["key of 8 sharps", "SMPTE rate", "metre 0/1", "short tempo", "unknown"],
+)
+def test_meta_events_out_of_range_are_ignored_not_their_time(event, tmp_path):
+    body = b"\x83\x60" + event + bytes([0, 0x90, 60, 90, 0x83, 0x60, 60, 0, 0, 0xFF, 0x2F, 0])  # running status
+    (tmp_path / "a.mid").write_bytes(header() + struct.pack(">4sI", b"MTrk", len(body)) + body)
+    assert parts_of(midi_file.read(tmp_path / "a.mid")) == [(0, [(0.5, 1)])]
+
+
+def test_an_end_ends_all_earlier_notes_of_its_pitch(tmp_path):
+    begin = mido.Message("note_on", note=60, velocity=90)
+    end = mido.Message("note_off", note=60, time=240)
+    track = [begin, begin.copy(time=240), end, end.copy(time=0), begin, end.copy(time=0), *note(60)]
+    midi = midi_file.read(written(tmp_path / "a.mid", [track]))
+    assert parts_of(midi) == [(0, [(0, 0.5), (0.25, 0.5), (0.5, 1)])]
