@@ -1,0 +1,40 @@
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from muscomp_lib.core.files import MAX_NODE_CHARS, PART, clean_parts
+
+
+@pytest.fixture
+def other_process():
+    """The number of another process, which runs until the test ends."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate(b"\n")
+
+
+HERE = platform.node()[:MAX_NODE_CHARS]
+
+
+def part(pid, name, node=HERE):
+    return f"{PART}{node}-{pid}-{name}"
+
+
+def test_only_what_nobody_writes_to_a_named_file_is_removed(tmp_path, other_process):
+    ended = 2**22 + 1  # above any process number of Linux
+    kept = {part(other_process, "a.csv"), part(ended, "b.csv"), "a.csv"}
+    gone = {part(os.getpid(), "a.csv"), part(ended, "a.csv"), part("1", "a.csv", "another-machine")}
+    for name in kept | gone:
+        (tmp_path / name).touch()
+    clean_parts(tmp_path, "a.csv")
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_without_a_name_all_parts_are_removed(tmp_path, other_process):
+    for name in ("a.csv", part(other_process, "a.csv"), part(os.getpid(), "b.csv")):
+        (tmp_path / name).touch()
+    clean_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
