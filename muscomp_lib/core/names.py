@@ -39,7 +39,8 @@ def check(name, what, where):
         that separate paths, are invisible, or are forbidden on some disk.
     """
     if reason := _reason(name):
-        raise SettingError(f"{where}: {name!r} cannot be the name of a {what}, because {reason}. Rename it there.")
+        article = "an" if what[0] in "aeiou" else "a"
+        raise SettingError(f"{where}: {name!r} cannot be the name of {article} {what}, because {reason}. Rename it.")
     return name
 
 
@@ -59,6 +60,31 @@ def _reason(name):
     if len(name.encode()) > MAX_BYTES:
         return f"it is longer than {MAX_BYTES} bytes"
     return ""
+
+
+def check_path(path, what, where):
+    """Make sure that a path of a table lies inside the folder that it is relative to.
+
+    Parameters
+    ----------
+    path : str
+        With forward slashes; "" is none.
+    what, where
+        As for `check`.
+
+    Returns
+    -------
+    str
+        The path.
+
+    Raises
+    ------
+    SettingError
+        It is absolute, leads upwards, or has characters that break lines.
+    """
+    if path.startswith("/") or ".." in path.split("/") or any(unicodedata.category(c) in CONTROL for c in path):
+        raise SettingError(f"{where}: {path!r} cannot be the {what}: it leads out of its folder. Correct it there.")
+    return path
 
 
 def as_folder(title):

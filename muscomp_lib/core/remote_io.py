@@ -102,8 +102,17 @@ def listing(folder):
         return found
     for entry in entries:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a dangling link
-            found[entry.name] = retried(entry.stat)
+            found[entry.name] = _status(entry)
     return found
+
+
+def _status(entry):
+    try:
+        return retried(entry.stat)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return entry.stat(follow_symlinks=False)  # a link to itself
 
 
 def _entries(folder):

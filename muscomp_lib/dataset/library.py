@@ -13,7 +13,7 @@ import pandas as pd
 
 from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
-from muscomp_lib.core import remote_io
+from muscomp_lib.core import names, remote_io
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
@@ -154,15 +154,20 @@ def write_recipes(root, recipes):
 
 
 def read_recipes(root):
-    """Read the table of virtual songs: {(partition, track): recipe}, in the table's order."""
-    # Gains are parsed by Python's float(): pandas may be off by the last bit, and then samples would differ.
-    table = pd.read_csv(recipes_path(root), dtype="str", keep_default_na=False, encoding="utf-8")
-    recipes = {}
-    for row in table.itertuples():
+    """Read the table of virtual songs: {(partition, track): recipe}, in the table's order.
+
+    Raises
+    ------
+    SettingError
+        A cell that cannot be.
+    """
+    path, recipes = recipes_path(root), {}
+    for row in index_tables.read_csv(path, RECIPE_COLUMNS, names_in=("partition", "track", "file")).itertuples():
         song = {name: int(getattr(row, name)) for name in ("frames", "sample_rate", "channels")}
-        song |= {"gain": float(row.gain), "files": {}}
+        song |= {"gain": row.gain, "files": {}}
         files = recipes.setdefault((row.partition, row.track), song)["files"]
-        files[row.file] = {"stems": row.stems.split(SEPARATOR) if row.stems else []}
-        if row.offset:
-            files[row.file] |= {"offset": int(row.offset), "gain_db": float(row.gain_db)}
+        stems = row.stems.split(SEPARATOR) if row.stems else []
+        files[row.file] = {"stems": [names.check_path(stem, "stem", f"{path}, {row.track}") for stem in stems]}
+        if not pd.isna(row.offset):
+            files[row.file] |= {"offset": int(row.offset), "gain_db": row.gain_db}
     return recipes

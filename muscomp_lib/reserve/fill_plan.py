@@ -17,9 +17,9 @@ from muscomp_lib.core import remote_io
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import required
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
-from muscomp_lib.slakh import verify
+from muscomp_lib.slakh import index_tables, verify
 from muscomp_lib.slakh.track import METADATA_FILE, read_metadata
-from muscomp_lib.slakh.verify import METADATA, SOUND
+from muscomp_lib.slakh.verify import SOUND
 
 SYNTHESIS_COLUMNS = {
     "track": "str",
@@ -39,11 +39,9 @@ def synthesis_path(root):
 
 
 def read_synthesis(root):
-    """Read `synthesis.csv`; MissingError when this notebook has not run."""
+    """Read `synthesis.csv`; MissingError when this notebook has not run, SettingError for a cell that cannot be."""
     path = required(synthesis_path(root), made_by="Notebook 02")
-    # Python's float(): pandas' parser may differ in the last bit, and the same table must give the same files.
-    table = pd.read_csv(path, dtype=SYNTHESIS_COLUMNS | {"gain_db": "str"}, keep_default_na=False, encoding="utf-8")
-    return table.assign(gain_db=[float(text) for text in table["gain_db"]])
+    return index_tables.read_csv(path, SYNTHESIS_COLUMNS, names_in=("track", "instrument", "reserve_track"))
 
 
 def gaps(tracks):
@@ -195,4 +193,4 @@ class _Levels:
             stat = remote_io.retried(os.stat, self.slakh / path)
         except OSError:
             return {}
-        return verify.cached(self.cache, self.slakh, path, stat, METADATA, read_metadata)
+        return read_metadata(path, stat, self.slakh, self.cache)

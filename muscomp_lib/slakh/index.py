@@ -10,6 +10,8 @@ Data set: Manilow, Wichern, Seetharaman and Le Roux, "Cutting Music Source Separ
 release `slakh2100_flac_redux` is Zenodo record 4599666.
 """
 
+import errno
+import logging
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from muscomp_lib.core import instruments, parallel, remote_io, settings, yaml_file
+from muscomp_lib.core import instruments, names, parallel, remote_io, settings, yaml_file
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import clean_parts
@@ -32,6 +34,8 @@ TRACK_NAME = re.compile(r"Track[\w-]*")
 MAX_DEPTH = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
 READERS = 32  # threads: on Google Drive a read is mostly waiting
 KNOWN_BAD_FILE = Path(__file__).with_name("known_bad.yaml")
+
+log = logging.getLogger(__name__)
 
 
 class Settings(settings.Settings):
@@ -157,13 +161,24 @@ def is_free(slakh):
 
 
 def _walk(folder, depth):
-    for entry in remote_io.retried(_entries, folder):
-        if not remote_io.retried(entry.is_dir) or entry.name.startswith("."):
+    for entry in _opened(_entries, folder) or ():
+        if entry.name.startswith(".") or not _opened(entry.is_dir):
             continue
-        if TRACK_NAME.fullmatch(entry.name):
+        if TRACK_NAME.fullmatch(entry.name) and names.is_name(entry.name):
             yield Place(Path(entry.path), folder.name if folder.name in SPLITS else "")
         elif depth:
             yield from _walk(Path(entry.path), depth - 1)
+
+
+def _opened(call, *arguments):
+    """The result of a call of the file system; None, with a warning, for a link to itself or what may not be opened."""
+    try:
+        return remote_io.retried(call, *arguments)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EACCES):
+            raise
+        log.warning("%s is not indexed: %s", error.filename, error.strerror)
+        return None
 
 
 def _entries(folder):

@@ -4,11 +4,17 @@ Their columns are declared here, with the type of each: text (never missing; `""
 missing as `<NA>`), numbers, and booleans. A table is read as it was written, under every version of pandas.
 """
 
+import csv
+import io
+import math
+
 import pandas as pd
 
-from muscomp_lib.core import instruments
+from muscomp_lib.core import instruments, names, remote_io
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.root import required
+from muscomp_lib.core.settings import suggestion
 
 TEXT, WHOLE, NUMBER, BOOLEAN = "str", "Int64", "float64", "bool"
 STEM_COLUMNS = {
@@ -41,6 +47,7 @@ TRACK_COLUMNS = {
     "note": TEXT,
 }  # and then one column per instrument: its number of ok stems
 STATUSES = ("ok", "unrendered", "silent", "missing", "unreadable", "known_bad")
+_MADE = "Save it as UTF-8 with commas between cells, or run its notebook again."
 NO_PATCH = ("", "None")  # as `plugin_name`: unknown, and Slakh's word for a stem that was not rendered
 
 
@@ -79,17 +86,122 @@ def read(root):
     ------
     MissingError
         When notebook 01 has not run.
+    SettingError
+        A cell that cannot be; a track or an instrument whose name is not one, a path out of the data set.
     """
     stems, tracks = (required(path, made_by="Notebook 01") for path in paths(root))
-    return _read(stems, STEM_COLUMNS), _read(tracks, TRACK_COLUMNS)
+    return (
+        read_csv(stems, STEM_COLUMNS, names_in=("track",), paths_in=("audio", "midi")),
+        read_csv(tracks, TRACK_COLUMNS, others=WHOLE, names_in=("track",), paths_in=("mix",)),
+    )
 
 
-def _read(path, columns):
-    counts = {name: WHOLE for name in pd.read_csv(path, nrows=0, encoding="utf-8") if name not in columns}
-    kinds = {**columns, **counts}
-    blank = {name: [""] for name, kind in kinds.items() if kind in (WHOLE, NUMBER)}
-    # "None" is a plugin's name in Slakh and "NA" may be anyone's: only an empty cell of a number column is missing.
-    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blank, encoding="utf-8")
+# ---- reading what people may have changed ----
+
+
+def read_csv(path, columns, others=None, names_in=(), paths_in=()):
+    """Read a table, each column as its type.
+
+    Parameters
+    ----------
+    path : Path
+    columns : dict of str to str
+        The type of each.
+    others : str, optional
+        The type of all further columns, which are instruments; None: there must be none.
+    names_in, paths_in : sequence of str
+        Columns whose cells are names, and paths that stay inside their folder.
+
+    Returns
+    -------
+    pd.DataFrame
+
+    Raises
+    ------
+    SettingError
+        Names the file, the line, the column and the cell.
+    """
+    header, *rows = _cells(path)
+    kinds = _kinds(path, header, columns, others)
+    table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype="str")
+    for check, checked in ((names.check, names_in), (names.check_path, paths_in)):
+        for name in checked:
+            for number, cell in table[name].drop_duplicates().items():
+                check(cell, name, f"{path}, line {rows[number][0]}")
+    lines = [line for line, _ in rows]
+    return pd.DataFrame({name: _typed(table[name], kind, lines, path) for name, kind in kinds.items()})
+
+
+def _cells(path):
+    """The header's cells, and (line, cells) of each row."""
+    try:
+        text = remote_io.retried(path.read_bytes).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header, rows = next(reader, []), []
+        line = reader.line_num + 1
+        for cells in reader:
+            if len(cells) not in (0, len(header)):
+                raise SettingError(f"{path}, line {line}: {len(cells)} cells, and {len(header)} columns. {_MADE}")
+            rows += [(line, cells)] if cells else []
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise SettingError(f"{path} is not UTF-8 (byte {error.start}). {_MADE}") from error
+    except csv.Error as error:
+        raise SettingError(f"{path}, line {reader.line_num}: {error}. {_MADE}") from error
+    return [header, *rows]
+
+
+def _kinds(path, header, columns, others):
+    """The type of each column, in the order of the file."""
+    if absent := [name for name in columns if name not in header]:
+        raise SettingError(f"{path} has no column {absent[0]!r}. {suggestion(absent[0], header)} {_MADE}")
+    further = [name for name in header if name not in columns]
+    for name in further:
+        names.check(name, "instrument", f"{path}, line 1")
+    if (further and others is None) or len(set(header)) < len(header):
+        raise SettingError(f"{path} has a column twice, or one too many: {', '.join(header)}. {_MADE}")
+    return {name: columns.get(name, others) for name in header}
+
+
+def _typed(cells, kind, lines, where):
+    """A column as its type. Numbers are parsed by Python: pandas may be off by the last bit."""
+    convert, words = CELLS[kind]
+    found = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            found.append(convert(cell))
+        except ValueError as error:
+            raise SettingError(f"{where}, line {line}: {cells.name} = {cell!r} is not {words}.") from error
+    return pd.Series(found, dtype=kind)
+
+
+def _whole(cell):
+    number = int(cell.removesuffix(".0"))  # pandas writes 34.0 where other rows are blank
+    if abs(number) >= 2**63:
+        raise ValueError(cell)
+    return number
+
+
+def _finite(cell):
+    number = float(cell) if cell else math.nan
+    if cell and not math.isfinite(number):
+        raise ValueError(cell)
+    return number
+
+
+def _boolean(cell):
+    if cell.lower() not in ("true", "false"):  # spreadsheets write TRUE
+        raise ValueError(cell)
+    return cell.lower() == "true"
+
+
+CELLS = {  # how a cell of each type is read, and what it must be
+    TEXT: (str, "a text"),
+    WHOLE: (lambda cell: _whole(cell) if cell else None, "a whole number"),
+    "int64": (_whole, "a whole number"),
+    NUMBER: (_finite, "a number, such as 3.0"),
+    BOOLEAN: (_boolean, "True or False"),
+}
 
 
 def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):

@@ -5,20 +5,21 @@ reading the disk again.
 """
 
 import logging
+import math
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
-from muscomp_lib.core import instruments, remote_io
+from muscomp_lib.core import instruments, remote_io, yaml_file
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.slakh import verify
 from muscomp_lib.slakh.verify import HEADER, METADATA, SOUND
 
 METADATA_FILE = "metadata.yaml"
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one is ten times as fast, where it exists
+MAX_TEXT = 200  # characters that are kept of a text of the metadata
 STEM_TEXTS = ("midi_program_name", "inst_class", "plugin_name")
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class TrackScan:
     ----------
     place : index.Place
     metadata : dict
-        `uuid`, `level` (LUFS of every stem, None where unknown), `stems`; or `problem` and `status`.
+        `uuid`, `level` (LUFS of every stem, None where unknown), `stems`, `note`; or `problem` and `status`.
     sounds : dict of str to os.stat_result
         The sound files, by their path relative to the data set.
     midi : set of str
@@ -73,12 +74,13 @@ def scan(place, source):
     if not top:  # it existed a moment ago
         remote_io.check_mounted(source.slakh)
     files = {file: top[file] for file in [_file_of("mix", top)] if file}
-    files |= {f"stems/{name}": stat for name, stat in stems.items() if Path(name).suffix in DATASET_SUFFIXES}
+    files |= {f"stems/{name}": status for name, status in stems.items() if Path(name).suffix in DATASET_SUFFIXES}
     where = place.folder.relative_to(source.slakh).as_posix()
-    sounds = {f"{where}/{name}": stat for name, stat in sorted(files.items())}
-    for path, stat in sounds.items():
-        verify.cached(source.cache, source.slakh, path, stat, HEADER, verify.read_header)
-    return TrackScan(place, _metadata(f"{where}/{METADATA_FILE}", top.get(METADATA_FILE), source), sounds, set(midi))
+    sounds = {f"{where}/{name}": status for name, status in sorted(files.items()) if stat.S_ISREG(status.st_mode)}
+    for path, status in sounds.items():
+        verify.cached(source.cache, source.slakh, path, status, HEADER, verify.read_header)
+    metadata = read_metadata(f"{where}/{METADATA_FILE}", top.get(METADATA_FILE), source.slakh, source.cache)
+    return TrackScan(place, metadata, sounds, set(midi))
 
 
 def _listing(folder, slakh):
@@ -91,49 +93,83 @@ def _listing(folder, slakh):
         return {}
 
 
-def _metadata(path, stat, source):
-    if stat is None:
+def read_metadata(path, status, slakh, cache):
+    """The part of a track's `metadata.yaml` that is used, as plain text and numbers.
+
+    Parameters
+    ----------
+    path : str
+        Relative to `slakh`.
+    status : os.stat_result or None
+        None where the file is not there.
+    slakh : Path
+    cache : FileCache
+
+    Returns
+    -------
+    dict
+        As `TrackScan.metadata`.
+    """
+    if status is None:
         return {"problem": f"{METADATA_FILE} is not there", "status": "missing"}
-    return verify.cached(source.cache, source.slakh, path, stat, METADATA, read_metadata)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > yaml_file.MAX_BYTES:
+        what = "larger than 1 MB" if stat.S_ISREG(status.st_mode) else "not a file"
+        return {"problem": f"{METADATA_FILE} is {what}", "status": "unreadable"}
+    return verify.cached(cache, slakh, path, status, METADATA, _parsed)
 
 
-def read_metadata(path):
-    """The part of a track's `metadata.yaml` that is used, as plain text and numbers: see `TrackScan.metadata`."""
+def _parsed(path):
     problem = {"status": "unreadable"}
     try:
-        metadata = yaml.load(remote_io.read_text(path), Loader=YAML_LOADER)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        return {**problem, "problem": f"{METADATA_FILE} cannot be read ({_where(error)})"}
+        metadata = yaml_file.parse(remote_io.read_text(path), METADATA_FILE, as_text=True)
+    except UnicodeDecodeError:
+        return {**problem, "problem": f"{METADATA_FILE} is not UTF-8"}
+    except SettingError as error:
+        return {**problem, "problem": one_line(error)}
     except OSError as error:
         return {**problem, "problem": f"{METADATA_FILE} cannot be read ({error.strerror})", "passing": True}
     if not isinstance(metadata, dict) or not isinstance(metadata.get("stems"), dict):
         return {**problem, "problem": f"{METADATA_FILE} does not list the stems by name"}
-    stems = {
-        one_line(name): _entry(entry if isinstance(entry, dict) else {}) for name, entry in metadata["stems"].items()
-    }
-    return {"uuid": one_line(metadata.get("UUID")), "level": _level(metadata), "stems": stems}
+    stems = {_text(name): _entry(entry if isinstance(entry, dict) else {}) for name, entry in metadata["stems"].items()}
+    level, note = _level(metadata)
+    return {"uuid": _text(metadata.get("UUID")), "level": level, "stems": stems, "note": note}
 
 
-def _where(error):
-    mark = getattr(error, "problem_mark", None)
-    return f"line {mark.line + 1}" if mark else type(error).__name__
+def _text(value):
+    """A value of the metadata as one line; "" for a list or a mapping."""
+    return one_line(value)[:MAX_TEXT] if isinstance(value, str) else ""
 
 
 def _level(metadata):
-    """The loudness in LUFS to which Slakh brought every stem of a track; None when the metadata do not say."""
-    loudness, gain = metadata.get("normalization_factor"), metadata.get("overall_gain")
-    if not all(isinstance(value, (int, float)) for value in (loudness, gain)) or not gain > 0:
+    """The loudness in LUFS to which Slakh brought every stem of a track, or None; and a note where it is wrong."""
+    given = [metadata.get(key) for key in ("normalization_factor", "overall_gain")]
+    loudness, gain = map(_number, given)
+    if loudness is None or gain is None or gain <= 0:
+        note = f"no loudness from normalization_factor {_shown(given[0])} and overall_gain {_shown(given[1])}"
+        return None, note if None not in given else ""
+    return float(loudness + audio.to_db(gain)), ""
+
+
+def _number(value):
+    """A finite number from its text; None for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
         return None
-    return float(loudness + audio.to_db(gain))
+    return number if math.isfinite(number) else None
+
+
+def _shown(value):
+    text = _text(value)
+    return f"{text[:20]}..." if len(text) > 20 else text or "[...]"
 
 
 def _entry(entry):
     """The part of a stem's metadata that is used."""
-    entry = entry if isinstance(entry, dict) else {}
     return {
-        **{key: one_line(entry.get(key)) for key in STEM_TEXTS},
-        "program": one_line(entry.get("program_num")),
-        "is_drum": entry.get("is_drum") is True,
+        **{key: _text(entry.get(key)) for key in STEM_TEXTS},
+        "program": _text(entry.get("program_num")),
+        "is_drum": _text(entry.get("is_drum")).lower() == "true",
         "has_loudness": "integrated_loudness" in entry,
     }
 
@@ -151,6 +187,8 @@ def rows(scan, source):
     """
     place, metadata = scan.place, scan.metadata
     where = place.folder.relative_to(source.slakh).as_posix()
+    if not where.isprintable():  # not UTF-8, or with a line break
+        return _unnameable(place), []
     mix = _file_of(f"{where}/mix", scan.sounds)
     header, mix_status, mix_note = _file_status(mix, scan, source)
     stems = [_stem_row(name, entry, scan, header, source) for name, entry in metadata.get("stems", {}).items()]
@@ -167,9 +205,19 @@ def rows(scan, source):
         "frames": header.get("frames"),
         "duration": round(header["frames"] / header["sample_rate"], 3) if header else None,
         "status": status if status != "ok" else mix_status,
-        "note": "; ".join(filter(None, (note, mix_note and f"mix: {mix_note}", no_uuid, place.note))),
+        "note": "; ".join(
+            filter(None, (note, mix_note and f"mix: {mix_note}", metadata.get("note"), no_uuid, one_line(place.note)))
+        ),
     }
     return row, stems
+
+
+def _unnameable(place):
+    """The row of a track that is in a folder whose name no table can hold."""
+    blank = {"partition": "", "mix": "", "frames": None, "duration": None}
+    note = f"the path of its folder, {str(place.folder)!a}, is not a text on one line: rename that folder"
+    track = place.folder.name
+    return {"track": track, "split": place.split, "uuid": track, **blank, "status": "unreadable", "note": note}
 
 
 def _file_of(name, listing):

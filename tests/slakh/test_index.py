@@ -1,6 +1,8 @@
 import errno
 import inspect
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,12 @@ from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError,
 from muscomp_lib.core.root import open_root
 from muscomp_lib.slakh import index_tables, verify
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+) + "{}\nstems: {{S00: {{program_num: 128}}}}\n"  # fmt: skip
+MERGE_BOMB = "a0: &a0 {k: v}\n" + "".join(
+    f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
 GUITAR = {"program": 30, "seconds": 1.0}
 DRUMS = {"program": 128, "seconds": 1.0, "noise": True}
 CHOIR = {"program": 52, "seconds": 1.0, "frequency": 330.0}
@@ -126,7 +134,7 @@ def test_a_wav_without_samples_is_unreadable(root):
 @pytest.mark.parametrize(
     "defect, status, note",
     [
-        ({"malformed_yaml": True}, "unreadable", "metadata.yaml cannot be read (line"),
+        ({"malformed_yaml": True}, "unreadable", "metadata.yaml, line"),
         ({"metadata": False}, "missing", "metadata.yaml is not there"),
         ({"extra": {"stems": ["S00"]}}, "unreadable", "does not list the stems"),
         ({"extra": {"stems": {}}}, "missing", "none of its stems"),
@@ -153,7 +161,13 @@ def test_a_broken_track_gets_a_status_and_others_are_indexed(root, defect, statu
         "a: 2024-99-99\n",
         b"\xff\xfe\x00",
         "[" * 5000,
+        "- " * 50_000,
         'stems: {"\\ud800": x}',
+        BOMB.format("UUID: *i"),
+        MERGE_BOMB,
+        "UUID: &a [*a]\nstems: {}",
+        "stems: {S00: 1, S00: 2}",
+        "a: b\n" * 250_000,
     ],
 )
 def test_metadata_of_any_kind_never_stop_the_run(root, text):
@@ -161,6 +175,65 @@ def test_metadata_of_any_kind_never_stop_the_run(root, text):
     (folder / "metadata.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     _, tracks = slakh.index(root)
     assert tracks.loc[0, "status"] != "ok"
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "value", "note"),
+    [
+        ({"UUID": "2024-13-45"}, "uuid", "2024-13-45", ""),
+        ({"UUID": "12e45"}, "uuid", "12e45", ""),
+        ({"UUID": "[a, b]"}, "uuid", "Track00001", "no UUID"),
+        ({"overall_gain": "1" + "0" * 400}, "status", "ok", "no loudness from .* overall_gain 10000000000000000000..."),
+        ({"overall_gain": ".nan"}, "status", "ok", "overall_gain .nan"),
+        ({"overall_gain": "0"}, "status", "ok", "overall_gain 0"),
+        ({"normalization_factor": "loud"}, "status", "ok", "normalization_factor loud"),
+    ],
+)
+def test_values_that_cannot_be_leave_a_row_and_a_note(root, change, column, value, note):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    text = (folder / "metadata.yaml").read_text()
+    for key, given in change.items():
+        text = re.sub(rf"^{key}: .*$", f"{key}: {given}", text, flags=re.MULTILINE)
+    (folder / "metadata.yaml").write_text(text)
+    row = slakh.index(root)[1].iloc[0]
+    assert row[column] == value and re.search(note, row["note"])
+
+
+def test_a_program_of_thousands_of_digits_is_noted(root):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    text = (folder / "metadata.yaml").read_text()
+    (folder / "metadata.yaml").write_text(text.replace("program_num: 128", f"program_num: {'9' * 5000}"))
+    stems, tracks = slakh.index(root)
+    assert stems.loc[0, "status"] == "unreadable" and "no program from 0 to 128 ('9999" in stems.loc[0, "note"]
+    assert tracks.loc[0, "status"] == "missing" and len(stems.loc[0, "note"]) < 400
+
+
+@pytest.mark.parametrize("what", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
+@pytest.mark.parametrize("name", ["metadata.yaml", "mix.flac", "stems/S00.flac"])
+def test_what_is_no_file_gets_a_row_and_a_note(root, what, name):
+    path = write_track(root.slakh, "train", "Track00001", {"S00": DRUMS}) / name
+    write_track(root.slakh, "train", "Track00002", {"S00": DRUMS})
+    path.unlink()
+    what(path)
+    _, tracks = slakh.index(root)
+    assert tracks.loc[0, "status"] != "ok" and tracks.loc[0, "note"] and tracks.loc[1, "status"] == "ok"
+
+
+def test_links_to_themselves_and_closed_folders_are_passed_over(root):
+    write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    for name in ("test", "train/Track00002", "train/Track00001/stems/S01.flac"):
+        (root.slakh / name).symlink_to(root.slakh / name)
+    assert list(slakh.index(root)[1]["status"]) == ["ok"]
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"tr\xe9in"), "tr\nain"])
+def test_a_folder_that_no_table_can_name_is_noted(root, name):
+    write_track(root.slakh, "plain", "Track00001", {"S00": DRUMS})
+    (root.slakh / "plain").rename(root.slakh / name)
+    write_track(root.slakh, "train", "Track00002", {"S00": DRUMS})
+    _, tracks = slakh.index(root)
+    assert list(tracks["status"]) == ["ok", "unreadable"]
+    assert "rename that folder" in tracks.loc[1, "note"]
 
 
 def test_odd_text_is_read_as_it_was_written(root):

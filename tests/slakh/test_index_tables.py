@@ -5,6 +5,7 @@ import pytest
 
 from muscomp_lib import plots
 from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.slakh import index_tables
 
@@ -36,6 +37,64 @@ def basses():
     fingered = [(f"Track{n:05}", FINGER, "bass_a") for n in range(6)]
     others = [("Track00006", FRETLESS, "bass_b"), ("Track00007", FRETLESS, "bass_b"), ("Track00008", FINGER, "bass_b")]
     return table(*fingered, *others, ("Track00009", PICK, "bass_a"), ("Track00009", DRUMS, "kit"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a table of one track with one cell changed; the root."""
+    root = open_root(tmp_path)
+
+    def write(change=lambda text: text, name="tracks.csv"):
+        row = dict.fromkeys(index_tables.TRACK_COLUMNS, "") | {"track": "Track00001", "frames": 8820, "duration": 0.1}
+        tracks = pd.DataFrame([row | {"Drums": 1}, row | {"track": "Track00002", "frames": None, "Drums": 0}])
+        index_tables.write(root, table(("Track00001", PICK, "bass_a")).assign(is_drum=True), tracks)
+        path = root.tables / name
+        path.write_bytes(change(path.read_text(encoding="utf-8")).encode("latin-1"))
+        return root
+
+    return write
+
+
+def test_a_table_is_read_as_it_was_written(written):
+    stems, tracks = index_tables.read(written())
+    kinds = {name: kind for name, kind in index_tables.STEM_COLUMNS.items() if kind != "str"}
+    assert dict(stems[list(kinds)].dtypes.astype(str)) == kinds
+    assert list(tracks["frames"].fillna(-1)) == [8820, -1] and tracks.loc[0, "duration"] == 0.1
+
+
+def test_what_a_spreadsheet_adds_is_read_as_before(written):
+    plain = index_tables.read(written())
+    changed = index_tables.read(written(lambda text: text.replace("\n", "\r\n") + "\r\n"))
+    (written().tables / "tracks.csv").write_text(
+        (written().tables / "tracks.csv").read_text(encoding="utf-8"), encoding="utf-8-sig"
+    )
+    for found in (changed, index_tables.read(open_root(written().path))):
+        for expected, table in zip(plain, found, strict=True):
+            pd.testing.assert_frame_equal(expected, table)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Track00002", "../../x", r"tracks\.csv, line 3: '../../x' cannot be the name of a track, because"),
+        ("Track00001", "/tmp/x", r"tracks\.csv, line 2: '/tmp/x' cannot be the name of a track"),
+        ("Track00001", "", r"line 2: '' cannot be the name of a track, because it is empty"),
+        (",Drums", ",<b>", r"tracks\.csv, line 1: '<b>' cannot be the name of an instrument"),
+        (",Drums", ",note", "has a column twice"),
+        ("8820", "many", r"tracks\.csv, line 2: frames = 'many.0' is not a whole number"),
+        ("8820", "9" * 30, "frames = '999.* is not a whole number"),
+        ("0.1", '"0,1"', "duration = '0,1' is not a number, such as 3.0"),
+        ("0.1", "nan", "duration = 'nan' is not a number"),
+        ("0.1", "0.1,", r"line 2: 11 cells, and 10 columns"),
+        (",", ";", "has no column 'track'"),
+        ("Track00001", "Tr\u00e4ck", r"tracks\.csv is not UTF-8"),
+        ("Track00001", '"Track', r"tracks\.csv, line"),
+        (",,,8820", ",,../../x.flac,8820", "'../../x.flac' cannot be the mix: it leads out"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_refused_with_its_line(written, old, new, message):
+    with pytest.raises(SettingError, match=message):
+        index_tables.read(written(lambda text: text.replace(old, new, 1) if old != "," else text.replace(old, new)))
 
 
 def test_every_taxonomy_is_counted_whichever_the_index_was_made_with(basses):
