@@ -123,7 +123,7 @@ def test_a_tempo_on_any_track_is_that_of_all(tmp_path):
     assert midi.get_tempo_changes()[1].tolist() == [60]
 
 
-def test_programs_on_a_track_without_notes_are_those_of_their_channels(tmp_path):
+def test_programs_without_notes_are_those_of_their_channels(tmp_path):
     setup = [
         mido.Message("program_change", channel=0, program=40),
         mido.Message("program_change", channel=1, program=34),
