@@ -49,11 +49,12 @@ def check(path, file):
     AudioError
         The file is cut short.
     """
-    if at(file, 0, 4) == b"OggS":
-        return _check_ogg(path, file)
-    if at(file, 0, 1) == at(file, TS_PACKET, 1) == b"G" and file.size % TS_PACKET:
+    head = at(file, 0, TS_PACKET + 1)
+    if head.startswith(b"OggS"):
+        return _check_ogg(path, file, head)
+    if head[:1] == head[TS_PACKET:] == b"G" and file.size % TS_PACKET:
         log.warning("%s may be cut short: its last packet is not whole.", path)
-    end, rest = _extent(file)
+    end, rest = _extent(file, head)
     if end is None:
         return False
     missing = end - file.size
@@ -71,9 +72,8 @@ def log_rest(path, n_bytes):
         log.warning("%s goes on for %d bytes after the end its header names. Is it too short?", path, n_bytes)
 
 
-def _extent(file):
+def _extent(file, head):
     """Where the sound ends, None where that is unknown, and how many bytes after it belong to nothing."""
-    head = at(file, 0, 12)
     for pattern, extent in EXTENTS:
         if re.match(pattern, head, re.DOTALL):
             return extent(file)
@@ -170,14 +170,14 @@ def _ebml(file):
     return end, 0
 
 
-def _check_ogg(path, file):
+def _check_ogg(path, file, head):
     """Log a last page that is not marked as such; returns whether one stream is all, for streams can be chained."""
     tail = at(file, max(0, file.size - HEAD), HEAD)
     page = tail[max(0, tail.rfind(b"OggS")) :].ljust(27, b"\0")
     length = 27 + page[26] + sum(page[27 : 27 + page[26]])
     if not page[5] & OGG_LAST or len(page) < length:
         log.warning("%s may be cut short: its last page is not marked as the end, or not whole.", path)
-    return page[14:18] == at(file, 14, 4)
+    return page[14:18] == head[14:18]
 
 
 def _mp3(file):
@@ -202,6 +202,7 @@ EXTENTS = [  # by a file's first bytes
     (rb"riff", functools.partial(_in_chunks, _w64, 40, 8, b"data" + W64_SUFFIX)),
     (rb"caff", functools.partial(_in_chunks, _caf, 8, 1, b"data")),
     (rb"....ftyp", functools.partial(_in_chunks, _mp4, 0, 1, b"mdat")),
+    (rb"fLaC", lambda file: (None, 0)),  # counts samples, not bytes
     (rb"\.snd", _au),
     (rb"\x30\x26\xb2\x75", _asf),
     (rb"\x1a\x45\xdf\xa3", _ebml),

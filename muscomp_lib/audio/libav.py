@@ -8,10 +8,8 @@ import contextlib
 
 import numpy as np
 
-FORMATS = (
-    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "matroska"),
-    *("mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tta", "w64", "wav", "wv"),
-)
+# What songs come in; of each it is known here or in `lengths` when it is cut short.
+FORMATS = ("aac", "aiff", "asf", "au", "avi", "caf", "flac", "matroska", "mov", "mp3", "mpegts", "ogg", "w64", "wav")
 OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
 BUFFER = 1 << 16  # bytes read at once
 SEEKABLE = ("flac", "alac", "pcm")  # codecs whose frames give the same samples wherever decoding begins
@@ -30,12 +28,16 @@ class LibavFile:
     ----------
     samplerate, channels : int
         Of the first decoded frame: headers may differ (AAC with spectral band replication has half the rate there).
-    frames : int or None
-        Samples per channel by the header, or estimated from the bit rate; None if neither is possible.
+    frames, estimate : int or None
+        Samples per channel by the header of this track, and of the whole file, or its bit rate.
+    format : str
+        FFmpeg's name.
     sixteen_bit : bool
         Whether every sample is a 16-bit integer.
     damaged : int
         How many packets so far could not be decoded. They are left out.
+    stopped : bool
+        Whether the last of these ended it: what follows could not be read.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ class LibavFile:
     """
 
     def __init__(self, file, track=0):
-        self.damaged = 0
+        self.damaged, self.stopped = 0, False
         self._container = _container(file)
         try:
             self._stream = _stream(self._container, track)
@@ -63,11 +65,11 @@ class LibavFile:
             raise
         self.samplerate, self.channels, sample_format = self._form = _form(first)
         self.sixteen_bit = sample_format in ("s16", "s16p")
+        self.format = self._container.format.name
         self._start, self._taken = first.pts, 0  # samples taken of `_frame`, the next one to be read
-        duration = self._stream.duration
+        duration, whole = self._stream.duration, self._container.duration  # in units of its own, and microseconds
         self.frames = duration and round(duration * self._stream.time_base * self.samplerate)
-        if not self.frames and self._container.duration:
-            self.frames = self._container.duration * self.samplerate // 1_000_000
+        self.estimate = whole and whole * self.samplerate // 1_000_000
 
     def close(self):
         """Release what FFmpeg holds."""
@@ -85,7 +87,7 @@ class LibavFile:
                     continue
                 yield from (frame for frame in frames if frame.samples)
         except av.FFmpegError:
-            self.damaged += 1
+            self.damaged, self.stopped = self.damaged + 1, True
 
     def _next(self):
         """Samples that are left of the present frame, 0 at the end."""

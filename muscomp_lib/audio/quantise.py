@@ -55,7 +55,8 @@ def finite(waveform):
 
 def _scaled(waveform, bits):
     full_scale = 1 << (bits - 1)
-    scaled = waveform * np.float32(full_scale)
+    with np.errstate(over="ignore"):  # limited below
+        scaled = waveform * np.float32(full_scale)
     np.rint(scaled, out=scaled)
     return np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
 

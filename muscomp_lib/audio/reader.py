@@ -207,7 +207,8 @@ class Source:
         if self.non_finite > self._reported[0]:
             log.warning("%s: %d samples are NaN or infinite; 0 replaces them.", self.path, self.non_finite)
         if self.damaged > self._reported[1]:
-            log.warning("%s is damaged: %d of its packets were left out.", self.path, self.damaged)
+            rest = ", and what follows them" if self._file.stopped else ""
+            log.warning("%s is damaged: %d of its packets were left out%s.", self.path, self.damaged, rest)
         self._reported = self.non_finite, self.damaged
 
     @contextlib.contextmanager
@@ -291,9 +292,9 @@ class LibavSource(Source):
 
     exact = False
 
-    def __init__(self, path, file, guard, frames):
+    def __init__(self, path, file, guard, frames, promised):
         super().__init__(path, file, frames, file.sixteen_bit)
-        self._guard, self._ends_at = guard, frames
+        self._guard, self._promised = guard, promised
 
     def _check_disk(self):
         with _disk_errors_named(self.path):
@@ -304,13 +305,10 @@ class LibavSource(Source):
         return self._file.read(frames, dtype)
 
     def _check_all_there(self):
-        missing = self._ends_at - self._position
-        if missing > TOLERANCE * self.sample_rate:
-            log.warning(
-                "%s is damaged or cut short: %.2f s of %.2f s are there.",
-                *(self.path, self._position / self.sample_rate, self._ends_at / self.sample_rate),
-            )
-        self._ends_at = 0  # once is enough
+        if self._promised - self._position > TOLERANCE * self.sample_rate:
+            lengths_in_seconds = self._position / self.sample_rate, self._promised / self.sample_rate
+            log.warning("%s is damaged or cut short: %.2f s of %.2f s are there.", self.path, *lengths_in_seconds)
+        self._promised = 0  # once is enough
 
     def skip(self, frames):
         """Skip `frames` samples.
@@ -403,14 +401,16 @@ def _libav_source(path, file, stack, believed, track):
     try:
         decoder = LibavFile(guard, track)
         stack.callback(decoder.close)
-        frames = decoder.frames
-        if not (believed and frames):
+        exact_header = decoder.format == "flac" or (believed and decoder.format != "asf")  # there by its bit rate
+        promised = decoder.frames if exact_header else None
+        frames = promised or (believed and decoder.estimate)
+        if not frames:
             frames = round(_seconds(path, file.state, track) * decoder.samplerate)
     except (LibavError, OSError, MemoryError) as error:
         with _disk_errors_named(path):
             guard.check()
         raise AudioError(f"{path} cannot be read as audio ({error}). Use another copy, or convert it.") from error
-    return LibavSource(path, decoder, guard, frames)
+    return LibavSource(path, decoder, guard, frames, promised or 0)
 
 
 @functools.lru_cache(maxsize=1024)

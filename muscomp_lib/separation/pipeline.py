@@ -91,7 +91,7 @@ class Pipeline:
         waiting, n_samples = np.zeros((0, self._song.channels), np.float32), 0
         total = round(self._song.frames / rate)
         with self._progress(total=total, unit=" s of sound", desc="separating") as progress:
-            for block in self._song.blocks(size):
+            for block in self._song.blocks(max(1, size * rate // self._config["sample_rate"])):
                 n_samples += len(block)
                 waiting = np.concatenate([waiting, to_model.feed(block)])
                 while len(waiting) >= size:

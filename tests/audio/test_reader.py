@@ -1,10 +1,12 @@
 """Sound files as other people have them: integers of floats, wrong lengths, formats that lie, excerpts."""
 
+import errno
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -12,7 +14,7 @@ from fixtures.encoded import RATE, encode, with_size
 
 from muscomp_lib import audio
 from muscomp_lib.audio import libav, reader, stream
-from muscomp_lib.core.errors import AudioError
+from muscomp_lib.core.errors import AudioError, UnreachableError
 
 
 def music(seconds=2.0, channels=2, rate=RATE, level=0.4):
@@ -153,7 +155,7 @@ def test_a_playlist_that_calls_itself_a_song_opens_nothing(tmp_path):
     code = """
         import pathlib, sys
         from muscomp_lib import audio
-        from muscomp_lib.core.errors import AudioError
+        from muscomp_lib.core.errors import AudioError, UnreachableError
         opened = []
         sys.addaudithook(lambda event, arguments: event == "open" and opened.append(str(arguments[0])))
         for path in pathlib.Path(sys.argv[1]).glob("*.m4a"):
@@ -219,6 +221,25 @@ def test_what_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
             audio.read(tmp_path / name)
         assert len(read_stream(tmp_path / name)) == 2 * RATE
     assert len(audio.read(tmp_path / "a.wav", dtype="int16")[0]) == 2 * RATE
+
+
+def test_what_a_decoder_calls_a_disk_error_is_not_the_disks(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise av.error.OSError(errno.EIO, "Input/output error")
+
+    encoded(tmp_path / "a.m4a")
+    monkeypatch.setattr(av, "open", fail)
+    with pytest.raises(AudioError, match=r"a\.m4a cannot be read as audio") as raised:
+        audio.read(tmp_path / "a.m4a")
+    assert not isinstance(raised.value, UnreachableError)
+
+
+def test_a_song_whose_rate_changes_is_warned_about(tmp_path, caplog):
+    soundfile.write(tmp_path / "a.ogg", music(2.0), RATE)
+    soundfile.write(tmp_path / "b.ogg", music(1.0), 22050)
+    (tmp_path / "ab.ogg").write_bytes((tmp_path / "a.ogg").read_bytes() + (tmp_path / "b.ogg").read_bytes())
+    assert len(audio.read(tmp_path / "ab.ogg")[0]) == 2 * RATE
+    assert "ab.ogg is damaged: 1 of its packets were left out, and what follows them" in caplog.text
 
 
 # ---- excerpts ----
