@@ -2,6 +2,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
+import soundfile
 from fixtures import tiny_prepared
 
 from muscomp_lib import audio, tables
@@ -153,6 +154,17 @@ def test_an_excerpt_past_the_end_is_padded_with_silence(root, settings):
     excerpt = waveform_cache.WaveformCache().excerpt(path, reader.songs[0].n_samples - 10, 100, 1)
     assert excerpt.shape == (100, 1)
     assert not excerpt[10:].any()
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "PCM_24"])
+def test_other_stems_give_the_examples_of_sixteen_bit_ones(root, settings, tmp_path, subtype):
+    path = examples(root, settings).songs[0].files["Violin"]
+    waveform, rate = audio.read(path)
+    soundfile.write(tmp_path / "Violin.wav", waveform, rate, subtype=subtype)
+    cache = waveform_cache.WaveformCache()
+    excerpt = cache.excerpt(tmp_path / "Violin.wav", 100, 5000, 2)
+    assert excerpt.any()
+    np.testing.assert_array_equal(excerpt, cache.excerpt(path, 100, 5000, 2))
 
 
 def test_a_blank_cell_is_refused_with_its_line_and_column(root, settings, tmp_path):
