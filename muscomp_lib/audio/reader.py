@@ -401,7 +401,7 @@ def _libav_source(path, file, stack, believed, track):
     try:
         decoder = LibavFile(guard, track)
         stack.callback(decoder.close)
-        exact_header = decoder.format == "flac" or (believed and decoder.format != "asf")  # there by its bit rate
+        exact_header = decoder.format == "flac" or (believed and decoder.format != "asf")  # ASF: from its bit rate
         promised = decoder.frames if exact_header else None
         frames = promised or (believed and decoder.estimate)
         if not frames:

@@ -223,7 +223,7 @@ def test_what_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
     assert len(audio.read(tmp_path / "a.wav", dtype="int16")[0]) == 2 * RATE
 
 
-def test_what_a_decoder_calls_a_disk_error_is_not_the_disks(tmp_path, monkeypatch):
+def test_a_decoders_input_output_error_is_not_the_disks(tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise av.error.OSError(errno.EIO, "Input/output error")
 
