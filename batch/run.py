@@ -32,15 +32,16 @@ from traitlets.config import Config
 
 from batch.notebook_parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of
 from muscomp_lib import audio
-from muscomp_lib.core import progress
+from muscomp_lib.core import names, progress
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import absolute, make_folder, written_whole
 from muscomp_lib.core.root import open_root
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.notebook.summary import collect
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 ALL = "all"
+METRICS = "metrics.json"
 REFUSED = 2  # exit status: nothing was started
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SECONDS_TO_SAVE = 100  # how long a notebook that is to stop may take to save its work
@@ -80,8 +81,7 @@ def main(argv=None):
     try:
         with _stop_on_signals():
             steps, root = plan(args)
-            name = args.name or (ALL if args.notebook == ALL else steps[0].name)
-            return run(steps, Path(args.out).expanduser().resolve() if args.out else root.runs / name, root)
+            return run(steps, _folder(args, steps, root), root)
     except MusCompError as error:
         print(error, file=sys.stderr)
         return REFUSED
@@ -131,6 +131,33 @@ def plan(args):
     return steps, root
 
 
+def _folder(args, steps, root):
+    """The folder for the results; SettingError where it holds files of others under the names of ours."""
+    name = names.check(args.name, "run", "--name") if args.name else ALL if args.notebook == ALL else steps[0].name
+    folder = make_folder(absolute(args.out, "--out: ") if args.out else root.runs / name)
+    for path in (folder / METRICS, *(_target(step, folder) for step in steps)):
+        if path.exists() and not _is_ours(path, steps):
+            raise SettingError(
+                f"{path} was not made by {Path(__file__).name}, and would be replaced. Give another folder as --out."
+            )
+    return folder
+
+
+def _target(step, folder):
+    return folder / f"{step.name}.ipynb"
+
+
+def _is_ours(path, steps):
+    """Whether a file is the metrics or the executed notebook of an earlier run, and none of the notebooks to run."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.name == METRICS:
+            return all("status" in entry for entry in content.values())
+        return "papermill" in content["metadata"] and not any(path.samefile(step.notebook) for step in steps)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+
+
 def find_notebook(name):
     """The notebook with this path, file name or number.
 
@@ -161,8 +188,8 @@ def _song_steps(steps, songs):
 
 def run(steps, folder, root):
     """Run the steps in order until one fails; the exit status."""
-    metrics_file, results = folder / "metrics.json", {}
-    targets = {step.name: folder / f"{step.name}.ipynb" for step in steps}
+    metrics_file, results = folder / METRICS, {}
+    targets = {step.name: _target(step, folder) for step in steps}
     for stale in (metrics_file, *targets.values()):  # of an earlier run with this name
         stale.unlink(missing_ok=True)
     for number, step in enumerate(steps, start=1):

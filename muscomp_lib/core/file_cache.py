@@ -10,13 +10,17 @@ differs, the result no longer counts. Every process writes a file of its own, so
 a killed process left incomplete is ignored.
 """
 
+import errno
 import json
 import os
+import re
 import socket
 import threading
+from pathlib import Path
 
-from muscomp_lib.core.files import clean_parts, written_whole
+from muscomp_lib.core.files import clean_parts, full_disk_reported, make_folder, written_whole
 
+OURS = re.compile(r".+-\d+\.jsonl")  # machine and number of a process; other files in the folder are left alone
 COMPACTED = "journal.jsonl"  # what `compact` makes of all files
 
 
@@ -38,14 +42,18 @@ class FileCache:
 
     def _files(self):
         clean_parts(self._folder)
-        return sorted(self._folder.glob("*.jsonl"), key=lambda path: (path.name != COMPACTED, path.stat().st_mtime_ns))
+        ours = [path for path in self._folder.glob("*.jsonl") if path.name == COMPACTED or OURS.fullmatch(path.name)]
+        files = filter(Path.is_file, ours)
+        return sorted(files, key=lambda path: (path.name != COMPACTED, path.stat().st_mtime_ns))
 
     def _load(self, line):
         try:
             entry = json.loads(line)
-            self._results[entry["path"], entry["kind"]] = (tuple(entry["seen"]), entry["found"])
-        except (ValueError, KeyError, TypeError):  # incomplete: its process was killed
+            key, state, found = (entry["path"], entry["kind"]), tuple(entry["seen"]), entry["found"]
+        except (ValueError, KeyError, TypeError, RecursionError):  # incomplete: its process was killed
             return
+        if isinstance(found, dict) and all(isinstance(text, str) for text in key):
+            self._results[key] = state, found
 
     def get(self, path, state, kind):
         """The result for a file, or None when there is none for its present state.
@@ -70,18 +78,29 @@ class FileCache:
         """Cache a result, a dict that JSON can hold.
 
         One with a key `passing` (an error that may not last) is cached in this object only: the next run tries again.
+
+        Raises
+        ------
+        DiskFullError
         """
         self._results[path, kind] = (state, result)
         if "passing" not in result:
             with self._writing:
-                self._own_file().write(_line(path, kind, state, result))
+                self._write(_line(path, kind, state, result))
+
+    def _write(self, line):
+        content = line.encode()
+        with full_disk_reported(self._folder):
+            if self._own_file().write(content) < len(content):
+                self.close()  # the next line begins a new one
+                raise OSError(errno.ENOSPC, "only a part was written")
 
     def _own_file(self):
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             own = f"{socket.gethostname()}-{os.getpid()}.jsonl"
-            self._file = (self._folder / own).open("a", encoding="utf-8", buffering=1)
-            self._file.write("\n")  # an earlier process with this number may have been killed within a line
+            self._file = (self._folder / own).open("ab", buffering=0)
+            self._file.write(b"\n")  # an earlier process with this number may have been killed within a line
         return self._file
 
     def compact(self):

@@ -136,6 +136,34 @@ def test_a_wrong_parameter_file_is_refused_with_the_place(measuring, batch, tmp_
     assert message in printed and "given.yaml" in printed
 
 
+def test_the_folder_for_results_may_be_no_file(measuring, batch, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert batch(measuring, "--out", tmp_path / "out") == 2
+    assert f"The folder {tmp_path / 'out'} cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "a/b", ".hidden"])
+def test_a_runs_name_is_no_path(measuring, batch, capsys, name):
+    assert batch(measuring, "--name", name) == 2
+    assert f"--name: {name!r} cannot be the name of a run" in capsys.readouterr().err
+
+
+def test_notebooks_and_files_of_others_are_not_replaced(measuring, batch, tmp_path, capsys):
+    before = measuring.read_bytes()
+    assert batch(measuring, "--out", measuring.parent) == 2
+    assert f"{measuring} was not made by run.py" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.json").write_text('{"mine": 1}')
+    assert batch(measuring, "--out", tmp_path / "out") == 2
+    assert measuring.read_bytes() == before and (tmp_path / "out" / "metrics.json").read_text() == '{"mine": 1}'
+
+
+def test_a_run_replaces_what_an_earlier_one_left(measuring, batch, tmp_path):
+    for seed in (1, 2):
+        assert batch(measuring, "--out", tmp_path / "out", "-p", "seed", seed) == 0
+        assert metrics(tmp_path / "out")["01_measure"]["metrics"]["seed"] == seed
+
+
 def test_a_missing_parameter_file_and_an_unknown_notebook_are_refused(measuring, batch, capsys):
     assert batch("01", "-f", "nowhere.yaml") == 2
     assert "nowhere.yaml" in capsys.readouterr().err

@@ -50,6 +50,54 @@ def test_an_incomplete_line_is_ignored(root, keep):
     assert known == [{"frames": 7}, None, {"frames": 9}]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 100_000,
+        "[]",
+        "5",
+        "\0",
+        '{"path": 1, "kind": "a", "seen": [1], "found": {}}',
+        '{"path": "S01.flac", "kind": "header", "seen": [100, 5], "found": 3}',
+        '{"path": ["a"], "kind": []}',
+    ],
+)
+def test_lines_of_other_kinds_are_ignored(root, line):
+    FileCache(root).put("S00.flac", NOW, "header", {"frames": 7})
+    with next(root.journal.iterdir()).open("a") as file:
+        file.write(f"{line}\n")
+    cache = FileCache(root)
+    cache.compact()
+    assert cache.get("S00.flac", NOW, "header") == {"frames": 7} and cache.get("S01.flac", NOW, "header") is None
+
+
+def test_files_of_others_are_neither_read_nor_removed(root):
+    os.mkfifo(root.journal / "machine-1.jsonl")
+    (root.journal / "machine-2.jsonl").symlink_to(root.journal / "machine-2.jsonl")
+    (root.journal / "mine.jsonl").write_text("my notes")
+    FileCache(root).put("S00.flac", NOW, "header", {"frames": 7})
+    FileCache(root).compact()
+    names = ["journal.jsonl", "machine-1.jsonl", "machine-2.jsonl", "mine.jsonl"]
+    assert sorted(path.name for path in root.journal.iterdir()) == names
+
+
+def test_a_full_disk_is_one_error_and_keeps_whole_lines(root):
+    code = (
+        "import resource, signal, sys\n"
+        "from muscomp_lib.core.errors import DiskFullError\n"
+        "from muscomp_lib.core.file_cache import FileCache\n"
+        "from muscomp_lib.core.root import open_root\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"
+        "cache = FileCache(open_root(sys.argv[1]))\n"
+        "try:\n    for n in range(20): cache.put(str(n), (n, n), 'header', {'frames': n})\n"
+        "except DiskFullError: sys.exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(root.path)], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 7 and done.stderr == ""
+    assert FileCache(root).get("4", (4, 4), "header") == {"frames": 4}
+
+
 def test_processes_write_concurrently_and_compacting_keeps_all(root):
     code = (
         "import sys\nfrom muscomp_lib.core.root import open_root\nfrom muscomp_lib.core.file_cache import FileCache\n"
