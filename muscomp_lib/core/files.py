@@ -12,6 +12,11 @@ import shutil
 import zlib
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 import psutil
 
 from muscomp_lib.core.errors import DiskFullError, MusCompError, SettingError
@@ -168,3 +173,37 @@ def _is_being_written(part):
     here = f"{PART}{platform.node()[:MAX_NODE_CHARS]}-"
     pid = part.name.removeprefix(here).partition("-")[0]
     return part.name.startswith(here) and pid.isdigit() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))
+
+
+@contextlib.contextmanager
+def locked(path, shared=False, wait=True):
+    """Hold the lock of a folder, or of a file, which is made. Other processes wait; it ends with this process.
+
+    Where a disk has no locks (some mounts), nothing is held.
+
+    Parameters
+    ----------
+    path : Path
+    shared : bool
+        Others that share it may hold it too.
+    wait : bool
+
+    Raises
+    ------
+    BlockingIOError
+        Another holds it, and this one is not to wait.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # this disk has no locks
+        yield
+    finally:
+        os.close(descriptor)

@@ -87,13 +87,15 @@ def check_path(path, what, where):
     return path
 
 
-def as_folder(title):
+def as_folder(title, suffix=""):
     """A folder's name for a song's title: the title itself where it is possible, else the nearest that is.
 
     Parameters
     ----------
     title : str
         A file name without its suffix, possibly with bytes that are not UTF-8 (as `os.fsdecode` returns them).
+    suffix : str
+        Kept whole behind it: of a title that is too long, less is kept.
 
     Returns
     -------
@@ -103,6 +105,11 @@ def as_folder(title):
     name = title.replace("/", "_").replace("\0", "_")
     if not name.strip() or name[0] == ".":
         name = f"_{name}"
-    while len(os.fsencode(name)) > MAX_NAME_BYTES:
+    while len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
         name = name[:-1]
-    return name
+    return name + suffix
+
+
+def as_text(name):
+    """A file's name as text for tables and browsers: bytes that are not UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()

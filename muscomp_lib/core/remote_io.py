@@ -18,13 +18,8 @@ import threading
 import time
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 from muscomp_lib.core.errors import MountLostError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import locked, written_whole
 from muscomp_lib.core.root import COLAB_MOUNT
 
 # Errors of overloaded servers, and of clients that reconnect to a lost one (Lustre gives ENOTCONN and ESHUTDOWN then).
@@ -264,26 +259,8 @@ def _cached_copy(cache, path):
         if copy.exists():
             return copy
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(copy.parent):
+        with locked(copy.parent):  # so that no other process of this machine makes the same copy
             return copy if copy.exists() else _copy(path, copy, status.st_size)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Make other processes of this machine wait that would copy into the same folder, so that none copies a file again.
-
-    The lock of a process that is killed is released. Where folders cannot be locked, a file may be copied twice at
-    once, which only costs time: copies appear whole.
-    """
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
-        if fcntl:
-            with contextlib.suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def _copy(path, copy, size):

@@ -5,6 +5,7 @@ gives the same samples as the file would. Tables name both alike, `prepared/<par
 `recipes.csv` exists, songs are virtual.
 """
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -13,11 +14,13 @@ import pandas as pd
 
 from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
-from muscomp_lib.core import names, remote_io
-from muscomp_lib.core.errors import MissingError
+from muscomp_lib.core import names, provenance, remote_io
+from muscomp_lib.core.errors import MissingError, MusCompError
+from muscomp_lib.core.files import locked
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
 
+LOCK = "prepared.lock"
 SEPARATOR = ";"  # between the paths of stems
 RECIPE_COLUMNS = {
     "partition": "str",
@@ -61,6 +64,35 @@ def read(file, start=0, frames=None, dtype="float32"):
     if isinstance(file, VirtualFile):
         return file.read(start, frames, dtype)
     return audio.read(remote_io.local_copy(file), start, frames, dtype)
+
+
+@contextlib.contextmanager
+def writing(root, lock=None, shared=False):
+    """Hold `prepared/` while songs are written there, so that no other run removes or replaces what is being written.
+
+    Parameters
+    ----------
+    root : Root
+    lock : Path, optional
+        What is locked; a file in the journal's folder by default, as a lock on a folder holds on few networks' disks.
+    shared : bool
+        With others that share it: shards, each of which writes songs of its own.
+
+    Raises
+    ------
+    MusCompError
+        Another run is writing.
+    """
+    root.journal.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock or root.journal / LOCK, shared, wait=False))
+        except BlockingIOError as error:
+            raise MusCompError(
+                f"Another run is writing songs to {root.prepared}. Wait until it has ended, or stop it; then run this "
+                "again: what is already done is kept."
+            ) from error
+        yield
 
 
 def recipes_path(root):
@@ -115,8 +147,9 @@ class Library:
         folder = (self._root.path / path).parent
         if self.virtual:
             recipe = read_recipes(self._root)[folder.parent.name, folder.name] | {"format": mixing.SUFFIX[1:]}
-            if not mixing.is_made(folder, recipe):
-                mixing.make(self._root.slakh, folder, recipe)
+            with writing(self._root):
+                if not mixing.is_made(self._root.slakh, folder, recipe, provenance.Checksums(self._root)):
+                    mixing.make(self._root.slakh, folder, recipe)
         return self._root.path / path
 
     def file(self, path):

@@ -7,7 +7,8 @@ A recipe defines a song completely. A song that is made has it in its folder, as
 
 `frames` is the song's length in samples. Stems of one file are summed; with an `offset` (in samples, as `frames`) they
 come from another song: they start there, and repeat from their start until the song is full. A file without stems is
-silent. One gain for all files of a song keeps its mix below -1 dBFS.
+silent. One gain for all files of a song keeps its mix below -1 dBFS. Checksums of the stems (`made_from`) and of the
+song's own files (`made`) follow: a song is made again when any of them has changed.
 
 Every file is rounded to 16-bit integers first, and the mix is the sum of those integers: float sums would differ from
 the sum of the rounded files by their rounding, and then no mask could reproduce the files exactly.
@@ -23,7 +24,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
-from muscomp_lib.audio.quantise import peak, song_gain
+from muscomp_lib.audio.quantise import INT16_SCALE, peak, song_gain
 from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import provenance, remote_io
 from muscomp_lib.core.errors import AudioError
@@ -31,9 +32,11 @@ from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.instruments import MIX
 
 RECIPE = "recipe.json"
+MADE_FROM, MADE = "made_from", "made"  # its keys with the checksums of the stems and of the song's files
 FORMATS = tuple(suffix[1:] for suffix in DATASET_SUFFIXES)
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
 READ_BLOCK = 1 << 22  # ... where stems are read for every block, which takes longer than mixing them
+HALF_STEP = 0.5 / INT16_SCALE  # what is softer is rounded to silence
 SUFFIX = ".flac"  # of prepared songs, unless the settings name another format
 
 
@@ -86,18 +89,25 @@ class Stems:
         if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
             return self._decoded(path, info)[start : start + frames]
         start, wanted = min(start, info.frames), max(0, min(frames, info.frames - start))
-        return audio.read(remote_io.local_copy(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
+        return self._read(path, start, wanted, _dtype(info, self._sample_rate))[0]
 
     def _decoded(self, path, info):
         """A whole stem at `sample_rate`."""
         if path in self._whole:
             return self._whole[path]
-        waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), dtype=_dtype(info, self._sample_rate))
+        waveform, rate = self._read(path, 0, None, _dtype(info, self._sample_rate))
         if rate != self._sample_rate:
             waveform = audio.resample(waveform, rate, self._sample_rate)
         if self._keep:
             self._whole[path] = waveform
         return waveform
+
+    def _read(self, path, start, frames, dtype):
+        """As `audio.read`; a stem with samples that are not finite would make the whole mix so."""
+        waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), start, frames, dtype)
+        if dtype != "int16" and not np.isfinite(waveform).all():
+            raise AudioError(f"{self._slakh / path} holds NaN or infinite samples. Use another copy.")
+        return waveform, rate
 
 
 def _dtype(info, sample_rate):
@@ -188,29 +198,55 @@ class Song:
 
     @cached_property
     def gain(self):
-        """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32."""
+        """The factor, at most 1, that keeps all files and their mix at or below -1 dBFS: np.float32.
+
+        Raises
+        ------
+        AudioError
+            The mix would be silent, or a stem cannot be read.
+        """
         if self._given_gain is not None:
             return np.float32(self._given_gain)
-        loudest, nonempty = 0.0, [name for name, part in self.files.items() if part["stems"]]
+        loudest = loudest_mix = 0.0
+        nonempty = [name for name, part in self.files.items() if part["stems"]]
         for start in range(0, self.frames, self._block):
             sounds = [self._unscaled(name, start, min(self._block, self.frames - start)) for name in nonempty]
-            loudest = max(loudest, *map(peak, sounds), peak(sum(sounds))) if sounds else 0.0
+            loudest_mix = max(loudest_mix, peak(sum(sounds))) if sounds else 0.0
+            loudest = max(loudest, loudest_mix, *map(peak, sounds))
+        if loudest_mix < HALF_STEP:
+            raise AudioError("its mix is silent throughout: nothing could be learnt from it")
         return song_gain(loudest, len(self.files))
 
 
 # ---- the files ----
 
 
-def is_made(folder, recipe):
-    """Whether `folder` holds all files of exactly this recipe."""
-    if not provenance.matches(folder / RECIPE, _text(recipe)):
+def is_made(slakh, folder, recipe, checksums):
+    """Whether `folder` holds all files of exactly this recipe, undamaged, made from the stems as they are now.
+
+    A stem that is not there any more does not count: without it the song could not be made again.
+
+    Parameters
+    ----------
+    slakh, folder, recipe
+        As for `make`.
+    checksums : provenance.Checksums
+    """
+    try:
+        found = read_recipe(folder)
+        made_from, made = found.pop(MADE_FROM), found.pop(MADE)
+        return (
+            _text(found) == _text(recipe)
+            and made.keys() == {f"{name}.{recipe['format']}" for name in (*recipe["files"], MIX)}
+            and all(checksums.of(folder / name) == known for name, known in made.items())
+            and all(checksums.of(slakh / path) in (known, None) for path, known in made_from.items())
+        )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # no recipe, or a damaged one
         return False
-    present = {entry.name for entry in folder.iterdir()}
-    return present.issuperset(f"{name}.{recipe['format']}" for name in (MIX, *recipe["files"]))
 
 
 def read_recipe(folder):
-    """The recipe a song was made from."""
+    """The recipe a song was made from, with the checksums of its stems and files."""
     return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
 
 
@@ -230,22 +266,42 @@ def make(slakh, folder, recipe):
     recipe : dict
         As above.
 
+    Returns
+    -------
+    dict
+        The checksums of the stems and of the song's files, as `provenance.Checksums.new`.
+
     Raises
     ------
     AudioError, MissingError
-        When a stem cannot be read to its end.
+        When a stem cannot be read to its end, or the mix would be silent.
     DiskFullError
     """
-    song = Song(slakh, recipe, keep=True)
-    mix = np.zeros((song.frames, song.channels), np.int16)  # the gain keeps it in range
+    checksums = provenance.Checksums()
+    made_from = stem_checksums(slakh, recipe, checksums)
     with written_whole(folder, mark=RECIPE) as part:
         part.mkdir()
-        for name in song.files:
-            waveform = song.excerpt(name)
-            mix += waveform
-            audio.write(part / f"{name}.{recipe['format']}", waveform, song.sample_rate)
-        audio.write(part / f"{MIX}.{recipe['format']}", mix, song.sample_rate)
-        provenance.write(part / RECIPE, _text(recipe))
+        _write_files(part, Song(slakh, recipe, keep=True), recipe["format"])
+        made = {file.name: checksums.of(file) for file in sorted(part.iterdir())}
+        provenance.write(part / RECIPE, _text(recipe | {MADE_FROM: made_from, MADE: made}))
+    checksums.move(part, folder)
+    return checksums.new
+
+
+def stem_checksums(slakh, recipe, checksums):
+    """The checksum of each stem of a recipe: {path: checksum}. They are to be read before the stems are."""
+    paths = sorted({path for part in recipe["files"].values() for path in part["stems"]})
+    return {path: checksums.of(slakh / path, remote_io.local_copy(slakh / path)) for path in paths}
+
+
+def _write_files(folder, song, file_format):
+    _ = song.gain  # a silent song is refused before anything is written
+    mix = np.zeros((song.frames, song.channels), np.int16)  # the gain keeps it in range
+    for name in song.files:
+        waveform = song.excerpt(name)
+        mix += waveform
+        audio.write(folder / f"{name}.{file_format}", waveform, song.sample_rate)
+    audio.write(folder / f"{MIX}.{file_format}", mix, song.sample_rate)
 
 
 def check(folder, recipe):

@@ -24,7 +24,7 @@ from muscomp_lib.audio.quantise import quantise_song
 from muscomp_lib.core import parallel, provenance
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, MusCompError, SettingError
 from muscomp_lib.core.files import PART, clean_parts, remove_ours, written_whole
-from muscomp_lib.dataset import mixing
+from muscomp_lib.dataset import library, mixing
 from muscomp_lib.slakh import index_tables
 
 INSTRUMENTS = ("vocals", "drums", "bass", "other")
@@ -81,6 +81,8 @@ def prepare(root, folder, settings, workers=None):
         No song in `folder`.
     SettingError
         The root holds Slakh.
+    MusCompError
+        Another run is writing songs.
     DiskFullError
     """
     folder = Path(folder).expanduser()
@@ -88,12 +90,14 @@ def prepare(root, folder, settings, workers=None):
     songs = _find(folder)
     partitions = _partitions(songs, settings.seed)
     places = {name: root.prepared / partitions[name] / name for name in songs}
-    _remove_stale(root, set(places.values()))
-    jobs = [(path, places[name], _readable(path.relative_to(folder).as_posix())) for name, (_, path) in songs.items()]
-    notes = parallel.each(_make, jobs, workers, desc="MUSDB18")
+    sources = {name: _readable(path.relative_to(folder).as_posix()) for name, (_, path) in songs.items()}
+    with library.writing(root, root.prepared):
+        _remove_stale(root, set(places.values()))
+        jobs = [(path, places[name], sources[name]) for name, (_, path) in songs.items()]
+        notes = parallel.each(_make, jobs, workers, desc="MUSDB18")
     if left_out := sum(map(bool, notes)):
         log.warning("%d of %d songs of MUSDB18 were left out; the column `note` says why", left_out, len(songs))
-    rows = [(name, partitions[name], job[2], note) for name, job, note in zip(songs, jobs, notes, strict=True)]
+    rows = [(name, partitions[name], sources[name], note) for name, note in zip(songs, notes, strict=True)]
     return pd.DataFrame(rows, columns=["track", "partition", "source", "note"])
 
 
@@ -158,21 +162,38 @@ def _make(job):
     """Make one song, unless it is up to date; returns why it cannot be made, or ""."""
     path, place, source = job
     try:
-        made_from = json.dumps({"source": source, "bytes": _bytes(path)}) + "\n"
-        if provenance.matches(place / MADE_FROM, made_from):
+        before = _record(place)
+        made_from = {"source": source, "files": _identities(path, before.get("files", {}))}
+        if before == made_from | {"made": _checksums(place)}:
             return ""
-        remove_ours(place, MADE_FROM)
         _write(place, quantise_song(_stems(path)), made_from)
     except DiskFullError:
         raise
     except (MusCompError, OSError) as error:
+        if (place / MADE_FROM).exists():  # an older version, made from another download
+            remove_ours(place, MADE_FROM)
         return str(error)
     return ""
 
 
-def _bytes(path):
-    """The size of a song's files, which tells a new download from the old one."""
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.wav")))
+def _record(place):
+    """What a song was made from, and the checksums of its files; empty where that cannot be read."""
+    try:
+        record = json.loads((place / MADE_FROM).read_text(encoding="utf-8"))
+        return record if isinstance(record["files"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _identities(path, known):
+    """The identity of each of a song's files, which tell a new download from the old one."""
+    files = [path] if path.is_file() else sorted(path.glob("*.wav"))
+    return {_readable(file.name): provenance.identity(file, known.get(_readable(file.name))) for file in files}
+
+
+def _checksums(place):
+    files = sorted(place.glob(f"*{mixing.SUFFIX}"))
+    return {file.name: provenance.checksum(file) for file in files}
 
 
 def _write(place, files, made_from):
@@ -180,7 +201,7 @@ def _write(place, files, made_from):
         part.mkdir()
         for name, waveform in files.items():
             audio.write(part / f"{name}{mixing.SUFFIX}", waveform, audio.SAMPLE_RATE)
-        provenance.write(part / MADE_FROM, made_from)
+        provenance.write(part / MADE_FROM, json.dumps(made_from | {"made": _checksums(part)}) + "\n")
 
 
 def _stems(path):

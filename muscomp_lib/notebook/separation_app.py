@@ -4,18 +4,19 @@ The work is done in a thread: while a cell runs, a notebook handles no widget ev
 would respond. The models are loaded beforehand and stay in memory.
 """
 
+import itertools
 import logging
 import os
 import threading
 from functools import cached_property
 
 from muscomp_lib import audio, transcription
+from muscomp_lib.core import names
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import HEADLESS, UndrawnBar
 from muscomp_lib.notebook import upload
 from muscomp_lib.notebook.mixer import Mixer
-from muscomp_lib.separation import songs
-from muscomp_lib.separation.folder import RECORD, files_of, folder_names, separate_all
+from muscomp_lib.separation import folder, songs
 
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
 DEFAULT_LENGTH = 30.0  # seconds
@@ -91,15 +92,15 @@ class SeparationApp:
         if not listed and selected is None:
             selected = songs.compose_example(self._root)
         if selected is not None and selected not in listed.values():
-            listed = {songs.title(selected): selected} | listed
-        records = sorted(self._out.glob(f"*/{RECORD}"), key=lambda record: -record.stat().st_mtime)
-        listed |= {f"{SEPARATED}{record.parent.name}": record.parent for record in records[:MAX_SEPARATED]}
+            listed = {names.as_text(songs.title(selected)): selected} | listed
+        separated = itertools.islice(folder.separated(self._out), MAX_SEPARATED)
+        listed |= {f"{SEPARATED}{names.as_text(path.name)}": path for path in separated}
         dropdown.options = list(listed.items())
         dropdown.value = selected or next(iter(listed.values()))
 
     def _show_status(self, text, progress=None):
         """Show a line of text, and a progress bar from 0 to 1 if there is progress."""
-        self._controls["status"].value = text
+        self._controls["status"].value = names.as_text(text)
         self._controls["bar"].layout.display = "none" if progress is None else None
         self._controls["bar"].value = progress or 0.0
 
@@ -157,30 +158,28 @@ class SeparationApp:
 
     def _separate(self, song, seconds):
         (song,), bar = songs.choose(song, self._root), self._bar
-        (name,) = folder_names([song], seconds)
-        folder = self._out / name
-        separate_all(self._separator, [song], self._out, seconds=seconds, progress=bar)
-        stems, sample_rate = _read(folder)
+        (name,) = folder.separate_all(self._separator, [song], self._out, seconds=seconds, progress=bar)["song"]
+        stems, sample_rate = _read(self._out / name)
         midi, pitched = None, transcription.transcribable(stems, self._settings.taxonomy)
         if pitched:
             midi = transcription.transcribe(pitched, sample_rate, self._settings, self._transcriber, bar)
-            transcription.write(midi, folder / f"{name}.mid")
+            transcription.write(midi, folder.named_file(self._out / name, ".mid"))
         original, _ = songs.excerpt(song, seconds)
         self.latest = song, seconds
         self._show_mixer(stems, sample_rate, midi, original, name)
 
-    def _open(self, folder):
+    def _open(self, place):
         """Show a song that was separated before, with the sum of its stems as the original."""
         import pretty_midi
 
-        stems, sample_rate = _read(folder)
-        file = folder / f"{folder.name}.mid"
+        stems, sample_rate = _read(place)
+        file = folder.named_file(place, ".mid")
         midi = pretty_midi.PrettyMIDI(str(file)) if file.is_file() else None
-        self._show_mixer(stems, sample_rate, midi, sum(stems.values()), folder.name)
+        self._show_mixer(stems, sample_rate, midi, sum(stems.values()), place.name)
 
     def _show_mixer(self, stems, sample_rate, midi, original, name):
         self._show_status("Sending the audio to the browser …", 1.0)
-        previous, self.mixer = self.mixer, Mixer(stems, sample_rate, midi, original, name)
+        previous, self.mixer = self.mixer, Mixer(stems, sample_rate, midi, original, names.as_text(name))
         self._controls["mixer"].children = [self.mixer.desk()]
         if previous is not None:
             previous.desk().close()
@@ -244,7 +243,7 @@ def _make_controls(seconds, on_upload):
     return made | {"app": w.VBox([controls, made["mixer"]])}
 
 
-def _read(folder):
+def _read(place):
     """The stems of a separated song, {target: waveform}, and their sample rate in Hz."""
-    read = {name: audio.read(file) for name, file in files_of(folder).items()}
+    read = {name: audio.read(file) for name, file in folder.files_of(place).items()}
     return {name: waveform for name, (waveform, _) in read.items()}, next(iter(read.values()))[1]

@@ -22,22 +22,25 @@ import json
 import logging
 import re
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
 from muscomp_lib import audio
 from muscomp_lib.audio.resampler import n_samples_at
-from muscomp_lib.core import parallel, remote_io, settings
+from muscomp_lib.core import parallel, provenance, remote_io, settings
 from muscomp_lib.core.errors import AudioError, DiskFullError, MusCompError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import PART, clean_parts, remove
 from muscomp_lib.core.instruments import OTHER, RESIDUALS
+from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field, flag, number, one_of, optional, that, whole
 from muscomp_lib.dataset import library, mixing
 from muscomp_lib.reserve import fill_plan, split
 from muscomp_lib.reserve.split import MAX_RESERVED, PREPARED, instrument_columns
 from muscomp_lib.slakh import index_tables, verify
 
+CHECKERS = 16  # threads that look at what is made: on a slow mount each look takes tenths of a second
 GAIN = "gain"  # what the cache holds of a virtual song
 SAMPLE_RATES = (8000, 48000)  # Hz: lowest and highest
 OUR_NOTE = "notebook 02: "  # what follows it in a track's note is ours, and replaced by each run
@@ -152,16 +155,19 @@ def fill(root, settings=None):
         When notebook 01 has not run.
     DiskFullError
         Songs that are complete are kept.
+    MusCompError
+        Another run is writing the songs.
     """
     settings = settings or Settings()
     stems, tracks = index_tables.read(root)
-    tracks = partition(_without_our_notes(tracks), settings)
-    synthesis, notes = fill_plan.draw(root, stems, tracks, reserve_for(tracks, settings), settings)
-    tracks = _with_notes(tracks, notes)
-    if not settings.shard:
-        clean_parts(root.tables)
-        _write(root, tracks, synthesis)
-    return _make_songs(root, stems, tracks, synthesis, settings)
+    with library.writing(root, shared=bool(settings.shard)):
+        tracks = partition(_without_our_notes(tracks), settings)
+        synthesis, notes = fill_plan.draw(root, stems, tracks, reserve_for(tracks, settings), settings)
+        tracks = _with_notes(tracks, notes)
+        if not settings.shard:
+            clean_parts(root.tables)
+            _write(root, tracks, synthesis)
+        return _make_songs(root, stems, tracks, synthesis, settings)
 
 
 def realise(root, settings=None):
@@ -175,7 +181,9 @@ def realise(root, settings=None):
     pd.DataFrame
         The synthesis table without the songs that were left out.
     """
-    return _make_songs(root, *index_tables.read(root), fill_plan.read_synthesis(root), settings or Settings())
+    settings = settings or Settings()
+    with library.writing(root, shared=bool(settings.shard)):
+        return _make_songs(root, *index_tables.read(root), fill_plan.read_synthesis(root), settings)
 
 
 def _make_songs(root, stems, tracks, synthesis, settings):
@@ -197,33 +205,54 @@ def _make_all(root, recipes, settings):
     folders = {key: root.prepared.joinpath(*key) for key in recipes}
     mine = settings.of_this_shard(list(recipes))
     _remove_stale(root, set(folders.values()), [folders[key] for key in mine] if settings.shard else None)
-    jobs = [(root.slakh, folders[key], recipes[key]) for key in mine]
-    jobs = [job for job in jobs if not mixing.is_made(*job[1:])]
+    checksums, stop = provenance.Checksums(root), _stop_when_lost(root)
+    jobs = _not_made([(root.slakh, folders[key], recipes[key]) for key in mine], checksums)
+
+    def store(number, result):
+        checksums.add(result[1])
+        stop(number, result[0])
+
     sizes = [_decoded_bytes(recipe) for _, _, recipe in jobs]
-    results = parallel.each(_make, jobs, settings.workers, desc="songs", sizes=sizes, done=_stop_when_lost(root))
+    results = parallel.each(_make, jobs, settings.workers, desc="songs", sizes=sizes, done=store)
     if not settings.shard:
         remove(library.recipes_path(root))  # songs are not virtual any more
-    return {job[1].name: note for job, note in zip(jobs, results, strict=True) if note}
+    return {job[1].name: note for job, (note, _) in zip(jobs, results, strict=True) if note}
+
+
+def _not_made(jobs, checksums):
+    """The songs that are yet to be made, or to be made again. Threads, because a slow mount keeps each waiting."""
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        made = pool.map(lambda job: mixing.is_made(*job, checksums), jobs)
+        made = list(bar(made, total=len(jobs), unit="song", desc="checking what is made"))
+    return [job for job, is_made in zip(jobs, made, strict=True) if not is_made]
 
 
 def _find_gains(root, recipes, settings):
     """Find the gain of each virtual song, and write the table; returns {track: reason} for unreadable songs."""
-    cache = FileCache(root)
+    cache, checksums, stop = FileCache(root), provenance.Checksums(root), _stop_when_lost(root)
     states = {key: (zlib.crc32(json.dumps(recipe).encode()), 0) for key, recipe in recipes.items()}
-    left = [key for key in settings.of_this_shard(list(recipes)) if cache.get("/".join(key), states[key], GAIN) is None]
-    stop = _stop_when_lost(root)
+    results = {key: cache.get("/".join(key), states[key], GAIN) or {} for key in recipes}
+    left = [key for key in settings.of_this_shard(list(recipes)) if _is_outdated(results[key], root.slakh, checksums)]
 
     def store(number, result):
-        stop(number, result.get("problem"))
-        cache.put("/".join(left[number]), states[left[number]], GAIN, result)
+        stop(number, result[0].get("problem"))
+        checksums.add(result[1])
+        results[left[number]] = result[0]
+        cache.put("/".join(left[number]), states[left[number]], GAIN, result[0])
 
     jobs = [(root.slakh, recipes[key]) for key in left]
     sizes = [_decoded_bytes(recipe) for _, recipe in jobs]
     parallel.each(_gain, jobs, settings.workers, desc="songs", sizes=sizes, done=store)
-    results = {key: cache.get("/".join(key), states[key], GAIN) or {} for key in recipes}
+    gains = {key: result[GAIN] for key, result in results.items() if GAIN in result}
     if not settings.shard:
-        library.write_recipes(root, {key: {**recipes[key], **results[key]} for key in recipes if GAIN in results[key]})
+        library.write_recipes(root, {key: recipes[key] | {GAIN: gain} for key, gain in gains.items()})
     return {track: result["problem"] for (_, track), result in results.items() if "problem" in result}
+
+
+def _is_outdated(result, slakh, checksums):
+    """Whether the gain of a virtual song is unknown, or one of its stems has changed since."""
+    made_from = result.get(mixing.MADE_FROM)  # journals of earlier versions have none
+    return not made_from or any(checksums.of(slakh / path) != known for path, known in made_from.items())
 
 
 def _stop_when_lost(root):
@@ -295,29 +324,30 @@ def _remove_stale(root, wanted, mine):
 
 
 def _make(job):
-    """Make one song; returns why it cannot be made, or ""."""
+    """Make one song; returns why it cannot be made, or "", and the checksums of what was read and written."""
     slakh, folder, recipe = job
     try:
-        mixing.make(slakh, folder, recipe)
+        return "", mixing.make(slakh, folder, recipe) or {}
     except DiskFullError:
         raise
     except (MusCompError, OSError) as error:
         if (folder / mixing.RECIPE).exists():
             remove(folder)  # an older version, made from another recipe
-        return verify.relative_message(error, slakh)
-    return ""
+        return verify.relative_message(error, slakh), {}
 
 
 def _gain(job):
-    """The gain of one virtual song, or the problem with it."""
+    """The gain of one virtual song with the checksums it depends on, or the problem; and what `_make` returns."""
     slakh, recipe = job
+    checksums = provenance.Checksums()
     try:
-        return {GAIN: float(mixing.Song(slakh, recipe, keep=True).gain)}
+        made_from = mixing.stem_checksums(slakh, recipe, checksums)
+        gain = float(mixing.Song(slakh, recipe, keep=True).gain)
+        return {GAIN: gain, mixing.MADE_FROM: made_from}, checksums.new
     except DiskFullError:
         raise
     except (AudioError, OSError) as error:
-        # Passing: the recipe, by which the cache identifies a song, does not show that its stems were replaced.
-        return {"problem": verify.relative_message(error, slakh), "passing": True}
+        return {"problem": verify.relative_message(error, slakh), "passing": True}, {}
 
 
 # ---- checking the songs ----

@@ -1,42 +1,41 @@
 """Separates a folder of songs, one after the other, with one model. Used by notebooks 04 and 05.
 
-Each song gets a folder of its own. Once all its files are written, `separation.json` beside them records the song, the
-model and the settings they were made from. A song whose record still matches is skipped, so an interrupted run
-resumes where it stopped, and a song is separated again when it, the model or a setting has changed. A song that fails
-does not stop the others; it is reported at the end.
+Each song gets a folder of its own, whatever other songs are called, and keeps it. `separation.json` in the folder says
+whose it is, from the moment it is made; once all files are written, it also records what they were made from: the song,
+the model and the settings. A song whose record still matches is skipped, so an interrupted run resumes where it
+stopped, and a song is separated again when it, the model or a setting has changed. A folder that belongs to another
+song, or bears no mark of ours, is left alone. A song that fails does not stop the others; it is reported at the end.
 """
 
+import contextlib
+import hashlib
 import json
 import logging
+import os
 import time
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
+from muscomp_lib.audio.formats import FORMATS
+from muscomp_lib.core import names, provenance
 from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import PART, clean_parts, locked, make_folder, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.separation.songs import title
 
 RECORD = "separation.json"
+WRITTEN = {chosen.suffix for chosen in FORMATS.values()}
 COLUMNS = ["song", "status", "seconds", "note"]
+LONGEST = ".musicxml"  # the longest suffix of a file in a song's folder that is called like the folder
+HASH_DIGITS = (8, 32)  # of a song's path, behind its title, where another song has the folder
 
 log = logging.getLogger(__name__)
 
 
-def folder_names(paths, seconds=None):
-    """A folder name for each song: its title, or its file name where two titles are the same.
-
-    An excerpt of `seconds` gets a folder beside that of the whole song: `Song_30s`.
-    """
-    titles = [title(path) for path in paths]
-    folded = [name.lower() for name in titles]  # many disks ignore case
-    names = [path.name if folded.count(name.lower()) > 1 else name for path, name in zip(paths, titles, strict=True)]
-    return names if seconds is None else [f"{name}_{seconds:g}s" for name in names]
-
-
 def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=bar):
-    """Separate songs into `out_dir/<title>/`.
+    """Separate songs, each into a folder of its own in `out_dir`.
 
     Parameters
     ----------
@@ -49,27 +48,31 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     Returns
     -------
     pd.DataFrame
-        One row per song: `song`, `status` ("ok", "up to date", "failed"), `seconds` it took, `note` (why it failed).
+        One row per song: `song` (its folder's name), `status` ("ok", "up to date", "failed"), `seconds` it took, `note`
+        (why it failed).
 
     Raises
     ------
     DiskFullError
         No other song would fit either.
     MusCompError
-        There is only one song, and it failed.
+        `out_dir` cannot be a folder; or there is only one song, and it failed.
     """
-    rows = []
+    out_dir, rows = make_folder(out_dir), []
     options = {"wanted": wanted, "file_format": file_format, "exact": exact, "seconds": seconds}
-    named = list(zip(paths, folder_names(paths, seconds), strict=True))
-    with bar(named, unit="song", desc="songs", disable=len(named) == 1) as counted:
-        for path, name in counted:
-            began = time.monotonic()
+    with bar(paths, unit="song", desc="songs", disable=len(paths) == 1) as counted:
+        for path in counted:
+            began, name, note = time.monotonic(), title(path), ""
             try:
-                status, note = _separate(separator, path, Path(out_dir) / name, options, progress), ""
+                with _own_folder(path, out_dir, seconds) as folder:
+                    name = folder.name
+                    status = _separate(separator, path, folder, options, progress)
             except (MusCompError, OSError) as error:
-                if len(paths) == 1 or isinstance(error, DiskFullError):
+                if isinstance(error, DiskFullError) or (len(paths) == 1 and isinstance(error, MusCompError)):
                     raise
-                status, note = "failed", str(error)
+                if len(paths) == 1:
+                    raise MusCompError(f"{path} cannot be separated into {out_dir}: {error}") from error
+                status, note = "failed", names.as_text(str(error))
                 log.warning("%s failed: %s", name, note)  # notebooks shorten long cells of a table
             rows.append((name, status, round(time.monotonic() - began, 1), note))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -84,43 +87,183 @@ def files_of(folder):
         The song is not separated, or not completely.
     """
     record = _read_record(folder)
-    if record is None:
+    if "files" not in record:
         raise MissingError(f"{folder} holds no separated song. Separate it first.")
     return {name: Path(folder) / file for name, file in record["files"].items()}
 
 
+def separated(out_dir):
+    """The folders in `out_dir` with a song that is completely separated, the latest first."""
+    records = sorted(out_dir.glob(f"*/{RECORD}"), key=lambda record: -record.stat().st_mtime)
+    return (record.parent for record in records if "files" in _read_record(record.parent))
+
+
+def named_file(folder, suffix):
+    """The path of the file in a song's folder that is called like it: `Song/Song.mid`."""
+    return folder / f"{folder.name}{suffix}"
+
+
+# ---- whose folder ----
+
+
+@contextlib.contextmanager
+def _own_folder(path, out_dir, seconds):
+    """The folder of a song, made if there is none, and held against other runs; empty again if the song fails.
+
+    What killed runs left half-written there is removed.
+    """
+    mark = _mark(path, out_dir, seconds)
+    with contextlib.ExitStack() as stack:
+        folder, is_new = _claim(path, out_dir, mark)
+        _hold(folder, stack)
+        while not _belongs(_read_record(folder), mark, path):  # the run that made it has failed meanwhile
+            stack.close()
+            folder, is_new = _claim(path, out_dir, mark)
+            _hold(folder, stack)
+        clean_parts(folder)
+        try:
+            yield folder
+        except BaseException:
+            if is_new:
+                (folder / RECORD).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
+
+
+def _hold(folder, stack):
+    try:
+        stack.enter_context(locked(folder, wait=False))
+    except BlockingIOError:
+        log.warning("Another run is separating into %s; waiting until it has ended.", folder)
+        stack.enter_context(locked(folder))
+
+
+def _claim(path, out_dir, mark):
+    """The folder that a song has, else one that it gets now; and whether it is new."""
+    with locked(out_dir):
+        taken = {_folded(place.name): place for place in out_dir.iterdir()}
+        taken |= {place.name: place for place in out_dir.iterdir()}
+        folders = [taken.get(name) or taken.get(_folded(name), out_dir / name) for name in _names(path, mark)]
+        for folder in folders:
+            if _belongs(_read_record(folder), mark, path):
+                return folder, False
+        for folder in folders:
+            if _is_free(folder):
+                if folder != folders[0]:
+                    log.warning("%s is in %s: %s belongs to another song.", path, folder.name, folders[0].name)
+                folder.mkdir(exist_ok=True)
+                _write_record(folder, mark)
+                return folder, True
+    raise MusCompError(f"{path} has no folder: {', '.join(map(str, folders))} hold other things. Move them away.")
+
+
+def _mark(path, out_dir, seconds):
+    """What makes a folder a song's own: the song's path, in a root relative to it, and which excerpt it is."""
+    path, base = Path(os.path.realpath(path)), Path(os.path.realpath(out_dir)).parent
+    where = path.relative_to(base) if path.is_relative_to(base) else path
+    return {"song": {"name": path.name, "path": where.as_posix()}, "options": {"seconds": seconds}}
+
+
+def _names(path, mark):
+    """The names that a song's folder may have: its title, and, where another song has that, its title with a hash."""
+    seconds = mark["options"]["seconds"]
+    digest = hashlib.sha256(os.fsencode(mark["song"]["path"])).hexdigest()
+    excerpt = "" if seconds is None else f"_{seconds:g}s"
+    suffixes = [excerpt, *(f" ({digest[:digits]}){excerpt}" for digits in HASH_DIGITS)]
+    return [names.as_folder(title(path), suffix + LONGEST).removesuffix(LONGEST) for suffix in suffixes]
+
+
+def _folded(name):
+    """What names have in common that are the same on some disks."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _belongs(record, mark, path):
+    """Whether a record is of this song and excerpt. Earlier versions recorded no path, but the song's size and date."""
+    if not record or record["options"].get("seconds") != mark["options"]["seconds"]:
+        return False
+    song = record["song"]
+    if "path" in song or not path.is_file():
+        return song.get("path") == mark["song"]["path"]
+    file = path.stat()
+    return song == {"name": path.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
+
+
+def _is_free(folder):
+    """Whether there is nothing, or nothing but what killed runs left half-written."""
+    if not os.path.lexists(folder):
+        return True
+    return folder.is_dir() and all(entry.name.startswith(PART) for entry in folder.iterdir())
+
+
+# ---- one song ----
+
+
 def _separate(separator, path, folder, options, progress):
     """Separate one song unless its files are up to date; returns its status."""
-    inputs = _inputs(separator, path, options)
-    if _is_up_to_date(folder, inputs):
+    before = _read_record(folder)
+    inputs = _inputs(separator, path, folder, options, before)
+    if _is_up_to_date(folder, inputs, before):
         return "up to date"
-    (folder / RECORD).unlink(missing_ok=True)  # it describes the old files
-    files = separator.separate_file(path, folder, progress=progress, **options)
-    record = inputs | {"files": {name: file.name for name, file in files.items()}}
-    with written_whole(folder / RECORD) as part:
-        part.write_text(json.dumps(record, indent=2) + "\n")
+    _write_record(folder, {key: before[key] for key in ("song", "options")} | {"old": _recorded_files(before)})
+    try:
+        files = separator.separate_file(path, folder, progress=progress, **options)
+    except BaseException:
+        _write_record(folder, before)  # its files are still there
+        raise
+    sizes = {file.name: file.stat().st_size for file in files.values()}
+    _write_record(folder, inputs | {"files": {name: file.name for name, file in files.items()}, "bytes": sizes})
+    for name in set(_recorded_files(before)) - set(sizes):
+        (folder / name).unlink(missing_ok=True)
     return "ok"
 
 
-def _inputs(separator, path, options):
+def _inputs(separator, path, folder, options, before):
     """What the files of a song are made from, as it reads back from JSON."""
-    file = path.stat()
-    song = {"name": path.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
+    try:
+        identity = provenance.identity(path, before["song"])
+    except FileNotFoundError as error:
+        raise MissingError(f"{path} is not there. Check the name and the folder.") from error
+    song = _mark(path, folder.parent, None)["song"] | identity
     return json.loads(json.dumps({"song": song, "model": separator.identity, "options": options}))
 
 
-def _is_up_to_date(folder, inputs):
-    record = _read_record(folder)
-    if record is None:
-        return False
-    files = record.pop("files").values()
-    return record == inputs and all((folder / name).is_file() for name in files)
+def _is_up_to_date(folder, inputs, before):
+    same = "files" in before and _without_date(before) == _without_date(inputs)
+    return same and all(_size(folder / name) == before["bytes"].get(name) for name in before["files"].values())
+
+
+def _without_date(record):
+    """What of a record has to be the same: the song's date is not, in a copy."""
+    song = {key: value for key, value in record["song"].items() if key != "modified"}
+    return [song, record.get("model"), record["options"]]
+
+
+def _size(path):
+    return path.stat().st_size if path.is_file() else None
+
+
+def _recorded_files(record):
+    """The names of all files of ours that a record lists."""
+    return [*record.get("files", {}).values(), *record.get("old", [])]
+
+
+def _write_record(folder, record):
+    with written_whole(folder / RECORD) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _read_record(folder):
-    """The content of `separation.json` as a dict with `files`, or None where there is none that can be read."""
+    """The content of `separation.json`, with `song` and `options`; empty where there is none that can be read."""
     try:
         record = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-        return record if isinstance(record["files"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        is_whole = all(isinstance(record.get(key, {}), dict) for key in ("song", "options", "files", "bytes"))
+        return record if is_whole and all(map(_is_sound_file, _recorded_files(record))) else {}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _is_sound_file(name):
+    """Whether it is a name, not a path, of what a separation writes: files are read and deleted by these names."""
+    return PureWindowsPath(name).name == name and PureWindowsPath(name).suffix in WRITTEN

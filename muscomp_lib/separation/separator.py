@@ -10,12 +10,14 @@ import collections
 import contextlib
 import logging
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
+from muscomp_lib.core import provenance
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import check_engine, find_model
@@ -64,12 +66,11 @@ class Separator:
         if engine == "spleeter":
             checkpoint.require_spleeter_network(self.config)
 
-    @property
+    @cached_property
     def identity(self):
-        """What distinguishes this model from another, and from itself after more training: names, sizes and dates."""
+        """What distinguishes this model from another, and from itself after more training."""
         weights = registry.network(self.config).weights_file(self.folder)
-        file = weights.stat()
-        version = {"file": weights.name, "bytes": file.st_size, "modified": file.st_mtime_ns}
+        version = {"file": weights.name, "checksum": provenance.checksum(weights)}
         return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version
 
     def separate(self, waveform, sample_rate):

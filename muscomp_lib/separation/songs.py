@@ -4,14 +4,16 @@ A prepared song is a folder with `mix.flac` and a file per instrument, as notebo
 beside it. Of any other audio file no references are known. Where there is no song at all, one is composed.
 """
 
+import itertools
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from muscomp_lib.audio.formats import SUFFIXES
-from muscomp_lib.core import instruments, settings
+from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import AudioError, MissingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import locked, written_whole
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
@@ -60,7 +62,7 @@ def choose(song, root):
 
 def available(root):
     """The songs a list offers: {label: Path}, first those in `songs/`, then the prepared ones of the test partition."""
-    own = {path.name: path for path in _songs_in(root.songs)}
+    own = {names.as_text(path.name): path for path in _songs_in(root.songs)}
     return own | {f"{title(path)} (prepared, its instruments are known)": path for path in _unseen(root)}
 
 
@@ -77,7 +79,7 @@ def compose_example(root):
 
 
 def import_upload(root, name, content):
-    """Write an uploaded song into `songs/`.
+    """Write an uploaded song into `songs/`; one of that name that is there is kept, and this becomes `Song (2).wav`.
 
     Parameters
     ----------
@@ -98,10 +100,18 @@ def import_upload(root, name, content):
     name = Path(name.replace("\\", "/")).name
     if Path(name).suffix.lower() not in SUFFIXES or name.startswith("."):
         raise AudioError(f"{name!r} is not the name of an audio file. It must end in one of {', '.join(SUFFIXES)}.")
-    path = root.songs / name
-    with written_whole(path) as part:
-        part.write_bytes(content)
+    with locked(root.songs):
+        path = _free(root.songs / name)
+        with written_whole(path) as part:
+            part.write_bytes(content)
     return path
+
+
+def _free(path):
+    """A path that is not taken, with a number behind the name where it is."""
+    suffixes = itertools.chain([path.suffix], (f" ({number}){path.suffix}" for number in itertools.count(2)))
+    paths = (path.with_name(names.as_folder(path.stem, suffix)) for suffix in suffixes)
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def _songs_in(folder):

@@ -130,8 +130,8 @@ def _separate(root, settings):
     separator = separation.Separator(pretrained.model_path(settings.separator, root))
     results = separated_songs.separate_all(separator, list(mixes.values()), folder)
     names = instrument_columns(tracks)
-    tracks = [track for track, status in zip(mixes, results["status"], strict=True) if status != "failed"]
-    files = {track: separated_songs.files_of(folder / track) for track in tracks}
+    made = [(track, *row) for track, row in zip(mixes, results[["song", "status"]].values, strict=True)]
+    files = {track: separated_songs.files_of(folder / name) for track, name, status in made if status != "failed"}
     return {track: {name: file for name, file in its.items() if name in names} for track, its in files.items()}
 
 

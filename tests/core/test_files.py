@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from muscomp_lib.core.files import MAX_NODE_CHARS, PART, clean_parts
+from muscomp_lib.core.files import MAX_NODE_CHARS, PART, clean_parts, locked
 
 
 @pytest.fixture
@@ -38,3 +38,20 @@ def test_without_a_name_all_parts_are_removed(tmp_path, other_process):
         (tmp_path / name).touch()
     clean_parts(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_lock_keeps_others_out_until_it_ends(tmp_path, kind):
+    path = tmp_path / "lock" if kind == "file" else tmp_path
+    with locked(path), pytest.raises(BlockingIOError), locked(path, wait=False):
+        pass
+    with locked(path, wait=False):
+        pass
+
+
+def test_a_shared_lock_keeps_only_those_out_that_do_not_share(tmp_path):
+    with locked(tmp_path, shared=True):
+        with locked(tmp_path, shared=True, wait=False):
+            pass
+        with pytest.raises(BlockingIOError), locked(tmp_path, wait=False):
+            pass

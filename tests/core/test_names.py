@@ -52,3 +52,13 @@ IMPOSSIBLE = {"..": "_..", ".x": "_.x", "": "_", "a/b": "a_b", "é" * 200: "é" 
 @pytest.mark.parametrize(("title", "folder"), IMPOSSIBLE.items())
 def test_a_title_that_is_no_folder_gets_the_nearest_name(title, folder):
     assert names.as_folder(title) == folder
+
+
+def test_a_suffix_is_kept_whole_and_the_title_shortened():
+    assert names.as_folder("song", "_30s") == "song_30s"
+    assert names.as_folder("é" * 200, "_30s") == "é" * 125 + "_30s"
+
+
+def test_names_that_are_not_utf8_become_text():
+    assert names.as_text("Käse") == "Käse"
+    assert names.as_text(os.fsdecode(b"Beyonc\xe9")) == r"Beyonc\udce9"

@@ -132,6 +132,17 @@ def test_an_unreadable_song_is_left_out_until_its_stem_returns(virtual, indexed)
     assert prepared.read_recipes(virtual) == recipes
 
 
+def test_the_gain_of_a_virtual_song_follows_its_stems(virtual, indexed):
+    with_own_slakh(virtual, indexed)
+    recipes = prepared.read_recipes(virtual)
+    partition, track = next(iter(recipes))
+    path = next(virtual.slakh.glob(f"*/{track}/stems/S00.flac"))
+    audio.write(path, np.sign(audio.read(path)[0]), 44100)
+    reserve.fill(virtual, VIRTUAL)
+    changed = {key for key, recipe in prepared.read_recipes(virtual).items() if recipe["gain"] != recipes[key]["gain"]}
+    assert changed == {(partition, track)}
+
+
 def test_a_path_without_a_recipe_is_reported_with_a_remedy(virtual):
     with pytest.raises(MissingError, match=r"Track77777.*recipes\.csv has no such song\. Run notebooks 02 and 03"):
         prepared.Library(virtual).file("prepared/train/Track77777/mix.flac")

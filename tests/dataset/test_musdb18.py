@@ -180,6 +180,22 @@ def test_the_songs_become_tables_and_a_configuration_that_reads_back(root, folde
     assert found["muscomp"]["taxonomy"] is None
 
 
+def test_a_song_is_made_again_when_a_file_changed_on_either_side(root, folder):
+    for name in ("A", "B"):
+        write_hq(folder / "test" / name)
+    song, other = (root.prepared / "test" / name for name in ("A", "B"))
+    musdb18.prepare(root, folder, SETTINGS, workers=1)
+    for change in (
+        lambda: write_hq(folder / "test" / "A", seed=1),
+        lambda: (song / "bass.flac").write_bytes(b"damaged"),
+    ):
+        change()
+        before = song.stat().st_ino, other.stat().st_ino
+        musdb18.prepare(root, folder, SETTINGS, workers=1)
+        assert song.stat().st_ino != before[0] and other.stat().st_ino == before[1]
+        assert_sums(song)
+
+
 def test_a_name_that_is_no_text_is_written_to_tables(root, folder):
     write_hq(folder / "train" / "plain")
     write_hq(folder / "train" / os.fsdecode(b"caf\xe9"))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+import yaml
 from fixtures import needs, tiny_slakh
-from fixtures.songs_to_fill import NAMES, ONE, digests, prepared, with_own_slakh
+from fixtures.songs_to_fill import NAMES, ONE, digests, plant, prepared, with_own_slakh
 
 from muscomp_lib import audio, reserve, slakh
 from muscomp_lib.audio.quantise import quantise_song
-from muscomp_lib.core import remote_io
-from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, SettingError
+from muscomp_lib.core import provenance, remote_io
+from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, MusCompError, SettingError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import open_root
-from muscomp_lib.dataset import mixing
+from muscomp_lib.dataset import library, mixing
 from muscomp_lib.reserve import fill_plan
 from muscomp_lib.reserve import split as partitions
 from muscomp_lib.slakh import index_tables
@@ -399,6 +402,119 @@ def test_only_a_song_whose_row_changed_is_made_again(root):
     reserve.realise(root, ONE)
     changed = {folder.name for folder in prepared(root) if folder.stat().st_ino != before[folder.name]}
     assert changed == {synthesis.loc[0, "track"]}
+
+
+def rebuilt(root, before):
+    """Which songs were made again since `before`, the result of `made`."""
+    return {name for name, inode in made(root).items() if inode != before.get(name)}
+
+
+def made(root):
+    return {folder.name: folder.stat().st_ino for folder in prepared(root)}
+
+
+def replace_stem(root, name="S00"):
+    """Turn a stem of the first song around: another file of the same length; returns the song's name."""
+    track = prepared(root)[0].name
+    path = next(root.slakh.glob(f"*/{track}/stems/{name}.flac"))
+    audio.write(path, audio.read(path, dtype="int16")[0][::-1].copy(), 44100)
+    return track
+
+
+def test_a_song_whose_stem_was_replaced_is_made_again(root, indexed):
+    with_own_slakh(root, indexed)
+    reserve.fill(root, ONE)
+    before, track = made(root), replace_stem(root)
+    mix = read(prepared(root)[0], "mix")
+    slakh.index(root)
+    reserve.fill(root, ONE)
+    assert rebuilt(root, before) == {track}
+    assert not np.array_equal(read(prepared(root)[0], "mix"), mix)
+    assert (reserve.check(root, workers=1)["note"] == "").all()
+
+
+def test_in_a_copied_root_with_other_dates_nothing_is_made_again(root, indexed, tmp_path, monkeypatch):
+    with_own_slakh(root, indexed)
+    reserve.fill(root, ONE)
+    shutil.copytree(root.path, tmp_path / "copy", copy_function=shutil.copyfile)
+    monkeypatch.setattr(mixing, "make", None)
+    copy = open_root(tmp_path / "copy")
+    slakh.index(copy)
+    reserve.fill(copy, ONE)
+    assert made(copy)
+
+
+def test_where_the_stems_are_deleted_songs_are_kept(root, indexed):
+    with_own_slakh(root, indexed)
+    reserve.fill(root, ONE)
+    before = made(root)
+    for path in root.slakh.rglob("*.flac"):
+        path.unlink()
+    reserve.realise(root, ONE)
+    assert made(root) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "another's", "gone", "recipe"])
+def test_a_song_with_a_damaged_file_is_made_again(root, filled, damage):
+    reserve.fill(root, ONE)
+    before, folder = made(root), prepared(root)[0]
+    file = folder / ("recipe.json" if damage == "recipe" else "Violin.flac")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    other = (folder / "Drums.flac").read_bytes()
+    file.write_bytes({"cut": content[:-9], "another's": other, "gone": b""}.get(damage, content))
+    if damage == "gone":
+        file.unlink()
+    reserve.fill(root, ONE)
+    assert digests(root) == digests(filled)
+    assert rebuilt(root, before) == {folder.name}
+
+
+def test_a_second_run_reads_no_song_or_stem_again(root, monkeypatch):
+    reserve.fill(root, ONE)
+    monkeypatch.setattr(provenance, "checksum", None)
+    monkeypatch.setattr(mixing, "make", None)
+    reserve.fill(root, ONE)
+
+
+def test_a_run_beside_another_is_refused_and_disturbs_nothing(root):
+    theirs = root.prepared / "train" / ".part-elsewhere-77-Track00001"
+    theirs.mkdir(parents=True)
+    for other, settings in ((False, ONE), (False, reserve.Settings(shard="1/2")), (True, ONE)):
+        with library.writing(root, shared=other), pytest.raises(MusCompError, match="Another run is writing songs"):
+            reserve.fill(root, settings)
+    assert theirs.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("overall_gain", float("nan")), ("overall_gain", float("inf")), ("normalization_factor", float("nan"))],
+)
+def test_metadata_that_are_no_numbers_make_no_bad_mix(tmp_path, key, value):
+    root = open_root(tmp_path)
+    plant(root, n_tracks=6)
+    for path in root.slakh.rglob("metadata.yaml"):
+        metadata = {"normalization_factor": -13.0, **yaml.safe_load(path.read_text()), key: value}
+        path.write_text(yaml.safe_dump(metadata))
+    slakh.index(root)
+    assert np.isfinite(reserve.fill(root, ONE)["gain_db"]).all()
+    assert len(prepared(root)) >= 3 and all(read(folder, "mix").any() for folder in prepared(root))
+    assert (reserve.check(root, workers=1)["note"] == "").all()
+
+
+@pytest.mark.parametrize(("sample", "reason"), [(np.nan, "holds NaN or infinite samples"), (0.0, "silent throughout")])
+@pytest.mark.parametrize("virtual", [False, True])
+def test_a_song_that_would_be_nan_or_silent_is_left_out(tmp_path, sample, reason, virtual):
+    root = open_root(tmp_path)
+    for number in range(4):
+        folder = tiny_slakh.write_track(root.slakh, "train", f"Track{number:05d}", suffix=".wav")
+    for path in folder.glob("stems/*.wav"):
+        soundfile.write(path, np.full((88200, 1), sample, np.float32), 44100, subtype="FLOAT")
+    slakh.index(root)
+    reserve.fill(root, reserve.Settings(workers=1, fill=False, virtual=virtual, validation_share=0, test_share=0))
+    note = index_tables.read(root)[1].set_index("track").loc["Track00003", "note"]
+    assert "notebook 02: left out" in note and reason in note
+    assert "Track00003" not in {folder.name for folder in prepared(root)}
 
 
 FILL = """

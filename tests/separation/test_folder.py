@@ -1,12 +1,18 @@
 import json
+import os
+import shutil
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fixtures import tiny_spleeter
 
 from muscomp_lib import audio, separation
-from muscomp_lib.core.errors import AudioError, MissingError
-from muscomp_lib.separation.folder import files_of, folder_names, separate_all
+from muscomp_lib.audio import stream
+from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
+from muscomp_lib.core.files import locked
+from muscomp_lib.separation.folder import RECORD, files_of, named_file, separate_all, separated
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +80,6 @@ def test_the_record_says_what_the_files_were_made_from(separator, album, tmp_pat
     assert record["model"]["config"]["instrument_list"] == ["vocals", "accompaniment"]
 
 
-def test_songs_with_the_same_title_get_separate_folders(separator, tmp_path):
-    paths = [tmp_path / "album" / name for name in ("Song.wav", "song.flac", "other.wav")]
-    assert folder_names(paths) == ["Song.wav", "song.flac", "other"]
-
-
 def test_an_excerpt_does_not_replace_the_whole_song(separator, album, tmp_path):
     for seconds in (None, 0.25):
         separate_all(separator, album[:1], tmp_path / "out", seconds=seconds)
@@ -93,3 +94,208 @@ def test_an_excerpt_does_not_replace_the_whole_song(separator, album, tmp_path):
 def test_a_single_failing_song_raises_its_error(separator, album, tmp_path):
     with pytest.raises(AudioError, match=r"b\.wav"):
         separate_all(separator, album[1:2], tmp_path / "out")
+
+
+class Copier:
+    """Stands for a separator: its one file is a copy of the song, so that it shows whose folder it is in."""
+
+    def __init__(self):
+        self.identity, self.separated = {"folder": "copier"}, []
+
+    def separate_file(self, path, out_dir, file_format="flac", **_):
+        self.separated.append(path)
+        waveform, sample_rate = audio.read(path)
+        file = Path(out_dir) / f"all{stream.FORMATS[file_format].suffix}"
+        audio.write(file, waveform, sample_rate)
+        return {"all": file}
+
+
+def make_song(path, number, n_samples=500):
+    """A song with all samples equal, by which it is recognised: in a copy, `number_of` finds the number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with stream.Writer(path, path.suffix[1:], 44100, 1) as file:
+        file.write(np.full((n_samples, 1), 0.01 * number, np.float32))
+    return path
+
+
+def number_of(folder):
+    return round(100 * float(np.median(audio.read(files_of(folder)["all"])[0])))
+
+
+def contents(out):
+    """The numbers of the songs in each folder."""
+    return {folder.name: number_of(folder) for folder in separated(out)}
+
+
+def test_files_with_one_title_get_a_folder_each(tmp_path):
+    paths = [make_song(tmp_path / "s" / name, number) for number, name in enumerate(("a.mp3", "a.wav", "a.mp3.wav"), 1)]
+    made = separate_all(Copier(), paths, tmp_path / "out")
+    assert [contents(tmp_path / "out")[name] for name in made["song"]] == [1, 2, 3]
+    assert len(contents(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("calls", [[[0, 1]], [[0], [1], [0], [1]], [[1], [0, 1]]])
+def test_songs_of_one_name_never_overwrite_each_other(tmp_path, calls):
+    paths = [make_song(tmp_path / cd / "01.flac", number) for number, cd in enumerate(("cd1", "cd2"), 1)]
+    names = {}
+    for call in calls:
+        made = separate_all(Copier(), [paths[index] for index in call], tmp_path / "out")
+        for index, name in zip(call, made["song"], strict=True):
+            assert names.setdefault(index, name) == name, "a song keeps its folder"
+            assert contents(tmp_path / "out")[name] == index + 1
+    assert sorted(contents(tmp_path / "out").values()) == [1, 2]
+
+
+def test_a_folder_that_only_looks_like_an_excerpt_is_kept(tmp_path):
+    whole, looks_like_it = make_song(tmp_path / "Song.wav", 1, 44100), make_song(tmp_path / "Song_0.5s.wav", 2)
+    separate_all(Copier(), [whole], tmp_path / "out", seconds=0.5)
+    separate_all(Copier(), [looks_like_it], tmp_path / "out")
+    assert sorted(contents(tmp_path / "out").values()) == [1, 2]
+
+
+def test_names_that_differ_in_case_only_get_two_folders(tmp_path):
+    paths = [
+        make_song(tmp_path / cd / name, number) for number, (cd, name) in enumerate((("x", "A.wav"), ("y", "a.wav")))
+    ]
+    made = separate_all(Copier(), paths, tmp_path / "out")
+    assert len({name.casefold() for name in made["song"]}) == 2
+
+
+@pytest.mark.parametrize(
+    "name", [b"...wav", b"Beyonc\xe9.wav", b"x" * 250 + b".wav", b"a\nb.wav", "\u2028.wav".encode()]
+)
+@pytest.mark.parametrize("seconds", [None, 0.25])
+def test_any_name_gets_a_folder_in_the_folder(tmp_path, name, seconds):
+    path = make_song(tmp_path / "a" / "b" / "song.wav", 3)
+    path = path.rename(path.with_name(os.fsdecode(name)))
+    made = separate_all(Copier(), [path], tmp_path / "out", seconds=seconds)
+    assert contents(tmp_path / "out") == {made["song"][0]: 3}
+    named_file(tmp_path / "out" / made["song"][0], ".musicxml").touch()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a", "out"}
+
+
+def test_a_folder_without_our_mark_is_left_alone(tmp_path):
+    theirs = tmp_path / "out" / "a"
+    theirs.mkdir(parents=True)
+    (theirs / "all.flac").write_text("a person's own")
+    make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [tmp_path / "a.wav"], tmp_path / "out")
+    assert [path.name for path in theirs.iterdir()] == ["all.flac"]
+    assert (theirs / "all.flac").read_text() == "a person's own"
+    assert list(contents(tmp_path / "out").values()) == [1]
+
+
+def test_a_copied_root_keeps_its_songs(tmp_path):
+    root = tmp_path / "root"
+    make_song(root / "songs" / "a.wav", 1)
+    separate_all(Copier(), [root / "songs" / "a.wav"], root / "separated")
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)  # with other dates
+    copier = Copier()
+    made = separate_all(copier, [tmp_path / "copy" / "songs" / "a.wav"], tmp_path / "copy" / "separated")
+    assert list(made["song"]) == ["a"] and list(made["status"]) == ["up to date"] and not copier.separated
+
+
+def test_a_song_replaced_by_one_of_its_size_is_separated_again(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [path], tmp_path / "out")
+    date = path.stat().st_mtime_ns
+    make_song(path, 2)
+    os.utime(path, ns=(date, date + 10**6))
+    separate_all(Copier(), [path], tmp_path / "out")
+    assert contents(tmp_path / "out") == {"a": 2}
+
+
+def test_a_truncated_file_is_made_again(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [path], tmp_path / "out")
+    file = tmp_path / "out" / "a" / "all.flac"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert list(separate_all(Copier(), [path], tmp_path / "out")["status"]) == ["ok"]
+    assert contents(tmp_path / "out") == {"a": 1}
+
+
+def test_files_of_other_settings_are_removed_but_no_one_elses(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [path], tmp_path / "out")
+    (tmp_path / "out" / "a" / "my mix.flac").touch()
+    separate_all(Copier(), [path], tmp_path / "out", file_format="wav")
+    assert {file.name for file in (tmp_path / "out" / "a").iterdir()} == {"all.wav", "my mix.flac", RECORD}
+
+
+@pytest.mark.parametrize("listed", ["../../victim.flac", "/victim.flac", "..\\victim.flac", "mine.txt", RECORD])
+def test_a_record_cannot_name_files_elsewhere(tmp_path, listed):
+    path = make_song(tmp_path / "a.wav", 1)
+    make_song(tmp_path / "victim.flac", 2)
+    separate_all(Copier(), [path], tmp_path / "out")
+    record = tmp_path / "out" / "a" / RECORD
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"files": {"all": listed}}))
+    with pytest.raises(MissingError):
+        files_of(tmp_path / "out" / "a")
+    separate_all(Copier(), [path], tmp_path / "out", file_format="wav")
+    assert (tmp_path / "victim.flac").exists() and record.exists()
+
+
+def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    for before in ("killed", "complete"):
+        (tmp_path / "out" / "a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "a" / ".part-elsewhere-1-all.flac").touch()
+        assert list(separate_all(Copier(), [path], tmp_path / "out")["status"]) == [
+            {"killed": "ok", "complete": "up to date"}[before]
+        ]
+        assert {file.name for file in (tmp_path / "out" / "a").iterdir()} == {"all.flac", RECORD}
+
+
+def test_a_song_that_fails_keeps_the_files_it_had(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [path], tmp_path / "out")
+    before = dates(tmp_path / "out")
+    failing = Copier()
+    failing.identity = {"folder": "another"}
+    failing.separate_file = lambda *_, **__: (_ for _ in ()).throw(AudioError("broken"))
+    with pytest.raises(AudioError, match="broken"):
+        separate_all(failing, [path], tmp_path / "out")
+    assert dates(tmp_path / "out").keys() == before.keys() and contents(tmp_path / "out") == {"a": 1}
+    assert list(separate_all(Copier(), [path], tmp_path / "out")["status"]) == ["up to date"]
+    with pytest.raises(AudioError, match="broken"):
+        separate_all(failing, [make_song(tmp_path / "b.wav", 2)], tmp_path / "out")
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["a"], "of a new song nothing is left"
+
+
+def test_an_out_that_is_a_file_is_one_error_for_all(tmp_path):
+    (tmp_path / "out").touch()
+    paths = [make_song(tmp_path / name, 1) for name in ("a.wav", "b.wav")]
+    with pytest.raises(MusCompError, match=r"The folder .*out cannot be used"):
+        separate_all(Copier(), paths, tmp_path / "out")
+
+
+def test_a_missing_song_is_named(tmp_path):
+    with pytest.raises(MissingError, match=r"none\.wav is not there"):
+        separate_all(Copier(), [tmp_path / "none.wav"], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_second_run_on_a_song_waits_for_the_first(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [path], tmp_path / "out")
+    second = threading.Thread(target=separate_all, args=(Copier(), [path], tmp_path / "out"))
+    with locked(tmp_path / "out" / "a"):
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+    second.join(10)
+    assert not second.is_alive() and contents(tmp_path / "out") == {"a": 1}
+
+
+def test_a_record_of_an_earlier_version_keeps_its_folder(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1)
+    separate_all(Copier(), [path], tmp_path / "out")
+    record, file = tmp_path / "out" / "a" / RECORD, path.stat()
+    song = {"name": "a.wav", "bytes": file.st_size, "modified": file.st_mtime_ns}
+    old = {"song": song, "model": {}, "options": {"seconds": None}, "files": {"all": "all.flac"}}
+    record.write_text(json.dumps(old))
+    assert files_of(tmp_path / "out" / "a") == {"all": tmp_path / "out" / "a" / "all.flac"}
+    separate_all(Copier(), [make_song(tmp_path / "other" / "a.wav", 2, 600)], tmp_path / "out")
+    assert contents(tmp_path / "out")["a"] == 1
+    assert list(separate_all(Copier(), [path], tmp_path / "out")["song"]) == ["a"]
+    assert len(contents(tmp_path / "out")) == 2

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,22 @@ def test_an_upload_without_an_audio_file_name_is_refused(root, name):
     with pytest.raises(AudioError, match="not the name of an audio file"):
         songs.import_upload(root, name, b"content")
     assert not list(root.songs.iterdir())
+
+
+def test_an_upload_with_a_name_that_exists_keeps_both(root):
+    name = "é" * 124 + ".wav"  # with no room for more
+    paths = [songs.import_upload(root, name, content) for content in (b"one", b"two", b"three")]
+    assert [path.read_bytes() for path in paths] == [b"one", b"two", b"three"]
+    assert songs.import_upload(root, "a.wav", b"1").name == "a.wav"
+    assert songs.import_upload(root, "a.wav", b"2").name == "a (2).wav"
+    assert songs.choose(root.songs, root) == sorted(root.songs.iterdir())
+
+
+def test_a_song_whose_name_is_not_utf8_is_listed_as_text(root):
+    for name in (b"Beyonc\xe9.wav", b"Beyonc\xe8.wav"):
+        audio.write(root.songs / os.fsdecode(name), np.zeros((100, 1), np.float32), 8000)
+    own = list(songs.available(root))[:2]
+    assert len(set(own)) == 2 and all(label.encode() for label in own)
 
 
 def test_an_excerpt_is_the_middle(tmp_path):
