@@ -89,25 +89,18 @@ class Stems:
         if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
             return self._decoded(path, info)[start : start + frames]
         start, wanted = min(start, info.frames), max(0, min(frames, info.frames - start))
-        return self._read(path, start, wanted, _dtype(info, self._sample_rate))[0]
+        return audio.read(remote_io.local_copy(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
 
     def _decoded(self, path, info):
         """A whole stem at `sample_rate`."""
         if path in self._whole:
             return self._whole[path]
-        waveform, rate = self._read(path, 0, None, _dtype(info, self._sample_rate))
+        waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), dtype=_dtype(info, self._sample_rate))
         if rate != self._sample_rate:
             waveform = audio.resample(waveform, rate, self._sample_rate)
         if self._keep:
             self._whole[path] = waveform
         return waveform
-
-    def _read(self, path, start, frames, dtype):
-        """As `audio.read`; a stem with samples that are not finite would make the whole mix so."""
-        waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), start, frames, dtype)
-        if dtype != "int16" and not np.isfinite(waveform).all():
-            raise AudioError(f"{self._slakh / path} holds NaN or infinite samples. Use another copy.")
-        return waveform, rate
 
 
 def _dtype(info, sample_rate):

@@ -94,10 +94,10 @@ def test_a_song_whose_name_is_not_utf8_is_listed_as_text(root):
 
 def test_an_excerpt_is_the_middle(tmp_path):
     ramp = np.arange(100, dtype=np.int16)[:, None]
-    audio.write(tmp_path / "ramp.wav", ramp, 10)
-    found, rate = songs.excerpt(tmp_path / "ramp.wav", 2)
+    audio.write(tmp_path / "ramp.wav", ramp, 1000)
+    found, rate = songs.excerpt(tmp_path / "ramp.wav", 0.02)
     np.testing.assert_array_equal(audio.to_int16(found), ramp[40:60])
-    assert rate == 10
+    assert rate == 1000
     assert len(songs.excerpt(tmp_path / "ramp.wav", 99)[0]) == len(songs.excerpt(tmp_path / "ramp.wav")[0]) == 100
     with pytest.raises(SettingError, match="seconds = -1 is not possible"):
         songs.excerpt(tmp_path / "ramp.wav", -1)
@@ -117,8 +117,8 @@ def test_a_folder_stands_for_the_songs_in_it(root, tmp_path):
 
 
 def test_where_an_excerpt_begins(tmp_path):
-    audio.write(tmp_path / "ramp.wav", np.zeros((100, 1), np.int16), 10)
-    assert songs.excerpt_start(tmp_path / "ramp.wav", 2) == 4.0
+    audio.write(tmp_path / "ramp.wav", np.zeros((100, 1), np.int16), 1000)
+    assert songs.excerpt_start(tmp_path / "ramp.wav", 0.02) == 0.04
     assert songs.excerpt_start(tmp_path / "ramp.wav", 99) == songs.excerpt_start(tmp_path / "ramp.wav") == 0.0
 
 
