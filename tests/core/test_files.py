@@ -49,7 +49,7 @@ def test_a_lock_keeps_others_out_until_it_ends(tmp_path, kind):
         pass
 
 
-def test_a_shared_lock_keeps_only_those_out_that_do_not_share(tmp_path):
+def test_a_shared_lock_keeps_out_those_that_do_not_share(tmp_path):
     with locked(tmp_path, shared=True):
         with locked(tmp_path, shared=True, wait=False):
             pass

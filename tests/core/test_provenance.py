@@ -31,7 +31,7 @@ def test_any_changed_byte_changes_the_checksum(tmp_path):
     assert len(sums) == 3
 
 
-def test_an_identity_is_read_again_only_when_size_or_date_change(tmp_path, monkeypatch):
+def test_an_identity_is_read_again_when_size_or_date_change(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("a")
     known = provenance.identity(path)

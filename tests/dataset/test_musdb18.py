@@ -180,7 +180,7 @@ def test_the_songs_become_tables_and_a_configuration_that_reads_back(root, folde
     assert found["muscomp"]["taxonomy"] is None
 
 
-def test_a_song_is_made_again_when_a_file_changed_on_either_side(root, folder):
+def test_a_song_with_a_changed_file_is_made_again(root, folder):
     for name in ("A", "B"):
         write_hq(folder / "test" / name)
     song, other = (root.prepared / "test" / name for name in ("A", "B"))

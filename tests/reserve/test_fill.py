@@ -433,7 +433,7 @@ def test_a_song_whose_stem_was_replaced_is_made_again(root, indexed):
     assert (reserve.check(root, workers=1)["note"] == "").all()
 
 
-def test_in_a_copied_root_with_other_dates_nothing_is_made_again(root, indexed, tmp_path, monkeypatch):
+def test_in_a_copied_root_nothing_is_made_again(root, indexed, tmp_path, monkeypatch):
     with_own_slakh(root, indexed)
     reserve.fill(root, ONE)
     shutil.copytree(root.path, tmp_path / "copy", copy_function=shutil.copyfile)

@@ -195,7 +195,7 @@ def test_a_copied_root_keeps_its_songs(tmp_path):
     assert list(made["song"]) == ["a"] and list(made["status"]) == ["up to date"] and not copier.separated
 
 
-def test_a_song_replaced_by_one_of_its_size_is_separated_again(tmp_path):
+def test_a_song_replaced_by_one_as_large_is_separated_again(tmp_path):
     path = make_song(tmp_path / "a.wav", 1)
     separate_all(Copier(), [path], tmp_path / "out")
     date = path.stat().st_mtime_ns
@@ -262,7 +262,7 @@ def test_a_song_that_fails_keeps_the_files_it_had(tmp_path):
     assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["a"], "of a new song nothing is left"
 
 
-def test_an_out_that_is_a_file_is_one_error_for_all(tmp_path):
+def test_an_out_that_is_a_file_is_one_error(tmp_path):
     (tmp_path / "out").touch()
     paths = [make_song(tmp_path / name, 1) for name in ("a.wav", "b.wav")]
     with pytest.raises(MusCompError, match=r"The folder .*out cannot be used"):

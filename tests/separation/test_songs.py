@@ -85,7 +85,7 @@ def test_an_upload_with_a_name_that_exists_keeps_both(root):
     assert songs.choose(root.songs, root) == sorted(root.songs.iterdir())
 
 
-def test_a_song_whose_name_is_not_utf8_is_listed_as_text(root):
+def test_songs_whose_names_are_not_utf8_are_listed_as_text(root):
     for name in (b"Beyonc\xe9.wav", b"Beyonc\xe8.wav"):
         audio.write(root.songs / os.fsdecode(name), np.zeros((100, 1), np.float32), 8000)
     own = list(songs.available(root))[:2]
