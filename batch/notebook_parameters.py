@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import papermill
 
-from muscomp_lib.core import settings, yaml_file
+from muscomp_lib.core import names, settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import absolute
 
@@ -175,9 +175,9 @@ def _check_together(step):
     """Make the settings that the notebook will make, so that values that exclude each other are refused now."""
     values = defaults(step.notebook) | step.parameters
     for path, prefixes in DECLARATIONS.get(step.number, {}).items():
-        names = {key: _name_of(key, prefixes, values) for key in settings.fields(_declared(path))}
+        given = {key: _name_of(key, prefixes, values) for key in settings.fields(_declared(path))}
         try:
-            _declared(path)(**{key: values[name] for key, name in names.items() if name})
+            _declared(path)(**{key: values[name] for key, name in given.items() if name})
         except SettingError as error:
             raise SettingError(f"{step.notebook.name}: {error}") from error
 
@@ -206,7 +206,12 @@ def declaration(number, name):
 
 def resolved(name, value, where=""):
     """`value`, made absolute when `name` is a path; SettingError where it cannot be one."""
-    return str(absolute(value, where)) if name in PATHS and value else value
+    if name not in PATHS or not value:
+        return value
+    path = str(absolute(value, where))
+    if not names.is_text(path):
+        raise SettingError(f"{where}{name} = {path!a} is not possible: notebooks are UTF-8, and it is not. Rename it.")
+    return path
 
 
 def _unknown(given, chosen):

@@ -127,7 +127,7 @@ def plan(args):
     root = open_root(next((step.parameters["root"] for step in steps if step.parameters.get("root")), None))
     for step in steps:
         if "root" in step.valid and not step.parameters.get("root"):
-            step.parameters["root"] = str(root.path)
+            step.parameters["root"] = resolved("root", str(root.path))
     return steps, root
 
 

@@ -44,6 +44,11 @@ def check(name, what, where):
     return name
 
 
+def is_text(name):
+    """Whether a file's name is UTF-8; Python spells what is not with lone surrogates."""
+    return not any(unicodedata.category(character) == "Cs" for character in name)
+
+
 def is_name(name):
     """Whether `check` would accept it."""
     return not _reason(name)

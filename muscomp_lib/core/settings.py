@@ -100,7 +100,7 @@ def check_value(name, kind, value, where=""):
         found = error.errors()[0]
         if isinstance(_raised(found), SettingError):
             raise SettingError(f"{where}{_raised(found)}") from None
-        raise SettingError(wrong(name, value, expected(kind) or _reason(found), where)) from None
+        raise SettingError(wrong(name, value, expected(kind) or _expected(found), where)) from None
 
 
 def field(model, key):
@@ -223,10 +223,10 @@ def _refusal(model, error, where, prefix="", spell=repr):
     if found["type"] == "extra_forbidden":
         name = prefix + ".".join(path)
         return SettingError(f"{where}there is no setting {name!r}. {suggestion(name, fields(model, prefix))}")
-    words = expected(_field(model, key))
+    words = expected(_field(model, key)) if key else ""
     if found["type"] == "missing":
         return SettingError(f"{where}{name} is missing.{f' It must be {words}.' if words else ''}")
-    words = words or _reason(found)
+    words = words or _expected(found)
     return SettingError(wrong(name, found["input"], words, where, spell))
 
 
@@ -261,8 +261,10 @@ def _is_model(annotation):
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _reason(found):
-    return found["msg"][:1].lower() + found["msg"][1:]
+def _expected(found):
+    """What must be there, from pydantic's own message: "Input should be a valid string"."""
+    reason = found["msg"][:1].lower() + found["msg"][1:]
+    return reason.removeprefix("input should be ")
 
 
 def _range(lowest, highest, unit):

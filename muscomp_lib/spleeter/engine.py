@@ -251,14 +251,25 @@ def clean_cache(prefix, config, table):
     """Remove a cache that another run left half-written, or that was made from other songs or settings.
 
     A run that is killed leaves a lock file, which the next one fails at; a finished cache has an index.
+
+    Raises
+    ------
+    SettingError
+        There are files of such names, but not the one that marks them as ours.
     """
     made_from = _fingerprint(config, table)
     mark = prefix.with_name(f"{prefix.name}.made_from")
     if Path(f"{prefix}.index").exists() and provenance.matches(mark, made_from):
         return
-    for kind in (".index", ".data-*", "_[0-9]*"):
-        for path in prefix.parent.glob(glob.escape(prefix.name) + kind):
-            path.unlink()
+    kinds = (".index", ".data-*", "_[0-9]*")
+    found = [path for kind in kinds for path in prefix.parent.glob(glob.escape(prefix.name) + kind)]
+    if found and not mark.exists():
+        raise SettingError(
+            f"{found[0]} was not made by Mus-Comp, and would be removed. Move it, or name another training_cache and "
+            "validation_cache in the configuration."
+        )
+    for path in found:
+        path.unlink()
     prefix.parent.mkdir(parents=True, exist_ok=True)
     provenance.write(mark, made_from)
 

@@ -1,5 +1,7 @@
 """The parameters of headless runs: what YAML says, and what is refused before anything starts."""
 
+import os
+
 import pytest
 from fixtures.tiny_campaign import PROJECT
 
@@ -55,6 +57,7 @@ def test_plain_words_and_numbers_mean_what_they_look_like(text, value):
         ("05.seconds", "20,000", "seconds = '20,000' is not possible"),
         ("05.seconds", "1e400", "seconds = inf is not possible"),
         ("05.song", "~nobody-of-this-name/a.wav", "is not a possible path"),
+        ("05.song", os.fsdecode(b"Beyonc\xe9.wav"), "notebooks are UTF-8"),
         ("03.name", "x" * 300, "of at most 191 bytes"),
         ("01.verify", "ful", "verify = 'ful' is not possible"),
         ("04.test_songs", "many", "test_songs = 'many' is not possible"),

@@ -274,6 +274,7 @@ def test_only_a_whole_cache_of_the_same_songs_is_kept(tmp_path):
     half, whole = (prefix.with_name(f"training{end}") for end in ("_0.lockfile", ".index"))
     other.parent.mkdir(parents=True)
     other.touch()
+    engine.clean_cache(prefix, settings, "train_csv")
     half.touch()
     engine.clean_cache(prefix, settings, "train_csv")
     assert not half.exists()
@@ -283,6 +284,14 @@ def test_only_a_whole_cache_of_the_same_songs_is_kept(tmp_path):
     edit_table(root, lambda rows: rows.pop())
     engine.clean_cache(prefix, settings, "train_csv")
     assert not whole.exists() and other.exists()
+
+
+def test_a_cache_without_our_mark_is_not_removed(tmp_path):
+    settings, _, _ = prepared(tmp_path)
+    (tmp_path / "thesis.index").touch()
+    with pytest.raises(SettingError, match=r"thesis\.index was not made by Mus-Comp"):
+        engine.clean_cache(tmp_path / "thesis", settings, "train_csv")
+    assert (tmp_path / "thesis.index").exists()
 
 
 # ---- the real Spleeter ----
