@@ -78,7 +78,7 @@ def read(path, start=0, frames=None, dtype="float32"):
         source.skip(start)
         if source.exact and frames is not None and start + frames > source.frames:
             raise source.cut_short()
-        return source.read_rest(dtype) if frames is None else source.read(frames, dtype), source.sample_rate
+        return source.read_all(frames, dtype), source.sample_rate
 
 
 def write(path, waveform, sample_rate):

@@ -5,6 +5,7 @@ that hold their sound themselves: a playlist that calls itself a song is refused
 """
 
 import contextlib
+from itertools import chain
 
 import numpy as np
 
@@ -52,12 +53,11 @@ class LibavFile:
     """
 
     def __init__(self, file, track=0):
-        self.damaged, self.stopped = 0, False
+        self.damaged, self.stopped, self._untouched = 0, False, True
         self._container = _container(file)
         try:
             self._stream = _stream(self._container, track)
-            self._decoded = self._decode()
-            self._frame = first = next(self._decoded, None)
+            first = self._restart()
             if first is None:
                 raise LibavError("none of its sound can be decoded")
         except BaseException:
@@ -66,7 +66,7 @@ class LibavFile:
         self.samplerate, self.channels, sample_format = self._form = _form(first)
         self.sixteen_bit = sample_format in ("s16", "s16p")
         self.format = self._container.format.name
-        self._start, self._taken = first.pts, 0  # samples taken of `_frame`, the next one to be read
+        self._start = first.pts
         duration, whole = self._stream.duration, self._container.duration  # in units of its own, and microseconds
         self.frames = duration and round(duration * self._stream.time_base * self.samplerate)
         self.estimate = whole and whole * self.samplerate // 1_000_000
@@ -74,6 +74,15 @@ class LibavFile:
     def close(self):
         """Release what FFmpeg holds."""
         self._container.close()
+
+    def _restart(self):
+        """Decode from where the container stands; returns the first frame, which is kept, or None."""
+        from av import AudioFifo
+
+        decoded, self._fifo = self._decode(), AudioFifo()
+        first = next(decoded, None)
+        self._decoded = decoded if first is None else chain([first], decoded)
+        return first
 
     def _decode(self):
         import av
@@ -90,12 +99,14 @@ class LibavFile:
             self.damaged, self.stopped = self.damaged + 1, True
 
     def _next(self):
-        """Samples that are left of the present frame, 0 at the end."""
-        if self._frame is not None and self._taken == self._frame.samples:
-            self._frame, self._taken = next(self._decoded, None), 0
-            if self._frame is not None and _form(self._frame) != self._form:
-                raise LibavError("its sample rate or number of channels changes")
-        return 0 if self._frame is None else self._frame.samples - self._taken
+        frame = next(self._decoded, None)
+        if frame is not None and _form(frame) != self._form:
+            raise LibavError("its sample rate or number of channels changes")
+        return frame
+
+    def _queue(self, frame):
+        frame.pts = None  # else those of damaged files stop it
+        self._fifo.write(frame)
 
     def read(self, frames, dtype="float32"):
         """The next samples, fewer at the end: shape (n_samples, n_channels).
@@ -105,13 +116,11 @@ class LibavFile:
         LibavError
             Its rate or channels change there.
         """
-        parts, missing = [np.zeros((0, self.channels), dtype)], frames
-        while missing and (left := self._next()):
-            taken = min(left, missing)
-            parts.append(_samples(self._frame, dtype)[self._taken : self._taken + taken])
-            self._taken += taken
-            missing -= taken
-        return np.concatenate(parts)
+        self._untouched = False
+        while self._fifo.samples < frames and (frame := self._next()):
+            self._queue(frame)
+        block = self._fifo.read(frames, partial=True) if frames else None
+        return np.zeros((0, self.channels), dtype) if block is None else _samples(block, dtype)
 
     def skip(self, frames):
         """Drop the next samples; returns how many, fewer at the end.
@@ -120,18 +129,20 @@ class LibavFile:
         ------
         LibavError
         """
-        missing = frames - (self._seek(frames) if frames > WORTH_SEEKING * self.samplerate else 0)
-        while missing and (left := self._next()):
-            taken = min(left, missing)
-            self._taken += taken
-            missing -= taken
+        missing = frames - (self._seek(frames) if self._untouched and frames > WORTH_SEEKING * self.samplerate else 0)
+        missing -= len(self.read(min(missing, self._fifo.samples)))
+        while missing and (frame := self._next()):
+            if frame.samples > missing:
+                self._queue(frame)
+                self._fifo.read(missing)
+            missing -= min(missing, frame.samples)
         return frames - missing
 
     def _seek(self, frames):
-        """Go on by at most so many samples where that is exact, from the beginning; returns by how many."""
+        """Go on by at most so many samples where that is exact; returns by how many."""
         stream = self._stream
         exact = stream.codec_context.name.startswith(SEEKABLE) and stream.time_base * self.samplerate == 1
-        if not exact or self._start is None or self._taken:
+        if not exact or self._start is None:
             return 0
         for target in (frames, 0):
             passed = self._passed_by_seeking(target)
@@ -146,9 +157,8 @@ class LibavFile:
             self._container.seek(self._start + target, stream=self._stream)
         except av.FFmpegError:
             return None
-        self._decoded = self._decode()
-        self._frame = next(self._decoded, None)
-        return None if self._frame is None or self._frame.pts is None else self._frame.pts - self._start
+        first = self._restart()
+        return None if first is None or first.pts is None else first.pts - self._start
 
 
 def _container(file):

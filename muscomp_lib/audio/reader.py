@@ -15,6 +15,7 @@ decoder calls it.
 import contextlib
 import functools
 import logging
+import math
 import os
 import stat
 from pathlib import Path
@@ -135,7 +136,7 @@ class Source:
     def __init__(self, path, file, frames, sixteen_bit):
         self.path, self._file, self.frames, self.sixteen_bit = path, file, frames, sixteen_bit
         self.sample_rate, self.channels = file.samplerate, file.channels
-        self.non_finite, self._position, self._reported = 0, 0, (0, 0)
+        self.non_finite, self._position, self._ended, self._reported = 0, 0, False, (0, 0)
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise AudioError(
                 f"{path} has a sample rate of {self.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} are possible. "
@@ -168,7 +169,8 @@ class Source:
         with self._errors_named():
             block = self._decode(frames, "int16" if dtype == "int16" and self.sixteen_bit else "float32")
         self._position += len(block)
-        if len(block) < frames:
+        if not self._ended and (len(block) < frames or self._position == self.frames):
+            self._ended = True
             self._check_all_there()
         if block.dtype == np.int16:
             return block
@@ -176,31 +178,31 @@ class Source:
         self.non_finite += n_replaced
         return to_int16(block) if dtype == "int16" else block
 
-    def read_rest(self, dtype="float32"):
-        """All samples that are left: shape (n_samples, n_channels).
+    def read_all(self, frames=None, dtype="float32"):
+        """The next `frames` samples, or all that are left, at once: shape (n_samples, n_channels).
 
         Raises
         ------
         AudioError
-            As `read`; there are more than fit into memory.
+            As `read`; they do not fit into memory.
         """
-        rest = np.empty((max(0, self.frames - self._position), self.channels), self._checked_size(self.frames, dtype))
-        n_read = 0
-        while len(block := self.read(BLOCK, dtype)):
-            if n_read + len(block) > len(rest):
-                self._checked_size(n_read + len(block), dtype)
-                rest = np.concatenate([rest[:n_read], np.empty((max(BLOCK, n_read // 4), self.channels), dtype)])
-            rest[n_read : n_read + len(block)] = block
+        if self.exact:
+            frames = self.frames - self._position if frames is None else frames
+            self._check_size(frames, dtype)
+            return self.read(frames, dtype)
+        parts, n_read, wanted = [self.read(0, dtype)], 0, math.inf if frames is None else frames
+        while n_read < wanted and len(block := self.read(min(BLOCK, wanted - n_read), dtype)):
+            parts.append(block)
             n_read += len(block)
-        return rest[:n_read]
+            self._check_size(2 * n_read, dtype)  # once in parts, once in one piece
+        return np.concatenate(parts)
 
-    def _checked_size(self, frames, dtype):
+    def _check_size(self, frames, dtype):
         if frames * self.channels * np.dtype(dtype).itemsize > MAX_BYTES:
             raise AudioError(
-                f"{self.path} is too long to be read at once ({frames / self.sample_rate / 3600:.1f} h). Read it in "
-                "parts, or cut it into songs."
+                f"{self.path} is too long to be read at once ({self.frames / self.sample_rate / 3600:.1f} h). Read it "
+                "in parts, or cut it into songs."
             )
-        return dtype
 
     def report(self):
         """Log what was wrong with the samples that were read; each thing once."""
@@ -308,7 +310,6 @@ class LibavSource(Source):
         if self._promised - self._position > TOLERANCE * self.sample_rate:
             lengths_in_seconds = self._position / self.sample_rate, self._promised / self.sample_rate
             log.warning("%s is damaged or cut short: %.2f s of %.2f s are there.", self.path, *lengths_in_seconds)
-        self._promised = 0  # once is enough
 
     def skip(self, frames):
         """Skip `frames` samples.

@@ -224,7 +224,7 @@ def _stem(path, name):
     """A stem: a file of its own, or a stream of a .stem.mp4."""
     file, track = (path, STREAMS.index(name)) if path.is_file() else (path / f"{name}.wav", 0)
     with reader.opened(file, whole=True, track=track) as source:
-        waveform = source.read_rest()
+        waveform = source.read_all()
         if source.non_finite or source.damaged:
             raise AudioError(f"{path}: {name} holds NaN or infinite samples, or damaged ones. Use another copy of it.")
         return audio.fit_channels(audio.resample(waveform, source.sample_rate, audio.SAMPLE_RATE), CHANNELS)

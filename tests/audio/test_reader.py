@@ -176,7 +176,7 @@ def test_of_two_sound_tracks_the_first_is_read(tmp_path):
     encode(tmp_path / "a.mkv", music(2.0), music(1.0, level=0.1))
     assert 2 * RATE <= len(audio.read(tmp_path / "a.mkv")[0]) < 2 * RATE + 2048
     with reader.opened(tmp_path / "a.mkv", track=1) as source:
-        assert RATE <= len(source.read_rest()) < RATE + 2048
+        assert RATE <= len(source.read_all()) < RATE + 2048
     with pytest.raises(AudioError, match="it has 2 sound tracks"), reader.opened(tmp_path / "a.mkv", track=2):
         pass
 
