@@ -119,6 +119,12 @@ def absolute(path, where="", base="."):
         raise SettingError(f"{where}{str(path)!r} is not a possible path ({error}).") from error
 
 
+def cache_folder():
+    """Where what is fetched from the network is kept: `$MUSCOMP_CACHE`, else `muscomp` in the user's cache folder."""
+    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("MUSCOMP_CACHE") or f"{users}/muscomp").expanduser().absolute()
+
+
 def _part_name(name):
     """The temporary name; of a name that is too long to extend, only a checksum and the suffix are kept."""
     writer = f"{platform.node()[:MAX_NODE_CHARS]}-{os.getpid()}"  # several machines may write to one disk

@@ -30,7 +30,7 @@ from muscomp_lib.core.settings import (
     whole,
     wrong,
 )
-from muscomp_lib.models import registry
+from muscomp_lib.models import published, registry
 from muscomp_lib.models.weights import CONFIG
 
 MASK_EXTENSIONS = ("zeros", "average")
@@ -196,7 +196,7 @@ def find_model(model):
     ----------
     model : str or Path
         A model folder, or a Spleeter configuration `.json`, whose `model_dir` is relative to the configuration's folder
-        unless it is absolute.
+        unless it is absolute; or the name of a model that Spleeter's authors published (published.NAMES).
 
     Returns
     -------
@@ -207,7 +207,7 @@ def find_model(model):
     ------
     MissingError, SettingError
     """
-    path = Path(model)
+    path = published.find(model) if published.is_name(model) else Path(model)
     if path.is_dir():
         if not (path / CONFIG).is_file():
             raise MissingError(f"{path} holds no finished model ({CONFIG} is missing). Train it with notebook 04.")

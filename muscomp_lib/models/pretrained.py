@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from muscomp_lib.models import published
 from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS, read_arrays, write_arrays
 
 NAME = "shipped"  # how the notebooks call these models
@@ -30,9 +31,11 @@ PUBLIC_PATHS = {
 
 
 def model_path(model, root):
-    """The path of a model given by its path, by its name under `models/`, or as the pretrained one."""
+    """The path of a model given by its path, its name under `models/`, the pretrained one's or a published one's."""
     if model == NAME:
         return FOLDER
+    if published.is_name(model):
+        return published.find(model)
     named = root.models / str(model)
     return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
 

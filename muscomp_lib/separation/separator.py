@@ -38,7 +38,7 @@ class Separator:
     model : str or Path, optional
         Without it, the pretrained model (models/pretrained.py). Else a model folder, written by `training.train`
         or by Spleeter's own training; or a Spleeter configuration `.json`, whose `model_dir` holds the checkpoint (a
-        relative one is relative to the configuration's folder).
+        relative one is relative to the configuration's folder); or a published model's name (models/published.py).
     engine : {"muscomp", "spleeter"}
         Who writes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
         is the same, but Spleeter takes longer and holds the whole song in memory; it is there for comparison.

@@ -20,7 +20,7 @@ def _are_targets(value):
     return isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n.strip() for n in names)
 
 
-MODEL = that(_is_path, f"{pretrained.NAME!r}, the name of a model under models/, or a path")
+MODEL = that(_is_path, f"{pretrained.NAME!r}, 'spleeter:4stems', the name of a model under models/, or a path")
 TARGETS = that(_are_targets, 'a list of instruments, sums such as "A+B", or "accompaniment"')
 TAXONOMY = that(lambda value: value in instruments.taxonomies(), "the name of a taxonomy in instruments.yaml")
 
@@ -28,7 +28,9 @@ TAXONOMY = that(lambda value: value in instruments.taxonomies(), "the name of a 
 class Settings(settings.Settings):
     """What to separate, with which models, and what to write. Instruments are checked once the model is known."""
 
-    model: MODEL = Field(pretrained.NAME, description="The model that separates, or Spleeter's .json.")
+    model: MODEL = Field(
+        pretrained.NAME, description="The model that separates, Spleeter's .json, or a published one's name."
+    )
     engine: one_of(*ENGINES) = Field("muscomp", description="This library, or the real Spleeter 2.4.2.")
     song: optional(that(_is_path, "an audio file or a folder"), "the first prepared test song") = Field(
         None, description="The audio file to separate, or a folder of them."

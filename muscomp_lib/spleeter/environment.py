@@ -19,7 +19,7 @@ from pathlib import Path
 
 from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import DiskFullError, MissingError, SettingError, SpleeterError
-from muscomp_lib.core.files import remove
+from muscomp_lib.core.files import cache_folder, locked, make_folder, remove
 from muscomp_lib.core.progress import bar
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")  # package data, so that it is there when installed
@@ -71,15 +71,14 @@ def environment():
     """
     folder = _folder()
     if not _complete(folder):
-        with _locked(folder):
+        with locked(_lock(folder)):
             if not _complete(folder):  # or another process has made it while this one waited
                 _make(folder)
     return _python_of(folder)
 
 
 def _folder():
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return Path(os.environ.get(VARIABLE) or cache / "muscomp" / NAME).expanduser().absolute()
+    return Path(os.environ.get(VARIABLE) or cache_folder() / NAME).expanduser().absolute()
 
 
 def _python_of(folder):
@@ -91,21 +90,16 @@ def _complete(folder):
     return _python_of(folder).exists() and provenance.matches(folder / MARK, REQUIREMENTS.read_text())
 
 
-@contextlib.contextmanager
-def _locked(folder):
-    """Wait until no other process makes this environment. The lock file stays: it marks the folder as ours."""
-    import fcntl  # not on Windows, where this engine cannot run
-
+def _lock(folder):
+    """The lock file of an environment; it stays, and marks the folder as ours."""
     lock = folder.with_name(f"{folder.name}.lock")
     if not lock.exists() and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise SettingError(
             f"{folder} was not made by Mus-Comp, and would be replaced by Spleeter's environment. Set ${VARIABLE} to a "
             "folder that does not exist yet."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the process ends, however it ends
-        yield
+    make_folder(folder.parent)
+    return lock
 
 
 def _make(folder):

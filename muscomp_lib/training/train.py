@@ -20,7 +20,7 @@ from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optional, text, that, whole
 from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models import checkpoint, pretrained, registry
-from muscomp_lib.models.config import ENGINES, check_engine, read_config, write_config
+from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config, write_config
 from muscomp_lib.models.weights import CONFIG, HISTORY, get_weights, set_weights
 from muscomp_lib.spleeter import engine
 from muscomp_lib.training import strategy
@@ -127,6 +127,8 @@ def _initial_weights(settings, root):
     if start_from is None:
         return None
     network, source = registry.network(settings), pretrained.model_path(start_from, root)
+    if source.suffix == ".json":
+        _, source = find_model(source)
     try:
         values, where = network.read_weights(source), network.weights_file(source)
     except MissingError as error:

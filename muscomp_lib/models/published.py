@@ -1,0 +1,213 @@
+"""Spleeter's published models by name, `spleeter:4stems`: fetched at their first use, then kept. Used by 04 and 05.
+
+They were trained on real songs, with vocals. Each is an archive of a release of github.com/deezer/spleeter; the file
+`checksum.json` beside them holds their SHA-256. As in Spleeter, the environment variables GITHUB_HOST,
+GITHUB_REPOSITORY and GITHUB_RELEASE name another place. A download that breaks off is resumed. The repository's
+licence, MIT, is that of the code; it says nothing about the models apart.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+from muscomp_lib.core import provenance
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.files import cache_folder, full_disk_reported, locked, make_folder, written_whole
+from muscomp_lib.core.progress import bar
+from muscomp_lib.core.settings import suggestion
+
+PREFIX = "spleeter:"
+WIDE = "-16kHz"  # the same weights, up to a higher frequency
+BINS, WIDE_BINS = 1024, 1536  # to 11 and 16 kHz
+ELU = {"conv_activation": "ELU", "deconv_activation": "ELU"}
+NETWORKS = {
+    "2stems": (["vocals", "accompaniment"], {"type": "unet.unet", "params": {}}),
+    "4stems": (["vocals", "drums", "bass", "other"], {"type": "unet.unet", "params": ELU}),
+    "5stems": (["vocals", "piano", "drums", "bass", "other"], {"type": "unet.softmax_unet", "params": ELU}),
+}
+NAMES = tuple(f"{PREFIX}{name}{wide}" for name in NETWORKS for wide in ("", WIDE))
+HOST = {"GITHUB_HOST": "https://github.com", "GITHUB_REPOSITORY": "deezer/spleeter", "GITHUB_RELEASE": "v1.4.0"}
+CHECKSUMS = "checksum.json"
+MARK = "published.json"  # in a model's folder: which archive it was unpacked from
+PARTS = ("checkpoint", "model")  # how the names of a checkpoint's files begin
+MAX_BYTES = 4 << 30  # of an unpacked model; that of five instruments has 0.2 GB
+TIMEOUT = (10, 60)  # seconds, to connect and between two blocks
+BLOCK = 1 << 14  # bytes: what is lost of a download that breaks off
+
+log = logging.getLogger(__name__)
+
+
+def is_name(model):
+    """Whether a model is given by such a name."""
+    return str(model).startswith(PREFIX)
+
+
+def find(model):
+    """The configuration of a published model, whose checkpoint is fetched first where it is not here.
+
+    Parameters
+    ----------
+    model : str
+        One of NAMES.
+
+    Returns
+    -------
+    Path
+        A `.json` in Spleeter's form; the folder with the checkpoint lies beside it.
+
+    Raises
+    ------
+    SettingError
+        There is no such model, or the archive is not the one that was published.
+    MissingError
+        It is not here, and cannot be fetched; says how to put it there by hand.
+    DiskFullError
+    """
+    if model not in NAMES:
+        raise SettingError(f"There is no model {model!r}. {suggestion(model, NAMES)}")
+    name = model.removeprefix(PREFIX)
+    weights = _cache() / name.removesuffix(WIDE)
+    if not (weights / MARK).is_file():
+        make_folder(weights.parent)
+        with locked(weights.with_name(f"{weights.name}.lock")):
+            if not (weights / MARK).is_file():  # or another process has fetched it while this one waited
+                _fetch(model, weights)
+    path = _cache() / f"{name}.json"
+    with written_whole(path) as part:
+        part.write_text(json.dumps(_configuration(name), indent=4) + "\n", encoding="utf-8")
+    return path
+
+
+def _cache():
+    release = os.environ.get("GITHUB_RELEASE", HOST["GITHUB_RELEASE"])
+    return cache_folder() / "spleeter" / release
+
+
+def _url(file):
+    host, repository, release = (os.environ.get(name, default) for name, default in HOST.items())
+    return f"{host}/{repository}/releases/download/{release}/{file}"
+
+
+def _configuration(name):
+    """Spleeter's configuration of a model: the signal path is the same for all of them."""
+    names, network = NETWORKS[name.removesuffix(WIDE)]
+    signal = {"sample_rate": 44100, "frame_length": 4096, "frame_step": 1024, "T": 512, "n_channels": 2}
+    training = {"learning_rate": 1e-4, "batch_size": 4, "train_max_steps": 1_000_000, "random_seed": 0}
+    training |= {"throttle_secs": 300, "save_checkpoints_steps": 150, "save_summary_steps": 5}
+    training |= {"training_cache": "training_cache", "validation_cache": "validation_cache"}
+    return {
+        "train_csv": "train.csv",
+        "validation_csv": "validation.csv",
+        "model_dir": name.removesuffix(WIDE),
+        "mix_name": "mix",
+        "instrument_list": names,
+        **signal,
+        "F": WIDE_BINS if name.endswith(WIDE) else BINS,
+        "separation_exponent": 2,
+        "mask_extension": "zeros",
+        **training,
+        "model": network,
+    }
+
+
+# ---- fetching: `requests` takes long to import, and is needed once ----
+
+
+def _fetch(model, folder):
+    """Unpack the archive of a model into `folder`; download it first, unless it was put beside it by hand."""
+    import requests
+
+    archive = folder.with_name(f"{folder.name}.tar.gz")
+    try:
+        if not archive.is_file():
+            _download(_url(archive.name), archive, model)
+        _check(archive)
+        _unpack(archive, folder)
+    except requests.RequestException as error:
+        raise MissingError(
+            f"{model} is not here and cannot be fetched ({_reason(error)}). Run this again where there is a network "
+            f"(proxies are taken from HTTPS_PROXY); what has arrived is kept. Or download {_url(archive.name)} with a "
+            f"browser, and put it at {archive}."
+        ) from error
+    archive.unlink()
+
+
+def _download(url, path, name):
+    """Download a file, from where the last attempt broke off."""
+    import requests
+
+    partial = path.with_name(f"{path.name}.partial")
+    done = partial.stat().st_size if partial.exists() else 0
+    headers = {"Range": f"bytes={done}-", "Accept-Encoding": "identity"} if done else {"Accept-Encoding": "identity"}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:  # all of it has arrived
+            partial.replace(path)
+            return
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            done = 0
+        n_bytes = done + int(response.headers.get("Content-Length", 0))
+        shown = {"total": n_bytes or None, "initial": done, "unit": "B", "unit_scale": True, "desc": name}
+        with full_disk_reported(path), partial.open("ab" if done else "wb") as file, bar(**shown) as progress:
+            for block in response.iter_content(BLOCK):
+                file.write(block)
+                progress.update(len(block))
+    if n_bytes and partial.stat().st_size < n_bytes:
+        raise requests.ConnectionError(f"{url} broke off after {partial.stat().st_size} of {n_bytes} bytes")
+    partial.replace(path)
+
+
+def _check(archive):
+    """Compare an archive with its published checksum; where that cannot be fetched, it is used as it is."""
+    import requests
+
+    try:
+        response = requests.get(_url(CHECKSUMS), timeout=TIMEOUT)
+        response.raise_for_status()
+        published = response.json()[archive.name.removesuffix(".tar.gz")]
+    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is not compared with its checksum, which cannot be fetched (%s).", archive, _reason(error))
+        return
+    if (found := _sha256(archive)) != published:
+        archive.unlink()
+        raise SettingError(
+            f"{archive.name} is damaged or not the one that was published (SHA-256 {found}, not {published}), and was "
+            "removed. Run this again to fetch it once more."
+        )
+
+
+def _unpack(archive, folder):
+    """Copy a checkpoint's files out of an archive; whatever else is in it stays there."""
+    with written_whole(folder, mark=MARK) as part:
+        part.mkdir()
+        try:
+            with tarfile.open(archive) as packed:
+                for entry in packed:
+                    name = Path(entry.name).name
+                    if entry.isreg() and name.startswith(PARTS) and entry.size <= MAX_BYTES:
+                        with packed.extractfile(entry) as source, (part / name).open("wb") as file:
+                            shutil.copyfileobj(source, file)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                archive.unlink()
+            raise SettingError(f"{archive.name} is damaged ({error}), and was removed. Run this again.") from error
+        provenance.write(part / MARK, json.dumps({"from": _url(archive.name), "sha256": _sha256(archive)}))
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _reason(error):
+    return " ".join(str(error).split()) or type(error).__name__
