@@ -1,15 +1,16 @@
 """The mixer of notebook 05: plays the separated instruments together, and mixes them.
 
 `Mixer` holds the stems and their settings. In a browser it is a mixing desk (`static/mixer.js`, an anywidget, which
-works with ipywidgets 7 on Colab and with 8): all audio is decoded to memory and started at one time of one clock, which
-keeps the stems in sync to the sample. It is a small player of our own on Web Audio, as no existing one has all we need:
-those on media elements let the stems drift apart, those for MIDI load their sounds from another site, and those for
-stems show no notes.
+works with ipywidgets 7 on Colab and with 8): all stems are decoded near the playhead, piece by piece, and each piece is
+started at its sample of one clock, which keeps the stems in sync to the sample. It is a small player of our own on Web
+Audio, as no existing one has all we need: those on media elements let the stems drift apart, those for MIDI load their
+sounds from another site, and those for stems show no notes.
 
 Audio is sent as Ogg Vorbis: of the codecs libsndfile writes, it takes a third of Opus's time and half of MP3's at the
 same size, and decodes to exactly as many samples as went in. Chrome, Edge and Firefox play it, and Safari from 18.4;
 elsewhere the desk shows a message. It is sent in pieces of some seconds, each with all stems, so that playback can
-start after the first piece, however long the song is, and each message stays around a megabyte.
+start after the first piece, however long the song is, and each message stays below a megabyte. Of stems that are files,
+only the piece that is being sent is in memory.
 """
 
 import io
@@ -21,6 +22,7 @@ import numpy as np
 import soundfile
 
 from muscomp_lib import audio
+from muscomp_lib.audio.waveform_file import WaveformFile
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.progress import HEADLESS
 from muscomp_lib.core.settings import check_value, flag, number, suggestion
@@ -30,7 +32,8 @@ DEFAULTS = {"gain": 0.0, "pan": 0.0, "mute": False, "solo": False, "midi": False
 MAX_GAIN = 12.0  # dB
 KINDS = {"gain": number(highest=MAX_GAIN, unit="dB"), "pan": number(-1, 1)}
 KINDS |= dict.fromkeys(("mute", "solo", "midi"), flag())
-PIECE = 10.0  # seconds of all stems in one message: about a megabyte for twelve
+PIECE = 5.0  # seconds of all stems in one message, and decoded at once in the browser: 25 MB for thirteen
+PEAK = 256  # samples per point of a drawn waveform; pieces are whole multiples of it
 LEAD = 4096  # samples before and after a piece, encoded with it and cut off again: codecs blur the edges
 MAX_BYTES = 25e6  # of all audio together: the quality is as high as fits, up to MAX_QUALITY
 MAX_QUALITY = 0.5
@@ -39,6 +42,7 @@ VORBIS_BLOCK = 65536  # samples: libsndfile's Vorbis encoder overruns its stack 
 RATES = (8000, 48000)  # Hz, supported by Vorbis and all browsers: audio outside this range is resampled
 MONO_TOLERANCE = 1e-4  # of full scale: channels that differ less are sent as one
 DECIMATION = 31  # only every 31st sample is checked where all would take too long
+MAX_PLAYERS_SECONDS = 600.0  # longer songs get no plain players: these are stored in the notebook
 
 
 class Mixer:
@@ -46,14 +50,16 @@ class Mixer:
 
     Parameters
     ----------
-    stems : dict of str to np.ndarray, shape=(n_samples, n_channels), float
-        {instrument: waveform}, all of one shape.
+    stems : dict of str to np.ndarray, shape=(n_samples, n_channels), float, or Path
+        {instrument: waveform}, all of one shape; or the paths of sound files, which are read when they are sent.
     sample_rate : int
         Hz.
     midi : pretty_midi.PrettyMIDI, optional
         A transcription whose tracks are named like stems: shown below them, and played in their place on request.
-    original : np.ndarray, shape=(n_samples, n_channels), float, optional
+    original : np.ndarray, shape=(n_samples, n_channels), float, or Path, optional
         The song the stems were separated from, for comparison.
+    start : float
+        Seconds: where in the original's file the stems begin.
     title : str
         File name of downloads.
 
@@ -66,14 +72,17 @@ class Mixer:
     Raises
     ------
     AudioError
-        There are no stems, their shapes differ, or the original is not two-dimensional.
+        There are no stems, their shapes differ, or the original is not two-dimensional; a file cannot be read.
     """
 
-    def __init__(self, stems, sample_rate, midi=None, original=None, title="mix"):
+    def __init__(self, stems, sample_rate, midi=None, original=None, title="mix", start=0.0):
+        stems = {name: _opened(stem) for name, stem in stems.items()}
+        if isinstance(original, (str, Path)):
+            original = WaveformFile(original, sample_rate, start, len(next(iter(stems.values()), ())))
         shapes = {name: np.shape(waveform) for name, waveform in stems.items()}
         if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 2:
             raise AudioError(f"The stems of a mixer must have one shape (n_samples, n_channels); these have {shapes}.")
-        if original is not None and np.ndim(original) != 2:
+        if original is not None and len(np.shape(original)) != 2:
             raise AudioError(f"The original has shape {np.shape(original)}; it must be (n_samples, n_channels).")
         self.sample_rate, self.title = sample_rate, title
         self._stems, self._original, self._midi = dict(stems), original, midi
@@ -119,7 +128,7 @@ class Mixer:
             if setting["mute"] or (soloed and not setting["solo"]):
                 continue
             sides = np.minimum(1.0, [1.0 - setting["pan"], 1.0 + setting["pan"]])
-            total += audio.fit_channels(stem, 2) * (audio.to_gain(setting["gain"]) * sides).astype(np.float32)
+            total += audio.fit_channels(stem[:], 2) * (audio.to_gain(setting["gain"]) * sides).astype(np.float32)
         return total
 
     def players(self):
@@ -131,7 +140,7 @@ class Mixer:
 
         waveforms = {"mix": self.mix(), **self._stems}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            files = pool.map(encode, waveforms.values())
+            files = pool.map(lambda waveform: encode(waveform[:]), waveforms.values())
             players = {name: Audio(data=file) for name, file in zip(waveforms, files, strict=True)}
         for player in players.values():
             player.mimetype = "audio/ogg"
@@ -147,7 +156,7 @@ class Mixer:
         """
         if self._desk is None:
             self._waveforms = self._to_send()
-            self._piece = round(PIECE * browser_rate(self.sample_rate))  # samples
+            self._piece = -(-round(PIECE * browser_rate(self.sample_rate)) // PEAK) * PEAK  # samples
             self._desk = _desk_class(self._n_pieces())(
                 song=self._description(), midi_file=self._midi_file(), settings=self.settings
             )
@@ -157,13 +166,11 @@ class Mixer:
     def send_audio(self):
         """Encode the audio and send it to the desk, starting with the song's beginning."""
         missing = [number for number in range(self._n_pieces()) if not getattr(self._desk, f"piece_{number}")]
-        pool = ThreadPoolExecutor(os.cpu_count())
-        try:
-            jobs = [[pool.submit(self._encode_piece, w, number) for w in self._waveforms] for number in missing]
-            for number, parts in zip(missing, jobs, strict=True):
-                setattr(self._desk, f"piece_{number}", [part.result() for part in parts])
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for number in missing:
+                encoded = list(pool.map(lambda w, number=number: self._encode_piece(w, number), self._waveforms))
+                drawn = (b"".join(parts) for parts in zip(*(drawing for _, drawing in encoded), strict=True))
+                setattr(self._desk, f"piece_{number}", [*(file for file, _ in encoded), *drawn])
 
     def _ipython_display_(self):
         """Show the desk and send its audio, or show plain players without a browser or anywidget."""
@@ -176,16 +183,26 @@ class Mixer:
         if desk is not None:
             display(desk)
             return self.send_audio()
+        seconds = len(next(iter(self._stems.values()))) / self.sample_rate
+        if seconds > MAX_PLAYERS_SECONDS:
+            text = f"{seconds / 60:.0f} minutes are too long for players in a notebook: play the stems' files."
+            return display(HTML(text))
         for name, player in self.players().items():
             display(HTML(f"<b>{name.replace('_', ' ')}</b>"), player)
         return None
 
     def _to_send(self):
-        """The waveforms the desk plays, stems first."""
+        """The waveforms the desk plays at its rate, stems first."""
         waveforms = list(self._stems.values())
-        if self._original is not None:
+        if isinstance(self._original, WaveformFile):
+            waveforms.append(self._original)
+        elif self._original is not None:
             waveforms.append(audio.fit_length(self._original, len(waveforms[0])))
-        return [for_browser(waveform, self.sample_rate) for waveform in waveforms]
+        rate = browser_rate(self.sample_rate)
+        return [
+            waveform.at(rate) if isinstance(waveform, WaveformFile) else for_browser(waveform, self.sample_rate)
+            for waveform in waveforms
+        ]
 
     def _quality(self):
         """The Vorbis quality, 0 to MAX_QUALITY, at which all audio fits into MAX_BYTES."""
@@ -198,10 +215,22 @@ class Mixer:
         return -(-len(self._waveforms[0]) // self._piece)
 
     def _encode_piece(self, waveform, number):
-        """One piece of a waveform as a file, with up to LEAD extra samples on both sides."""
+        """One piece of a waveform as a file, with up to LEAD extra samples on both sides; and what is drawn of it.
+
+        Returns
+        -------
+        file : bytes
+        drawing : (bytes, bytes)
+            A uint8 per PEAK samples, 255 times the root of their peak; and a float32, the sum of the samples' squares.
+        """
         first = number * self._piece
-        piece = waveform[max(0, first - LEAD) : first + self._piece + LEAD]
-        return encode_vorbis(piece, browser_rate(self.sample_rate), self._quality())
+        begin = max(0, first - LEAD)
+        piece = _fewest_channels(waveform[begin : first + self._piece + LEAD])
+        sizes = np.abs(piece[first - begin :][: self._piece]).max(axis=1)
+        peaks = np.sqrt(np.append(sizes, np.zeros(-len(sizes) % PEAK)).reshape(-1, PEAK).max(axis=1).clip(0, 1))
+        squares = np.float32(np.square(piece[first - begin :][: self._piece]).mean(axis=1).sum())
+        file = encode_vorbis(piece, browser_rate(self.sample_rate), self._quality())
+        return file, (np.ceil(255 * peaks).astype(np.uint8).tobytes(), squares.tobytes())
 
     def _description(self):
         """What the desk needs to know before the audio arrives."""
@@ -215,7 +244,7 @@ class Mixer:
             "lead": LEAD,
             "pieces": self._n_pieces(),
             "channels": [waveform.shape[1] for waveform in self._waveforms],
-            "rms": [float(np.sqrt(np.mean(np.square(waveform[::DECIMATION])))) for waveform in self._waveforms],
+            "peak": PEAK,
             "tracks": {
                 name: {
                     "program": track.program,
@@ -258,11 +287,19 @@ def browser_rate(sample_rate):
 
 def for_browser(waveform, sample_rate):
     """A waveform as sent to a browser: at `browser_rate`, with two channels, or one if they are equal."""
-    if waveform.shape[1] > 1:
-        some = waveform[::DECIMATION]
-        is_mono = np.abs(some[:, 0] - some[:, 1]).max(initial=0.0) < MONO_TOLERANCE
-        waveform = waveform[:, : 1 if is_mono else 2]
-    return audio.resample(waveform, sample_rate, browser_rate(sample_rate))
+    return audio.resample(_fewest_channels(waveform), sample_rate, browser_rate(sample_rate))
+
+
+def _fewest_channels(waveform):
+    if waveform.shape[1] == 1:
+        return waveform
+    some = waveform[::DECIMATION]
+    is_mono = np.abs(some[:, 0] - some[:, 1]).max(initial=0.0) < MONO_TOLERANCE
+    return waveform[:, : 1 if is_mono else 2]
+
+
+def _opened(stem):
+    return WaveformFile(stem) if isinstance(stem, (str, Path)) else stem
 
 
 def encode_vorbis(waveform, sample_rate, quality=0.2):

@@ -159,34 +159,36 @@ class SeparationApp:
     def _separate(self, song, seconds):
         (song,), bar = songs.choose(song, self._root), self._bar
         (name,) = folder.separate_all(self._separator, [song], self._out, seconds=seconds, progress=bar)["song"]
-        stems, sample_rate = _read(self._out / name)
-        midi, pitched = None, transcription.transcribable(stems, self._settings.taxonomy)
-        if pitched:
-            midi = transcription.transcribe(pitched, sample_rate, self._settings, self._transcriber, bar)
-            transcription.write(midi, folder.named_file(self._out / name, ".mid"))
-        original, _ = songs.excerpt(song, seconds)
+        place, midi = self._out / name, None
+        files = folder.files_of(place)
+        if pitched := transcription.transcribable(files, self._settings.taxonomy):
+            midi = transcription.transcribe(pitched, None, self._settings, self._transcriber, bar)
+            transcription.write(midi, folder.named_file(place, ".mid"))
         self.latest = song, seconds
-        self._show_mixer(stems, sample_rate, midi, original, name)
+        self._show_mixer(place, files, midi)
 
     def _open(self, place):
-        """Show a song that was separated before, with the sum of its stems as the original."""
+        """Show a song that was separated before."""
         import pretty_midi
 
-        stems, sample_rate = _read(place)
-        file = folder.named_file(place, ".mid")
+        file, files = folder.named_file(place, ".mid"), folder.files_of(place)
         midi = pretty_midi.PrettyMIDI(str(file)) if file.is_file() else None
-        self._show_mixer(stems, sample_rate, midi, sum(stems.values()), place.name)
+        self._show_mixer(place, files, midi)
 
-    def _show_mixer(self, stems, sample_rate, midi, original, name):
+    def _show_mixer(self, place, files, midi):
         self._show_status("Sending the audio to the browser …", 1.0)
-        previous, self.mixer = self.mixer, Mixer(stems, sample_rate, midi, original, names.as_text(name))
+        sample_rate, (song, seconds) = audio.info(next(iter(files.values()))).sample_rate, folder.song_of(place)
+        start = songs.excerpt_start(song, seconds) if song else 0.0
+        mixer = Mixer(files, sample_rate, midi, song, names.as_text(place.name), start)
+        previous, self.mixer = self.mixer, mixer
         self._controls["mixer"].children = [self.mixer.desk()]
         if previous is not None:
             previous.desk().close()
         self.mixer.send_audio()
         n_notes = sum(len(track.notes) for track in midi.instruments) if midi else 0
         notes = f"{n_notes} notes" if midi else "no notes, as none of them is an instrument of the taxonomy"
-        self._show_status(f"{name}: {len(stems)} files and {notes}, in {self._out.name}/{name}. Press Play.")
+        name = place.name
+        self._show_status(f"{name}: {len(files)} files and {notes}, in {self._out.name}/{name}. Press Play.")
 
     def _bar(self, *args, **options):
         return _StatusBar(*args, **options, show=self._show_progress, cancelled=self._cancelled)
@@ -241,9 +243,3 @@ def _make_controls(seconds, on_upload):
     controls = w.VBox([w.HTML(STYLE), *rows])
     controls.add_class("muscomp-app")
     return made | {"app": w.VBox([controls, made["mixer"]])}
-
-
-def _read(place):
-    """The stems of a separated song, {target: waveform}, and their sample rate in Hz."""
-    read = {name: audio.read(file) for name, file in folder.files_of(place).items()}
-    return {name: waveform for name, (waveform, _) in read.items()}, next(iter(read.values()))[1]

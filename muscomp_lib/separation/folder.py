@@ -98,6 +98,19 @@ def separated(out_dir):
     return (record.parent for record in records if "files" in _read_record(record.parent))
 
 
+def song_of(folder):
+    """The song that a folder's files were separated from, and the seconds of its excerpt.
+
+    Returns
+    -------
+    (Path or None, float or None)
+        None: it is not there any more; the whole song.
+    """
+    record = _read_record(folder)
+    path = Path(os.path.realpath(folder.parent)).parent / record.get("song", {}).get("path", "")
+    return path if path.is_file() else None, record.get("options", {}).get("seconds")
+
+
 def named_file(folder, suffix):
     """The path of the file in a song's folder that is called like it: `Song/Song.mid`."""
     return folder / f"{folder.name}{suffix}"

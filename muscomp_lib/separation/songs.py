@@ -22,6 +22,7 @@ from muscomp_lib.minislakh import composer, writer
 UNSEEN = "test"  # the partition that no network was trained on
 EXAMPLE = "Composed example"
 EXAMPLE_PARTS, EXAMPLE_SECONDS = 7, 40.0
+MIDDLE_SECONDS = 60.0  # of a song of any length that are drawn and scored
 SECONDS = settings.optional(settings.number(above=0), "the whole song")
 
 
@@ -158,6 +159,27 @@ def excerpt_start(path, seconds=None):
         return 0.0
     info = library.info(path)
     return (info.frames - _n_samples(seconds, info)) // 2 / info.sample_rate
+
+
+def middle(path, seconds=None, length=MIDDLE_SECONDS):
+    """Where the middle of a song lies, or of an excerpt of it: what is drawn and scored.
+
+    Parameters
+    ----------
+    path : Path
+    seconds, length : float
+        Seconds: of the excerpt (None: the whole song), and of its middle.
+
+    Returns
+    -------
+    in_song, in_stems, n_samples : int
+        Its first sample in the song's file and in those of its separated stems; its length, at most that of the song.
+    """
+    info, start = library.info(path), excerpt_start(path, seconds)
+    whole = info.frames if seconds is None else _n_samples(seconds, info)
+    n_samples = min(whole, _n_samples(length, info))
+    in_stems = (whole - n_samples) // 2
+    return round(start * info.sample_rate) + in_stems, in_stems, n_samples
 
 
 def _n_samples(seconds, info):

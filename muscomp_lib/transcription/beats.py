@@ -16,6 +16,8 @@ from muscomp_lib.transcription.cqt import SAMPLE_RATE
 
 HOP = 256  # samples
 RATE = SAMPLE_RATE / HOP  # Hz, of the onset strength
+FRAME = 2048  # samples of a spectrum
+BLOCK = 4096  # spectra in memory at a time
 TEMPO_RANGE = (40.0, 240.0)  # bpm
 TYPICAL_TEMPO, TEMPO_SPREAD = 115.0, 0.9  # bpm and octaves: the prior over tempi
 OVERSAMPLING = 8  # of the spectrum in which the tempo is searched
@@ -95,10 +97,14 @@ def key(pitched):
 
 
 def _onset_strength(song):
-    """The onset strength (spectral flux) at each hop: shape (n_hops,)."""
+    """The onset strength (spectral flux) at each hop: shape (n_hops,). An hour's whole spectrogram would take 3 GB."""
     import librosa
 
-    return librosa.onset.onset_strength(y=song, sr=SAMPLE_RATE, hop_length=HOP)
+    padded = np.pad(song, FRAME // 2)
+    blocks = (padded[start : start + HOP * (BLOCK - 1) + FRAME] for start in range(0, len(song) + 1, HOP * BLOCK))
+    options = {"sr": SAMPLE_RATE, "n_fft": FRAME, "hop_length": HOP, "center": False}
+    mel = np.concatenate([librosa.feature.melspectrogram(y=block, **options) for block in blocks], axis=1)
+    return librosa.onset.onset_strength(S=librosa.power_to_db(mel), sr=SAMPLE_RATE, hop_length=HOP, n_fft=FRAME)
 
 
 def _tempo(strength):

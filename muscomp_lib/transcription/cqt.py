@@ -47,7 +47,7 @@ def magnitudes(waveform):
     """
     magnitudes = np.empty((n_frames(len(waveform)), N_BINS, len(WINDOWS)), np.float32)
     for index, length in enumerate(WINDOWS):
-        padded = np.pad(waveform.astype(np.float32), (length // 2, length // 2 + HOP))
+        padded = np.pad(waveform.astype(np.float32, copy=False), (length // 2, length // 2 + HOP))
         frames = np.lib.stride_tricks.sliding_window_view(padded, length)[::HOP]
         window = (np.hanning(length + 1)[:-1] * 4 / length).astype(np.float32)
         for start in range(0, len(magnitudes), BLOCK):

@@ -14,6 +14,7 @@ from scipy.ndimage import maximum_filter1d
 from scipy.special import expit
 
 from muscomp_lib import audio
+from muscomp_lib.audio import stream
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.runtime import start_tensorflow
@@ -23,6 +24,7 @@ from muscomp_lib.transcription.cqt import FRAME_SECONDS, LOWEST_PITCH, SAMPLE_RA
 from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
 
 BLOCK = 512  # frames per call of the network
+FILE_BLOCK = 1 << 18  # samples of a file read at once
 SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
 ONSET_THRESHOLD, ACTIVE_THRESHOLD = 0.2, 0.4  # likelihoods
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
@@ -140,25 +142,37 @@ class Transcriber:
         return _monophonic(notes) if instrument.one_voice else notes
 
 
-def to_mono(waveform, sample_rate):
-    """Convert a waveform to the transcriber's input: one channel at `cqt.SAMPLE_RATE`.
+def to_mono(waveform, sample_rate=None):
+    """Convert a waveform, or a sound file, to the transcriber's input: one channel at `cqt.SAMPLE_RATE`.
 
     Parameters
     ----------
-    waveform : np.ndarray, shape=(n_samples, n_channels) or (n_samples,)
-        NaN and infinite samples become 0.
-    sample_rate : int
-        Hz.
+    waveform : np.ndarray, shape=(n_samples, n_channels) or (n_samples,), or Path
+        NaN and infinite samples become 0. A file is read in blocks: an hour takes 320 MB, its result.
+    sample_rate : int, optional
+        Hz; a file has its own.
 
     Returns
     -------
     np.ndarray, shape=(n_samples,), float32
     """
+    if isinstance(waveform, (str, Path)):
+        return _file_to_mono(waveform)
     waveform = audio.to_float(np.asarray(waveform))
     if not waveform.size:
         return np.zeros(0, np.float32)
     waveform = np.nan_to_num(waveform.reshape(len(waveform), -1), posinf=0.0, neginf=0.0)
     return audio.resample(audio.fit_channels(waveform, 1), sample_rate, SAMPLE_RATE)[:, 0]
+
+
+def _file_to_mono(path):
+    mono = bytearray()
+    with stream.opened(path) as song:
+        resampler = stream.Resampler(song.sample_rate, SAMPLE_RATE, 1)
+        for block in song.blocks(FILE_BLOCK):
+            mono += resampler.feed(audio.fit_channels(block, 1)).tobytes()
+        mono += resampler.feed(np.zeros((0, 1), np.float32), last=True).tobytes()
+    return np.frombuffer(mono, np.float32)
 
 
 def decode_notes(likelihoods):

@@ -8,6 +8,7 @@ quantising.
 import io
 import logging
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -48,16 +49,17 @@ class Settings(settings.Settings):
     )
 
 
-def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=bar):
-    """Transcribe a song's instruments.
+def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progress=bar):
+    """Transcribe a song's instruments, of which one is in memory at a time.
 
     Parameters
     ----------
-    stems : dict of str to np.ndarray, shape=(n_samples, n_channels) or (n_samples,)
-        {instrument: waveform}, as from `separation.Separator.separate`. `other`, and names outside the taxonomy, count
-        for tempo and loudness but get no track. NaN and infinite samples count as silence.
-    sample_rate : int
-        Hz.
+    stems : dict of str to np.ndarray, shape=(n_samples, n_channels) or (n_samples,), or Path
+        {instrument: waveform or sound file}, as from `separation.Separator.separate` or `separate_file`. `other`, and
+        names outside the taxonomy, count for tempo and loudness but get no track. NaN and infinite samples count as
+        silence.
+    sample_rate : int, optional
+        Hz, of waveforms; files have their own.
     settings : Settings, optional
     transcriber : note_decoder.Transcriber, optional
         The pretrained one by default.
@@ -78,11 +80,11 @@ def transcribe(stems, sample_rate, settings=None, transcriber=None, progress=bar
     taxonomy = instruments.load(settings.taxonomy)
     _check(stems, sample_rate)
     _log_unknown(stems, settings.taxonomy)
-    waveforms = {name: to_mono(waveform, sample_rate) for name, waveform in stems.items()}
-    notes = _notes(waveforms, taxonomy, settings.floor_db, transcriber or Transcriber(), progress)
+    levels, song = _levels(stems, sample_rate, progress)
+    notes = _notes(stems, sample_rate, _audible(levels, taxonomy, settings.floor_db), transcriber, progress)
     drums = [note for name in notes if taxonomy[name].is_drums for note in notes[name]]
     pitched = [note for name in notes if not taxonomy[name].is_drums for note in notes[name]]
-    grid = beats.grid(_sum(waveforms.values()), pitched, drums)
+    grid = beats.grid(song, pitched, drums)
     midi = _bars(grid, beats.key(pitched))
     midi.instruments += [_track(taxonomy[name], its) for name, its in notes.items() if its]
     if settings.quantise and grid:
@@ -123,6 +125,7 @@ def write_score(midi, path, title):
     score = music21.converter.parseData(
         file.getvalue(), format="midi", quantizePost=True, quarterLengthDivisors=SCORE_DIVISIONS
     )
+    title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
     score.metadata = music21.metadata.Metadata(title=title, composer=" ")
     text = music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode()
     for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
@@ -132,9 +135,10 @@ def write_score(midi, path, title):
 
 
 def _check(stems, sample_rate):
-    if not sample_rate > 0:
+    waveforms = {name: stem for name, stem in stems.items() if not isinstance(stem, (str, Path))}
+    if waveforms and not (sample_rate and sample_rate > 0):
         raise SettingError(settings.wrong("sample_rate", sample_rate, "a number of Hz above 0, such as 44100"))
-    for name, waveform in stems.items():
+    for name, waveform in waveforms.items():
         if np.ndim(waveform) not in (1, 2):
             raise AudioError(f"{name} has shape {np.shape(waveform)}; give (n_samples, n_channels).")
 
@@ -146,14 +150,29 @@ def _log_unknown(stems, taxonomy):
         log.warning("No notes for %s: the taxonomy %r has only %s.", ", ".join(unknown), taxonomy, ", ".join(names))
 
 
-def _notes(waveforms, taxonomy, floor_db, transcriber, progress):
-    """The notes of the instruments with more than bleed: {name: list of Note}, in the taxonomy's order."""
-    levels = {name: _level(waveform) for name, waveform in waveforms.items()}
+def _levels(stems, sample_rate, progress):
+    """The level of each stem in dBFS, and the sum of all: shape (n_samples,), float32, at `cqt.SAMPLE_RATE`."""
+    levels, song = {}, np.zeros(0, np.float32)
+    for name in progress(stems, desc="measuring levels", unit="instrument"):
+        mono = to_mono(stems[name], sample_rate)
+        levels[name] = _level(mono)
+        longer, shorter = (song, mono) if len(song) >= len(mono) else (mono.copy(), song)
+        longer[: len(shorter)] += shorter
+        song = longer
+    return levels, song
+
+
+def _audible(levels, taxonomy, floor_db):
+    """The instruments with more than bleed: {name: Instrument}, in the taxonomy's order."""
     floor = max(SILENCE_DB, max(levels.values(), default=SILENCE_DB) + floor_db)
-    audible = [name for name in taxonomy if levels.get(name, -np.inf) > floor]
-    notes = {}
+    return {name: instrument for name, instrument in taxonomy.items() if levels.get(name, -np.inf) > floor}
+
+
+def _notes(stems, sample_rate, audible, transcriber, progress):
+    """The notes of instruments: {name: list of Note}."""
+    transcriber, notes = transcriber or Transcriber(), {}
     for name in progress(audible, desc="transcribing", unit="instrument"):
-        notes[name] = transcriber.notes(waveforms[name], taxonomy[name])
+        notes[name] = transcriber.notes(to_mono(stems[name], sample_rate), audible[name])
         log.info("%s: %d notes", name, len(notes[name]))
     return notes
 
@@ -161,19 +180,11 @@ def _notes(waveforms, taxonomy, floor_db, transcriber, progress):
 def _level(waveform):
     """The level of a stem's loud parts in dBFS: the 95th percentile over blocks, so that rests do not count."""
     size = round(LEVEL_BLOCK * cqt.SAMPLE_RATE)
-    blocks = waveform[: len(waveform) // size * size].reshape(-1, size).astype(np.float64)
+    blocks = waveform[: len(waveform) // size * size].reshape(-1, size)
     if not len(blocks):
         return -np.inf
-    return float(audio.to_db(np.percentile(np.sqrt((blocks**2).mean(axis=1)), 95)))
-
-
-def _sum(waveforms):
-    """The sum of waveforms, as long as the longest."""
-    waveforms = list(waveforms)
-    total = np.zeros(max(map(len, waveforms), default=0), np.float32)
-    for waveform in waveforms:
-        total[: len(waveform)] += waveform
-    return total
+    powers = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64) / size  # makes no copy of the song
+    return float(audio.to_db(np.percentile(np.sqrt(powers), 95)))
 
 
 def _bars(grid, key):

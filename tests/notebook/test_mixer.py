@@ -7,9 +7,10 @@ import pytest
 import soundfile
 import traitlets
 
+from muscomp_lib import audio
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.progress import HEADLESS
-from muscomp_lib.notebook.mixer import LEAD, PIECE, Mixer
+from muscomp_lib.notebook.mixer import LEAD, PEAK, PIECE, Mixer
 
 RATE = 22050  # Hz
 
@@ -133,6 +134,46 @@ def test_each_piece_is_sent_once_on_its_own(stems):
     assert sent == ["piece_0", "piece_1"]
 
 
+def test_files_are_played_like_the_waveforms_in_them(tmp_path, midi):
+    rng = np.random.default_rng(0)
+    stems = {name: rng.normal(scale=0.05, size=(int(2.5 * PIECE * RATE), 2)) for name in ("bass", "violin")}
+    song = rng.normal(scale=0.05, size=(int(3.5 * PIECE * RATE), 2))
+    for name, waveform in {**stems, "song": song}.items():
+        audio.write(tmp_path / f"{name}.wav", waveform, RATE)
+    read = {name: audio.read(tmp_path / f"{name}.wav")[0] for name in (*stems, "song")}
+    original = read.pop("song")[int(PIECE * RATE) :]
+    in_memory = Mixer(read, RATE, midi, original)
+    on_disk = Mixer({n: tmp_path / f"{n}.wav" for n in stems}, RATE, midi, tmp_path / "song.wav", start=PIECE)
+    for mixer in (in_memory, on_disk):
+        mixer.desk()
+        mixer.send_audio()
+        mixer.set("bass", gain=-6, pan=0.5)
+    assert in_memory.desk().song == on_disk.desk().song
+    for whole, streamed in zip(pieces_of(in_memory.desk()), pieces_of(on_disk.desk()), strict=True):
+        for file, same in zip(whole[:3], streamed[:3], strict=True):
+            np.testing.assert_array_equal(sound(file)[0], sound(same)[0])
+        assert whole[3:] == streamed[3:]
+    np.testing.assert_allclose(on_disk.mix(), in_memory.mix(), atol=1e-6)
+
+
+def test_each_piece_comes_with_the_peaks_and_energy_to_draw(stems):
+    mixer = Mixer({"loud": 0.5 * np.sign(stems["bass"]), "soft": 0.02 * np.sign(stems["bass"])}, RATE)
+    mixer.desk()
+    mixer.send_audio()
+    *_, peaks, energies = mixer.desk().piece_0
+    peaks = np.frombuffer(peaks, np.uint8).reshape(2, -1)
+    assert peaks.shape[1] == -(-RATE // PEAK)
+    np.testing.assert_allclose((peaks / 255.0) ** 2, np.repeat([[0.5], [0.02]], peaks.shape[1], axis=1), atol=0.01)
+    np.testing.assert_allclose(np.frombuffer(energies, "<f4"), [0.25 * RATE, 0.0004 * RATE], rtol=1e-3)
+
+
+def test_a_long_song_gets_a_sentence_in_place_of_players(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(HEADLESS, "1")
+    monkeypatch.setattr("muscomp_lib.notebook.mixer.MAX_PLAYERS_SECONDS", 0.5)
+    Mixer({"bass": np.zeros((RATE, 2), np.float32)}, RATE)._ipython_display_()
+    assert capsys.readouterr().out.count("HTML") == 1
+
+
 @pytest.mark.parametrize("lag", [0, 300], ids=["mono", "stereo"])
 def test_twelve_stems_of_four_minutes_stay_below_25_megabytes(lag):
     rng = np.random.default_rng(0)
@@ -144,7 +185,7 @@ def test_twelve_stems_of_four_minutes_stay_below_25_megabytes(lag):
     four_minutes = np.broadcast_to(part, (60, *part.shape)).reshape(-1, 2)
     mixer = Mixer({f"part {number}": four_minutes for number in range(12)}, 44100)
     assert mixer.desk().song["channels"] == [2 if lag else 1] * 12
-    assert 12 * mixer.desk().song["pieces"] * len(mixer._encode_piece(four_minutes, 3)) < 25e6
+    assert 12 * mixer.desk().song["pieces"] * len(mixer._encode_piece(four_minutes, 3)[0]) < 25e6
 
 
 @pytest.mark.parametrize(("rate", "sent"), [(4000, 8000), (44100, 44100), (96000, 48000)])

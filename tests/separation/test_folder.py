@@ -12,7 +12,7 @@ from muscomp_lib import audio, separation
 from muscomp_lib.audio import stream
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
 from muscomp_lib.core.files import locked
-from muscomp_lib.separation.folder import RECORD, files_of, named_file, separate_all, separated
+from muscomp_lib.separation.folder import RECORD, files_of, named_file, separate_all, separated, song_of
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +267,15 @@ def test_an_out_that_is_a_file_is_one_error(tmp_path):
     paths = [make_song(tmp_path / name, 1) for name in ("a.wav", "b.wav")]
     with pytest.raises(MusCompError, match=r"The folder .*out cannot be used"):
         separate_all(Copier(), paths, tmp_path / "out")
+
+
+def test_a_folder_knows_its_song_and_excerpt(tmp_path):
+    path = make_song(tmp_path / "songs" / "a.wav", 1, 44100)
+    (name,) = separate_all(Copier(), [path], tmp_path / "out", seconds=0.5)["song"]
+    assert song_of(tmp_path / "out" / name) == (path, 0.5)
+    path.unlink()
+    assert song_of(tmp_path / "out" / name) == (None, 0.5)
+    assert song_of(tmp_path / "out") == (None, None)
 
 
 def test_a_missing_song_is_named(tmp_path):

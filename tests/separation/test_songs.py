@@ -103,6 +103,17 @@ def test_an_excerpt_is_the_middle(tmp_path):
         songs.excerpt(tmp_path / "ramp.wav", -1)
 
 
+@pytest.mark.parametrize("seconds", [None, 0.05, 0.033])
+def test_a_song_and_its_stems_have_one_middle(tmp_path, seconds):
+    ramp = np.arange(101, dtype=np.int16)[:, None]
+    audio.write(tmp_path / "song.wav", ramp, 1000)
+    excerpt = audio.to_int16(songs.excerpt(tmp_path / "song.wav", seconds)[0])
+    for length in (0.02, 0.021, 1.0):
+        in_song, in_stems, n_samples = songs.middle(tmp_path / "song.wav", seconds, length)
+        assert n_samples == min(len(excerpt), round(1000 * length))
+        np.testing.assert_array_equal(ramp[in_song : in_song + n_samples], excerpt[in_stems : in_stems + n_samples])
+
+
 def test_a_folder_stands_for_the_songs_in_it(root, tmp_path):
     folder = tmp_path / "album"
     for name in ("b.WAV", "a.flac", "cover.jpg", ".hidden.wav"):

@@ -5,10 +5,11 @@
 // download; and `Desk`, the user interface. Times are in seconds, gains in dB.
 
 const AHEAD = 0.06; // s between a command and its audio, so that all sources are set up before the first one starts
+const LOOKAHEAD = 2.5; // s of the song that are scheduled: timers of hidden pages fire once a second
+const MARGIN = 0.5; // s that have to have arrived before playback starts
+const KEPT = 3; // pieces that stay decoded: the one that plays, the next, and one that was played
 const SMOOTH = 0.008; // s: time constant of gain changes, so that nothing clicks
 const POLL = 100; // ms between checks of the position
-const REFRESH = 2; // s before the running sources run out of audio, new ones with more replace them
-const PEAK = 256; // samples per point of a drawn waveform
 const STEP = 5; // s per press of an arrow key
 const MIN_GAIN = -40, MAX_GAIN = 12;
 const MIN_LOOP = 0.05; // s
@@ -26,21 +27,25 @@ class Engine extends EventTarget {
     this.rate = song.rate;
     this.duration = song.frames / song.rate;
     const names = song.original ? [...song.names, null] : song.names; // null: the original
-    this.parts = names.map((name, i) => ({
+    this.parts = names.map((name) => ({
       name,
-      buffer: new AudioBuffer({ length: song.frames, numberOfChannels: song.channels[i], sampleRate: song.rate }),
-      peaks: new Float32Array(Math.ceil(song.frames / PEAK)),
-      rms: song.rms[i],
+      peaks: new Uint8Array(Math.ceil(song.frames / song.peak)), // for drawing: 255 times the root of the level
+      energy: 0, // sum of squares of what has arrived
       track: song.tracks[name],
-      tones: null, // the notes as audio, synthesized on first use
+      noteEnergy: null, // of the synthesized notes of the whole song, computed on first use
     }));
+    this.withNotes = this.namesWithNotes();
     this.decoder = new OfflineAudioContext(1, 1, song.rate);
-    this.arrived = Array(song.pieces).fill(false);
-    this.requested = new Set();
+    this.files = Array(song.pieces).fill(null); // what has arrived of each piece: one Ogg Vorbis file per part
+    this.decoded = new Map(); // the pieces near the playhead by number, the least recently used first
     this.sources = [];
     this.playing = this.waiting = this.playsOriginal = false;
     this.at = 0; // the position while the song is paused
     this.loop = null; // [from, to]
+    this.from = 0; // where playback started, and ...
+    this.startedAt = null; // ... when, on the context's clock; null: not yet, as it is being decoded
+    this.next = null; // the sample of the song to be scheduled next, and when, in samples of the context's clock
+    this.starts = 0; // how often playback was started or stopped
     this.volume = 0; // dB, of the playback only; not part of the mix
     this.context = null; // made on first use: browsers allow audio only after a click or key
     this.channel = new BroadcastChannel("muscomp-mixer"); // reaches other cells, even where each has its own frame
@@ -55,41 +60,78 @@ class Engine extends EventTarget {
     return this.parts.find((part) => part.name === name);
   }
 
-  // Decode piece `k`: one Ogg Vorbis file (DataView) per part.
+  // Take piece `k` (DataViews): a file per part, the peaks of all parts, and their sums of squares.
   async load(k, files) {
-    if (this.requested.has(k) || !files?.length) return;
-    this.requested.add(k);
-    const { piece, frames } = this.song;
-    const first = k * piece, lead = Math.min(this.song.lead, first), n = Math.min(piece, frames - first);
-    await Promise.all(this.parts.map(async (part, i) => {
-      const { buffer, byteOffset, byteLength } = files[i];
-      const decoded = await this.decoder.decodeAudioData(buffer.slice(byteOffset, byteOffset + byteLength));
-      for (let c = 0; c < part.buffer.numberOfChannels; c++) {
-        const samples = decoded.getChannelData(c).subarray(lead, lead + n);
-        part.buffer.copyToChannel(samples, c, first);
-        for (let j = 0; j < n; j++) {
-          const slot = ((first + j) / PEAK) | 0, size = Math.abs(samples[j]);
-          if (size > part.peaks[slot]) part.peaks[slot] = size;
-        }
-      }
-    }));
-    this.arrived[k] = true;
+    if (this.files[k] || !files?.length) return;
+    const [peaks, energies] = files.slice(this.parts.length);
+    const points = peaks.byteLength / this.parts.length;
+    this.parts.forEach((part, i) => {
+      part.peaks.set(new Uint8Array(peaks.buffer, peaks.byteOffset + i * points, points), (k * this.song.piece) / this.song.peak);
+      part.energy += energies.getFloat32(4 * i, true);
+    });
+    this.files[k] = files;
     this.changed("audio");
-    if (this.waiting && this.ready(this.at)) this.play();
+    if (k === this.pieceOf(this.at * this.rate)) await this.piece(k).ready;
+    if (this.waiting && this.hasArrived(this.at)) this.play();
+  }
+
+  // ---- pieces ----
+
+  pieceOf(sample) {
+    return Math.max(0, Math.min(Math.floor(sample / this.song.piece), this.song.pieces - 1));
+  }
+
+  lengthOf(k) {
+    return Math.min(this.song.piece, this.song.frames - k * this.song.piece);
+  }
+
+  // Part `i` of piece `k` as an AudioBuffer.
+  async decode(k, i) {
+    const { buffer, byteOffset, byteLength } = this.files[k][i];
+    const decoded = await this.decoder.decodeAudioData(buffer.slice(byteOffset, byteOffset + byteLength));
+    const lead = Math.min(this.song.lead, k * this.song.piece), length = this.lengthOf(k);
+    const sound = new AudioBuffer({ length, numberOfChannels: decoded.numberOfChannels, sampleRate: this.rate });
+    for (let c = 0; c < sound.numberOfChannels; c++) {
+      sound.copyToChannel(decoded.getChannelData(c).subarray(lead, lead + length), c);
+    }
+    return sound;
+  }
+
+  decodeAll(k) {
+    return Promise.all(this.parts.map((_, i) => this.decode(k, i)));
+  }
+
+  // Piece `k`, whose `sounds` are there once it is `ready`; the least recently used are dropped.
+  piece(k) {
+    const piece = this.decoded.get(k) ?? { sounds: null, tones: [] };
+    this.decoded.delete(k);
+    this.decoded.set(k, piece);
+    piece.ready ??= this.decodeAll(k).then((sounds) => (piece.sounds = sounds));
+    for (const old of [...this.decoded.keys()].slice(0, -KEPT)) this.decoded.delete(old);
+    return piece;
   }
 
   // Up to here the song has arrived without a gap.
   get frontier() {
-    const gap = this.arrived.indexOf(false);
+    const gap = this.files.indexOf(null);
     return gap < 0 ? this.duration : (gap * this.song.piece) / this.rate;
   }
 
   get complete() {
-    return !this.arrived.includes(false);
+    return !this.files.includes(null);
   }
 
-  ready(at) {
-    return this.complete || this.frontier > Math.max(at + AHEAD, this.loop ? this.loop[1] : 0);
+  // Whether what is to be played first at a position has arrived; of a loop that one buffer can hold, all of it.
+  hasArrived(at) {
+    const [from, to] = this.repeats() ? this.loop : [at, Math.min(at + MARGIN, this.loop?.[1] ?? this.duration)];
+    const last = this.pieceOf(to * this.rate - 1);
+    for (let k = this.pieceOf(from * this.rate); k <= last; k++) if (!this.files[k]) return false;
+    return true;
+  }
+
+  // Whether the loop is so short that sources repeat it themselves.
+  repeats() {
+    return Boolean(this.loop) && (this.loop[1] - this.loop[0]) * this.rate <= this.song.piece;
   }
 
   audible(name) {
@@ -145,21 +187,34 @@ class Engine extends EventTarget {
     }
   }
 
-  // One source per buffer, all with the same start, offset and loop, which keeps them in sync.
-  start(graph, when, offset, loop = null) {
+  // Sources for samples `from` to `to` of a piece, all from sample `when` of the context's clock on, which keeps them in sync.
+  start(graph, k, piece, from, to, when, loop = false) {
     const sources = [];
     this.parts.forEach((part, i) => {
       const { sound, tones } = graph.strips[i];
-      for (const [buffer, into] of [[part.buffer, sound], [part.tones, tones]]) {
+      for (const [buffer, into] of [[piece.sounds[i], sound], [this.tones(part, i, k, piece), tones]]) {
         if (!buffer) continue;
-        const source = new AudioBufferSourceNode(graph.context, { buffer });
-        if (loop) Object.assign(source, { loop: true, loopStart: loop[0], loopEnd: loop[1] });
+        const source = new AudioBufferSourceNode(graph.context, { buffer, loop });
         source.connect(into);
-        source.start(when, offset);
+        source.start(when / this.rate, from / this.rate);
+        if (!loop && to < buffer.length) source.stop((when + to - from) / this.rate);
+        source.onended = () => (this.sources = this.sources.filter((other) => other !== source));
         sources.push(source);
       }
     });
     return sources;
+  }
+
+  // The notes of a part in a piece as an AudioBuffer with the loudness of the part; null: it does not play them.
+  tones(part, i, k, piece) {
+    if (!part.track || !this.settings[part.name].midi) return null;
+    const { song, rate } = this, render = (n) => synthesize(part.track, n * song.piece, this.lengthOf(n), rate);
+    if (part.noteEnergy === null) {
+      part.noteEnergy = 0;
+      for (let n = 0; n < song.pieces; n++) part.noteEnergy = render(n).reduce((sum, x) => sum + x * x, part.noteEnergy);
+    }
+    const scale = part.noteEnergy > 0 ? Math.sqrt(part.energy / part.noteEnergy) : 0;
+    return (piece.tones[i] ??= asBuffer([render(k).map((x) => x * scale)], rate));
   }
 
   snap(seconds) {
@@ -167,9 +222,8 @@ class Engine extends EventTarget {
   }
 
   play(at = this.at) {
-    this.makeTones();
     this.at = Math.max(0, Math.min(at, this.duration));
-    if (!this.ready(this.at)) {
+    if (!this.hasArrived(this.at)) {
       this.stopSources(0);
       Object.assign(this, { waiting: true, playing: false });
       return this.changed("state");
@@ -190,18 +244,66 @@ class Engine extends EventTarget {
     return this.changed("state");
   }
 
-  startAt(when, at) {
+  // Play from a position at a time of the context's clock, or as soon as it is decoded.
+  async startAt(when, at) {
     if (this.loop && (at < this.loop[0] || at >= this.loop[1])) at = this.loop[0];
     this.stopSources(when);
     this.from = this.snap(at);
+    const sample = Math.round(at * this.rate), start = this.starts;
+    const [from, to] = this.repeats() ? this.loop.map((t) => Math.round(t * this.rate)) : [sample, sample + 1];
+    const pieces = [...new Set([from, to - 1].map((s) => this.pieceOf(s)))].map((k) => this.piece(k));
+    if (pieces.some(({ sounds }) => !sounds)) {
+      await Promise.all(pieces.map(({ ready }) => ready));
+      if (start !== this.starts) return; // something else happened meanwhile
+    }
+    const k = this.pieceOf(from);
+    pieces.forEach((piece, j) => this.parts.forEach((part, i) => this.tones(part, i, k + j, piece))); // takes its time at first
+    when = Math.max(when, this.snap(this.context.currentTime + AHEAD / 2));
     this.startedAt = when;
-    this.loaded = this.frontier; // running sources may not play what arrives later
-    this.sources = this.start(this.graph, when, this.from, this.loop);
+    this.next = { sample, when: Math.round(when * this.rate) };
+    if (this.repeats()) this.repeat(pieces, from, to);
+    else this.schedule();
+  }
+
+  // Schedule what is decoded of the next seconds, from a loop's end on to its beginning.
+  schedule() {
+    const { song, rate } = this, horizon = (this.context.currentTime + LOOKAHEAD) * rate;
+    const to = this.loop ? Math.round(this.loop[1] * rate) : song.frames;
+    while (this.next && this.next.when < horizon) {
+      const { sample, when } = this.next, k = this.pieceOf(sample);
+      const piece = this.files[k] && this.piece(k);
+      if (!piece?.sounds) return;
+      const first = k * song.piece, end = Math.min(first + this.lengthOf(k), to);
+      this.sources.push(...this.start(this.graph, k, piece, sample - first, end - first, when));
+      const after = end < to ? end : this.loop ? Math.round(this.loop[0] * rate) : null;
+      this.next = after === null ? null : { sample: after, when: when + end - sample };
+    }
+  }
+
+  // Play a short loop: one buffer per part, of one piece or of the end and the beginning of two, which repeats itself.
+  repeat(pieces, from, to) {
+    const { song } = this, k = this.pieceOf(from), middle = Math.min(to, k * song.piece + this.lengthOf(k));
+    const cut = (buffer, begin, end, c) => buffer.getChannelData(Math.min(c, buffer.numberOfChannels - 1)).subarray(begin, end);
+    const join = (get) => {
+      const buffers = pieces.map((piece, j) => get(piece, k + j));
+      const channels = Math.max(...buffers.map((buffer) => buffer.numberOfChannels));
+      return asBuffer(Array.from({ length: channels }, (_, c) => {
+        const samples = new Float32Array(to - from);
+        samples.set(cut(buffers[0], from - k * song.piece, middle - k * song.piece, c));
+        if (to > middle) samples.set(cut(buffers[1], 0, to - middle, c), middle - from);
+        return samples;
+      }), this.rate);
+    };
+    const sounds = this.parts.map((_, i) => join((piece) => piece.sounds[i]));
+    const tones = this.parts.map((part, i) => this.tones(part, i, k, pieces[0]) && join((piece, n) => this.tones(part, i, n, piece)));
+    this.sources.push(...this.start(this.graph, k, { sounds, tones }, this.next.sample - from, to - from, this.next.when, true));
+    this.next = null;
   }
 
   stopSources(when) {
+    this.starts++;
     for (const source of this.sources) source.stop(when);
-    this.sources = [];
+    Object.assign(this, { sources: [], startedAt: null, next: null });
   }
 
   pause() {
@@ -223,6 +325,8 @@ class Engine extends EventTarget {
     at = Math.max(0, Math.min(at, this.duration));
     if (this.playing || this.waiting) return this.play(at);
     this.at = at;
+    const k = this.pieceOf(at * this.rate);
+    if (this.files[k]) this.piece(k); // so that playback can start at once
     return this.changed("state");
   }
 
@@ -239,7 +343,7 @@ class Engine extends EventTarget {
 
   // The position in the song at a time of the context's clock.
   songTime(time) {
-    const at = this.from + Math.max(0, time - this.startedAt);
+    const at = this.from + (this.startedAt === null ? 0 : Math.max(0, time - this.startedAt));
     if (!this.loop) return Math.min(at, this.duration);
     const [from, to] = this.loop;
     return at < to ? at : from + ((at - from) % (to - from));
@@ -251,14 +355,14 @@ class Engine extends EventTarget {
   }
 
   poll() {
-    if (!this.playing) return;
-    const now = this.songTime(this.context.currentTime);
-    if (!this.loop && now >= this.duration) {
+    if (!this.playing || this.startedAt === null) return;
+    const { currentTime } = this.context;
+    if (!this.loop && this.songTime(currentTime) >= this.duration) {
       this.pause();
       this.seek(0);
-    } else if (this.loaded < this.duration && now > this.loaded - REFRESH) {
-      if (this.frontier > this.loaded) this.restart();
-      else if (now >= this.loaded) this.play(now); // which waits for more
+    } else {
+      this.schedule();
+      if (this.next && this.next.when <= currentTime * this.rate) this.play(this.next.sample / this.rate); // waits for more
     }
   }
 
@@ -275,8 +379,15 @@ class Engine extends EventTarget {
   }
 
   applySettings() {
-    if (this.makeTones() && this.playing) this.restart();
+    const before = this.withNotes;
+    this.withNotes = this.namesWithNotes();
+    if (this.playing && this.startedAt !== null && this.withNotes !== before) this.restart();
     if (this.graph) this.adjust(this.graph);
+  }
+
+  // The parts that play their notes, as one text.
+  namesWithNotes() {
+    return this.parts.filter(({ name, track }) => track && this.settings[name].midi).map(({ name }) => name).join();
   }
 
   setOriginal(original) {
@@ -290,13 +401,6 @@ class Engine extends EventTarget {
     this.loudness?.gain.setTargetAtTime(volume <= MIN_GAIN ? 0 : toFactor(volume), this.context.currentTime, SMOOTH);
   }
 
-  // Synthesize the notes of all parts that play them; true if any were new.
-  makeTones() {
-    const missing = this.parts.filter((part) => part.track && !part.tones && this.settings[part.name].midi);
-    for (const part of missing) part.tones = synthesize(part.track, this.song.frames, this.rate, part.rms);
-    return missing.length > 0;
-  }
-
   // The recent peak level of a part, or of the output.
   level(name) {
     const meter = name === undefined ? this.master : this.graph?.strips.find((strip) => strip.name === name)?.meter;
@@ -308,20 +412,38 @@ class Engine extends EventTarget {
 
   // The remix as an AudioBuffer, rendered offline.
   async mixdown() {
-    const context = new OfflineAudioContext(2, this.song.frames, this.rate);
-    const graph = this.build(context);
-    this.makeTones();
-    this.adjust(graph, false, false);
-    graph.out.connect(context.destination);
-    this.start(graph, 0, 0);
-    return context.startRendering();
+    const mix = new AudioBuffer({ length: this.song.frames, numberOfChannels: 2, sampleRate: this.rate });
+    let first = 0;
+    for await (const block of this.remix()) {
+      for (const c of [0, 1]) mix.copyToChannel(block.getChannelData(c), c, first);
+      first += block.length;
+    }
+    return mix;
+  }
+
+  // The remix, piece by piece.
+  async *remix() {
+    for (let k = 0; k < this.song.pieces; k++) {
+      const context = new OfflineAudioContext(2, this.lengthOf(k), this.rate), graph = this.build(context);
+      this.adjust(graph, false, false);
+      graph.out.connect(context.destination);
+      this.start(graph, k, { sounds: await this.decodeAll(k), tones: [] }, 0, this.lengthOf(k), 0);
+      yield await context.startRendering();
+    }
+  }
+
+  // One stem, piece by piece.
+  async *stem(name) {
+    const i = this.parts.indexOf(this.part(name));
+    for (let k = 0; k < this.song.pieces; k++) yield await this.decode(k, i);
   }
 
   close() {
     this.pause();
     this.channel.close();
     this.context?.close();
-    this.parts = [];
+    this.decoded.clear();
+    Object.assign(this, { parts: [], files: [] });
   }
 }
 
@@ -332,15 +454,19 @@ const PARTIALS = 12;
 const TABLE = 2048;
 const KICKS = [35, 36], HATS = [42, 44, 46], CYMBALS = [49, 51, 52, 53, 55, 57, 59], TOMS = [41, 43, 45, 47, 48, 50];
 
-// One track as an AudioBuffer with the loudness of its stem. Rendered instead of played by oscillators, so that notes
-// start, loop and are mixed down in sync with the stems.
-function synthesize(track, frames, rate, rms) {
-  const buffer = new AudioBuffer({ length: frames, numberOfChannels: 1, sampleRate: rate });
-  const out = buffer.getChannelData(0);
-  for (const note of track.notes) (track.drums ? addDrumHit : addTone)(out, rate, note, track.program);
-  const power = out.reduce((sum, x) => sum + x * x, 0) / frames;
-  const scale = power > 0 ? rms / Math.sqrt(power) : 0;
-  for (let i = 0; i < frames; i++) out[i] *= scale;
+// A part of a track as samples. Rendered instead of played by oscillators, so that notes start, loop and are mixed down in
+// sync with the stems.
+function synthesize(track, first, frames, rate) {
+  const out = new Float32Array(frames);
+  for (const note of track.notes) {
+    if (note[0] * rate < first + frames) (track.drums ? addDrumHit : addTone)(out, first, rate, note, track.program);
+  }
+  return out;
+}
+
+function asBuffer(channels, sampleRate) {
+  const buffer = new AudioBuffer({ length: channels[0].length, numberOfChannels: channels.length, sampleRate });
+  channels.forEach((samples, c) => buffer.copyToChannel(samples, c));
   return buffer;
 }
 
@@ -358,12 +484,12 @@ function wavetable(partials) {
   return tables.get(partials);
 }
 
-function addTone(out, rate, [start, end, pitch, velocity], program) {
+function addTone(out, begin, rate, [start, end, pitch, velocity], program) {
   const frequency = 440 * 2 ** ((pitch - 69) / 12);
   const table = wavetable(Math.max(1, Math.min(PARTIALS, Math.floor(rate / 2 / frequency))));
   const attack = 0.01, release = 0.06, decays = DECAYS(program);
-  const first = Math.round(start * rate), n = Math.round((Math.max(end - start, 0.03) + release) * rate);
-  for (let i = 0; i < n && first + i < out.length; i++) {
+  const first = Math.round(start * rate) - begin, n = Math.round((Math.max(end - start, 0.03) + release) * rate);
+  for (let i = Math.max(0, -first); i < n && first + i < out.length; i++) {
     const t = i / rate;
     const envelope = Math.min(1, t / attack, (n - i) / (release * rate));
     const level = (velocity / 127) * envelope * (decays ? Math.exp(-2.5 * t) : 0.7);
@@ -372,12 +498,13 @@ function addTone(out, rate, [start, end, pitch, velocity], program) {
 }
 
 // A drum hit: a falling tone for kick and toms, noise for the rest, high-passed for cymbals and hats.
-function addDrumHit(out, rate, [start, , pitch, velocity]) {
+function addDrumHit(out, begin, rate, [start, , pitch, velocity]) {
   const kick = KICKS.includes(pitch), tom = TOMS.includes(pitch), hat = HATS.includes(pitch), cymbal = CYMBALS.includes(pitch);
   const decay = pitch === 46 ? 0.12 : hat ? 0.03 : cymbal ? 0.4 : kick || tom ? 0.15 : 0.1; // s
   const base = kick ? 50 : tom ? 70 + 12 * (pitch - 41) : 180; // Hz
   const toned = kick || tom ? 1 : hat || cymbal ? 0 : 0.4;
-  const first = Math.round(start * rate), n = Math.round(6 * decay * rate);
+  const first = Math.round(start * rate) - begin, n = Math.round(6 * decay * rate);
+  if (first + n <= 0) return;
   let seed = 1 + pitch, last = 0, phase = 0;
   for (let i = 0; i < n && first + i < out.length; i++) {
     const t = i / rate;
@@ -386,36 +513,38 @@ function addDrumHit(out, rate, [start, , pitch, velocity]) {
     const bright = hat || cymbal ? (noise - last) / 2 : noise;
     last = noise;
     phase += (2 * Math.PI * base * (1 + 1.5 * Math.exp(-t / 0.03))) / rate;
-    out[first + i] += (velocity / 127) * Math.exp(-t / decay) * (toned * Math.sin(phase) + (1 - toned) * 0.6 * bright);
+    if (first + i >= 0) out[first + i] += (velocity / 127) * Math.exp(-t / decay) * (toned * Math.sin(phase) + (1 - toned) * 0.6 * bright);
   }
 }
 
 // --------------------------------------------------------------------------------------------------------- files
 
-// An AudioBuffer as a 16-bit WAV file; scaled down as a whole if it exceeds full scale.
-function wav(buffer) {
-  const channels = Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c));
-  const highest = channels.reduce((top, samples) => samples.reduce((m, x) => Math.max(m, Math.abs(x)), top), 1);
-  const size = 2 * channels.length * buffer.length;
-  const file = new DataView(new ArrayBuffer(44 + size));
-  const text = (at, word) => [...word].forEach((letter, i) => file.setUint8(at + i, letter.charCodeAt(0)));
-  text(0, "RIFF"), text(8, "WAVEfmt "), text(36, "data");
-  file.setUint32(4, 36 + size, true);
-  file.setUint32(16, 16, true);
-  file.setUint16(20, 1, true); // integers
-  file.setUint16(22, channels.length, true);
-  file.setUint32(24, buffer.sampleRate, true);
-  file.setUint32(28, buffer.sampleRate * 2 * channels.length, true);
-  file.setUint16(32, 2 * channels.length, true);
-  file.setUint16(34, 16, true);
-  file.setUint32(40, size, true);
-  const samples = new Int16Array(file.buffer, 44); // WAV is little-endian, as are all machines browsers run on
-  for (let c = 0; c < channels.length; c++) {
-    for (let i = 0; i < buffer.length; i++) {
-      samples[i * channels.length + c] = Math.max(-32768, Math.min(32767, Math.round((channels[c][i] / highest) * 32768)));
+// A 16-bit WAV file as Blobs, from AudioBuffers that `pieces()` gives twice; scaled down as a whole if it exceeds full scale.
+async function wav(pieces, frames, rate, nChannels) {
+  let highest = 1;
+  for await (const piece of pieces()) {
+    for (let c = 0; c < piece.numberOfChannels; c++) {
+      highest = piece.getChannelData(c).reduce((top, x) => Math.max(top, Math.abs(x)), highest);
     }
   }
-  return new Uint8Array(file.buffer);
+  const blobs = [new Blob([wavHeader(frames, rate, nChannels)])];
+  for await (const piece of pieces()) {
+    const samples = new Int16Array(piece.length * nChannels); // WAV is little-endian, as are all machines browsers run on
+    for (let c = 0; c < nChannels; c++) {
+      const channel = piece.getChannelData(Math.min(c, piece.numberOfChannels - 1));
+      for (let i = 0; i < piece.length; i++) {
+        samples[i * nChannels + c] = Math.max(-32768, Math.min(32767, Math.round((channel[i] / highest) * 32768)));
+      }
+    }
+    blobs.push(new Blob([samples])); // which the browser may keep on disk
+  }
+  return blobs;
+}
+
+function wavHeader(frames, rate, nChannels) {
+  const size = 2 * nChannels * frames, letters = (word) => [...word].map((letter) => [letter.charCodeAt(0), 1]);
+  return packed([...letters("RIFF"), [36 + size, 4], ...letters("WAVEfmt "), [16, 4], [1, 2], [nChannels, 2], [rate, 4],
+    [rate * 2 * nChannels, 4], [2 * nChannels, 2], [16, 2], ...letters("data"), [size, 4]]);
 }
 
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -423,22 +552,26 @@ const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-// Files (name, bytes) as an uncompressed zip file: audio hardly compresses.
-function zip(files) {
+// Files (name, Blobs) as an uncompressed zip file: audio hardly compresses.
+async function zip(files) {
   const blobs = [], directory = [];
   let offset = 0;
-  for (const [name, bytes] of files) {
-    let crc = -1;
-    for (let i = 0; i < bytes.length; i++) crc = CRC[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
+  for await (const [name, content] of files) {
+    let crc = -1, length = 0;
+    for (const blob of content) {
+      const bytes = new Uint8Array(await blob.arrayBuffer());
+      for (let i = 0; i < bytes.length; i++) crc = CRC[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
+      length += bytes.length;
+    }
     const label = new TextEncoder().encode(name);
-    const fields = [[20, 2], [0x0800, 2], [0, 2], [0, 2], [0x21, 2], [~crc >>> 0, 4], [bytes.length, 4], [bytes.length, 4], [label.length, 2], [0, 2]];
+    const fields = [[20, 2], [0x0800, 2], [0, 2], [0, 2], [0x21, 2], [~crc >>> 0, 4], [length, 4], [length, 4], [label.length, 2], [0, 2]];
     const local = packed([[0x04034b50, 4], ...fields]);
     directory.push(packed([[0x02014b50, 4], [20, 2], ...fields, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]), label);
-    blobs.push(local, label, bytes);
-    offset += local.length + label.length + bytes.length;
+    blobs.push(local, label, ...content);
+    offset += local.length + label.length + length;
   }
-  const size = directory.reduce((sum, part) => sum + part.length, 0);
-  const end = [[0x06054b50, 4], [0, 2], [0, 2], [files.length, 2], [files.length, 2], [size, 4], [offset, 4], [0, 2]];
+  const size = directory.reduce((sum, part) => sum + part.length, 0), n = directory.length / 2;
+  const end = [[0x06054b50, 4], [0, 2], [0, 2], [n, 2], [n, 2], [size, 4], [offset, 4], [0, 2]];
   return new Blob([...blobs, ...directory, packed(end)], { type: "application/zip" });
 }
 
@@ -447,18 +580,18 @@ function packed(fields) {
   return Uint8Array.from(fields.flatMap(([value, n]) => Array.from({ length: n }, (_, k) => (value >>> (8 * k)) & 255)));
 }
 
-// The bytes of a file to download: "mix", "midi" or a stem's name.
+// A file to download as Blobs: "mix", "midi" or a stem's name.
 async function file(engine, kind) {
-  if (kind === "mix") return wav(await engine.mixdown());
-  if (kind === "midi") return new Uint8Array(engine.midiFile.buffer, engine.midiFile.byteOffset, engine.midiFile.byteLength);
-  return wav(engine.part(kind).buffer);
+  if (kind === "midi") return [new Blob([engine.midiFile])];
+  const { frames, rate, names, channels } = engine.song;
+  if (kind === "mix") return wav(() => engine.remix(), frames, rate, 2);
+  return wav(() => engine.stem(kind), frames, rate, channels[names.indexOf(kind)]);
 }
 
-async function allFiles(engine) {
-  const files = [[`${engine.song.title}.wav`, await file(engine, "mix")]];
-  for (const name of engine.song.names) files.push([`${name}.wav`, await file(engine, name)]);
-  if (engine.midiFile?.byteLength) files.push([`${engine.song.title}.mid`, await file(engine, "midi")]);
-  return zip(files);
+async function* allFiles(engine) {
+  yield [`${engine.song.title}.wav`, await file(engine, "mix")];
+  for (const name of engine.song.names) yield [`${name}.wav`, await file(engine, name)];
+  if (engine.midiFile?.byteLength) yield [`${engine.song.title}.mid`, await file(engine, "midi")];
 }
 
 function save(blob, name) {
@@ -506,7 +639,7 @@ function drawWave(canvas, part, engine, colour, loudest) {
   for (let x = 0; x < width; x++) {
     let top = 0;
     for (let i = Math.floor(x * per); i < Math.max((x + 1) * per, Math.floor(x * per) + 1); i++) top = Math.max(top, part.peaks[i] || 0);
-    const size = Math.max(1, Math.sqrt(top / loudest) * height); // the root makes soft parts visible, too
+    const size = Math.max(1, (top / loudest) * height); // of the root, which makes soft parts visible, too
     draw.fillRect(x, (height - size) / 2, 1, size);
   }
   const arrived = (engine.frontier / engine.duration) * width;
@@ -590,7 +723,7 @@ class Desk {
     const one = (text, label, what, name, get) => button(text, label, () => this.download(what, name, get));
     const mix = one("Mix", "Download the mix with the current settings (WAV)", "The mix is", `${song.title}.wav`, () => file(engine, "mix"));
     const midi = one("MIDI", "Download the MIDI file", "The MIDI file is", `${song.title}.mid`, () => file(engine, "midi"));
-    const all = one("All", "Download the mix, all stems and the MIDI file (zip)", "All files are", `${song.title}.zip`, () => allFiles(engine));
+    const all = one("All", "Download the mix, all stems and the MIDI file (zip)", "All files are", `${song.title}.zip`, () => zip(allFiles(engine)));
     this.downloadable = [mix, midi, all];
     return make("span", { class: "group", role: "group", "aria-label": "Downloads" }, "⤓ ", mix,
       ...(engine.midiFile?.byteLength ? [midi] : []), all);
@@ -600,7 +733,7 @@ class Desk {
     this.status.textContent = `Preparing ${name} …`;
     await new Promise((resume) => setTimeout(resume, 20)); // so that the page shows it first
     const content = await get();
-    save(content instanceof Blob ? content : new Blob([content]), name);
+    save(content instanceof Blob ? content : new Blob(content), name);
     this.status.textContent = `${what} downloaded.`;
   }
 
@@ -813,7 +946,7 @@ class Desk {
     const { root, engine } = this;
     const shades = getComputedStyle(root).color.match(/[\d.]+/g).slice(0, 3).map(Number);
     root.style.colorScheme = shades.reduce((sum, shade) => sum + shade) > 384 ? "dark" : "light"; // for the sliders
-    const loudest = Math.max(1e-3, ...this.strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0)));
+    const loudest = Math.max(8, ...this.strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0))); // at least 1/1000
     for (const { name, waves, roll, colour } of this.strips) {
       if (fitToScreen(waves)) drawWave(waves, engine.part(name), engine, colour, loudest);
       if (roll && fitToScreen(roll)) drawRoll(roll, engine.part(name).track, engine, colour);
