@@ -53,6 +53,7 @@ CELLS = (
     'mixer.set("Violin", gain=-6, mute=True)',
     'slow = Mixer({"Alone": stems["Violin"]}, RATE)\ndisplay(slow.desk())',
     "slow.send_audio()",
+    'Mixer({"Long": np.zeros((60 * RATE, 2), "f4")}, RATE)',
 )
 # Measures the level of everything that is connected to an audio output of the page.
 METERS = """
@@ -322,6 +323,19 @@ def test_play_waits_for_the_audio_and_pauses_other_mixers(page, desk):
     until(page, "document.querySelectorAll('.muscomp-mixer')[1].mixer.position > 0.1")
     expect(desk.get_by_role("button", name="Play (space)", exact=True)).to_be_visible()
     assert (in_desk(other, "m.playing"), in_desk(desk, "m.playing")) == (True, False)
+
+
+@pytest.mark.full
+def test_only_pieces_near_the_playhead_stay_decoded(page, desk):
+    laboratory.run_cell(page, 6)
+    long = page.locator(".muscomp-mixer.complete").last
+    expect(long).to_have_attribute("aria-label", "Mixer: mix")
+    for at in (0, 30, 55, 10, 41):
+        in_desk(long, f"m.play({at})")
+        page.wait_for_function(f"[...document.querySelectorAll('.muscomp-mixer')].at(-1).mixer.position > {at} + 0.2")
+    assert in_desk(long, "[m.song.pieces, m.decoded.size]") == [12, 3]
+    assert in_desk(long, "m.sources.length") <= 2
+    in_desk(long, "m.pause()")
 
 
 @pytest.mark.full
