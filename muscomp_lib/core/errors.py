@@ -37,6 +37,10 @@ class StoppedError(MusCompError):
     """The run was asked to stop, and its state is saved."""
 
 
+class TrainingError(MusCompError):
+    """Training went wrong: its loss is not a number, or it is zero, because there is only silence."""
+
+
 class DiskFullError(MusCompError, OSError):
     """The disk is full."""
 

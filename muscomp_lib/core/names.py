@@ -54,11 +54,16 @@ def is_name(name):
     return not _reason(name)
 
 
+def is_control(character):
+    """Whether a character is invisible, breaks a line or is half of one: no path of ours has such."""
+    return unicodedata.category(character) in CONTROL
+
+
 def _reason(name):
     """Why it is no name, or ""."""
     if not isinstance(name, str) or not name.strip():
         return "it is not a text" if not isinstance(name, str) else "it is empty"
-    if wrong := next((c for c in name if c in FORBIDDEN or unicodedata.category(c) in CONTROL), None):
+    if wrong := next((c for c in name if c in FORBIDDEN or is_control(c)), None):
         return f"it contains {wrong!r}"
     if name[0] in ". " or name[-1] in ". ":
         return "it begins or ends with a dot or a space"

@@ -162,11 +162,11 @@ class Library:
         """
         if not self.virtual:
             return self._root.path / path
-        *_, partition, track, name = PurePosixPath(path).parts
-        song = self._songs.get((partition, track))
-        if song is None:
+        partition, track, _ = ("", "", "", *PurePosixPath(path).parts)[-3:]
+        song, name = self._songs.get((partition, track)), PurePosixPath(path).stem
+        if song is None or name not in (mixing.MIX, *song.files):
             raise MissingError(f"{path}: {recipes_path(self._root)} has no such song. Run notebooks 02 and 03 again.")
-        return VirtualFile(song, PurePosixPath(name).stem)
+        return VirtualFile(song, name)
 
 
 def write_recipes(root, recipes):

@@ -1,16 +1,42 @@
-"""The songs of a training table, `train.csv` or `validation.csv`. Used by 04."""
+"""The songs of a table, such as `train.csv`: read and checked before an engine starts. Used by notebooks 03 and 04.
 
+Tables are Spleeter's: UTF-8, cells separated by commas, paths relative to the root, durations in seconds. Notebook 03
+writes them, and people do, with spreadsheets. What passes here suits both engines; Spleeter itself silently drops a
+song that it cannot use, and waits for ever when none is left.
+"""
+
+import contextlib
 import csv
+import io
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from muscomp_lib.core.errors import MissingError, SettingError
+import numpy as np
+
+from muscomp_lib import audio
+from muscomp_lib.core import remote_io
+from muscomp_lib.core.errors import AudioError, MissingError, SettingError
+from muscomp_lib.core.instruments import OTHER
+from muscomp_lib.core.parallel import evenly_spaced
+from muscomp_lib.core.progress import bar
+from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import library
+
+READERS = 8  # threads that read files: decoding happens outside Python's lock
+DURATION = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
+SUM_CHECKS, SUM_SECONDS = 20, 5.0  # songs of a table whose middle is compared with the sum of their files
+UTF8 = "Save it as UTF-8; in a spreadsheet, as 'CSV UTF-8 (comma delimited)'."
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Song:
-    """One row of a table: its track, its files by instrument, and its length in samples.
+    """One row of a table: its track, its files by instrument, its length in samples, and its line.
 
     A file is a path or a VirtualFile; `library.read` reads both.
     """
@@ -19,17 +45,21 @@ class Song:
     mix: Path | library.VirtualFile
     files: dict
     n_samples: int
+    line: int = 0
 
 
-def read_songs(root, table, config):
-    """Read `train.csv` or `validation.csv`.
+def read_songs(root, table, config, for_spleeter=False):
+    """Read a table, and make sure that its songs can be used.
 
     Parameters
     ----------
     root : Root
     table : str or Path
     config : dict
-        `mix_name`, `instrument_list` and `sample_rate` (Hz) are used.
+        `mix_name`, `instrument_list` and `sample_rate` (Hz) are used; for Spleeter, `n_channels` too.
+    for_spleeter : bool
+        Whether the real Spleeter has to read it, which drops files with another number of channels, and puts the root
+        in front of absolute paths.
 
     Returns
     -------
@@ -37,25 +67,194 @@ def read_songs(root, table, config):
 
     Raises
     ------
-    MissingError, SettingError
-        No such table; a column is missing or a cell is blank (row and column are named); no rows.
+    MissingError, SettingError, AudioError
+        Of the first mistake: the table, the line, the column and the cell are named, and what to write instead.
     """
+    columns = {name: f"{name}_path" for name in (config["mix_name"], *config["instrument_list"])}
+    rows = _rows(table, [*columns.values(), "duration"], for_spleeter)
+    available, form = library.Library(root), (config["sample_rate"], config["n_channels"] if for_spleeter else None)
+    with ThreadPoolExecutor(READERS) as pool:
+        songs = pool.map(lambda row: _song(root, available, table, *row, columns, form), rows)
+        songs = list(bar(songs, total=len(rows), desc=f"checking {Path(table).name}", unit="song"))
+    if OTHER in config["instrument_list"] and not available.virtual:
+        _warn_of_other_sums(table, columns[config["mix_name"]], songs, config["sample_rate"])
+    return songs
+
+
+# ---- cells ----
+
+
+def _rows(table, columns, for_spleeter):
+    """The rows of a table with their line numbers: (line, {column: cell}). None of the cells is blank."""
+    lines = _cells(table)
+    if len(lines) < 2:
+        raise SettingError(f"{table} has no rows, so there is nothing to train on. Notebook 03 says why.")
+    (first, header), *_ = lines
+    _check_header(f"{table}, line {first}", header, columns)
+    for line, cells in lines[1:]:
+        _check_cells(f"{table}, line {line}", header, cells, columns, for_spleeter)
+    return [(line, dict(zip(header, cells, strict=True))) for line, cells in lines[1:]]
+
+
+def _cells(table):
+    """The lines of a table that are not empty: (number, list of cells)."""
+    reader = csv.reader(io.StringIO(_text(table), newline=""), strict=True)
+    lines, first = [], 1  # a cell in quotation marks may hold line breaks
+    try:
+        for cells in reader:
+            lines += [(first, cells)] if cells else []
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise SettingError(f"{table}, line {first}: {error}. Look for a quotation mark without its pair.") from error
+    return lines
+
+
+def _text(table):
     if not Path(table).is_file():
         raise MissingError(f"{table} is not there. Notebook 03 writes it: run that first.")
-    with Path(table).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise SettingError(f"{table} has no rows, so there is nothing to train on. Notebook 03 says why.")
-    available = library.Library(root)
-    return [_song(available, table, line, row, config) for line, row in enumerate(rows, start=2)]
+    content = remote_io.retried(Path(table).read_bytes)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, wrong = content.count(b"\n", 0, error.start) + 1, content[error.start : error.end]
+        raise SettingError(f"{table}, line {line}: {wrong} is not UTF-8. {UTF8}") from error
 
 
-def _song(available, table, line, row, config):
-    columns = {name: f"{name}_path" for name in [config["mix_name"], *config["instrument_list"]]}
-    for column in [*columns.values(), "duration"]:
-        if not row.get(column):
-            raise SettingError(f"{table}, line {line}: no value for {column!r}. Run notebook 03 again.")
-    files = {name: available.file(row[column]) for name, column in columns.items()}
-    n_samples = round(float(row["duration"]) * config["sample_rate"])
-    track = PurePosixPath(row[columns[config["mix_name"]]]).parent.name
-    return Song(track, files.pop(config["mix_name"]), files, n_samples)
+def _check_header(where, header, columns):
+    joined = "".join(header)
+    for separator in ";\t|":
+        if separator in joined and not set(columns) & set(header):
+            raise SettingError(
+                f"{where}: cells are separated by {separator!r}, not by commas. {UTF8} Write 3.0, not 3,0."
+            )
+    for column in columns:
+        if column not in header:
+            raise SettingError(f"{where}: there is no column {column!r}. {suggestion(column, header)}")
+        if header.count(column) > 1:
+            raise SettingError(f"{where}: there are {header.count(column)} columns {column!r}. Leave one of them.")
+
+
+def _check_cells(where, header, cells, columns, for_spleeter):
+    if len(cells) != len(header):
+        raise SettingError(
+            f"{where}: {len(cells)} cells for {len(header)} columns. Write 3.0, not 3,0, and quotation marks around a "
+            "name with a comma."
+        )
+    for column in columns:
+        cell = cells[header.index(column)]
+        if not cell:
+            raise SettingError(f"{where}: no value for {column!r}. Fill it in, or run notebook 03 again.")
+        if wrong := next((character for character in "\\\0" if character in cell), None):
+            raise SettingError(f"{where}, {column}: {cell!r} contains {wrong!r}. Separate folders by '/'.")
+        if for_spleeter and cell.startswith("/"):
+            raise SettingError(f"{where}, {column}: {cell} must be relative to the root. Run notebook 03.")
+        if column == "duration" and not DURATION.fullmatch(cell.strip()):
+            raise SettingError(f"{where}, {column}: {cell!r} is not a number of seconds. Write it with a point: 83.5")
+
+
+# ---- files ----
+
+
+def _song(root, available, table, line, row, columns, form):
+    """A row as a Song whose files can be opened, and fit together."""
+    where, files, infos = f"{table}, line {line}", {}, {}
+    for name, column in columns.items():
+        files[name], infos[row[column]] = _opened(root, available, row[column], f"{where}, {column}")
+    try:
+        check_files(infos, *form)
+    except AudioError as error:
+        raise AudioError(f"{where}: {error}") from error
+    path, mix = next(iter(infos.items()))
+    if abs(float(row["duration"]) - mix.duration) > DURATION_TOLERANCE:
+        raise AudioError(
+            f"{where}, duration: {path} lasts {mix.duration:.2f} s, not {row['duration']}. Write {mix.duration:.3f}"
+        )
+    return Song(PurePosixPath(path).parent.name, files.pop(next(iter(columns))), files, mix.frames, line)
+
+
+def _opened(root, available, path, where):
+    """The file at a path of a table, and its header."""
+    try:
+        file = available.file(path)
+        return file, file.info() if isinstance(file, library.VirtualFile) else audio.info(file)
+    except MissingError as error:
+        raise MissingError(f"{where}: {error} Paths are relative to the root. {_nearby(root.path / path)}") from error
+    except AudioError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _nearby(path):
+    """What there is instead of a missing file: a sentence."""
+    with contextlib.suppress(OSError):
+        if names := remote_io.listing(path.parent):
+            return suggestion(path.name, names)
+    return ""
+
+
+def check_files(infos, sample_rate, n_channels=None):
+    """Make sure that the files of a song fit together.
+
+    Parameters
+    ----------
+    infos : dict of str to AudioInfo
+        By what messages call each file; the mix is the first.
+    sample_rate : int
+        Hz, that all must have: nothing resamples them.
+    n_channels : int, optional
+        That all must have; None: any.
+
+    Raises
+    ------
+    AudioError
+    """
+    mix = next(iter(infos.values()))
+    for name, found in infos.items():
+        form = {"sample_rate": (found.sample_rate, sample_rate), "n_channels": (found.channels, n_channels)}
+        wrong = [f"{key} = {value}" for key, (value, wanted) in form.items() if wanted not in (None, value)]
+        if wrong:
+            wanted = f"{sample_rate} Hz" + (f" and {n_channels}" if n_channels else "")
+            raise AudioError(
+                f"{name} has {found.sample_rate} Hz and {found.channels} channel(s), not {wanted}. Convert it; or, if "
+                f"all songs are like this, in notebook 03 set {' and '.join(wrong)}"
+            )
+        if found.frames != mix.frames:
+            raise AudioError(f"{name} has {found.frames} samples, its mix {mix.frames}")
+
+
+def check_sum(mix, files, start=0, frames=None):
+    """Make sure that files sum to their mix, but for the rounding of each to 16 bits.
+
+    Parameters
+    ----------
+    mix : Path or VirtualFile
+    files : dict of str to Path or VirtualFile
+    start, frames : int
+        The part to compare; None: to the end.
+
+    Raises
+    ------
+    AudioError
+    """
+    expected, _ = library.read(mix, start, frames)
+    total = np.zeros_like(expected)
+    for name, file in files.items():
+        waveform, _ = library.read(file, start, frames)
+        if len(waveform) != len(expected):
+            raise AudioError(f"{name} has {len(waveform)} samples, its mix {len(expected)}")
+        total += audio.fit_channels(waveform, expected.shape[1])
+    rounding = 0.51 * (len(files) + 1) / audio.INT16_SCALE  # half a step each, and a little for float32
+    if wrong := int(np.count_nonzero(np.any(np.abs(total - expected) > rounding, axis=1))):
+        raise AudioError(f"its instruments do not sum to its mix: {wrong} of {len(expected)} samples differ")
+
+
+def _warn_of_other_sums(table, column, songs, sample_rate):
+    """Warn of mixes that are not the sum, in the middle of some songs: they may be mastered, or be wrong files."""
+    for song in evenly_spaced(songs, SUM_CHECKS):
+        frames = min(song.n_samples, round(SUM_SECONDS * sample_rate))
+        try:
+            check_sum(song.mix, song.files, (song.n_samples - frames) // 2, frames)
+        except AudioError as error:
+            log.warning(
+                "%s, line %d, %s: %s: %s. The network is trained on that mix; is it the right file?",
+                table, song.line, column, song.mix, error,
+            )  # fmt: skip

@@ -46,9 +46,11 @@ class WaveformCache:
         return whole
 
     def _decoded(self, file, n_channels, start=0, frames=None):
-        rate = library.info(file).sample_rate
+        found = library.info(file)
+        rate = found.sample_rate
         wanted = self._sample_rate or rate
         first, length = start * rate // wanted, None if frames is None else -(-frames * rate // wanted)
-        waveform, _ = library.read(file, first, length, dtype="int16")
+        # Integers where the file holds them take half the memory; others would be rounded, or limited to full scale.
+        waveform, _ = library.read(file, first, length, dtype="int16" if found.sixteen_bit else "float32")
         waveform = audio.fit_channels(waveform, n_channels)
         return waveform if rate == wanted else audio.to_int16(audio.resample(audio.to_float(waveform), rate, wanted))

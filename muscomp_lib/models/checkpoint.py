@@ -14,6 +14,7 @@ continues with random weights when it finds no checkpoint.
 """
 
 import glob
+import json
 import re
 from pathlib import Path
 
@@ -21,12 +22,15 @@ import numpy as np
 
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.names import is_name
 from muscomp_lib.models import registry
-from muscomp_lib.models.config import find_model, write_config
+from muscomp_lib.models.config import find_model, read_json, write_config
 from muscomp_lib.models.runtime import start_tensorflow
-from muscomp_lib.models.weights import CONFIG
+from muscomp_lib.models.weights import CONFIG, check_finite, check_order
 
 STATE = "checkpoint"  # the file that names the latest save
+ORDER = "# instruments: "  # begins a comment in that file: what the weights were trained for, in order
+SPLEETER_CONFIG = "spleeter.json"  # what our `engine="spleeter"` gave to the real Spleeter, which trained here
 STEP = "global_step"
 FILTERS = (16, 32, 64, 128, 256, 512)  # of the six convolutions, unless conv_n_filters says otherwise
 MASK_CHANNELS = 2  # the masks are for left and right, also where the input is one channel
@@ -65,11 +69,10 @@ class Checkpoint:
         start_tensorflow()
         import tensorflow as tf
 
-        self._errors = tf.errors.OpError
         try:
             self._file = tf.train.load_checkpoint(str(self.path))
-        except (tf.errors.OpError, ValueError) as error:
-            raise self._damaged(error) from error
+        except Exception as error:  # OpError, ValueError, and IndexError where the file is cut
+            raise self._damaged(".index", error) from error
         self._config = config
         self._check()
         self.step = int(self._tensor(STEP)) if self._file.has_tensor(STEP) else 0
@@ -88,6 +91,7 @@ class Checkpoint:
         known = {theirs for _, theirs, _ in needed}
         if beyond := sorted(name for name in shapes if _NETWORK.fullmatch(name) and name not in known):
             raise self._misfit(f"{beyond[0]} is beyond the {len(self._config['instrument_list'])} instruments")
+        check_order(_order(self.path.parent), self._config["instrument_list"], self.path)
 
     def _misfit(self, what):
         names = ", ".join(self._config["instrument_list"])
@@ -98,12 +102,15 @@ class Checkpoint:
 
     def _tensor(self, name):
         try:
-            return self._file.get_tensor(name)
-        except self._errors as error:
-            raise self._damaged(error) from error
+            value = self._file.get_tensor(name)
+        except Exception as error:
+            raise self._damaged(".data-*", error) from error
+        check_finite({name: value}, self.path)
+        return value
 
-    def _damaged(self, error):
-        return SettingError(f"{self.path} cannot be read ({_first_line(error)}). Copy the model's folder again.")
+    def _damaged(self, kind, error):
+        path = next(_parts(self.path, kind), self.path)
+        return SettingError(f"{path} cannot be read ({_first_line(error)}). Copy the model's folder again.")
 
 
 def latest(folder):
@@ -118,14 +125,32 @@ def latest(folder):
     state = Path(folder) / STATE
     if not state.is_file():
         raise MissingError(f"{folder} holds no trained Spleeter model (the file {STATE!r} is missing).")
-    named = re.search(r'^model_checkpoint_path:\s*"(.+)"', state.read_text(encoding="utf-8", errors="replace"), re.M)
-    if named is None:
+    named = re.search(r'^model_checkpoint_path:\s*"(.+)"', _read_state(folder), re.M)
+    name = re.split(r"[/\\]", named[1])[-1] if named else ""
+    if not is_name(name):
         raise MissingError(f"{state} names no checkpoint. Copy the model's folder again.")
-    path = Path(folder) / re.split(r"[/\\]", named[1])[-1]
-    absent = [kind for kind in (".index", ".data-*") if not any(path.parent.glob(f"{glob.escape(path.name)}{kind}"))]
+    path = Path(folder) / name
+    absent = [kind for kind in (".index", ".data-*") if not any(_parts(path, kind))]
     if absent:
         raise MissingError(f"{path}{absent[0]} is not there, but {state} names it. Copy the model's folder again.")
     return path
+
+
+def _parts(path, kind):
+    """The files of a save, whose names end as `kind` says."""
+    return path.parent.glob(f"{glob.escape(path.name)}{kind}")
+
+
+def _read_state(folder):
+    return (Path(folder) / STATE).read_text(encoding="utf-8", errors="replace")
+
+
+def _order(folder):
+    """The instruments of a folder's weights as JSON, by whoever wrote them; "" where that is not known."""
+    if stored := re.search(rf"^{ORDER}(.+)$", _read_state(folder), re.M):
+        return stored[1]
+    given = folder / SPLEETER_CONFIG
+    return json.dumps(read_json(given)["instrument_list"]) if given.is_file() else ""
 
 
 def write(folder, config, values, step):
@@ -165,7 +190,8 @@ def write(folder, config, values, step):
         tensors=[tf.constant(tensors[name]) for name in names],
     )
     with written_whole(folder / STATE) as part:  # last: until it is there, the folder holds no model
-        part.write_text(f'model_checkpoint_path: "{path.name}"\n', encoding="utf-8")
+        order = json.dumps(config["instrument_list"])
+        part.write_text(f'model_checkpoint_path: "{path.name}"\n{ORDER}{order}\n', encoding="utf-8")
 
 
 def export(model, folder):

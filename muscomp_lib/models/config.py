@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from muscomp_lib.core import instruments, settings
+from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import duration, size
 from muscomp_lib.core.settings import (
     Field,
     Section,
+    check_value,
+    field,
     fields,
     flag,
     number,
@@ -37,6 +39,7 @@ MASK_EXTENSIONS = ("zeros", "average")
 ENGINES = ("muscomp", "spleeter")  # who trains and separates: this library, or the real Spleeter
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras' names
 OPTIMIZERS = ("Adam", "Adadelta", "SGD")
+MOST_FRAMES = 1 << 16  # and samples of a frame
 FRAME_MULTIPLE = 64  # six convolutions each halve frames and bins: other sizes do not fit
 SPLEETER_CHUNK = 20.0  # seconds: Spleeter cuts songs into chunks of this length for its cache
 SPLEETER_SHUFFLED = 256  # examples that Spleeter's training keeps in memory, to draw from
@@ -48,8 +51,12 @@ def _names(value):
         isinstance(value, list)
         and len(value) > 0
         and all(isinstance(name, str) and name.strip() for name in value)
-        and len(set(value)) == len(value)
+        and len({name.casefold() for name in value}) == len(value)
     )
+
+
+def _is_path(value):
+    return isinstance(value, str) and value.strip() != "" and not any(map(names.is_control, value))
 
 
 def _key(meaning, *more, default=...):
@@ -60,15 +67,16 @@ def _key(meaning, *more, default=...):
     return Field(default, description=meaning, json_schema_extra={"more": more})
 
 
-_PATH = text("a path")
-_CACHE = that(lambda value: value is None or (isinstance(value, str) and value.strip()), "a path, or null for no cache")
+_PATH = that(_is_path, "a path")
+_CACHE = that(lambda value: value is None or _is_path(value), "a path, or null for no cache")
+_COUNT = whole(1, 10**9)
 _FRAMES = that(
-    lambda value: type(value) is int and value > 0 and value % FRAME_MULTIPLE == 0,
-    f"a multiple of {FRAME_MULTIPLE}: the network halves it six times",
+    lambda value: type(value) is int and 0 < value <= MOST_FRAMES and value % FRAME_MULTIPLE == 0,
+    f"a multiple of {FRAME_MULTIPLE}, at most {MOST_FRAMES}: the network halves it six times",
 )
 _FRAME_LENGTH = that(
-    lambda value: type(value) is int and value >= 128 and value.bit_count() == 1,
-    "a power of two from 128: Spleeter's masks fit no other",
+    lambda value: type(value) is int and 128 <= value <= MOST_FRAMES and value.bit_count() == 1,
+    f"a power of two from 128 to {MOST_FRAMES}: Spleeter's masks fit no other",
 )
 _CHANNELS = that(lambda value: type(value) is int and value in (1, 2), "1 or 2")
 
@@ -96,7 +104,7 @@ class Own(Section):
         "stay 32-bit.",
         default=None,
     )
-    start_from: optional(text("a model"), "fresh weights") = _key(
+    start_from: optional(_PATH, "fresh weights") = _key(
         "The model whose weights training starts from: its name, its folder, or `shipped`, the pretrained one.",
         default=None,
     )
@@ -132,11 +140,11 @@ class Config(Section):
         "Samples analysed together for one frame of the spectrogram: {window_ms:.0f} ms, which resolves pitches "
         "{bin_hz:.1f} Hz apart."
     )
-    frame_step: whole(1) = _key("Samples from one frame to the next: {step_ms:.1f} ms.")
+    frame_step: _COUNT = _key("Samples from one frame to the next: {step_ms:.1f} ms.")
     T: _FRAMES = _key("Frames of a segment, which the network separates at a time: {segment:.1f} s of sound.")
     F: _FRAMES = _key("Frequency bins of the network's input: 0 to {top_khz:.1f} kHz. Above, see mask_extension.")
     n_channels: _CHANNELS = _key("Channels of the network's input: 2 is left and right, 1 is one after the other.")
-    n_chunks_per_song: whole(1) = _key(
+    n_chunks_per_song: _COUNT = _key(
         "Only for Spleeter's own training: how many chunks it cuts from each song. They take {cache} of disk per song.",
         "That is {cache_of_all} for your {n_songs} song(s).",
         default=None,
@@ -152,7 +160,7 @@ class Config(Section):
     learning_rate: number(above=0, highest=1) = _key(
         "How far each step moves the weights. Too large and the loss jumps about, too small and nothing happens."
     )
-    batch_size: whole(1) = _key(
+    batch_size: _COUNT = _key(
         "Examples per step, on all GPUs and machines together, which share them in fours: {batch_seconds:.0f} s of "
         "sound, {batch} of spectrograms. Spleeter's training takes whole segments, {spleeters_batch}, and keeps "
         "{shuffled} of them to draw from.",
@@ -171,7 +179,7 @@ class Config(Section):
         "Only for Spleeter's own training: where it keeps its chunks as spectrograms.", default=None
     )
     validation_cache: _CACHE = _key("The same for validation.", default=None)
-    train_max_steps: whole(1) = _key(
+    train_max_steps: _COUNT = _key(
         "Training ends after this many steps: {hours:.1f} h of sound.",
         "That is {epochs:.1f} times all of your music.",
         "A step takes {step}, so all of them take about {training} on this machine.",
@@ -180,11 +188,11 @@ class Config(Section):
         "Only for Spleeter's own training: the least time between two validations, in seconds."
     )
     random_seed: whole(0, 2**31 - 1) = _key("Random seed: the same seed gives the same network.")
-    save_checkpoints_steps: whole(1) = _key(
+    save_checkpoints_steps: _COUNT = _key(
         "Steps between checkpoints ({n_saves:.0f} in all): what a crash can cost.",
         "A checkpoint takes {save} of disk, and replaces the one before.",
     )
-    save_summary_steps: whole(1) = _key("Steps between two points of the loss curve.")
+    save_summary_steps: _COUNT = _key("Steps between two points of the loss curve.")
     model: Model
     muscomp: Own
 
@@ -232,21 +240,50 @@ def read_config(path):
     SettingError
         It is not JSON, or a value in it is wrong.
     """
+    config = read_json(path)
+    config.setdefault("n_chunks_per_song", 2)
+    config.setdefault("muscomp", {"taxonomy": None, "crop_frames": config.get("T"), "remix": False})
+    check_config(config, path)
+    return config
+
+
+def read_json(path):
+    """A JSON file with one object, the instruments of which are checked, and nothing else: a dict.
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    SettingError
+        It is not JSON in UTF-8, or not one object; a key is there twice; an instrument's name is not possible.
+    """
     path = Path(path)
     if not path.is_file():
         raise MissingError(f"{path} is not there. Notebook 03 writes a configuration: run that first.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8-sig"))
+        config = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise SettingError(f"{path} is not a text file in UTF-8. Save it as one.") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f", line {error.lineno}, column {error.colno}: {error.msg}" if hasattr(error, "lineno") else ""
+    except (ValueError, RecursionError) as error:
+        where = (
+            f", line {error.lineno}, column {error.colno}: {error.msg}" if hasattr(error, "lineno") else f": {error}"
+        )
         raise SettingError(f"{path} is not JSON{where}. Look for a missing comma or quotation mark there.") from error
-    if isinstance(config, dict):
-        config.setdefault("n_chunks_per_song", 2)
-        config.setdefault("muscomp", {"taxonomy": None, "crop_frames": config.get("T"), "remix": False})
-    check_config(config, path)
+    if not isinstance(config, dict):
+        raise SettingError(f"{path} holds {type(config).__name__}, not an object of keys and values: {{...}}.")
+    check_value("instrument_list", field(Config, "instrument_list"), config.get("instrument_list"), f"{path}: ")
+    _check_names(config["instrument_list"], path)
     return config
+
+
+def _unique(pairs):
+    """A JSON object as a dict, without the silent loss of a key that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(
+            f"the key {next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)!r} is there twice"
+        )
+    return found
 
 
 def write_config(path, config):
@@ -270,9 +307,8 @@ def check_config(config, where):
     SettingError
         Names the key, its value and the valid ones.
     """
-    if not isinstance(config, dict):
-        raise SettingError(f"{where} holds {type(config).__name__}, not an object of keys and values: {{...}}.")
     settings.check(Config, config, where, spell=json.dumps)
+    _check_names([*config["instrument_list"], config["mix_name"]], where)
     network = _network_type(config["model"]["type"], where)
     settings.check(network.Params, config["model"].get("params", {}), where, "model.params.", json.dumps)
     flat = _flat(config)
@@ -280,6 +316,12 @@ def check_config(config, where):
         if not holds:
             raise SettingError(wrong(key, flat[key], words, f"{where}: ", json.dumps))
     _check_instruments(flat["instrument_list"], flat["muscomp.taxonomy"], where)
+
+
+def _check_names(instruments, where):
+    """Instruments become files and folders: SettingError for what cannot be one."""
+    for name in instruments:
+        names.check(name, "instrument", where)
 
 
 def _network_type(name, where):
@@ -322,11 +364,11 @@ def _demands(flat):
     ]
 
 
-def _check_instruments(names, taxonomy, where):
+def _check_instruments(listed, taxonomy, where):
     if taxonomy is None:
         return
     known = [*instruments.names(taxonomy), instruments.OTHER]
-    for name in names:
+    for name in listed:
         if name not in known:
             raise SettingError(
                 f"{where}: instrument_list names {name!r}, which taxonomy {taxonomy!r} does not have. "

@@ -9,6 +9,7 @@ from muscomp_lib.core.settings import Field, Section, one_of, that
 from muscomp_lib.models.runtime import n_replicas
 
 ACTIVATIONS = ("ELU", "ReLU", "LeakyReLU")
+MOST_FILTERS = 4096  # of a layer: its kernel then takes 1.7 GB
 LEAK = 0.2  # slope of LeakyReLU below zero
 MOMENTUM = 0.95  # statistics follow the weights within some 20 steps: a short training has only hundreds
 
@@ -17,7 +18,7 @@ _ACTIVATION = "The activation after each {}: without one, any number of layers c
 
 def _filters(value):
     is_list = isinstance(value, list | tuple) and 2 <= len(value) <= 6
-    return is_list and all(type(number) is int and number >= 1 for number in value)
+    return is_list and all(type(number) is int and 1 <= number <= MOST_FILTERS for number in value)
 
 
 class UnetParams(Section):
@@ -25,7 +26,7 @@ class UnetParams(Section):
 
     conv_activation: one_of(*ACTIVATIONS) = Field(None, description=_ACTIVATION.format("convolution"))
     deconv_activation: one_of(*ACTIVATIONS) = Field(None, description=_ACTIVATION.format("transposed convolution"))
-    conv_n_filters: that(_filters, "a list of 2 to 6 whole numbers from 1") = Field(
+    conv_n_filters: that(_filters, f"a list of 2 to 6 whole numbers from 1 to {MOST_FILTERS}") = Field(
         None,
         description="Filters of each convolution: the patterns it detects. Twice as many tell more apart, and take "
         "about four times the work.",

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib.models import published
-from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS, read_arrays, write_arrays
+from muscomp_lib.models.config import read_json
+from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS, read_weights, write_weights
 
 NAME = "shipped"  # how the notebooks call these models
 FOLDER = Path(__file__).with_name("weights")
@@ -59,12 +60,13 @@ def export(model_folder, folder):
         The model is not there, or damaged.
     """
     model_folder, folder = Path(model_folder), Path(folder)
-    weights = read_arrays(model_folder / WEIGHTS)
-    config = json.loads((model_folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_json(model_folder / CONFIG)
+    weights = read_weights(model_folder / WEIGHTS, config["instrument_list"])
     folder.mkdir(parents=True, exist_ok=True)
     public = {key: PUBLIC_PATHS.get(key, value) for key, value in config.items()}
     (folder / CONFIG).write_text(json.dumps(public, indent=4) + "\n", encoding="utf-8")
-    write_arrays(folder / WEIGHTS, {name: array.astype(np.float16) for name, array in weights.items()})
+    half = {name: array.astype(np.float16) for name, array in weights.items()}
+    write_weights(folder / WEIGHTS, half, config["instrument_list"])
     shutil.copyfile(model_folder / HISTORY, folder / HISTORY)
 
 

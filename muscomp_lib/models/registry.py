@@ -155,11 +155,11 @@ class Network:
         ------
         MissingError, SettingError
         """
-        return weights.read_arrays(self.weights_file(folder))
+        return weights.read_weights(self.weights_file(folder), self.instruments)
 
     def write_weights(self, folder, values, step):
         """Write finished weights after so many steps; they appear whole or not at all."""
-        weights.write_arrays(folder / weights.WEIGHTS, values)
+        weights.write_weights(folder / weights.WEIGHTS, values, self.instruments)
 
     # ---- separation ----
 

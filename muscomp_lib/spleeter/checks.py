@@ -5,22 +5,15 @@ left it waits for ever. Songs of T frames or more always give an example: the ch
 a song, and the last one of a short song is the whole song.
 """
 
-import csv
 import logging
 import math
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from muscomp_lib import audio
-from muscomp_lib.core.errors import AudioError, MissingError, SettingError
-from muscomp_lib.core.progress import bar
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models.config import SPLEETER_CHUNK
 
 VALIDATION_CHUNK = 12.0  # seconds: Spleeter's, not to be set
-DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
-READERS = 8  # threads that read headers
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +56,9 @@ def check_table(table, config, root):
             "The songs are virtual, and Spleeter reads files only. Run notebook 02 with virtual = False, then notebook "
             "03, and train again."
         )
-    _check_relative(table)
-    songs = read_songs(root, table, config)
-    lines = range(2, len(songs) + 2)
-    with ThreadPoolExecutor(READERS) as pool:
-        frames = pool.map(lambda line, song: _frames(f"{table}, line {line}", song, config), lines, songs)
-        frames = list(bar(frames, total=len(songs), desc=f"checking {Path(table).name}", unit="song"))
+    songs = read_songs(root, table, config, for_spleeter=True)
     shortest = (config["T"] - 1) * config["frame_step"] + config["frame_length"]
-    short = [line for line, n in zip(lines, frames, strict=True) if n < shortest]
+    short = [song.line for song in songs if song.n_samples < shortest]
     needed = math.ceil(shortest / config["sample_rate"] * 100) / 100
     if len(short) == len(songs):
         raise SettingError(
@@ -80,38 +68,3 @@ def check_table(table, config, root):
     if short:
         some = ", ".join(map(str, short[:5])) + (", ..." if len(short) > 5 else "")
         log.warning("%s: Spleeter skips %d songs shorter than %.2f s: lines %s.", table, len(short), needed, some)
-
-
-def _check_relative(table):
-    """Spleeter puts the root in front of every path, also of one that is absolute."""
-    if not Path(table).is_file():
-        return  # read_songs says so
-    with Path(table).open(newline="") as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            for cell in row:
-                if cell.startswith("/"):
-                    raise SettingError(f"{table}, line {line}: {cell} must be relative to the root. Run notebook 03.")
-
-
-def _frames(where, song, config):
-    """Samples that all files of a song have, at the model's rate."""
-    infos = {path: _info(where, path) for path in (song.mix, *song.files.values())}
-    for path, info in infos.items():
-        if info.channels != config["n_channels"]:
-            raise AudioError(
-                f"{where}: {path} has {info.channels} channel(s) instead of {config['n_channels']}, and Spleeter drops "
-                "such songs silently. Run notebook 02 again, or remove the line."
-            )
-        if abs(info.duration - song.n_samples / config["sample_rate"]) > DURATION_TOLERANCE:
-            raise AudioError(
-                f"{where}: {path} lasts {info.duration:.2f} s, and `duration` says "
-                f"{song.n_samples / config['sample_rate']:.2f}. Run notebook 03 again."
-            )
-    return round(min(info.duration for info in infos.values()) * config["sample_rate"])
-
-
-def _info(where, path):
-    try:
-        return audio.info(path)
-    except (MissingError, AudioError) as error:
-        raise type(error)(f"{where}: {error}") from error

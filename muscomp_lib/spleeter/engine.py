@@ -31,7 +31,6 @@ PROGRAMS = ("ffmpeg", "ffprobe")  # Spleeter decodes and encodes with them
 SUFFIX = "flac"  # of what Spleeter writes: 24 bit or more, where its WAV has 16
 LONGEST = 86399  # seconds: Spleeter cuts a song after 600 s unless `-d` is given, and refuses a whole day
 SONG = "song.wav"
-SPLEETER_CONFIG = "spleeter.json"  # in the model folder: what `spleeter train -p` was given
 LENGTH_TOLERANCE = 0.1  # seconds that what Spleeter writes may differ from the song by: a fragment differs by more
 STAGES = {"Calling model_fn": "building the network", "Restoring parameters": "separating", "Writing file": "writing"}
 
@@ -202,12 +201,12 @@ def _rows(config, folder, root, python):
     if checkpoint_step(folder) >= last:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / SPLEETER_CONFIG) as part:
+    with written_whole(folder / checkpoint.SPLEETER_CONFIG) as part:
         part.write_text(json.dumps(config, indent=4) + "\n")
     for name, table in (("training_cache", "train_csv"), ("validation_cache", "validation_csv")):
         if config[name]:
             clean_cache(Path(config[name]), config, table)
-    arguments = ["train", "-p", folder / SPLEETER_CONFIG, "-d", root.path, "--verbose"]
+    arguments = ["train", "-p", folder / checkpoint.SPLEETER_CONFIG, "-d", root.path, "--verbose"]
     what = f"Spleeter failed to train {folder}; its checkpoints are kept"
     done = checkpoint_step(folder)
     with (
@@ -243,7 +242,7 @@ def checkpoint_step(folder):
     """The training step of the last checkpoint in a folder; 0 where there is none."""
     try:
         return int(checkpoint.latest(folder).name.rpartition("-")[2])
-    except MissingError:
+    except (MissingError, ValueError):  # a name without a step is not one of `spleeter train`
         return 0
 
 

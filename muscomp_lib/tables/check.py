@@ -14,9 +14,9 @@ from muscomp_lib.core.errors import AudioError
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.dataset.library import Library, info, read
+from muscomp_lib.dataset.song_table import READERS, check_files, check_sum
 
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
-READERS = 8  # threads: decoding happens outside Python's lock
 
 
 def check_songs(library, partition, songs, settings, held_out, trained):
@@ -46,8 +46,9 @@ def check_songs(library, partition, songs, settings, held_out, trained):
             return track, None, "it is in validation or test too: run notebook 02 again"
         try:
             row = _row(library, songs[track], settings, trained)
-            if track in summed:
-                _check_sum(library, songs[track])
+            if track in summed:  # all files but the mix, targets or not
+                files = {name: library.file(path) for name, path in songs[track].items()}
+                check_sum(files.pop(instruments.MIX), files)
             return track, row, ""
         except (AudioError, OSError) as error:
             return track, None, str(error).rstrip(".")
@@ -69,23 +70,10 @@ def _row(library, files, settings, trained):
         raise AudioError(f"{', '.join(absent)}: no such file. Prepare the song again")
     infos = {name: info(library.file(files[name])) for name in names}
     mix = infos[instruments.MIX]
-    for name, found in infos.items():
-        _check_form(name, found, settings)
-        if found.frames != mix.frames:
-            raise AudioError(f"{name} has {found.frames} samples, its mix {mix.frames}")
+    check_files(infos, settings.sample_rate, settings.n_channels)
     if trained:
         _check_length(mix, settings)
     return {f"{name}_path": files[name] for name in names} | {"duration": round(mix.duration, 3)}
-
-
-def _check_form(name, found, settings):
-    form = {"sample_rate": found.sample_rate, "n_channels": found.channels}
-    wrong = [f"{key} = {value}" for key, value in form.items() if value != getattr(settings, key)]
-    if wrong:
-        raise AudioError(
-            f"{name} has {found.sample_rate} Hz and {found.channels} channel(s), not {settings.sample_rate} Hz and "
-            f"{settings.n_channels}. If all songs are like this, set {' and '.join(wrong)}"
-        )
 
 
 def _check_length(mix, settings):
@@ -97,19 +85,6 @@ def _check_length(mix, settings):
         raise AudioError(
             f"it lasts {mix.duration:.1f} s, and Spleeter silently skips what is shorter than {needed:.2f} s (T)"
         )
-
-
-def _check_sum(library, files):
-    """Make sure that all files but the mix, targets or not, sum to the mix exactly, as integers."""
-    mix, _ = read(library.file(files[instruments.MIX]), dtype="int16")
-    total = np.zeros(mix.shape, np.int32)
-    for name in files.keys() - {instruments.MIX}:
-        waveform, _ = read(library.file(files[name]), dtype="int16")
-        if waveform.shape != mix.shape:
-            raise AudioError(f"{name} has another length or number of channels than its mix")
-        total += waveform
-    if wrong := int(np.count_nonzero(np.any(total != mix, axis=1))):
-        raise AudioError(f"its instruments do not sum to its mix: {wrong} of {len(mix)} samples differ")
 
 
 def activity(root, table, limit=20):

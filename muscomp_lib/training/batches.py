@@ -6,7 +6,10 @@ killed resumes with the same examples as without the interruption, and where sev
 only its own parts, and the batch is the same as on one machine. With `remix`, most parts are new music: each instrument
 of an example is drawn from another song and place, tuned a little higher or lower, filtered by a random equaliser, and
 played at another level, so that a few songs make endless mixes and a few timbres cover many. The other parts, and
-without `remix` all, are excerpts of the songs as they are.
+without `remix` all, are excerpts of the songs as they are, with the table's mix.
+
+Where the instruments have no `other`, a mix may hold more than they do, and the network has to learn that: what remains
+of the mix without them then becomes one more part of a remix, which is no target.
 """
 
 import copy
@@ -18,8 +21,10 @@ import scipy.fft
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft
+from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.dataset.waveform_cache import WaveformCache
 
+MIX, REST = "mix of the table", "rest of the mix"  # parts of a song besides its instruments
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
 AHEAD = WORKERS + 2  # batches that are ready or in preparation
 PART = 4  # examples that share their random draws, and are on one machine: the default batch is one part
@@ -98,6 +103,12 @@ class Examples:
             for example, sound in self._remixed(name, size, rng) if remix else self._unmixed(name, places):
                 mix[example] += sound
                 instruments[example, ..., which] = np.abs(sound)
+        if remix and OTHER not in names:
+            for example, sound in self._remixed(REST, size, rng):
+                mix[example] += sound
+        if not remix:
+            for example, sound in self._unmixed(MIX, places):
+                mix[example] = sound
         return np.abs(mix), instruments
 
     def _unmixed(self, name, places):
@@ -136,6 +147,12 @@ class Examples:
         return song, int(rng.integers(max(1, song.n_samples - self.n_samples + 1)))
 
     def _excerpt(self, song, name, start, n_samples):
+        """An instrument, the mix, or what the mix has beyond the instruments: (n_samples, n_channels), float32."""
+        mix = self._waveforms.excerpt(song.mix, start, n_samples, self.n_channels) if name in (MIX, REST) else None
+        if name == MIX:
+            return mix
+        if name == REST:
+            return mix - sum(self._excerpt(song, each, start, n_samples) for each in self.config["instrument_list"])
         return self._waveforms.excerpt(song.files[name], start, n_samples, self.n_channels)
 
     def _spectrogram(self, waveform, frame_length, frame_step):

@@ -10,54 +10,109 @@ import contextlib
 import csv
 import json
 import logging
+import math
 import signal
 import threading
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
-from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
-from muscomp_lib.core.files import remove, written_whole
+from muscomp_lib.core import remote_io
+from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError, TrainingError
+from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import registry
+from muscomp_lib.models.config import read_json
 from muscomp_lib.models.runtime import start_tensorflow
-from muscomp_lib.models.weights import CONFIG, HISTORY, read_arrays, write_arrays
+from muscomp_lib.models.weights import CONFIG, HISTORY, REMEDY, WEIGHTS, check_finite, read_arrays, write_arrays
 from muscomp_lib.training import batches
 from muscomp_lib.training.strategy import SINGLE_PROCESS
 
 CHECKPOINT, PREVIOUS = "checkpoint.npz", "checkpoint-before.npz"
+WRITTEN = (  # into a model folder, by us and by Spleeter
+    *(CONFIG, HISTORY, WEIGHTS, "masks.npz", "checkpoint*", "spleeter.json", "model*.index", "model*.data-*", "cache"),
+    *("model*.meta", "graph.pbtxt", "events.out.*", "eval*", f"{PART}*"),
+)
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 VALIDATION_BATCHES = 8
+MOST_ZEROS = 20  # losses in a row: a small batch may be silent now and then
 
 log = logging.getLogger(__name__)
 
 
-def check_resumable(folder, settings, fresh=False, read=None, paths=()):
-    """Make sure that training can resume in a model folder: that it was started with the same settings, or not at all.
+def start(folder, settings, prepare, is_finished, fresh=False, read=read_json, paths=(), keep=(), team=SINGLE_PROCESS):
+    """Train in a model folder, or resume there: after all checks, so that nothing is lost when one of them fails.
 
     Parameters
     ----------
     folder : Path
     settings : dict
-        The network, the data and the schedule.
+        The network, the data and the schedule: the content of `config.json`.
+    prepare : callable
+        Makes sure that training can start; returns what trains.
+    is_finished : callable
+        Whether the folder holds a finished model.
     fresh : bool
         Discard what an earlier run has learned.
-    read : callable, optional
-        Reads the folder's `config.json`; without it, the file is taken as it is.
+    read : callable
+        Reads the `config.json` of an earlier run.
     paths : sequence of str
-        Settings that may differ, because they say only where things are.
+        Settings that may differ from those of an earlier run, because they say only where things are.
+    keep : sequence of str
+        What else may be in the folder. `fresh` deletes only what training writes.
+    team : strategy.SingleProcess
+
+    Returns
+    -------
+    Path
+        The model folder.
 
     Raises
     ------
     SettingError
-        It was started with another network, other data or another schedule.
+        The folder was started with another network, other data or another schedule; what `fresh` would delete is not a
+        model. What `prepare` raises.
     """
-    if fresh:
-        remove(folder)
-    file = folder / CONFIG
-    if not file.exists():
+    if folder.exists() and not folder.is_dir():
+        raise SettingError(f"{folder} is a file, and a model is a folder. Give the model another name.")
+    with team.chief_first():
+        discarded = _discardable(folder, keep) if fresh else []  # in every process: all refuse, or none
+        if not (fresh and team.is_chief):
+            _check_same_settings(folder, settings, read, paths)
+            if is_finished(folder):
+                log.info("%s is trained already.", folder)
+                return folder
+        run = prepare()
+        if team.is_chief:
+            for path in discarded:
+                remove(path)
+            folder.mkdir(parents=True, exist_ok=True)
+            clean_parts(folder)
+            with written_whole(folder / CONFIG) as part:
+                part.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    run()
+    return folder
+
+
+def _discardable(folder, keep):
+    """What training wrote into a folder that is a model's; the mark that it is one, its `config.json`, comes last."""
+    names = sorted(set(remote_io.listing(folder)) - set(keep), key=lambda name: name == CONFIG)
+    if not all(name.startswith(PART) for name in names):
+        try:
+            read_json(folder / CONFIG)
+        except MusCompError as error:
+            raise SettingError(
+                f"{folder} holds {names[0]!r} and is not a model: {error} fresh=True deletes models only, and nothing "
+                "was deleted. Give the model another name, or remove the folder yourself."
+            ) from error
+    return [folder / name for name in names if any(fnmatchcase(name, pattern) for pattern in WRITTEN)]
+
+
+def _check_same_settings(folder, settings, read, paths):
+    if not (folder / CONFIG).exists():
         return
-    before = read(file) if read else json.loads(file.read_text(encoding="utf-8"))
+    before = read(folder / CONFIG)
     different = [key for key in settings if key not in paths and before.get(key) != settings[key]]
     if different:
         changes = "; ".join(f"{key}: {before.get(key)!r} then, {settings[key]!r} now" for key in different)
@@ -129,27 +184,79 @@ def fit(folder, model, training, validation, last, stride, snapshots=None, team=
     done, history = _restore(folder, model)
     _check_same_step(folder, done, team)
     checks = [validation.batch(number) for number in range(VALIDATION_BATCHES)]
-    steps, save = team.steps(model), _save if team.is_chief else _save_nothing
+    steps, check_loss = team.steps(model), LossCheck(folder, done, last)
     counted = bar(total=last, initial=done, unit="step", desc="training")
     with defer_interrupt() as interrupted, counted as progress:
         for step, batch in enumerate(batches.prefetch(training, range(done, last)), start=done + 1):
-            loss = steps.train(*batch)
+            loss = steps.train(*batch)  # of all replicas, so that all processes stop if it is not a number
+            check_loss(step, loss)
             progress.update()
             stop = team.total(interrupted.is_set()) > 0
             if step % stride == 0 or step == last:
                 validation_loss = sum(steps.evaluate(*check) for check in checks) / len(checks)
+                check_loss(step, validation_loss, is_validation=True)
                 history.append([step, loss, validation_loss])
                 progress.set_postfix(loss=f"{loss:.4f}", validation=f"{validation_loss:.4f}", refresh=False)
                 if snapshots and team.is_chief:
                     snapshots(step)
-                save(folder, model, step, history)
-            elif stop:
-                save(folder, model, step, history)
+            if stop or step % stride == 0 or step == last:
+                _save(folder, model, step, history, check_loss, team.is_chief)
             if stop and step < last:
                 team.total(0)  # nobody leaves before all is saved
                 raise StoppedError(f"Stopped, and saved after step {step} of {last}. Run this again to resume.")
     if team.is_chief:
         (folder / PREVIOUS).unlink(missing_ok=True)
+
+
+class LossCheck:
+    """Stops training where its loss shows that nothing good can follow; what is saved stays as it is.
+
+    Parameters
+    ----------
+    folder : Path
+        The model's.
+    saved, last : int
+        The step that the folder's checkpoint is of; the last step.
+    """
+
+    def __init__(self, folder, saved, last):
+        self._folder, self.saved, self._last, self._n_zeros = folder, saved, last, 0
+
+    def __call__(self, step, loss, is_validation=False):
+        """TrainingError for a loss that is not finite, or zero: in validation, or `MOST_ZEROS` times in a row."""
+        if not math.isfinite(loss):
+            raise self.failure(step, f"the loss is {loss}")
+        self._n_zeros = 0 if loss else self._n_zeros + 1
+        if self._n_zeros >= MOST_ZEROS or (is_validation and not loss):
+            raise self.failure(step, "the loss is 0, as it is for silence")
+
+    def failure(self, step, what):
+        """A TrainingError that says what went wrong at a step."""
+        kept = f"The checkpoint of step {self.saved} is kept" if self.saved else "There is no checkpoint yet"
+        return TrainingError(
+            f"Training of {self._folder} stopped at step {step} of {self._last}: {what}. {kept}. Look at the examples; "
+            "set a lower learning_rate, or precision = 'float32', and train with fresh=True."
+        )
+
+
+def check_not_silent(**examples):
+    """Make sure that there is something to learn, and to validate with, in the first batches.
+
+    Parameters
+    ----------
+    **examples : object with batch(number)
+        By purpose: inputs and targets by number.
+
+    Raises
+    ------
+    TrainingError
+    """
+    for purpose, found in examples.items():
+        if not any(found.batch(number)[1].any() for number in range(VALIDATION_BATCHES)):
+            raise TrainingError(
+                f"The first {VALIDATION_BATCHES} batches for {purpose} hold only silence, from which nothing can be "
+                "learned. Listen to the files that the tables name."
+            )
 
 
 def _check_same_step(folder, done, team):
@@ -159,10 +266,6 @@ def _check_same_step(folder, done, team):
             f"Not all machines find the same checkpoint in {folder}; this one, step {done}. The folder must be on a "
             "disk that all of them share. Start this again, or move the root there."
         )
-
-
-def _save_nothing(*_):
-    """What all do but the chief."""
 
 
 @contextlib.contextmanager
@@ -185,21 +288,28 @@ def defer_interrupt():
         signal.signal(signal.SIGINT, before)
 
 
-def _save(folder, model, step, history):
-    """Save the history first: on resuming, rows later than the checkpoint are dropped.
+def _save(folder, model, step, history, check_loss, is_chief):
+    """Save a checkpoint, if this is the chief; the history first: on resuming, rows later than it are dropped.
 
-    The previous checkpoint stays until the next one: a disk that is full, or loses data, costs one stride.
+    The previous checkpoint stays until the next one: a disk that is full, or loses data, costs one stride. All
+    processes make sure that the state is finite, so that all stop alike.
     """
-    write_history(folder, history)
-    if (folder / CHECKPOINT).exists():
-        (folder / CHECKPOINT).replace(folder / PREVIOUS)
     state = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables(model))}
-    write_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
+    if not all(np.isfinite(array).all() for array in state.values()):
+        raise check_loss.failure(step, "the weights are not finite")
+    if is_chief:
+        write_history(folder, history)
+        if (folder / CHECKPOINT).exists():
+            (folder / CHECKPOINT).replace(folder / PREVIOUS)
+        write_arrays(folder / CHECKPOINT, state | {"step": np.array(step)})
+    check_loss.saved = step
 
 
 def _restore(folder, model):
     """Put a checkpoint's state into the model; the step it was saved at, and the history up to there."""
-    state = _checkpoint(folder)
+    state = _checkpoint(
+        folder, {f"variable_{i}": tuple(v.shape) for i, v in enumerate(variables(model))} | {"step": ()}
+    )
     if state is None:
         return 0, []
     for i, variable in enumerate(variables(model)):
@@ -208,12 +318,16 @@ def _restore(folder, model):
     return step, [row for row in read_history(folder) if row[0] <= step]
 
 
-def _checkpoint(folder):
-    """The latest checkpoint; where it cannot be read, the previous one; None where there is none."""
+def _checkpoint(folder, shapes):
+    """The latest checkpoint; where it is damaged, the previous one; None where there is none."""
     found = [path for path in (folder / CHECKPOINT, folder / PREVIOUS) if path.exists()]
     for path in found:
         try:
-            return read_arrays(path)
+            state = read_arrays(path)
+            check_finite(state, path)
+            if {name: array.shape for name, array in state.items()} != shapes:
+                raise SettingError(f"{path} cannot be read (it is of another network). {REMEDY}")
+            return state
         except SettingError as error:
             if path == found[-1]:
                 raise
@@ -235,8 +349,17 @@ def write_history(folder, history):
 
 
 def read_history(folder):
-    """Rows of `history.csv`: [step, loss, validation loss]."""
-    with (Path(folder) / HISTORY).open(newline="") as file:
-        rows = csv.reader(file)
-        next(rows)
+    """Rows of `history.csv`: [step, loss, validation loss].
+
+    Raises
+    ------
+    SettingError
+        It is not there, or damaged.
+    """
+    path = Path(folder) / HISTORY
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
         return [[int(step), float(loss), float(validation)] for step, loss, validation in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise SettingError(f"{path} cannot be read ({error}). {REMEDY}") from error

@@ -4,8 +4,11 @@ The masks of the three loudest instruments are kept in the model folder, `masks.
 whenever the number of steps has doubled, and at the last, so that a long training keeps a dozen pictures at most.
 """
 
+import logging
+
 import numpy as np
 
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.models import registry
 from muscomp_lib.models.weights import read_arrays, write_arrays
 
@@ -14,6 +17,8 @@ SHOWN = 3  # instruments
 STEP = "step_"
 IDEAL = "ideal"
 NAMES = "instruments"
+
+log = logging.getLogger(__name__)
 
 
 class MaskSnapshotCallback:
@@ -49,7 +54,11 @@ class MaskSnapshotCallback:
         write_arrays(self._path, self._constant | kept | {f"{STEP}{step}": self._shares(output)})
 
     def _read(self):
-        found = read_arrays(self._path) if self._path.exists() else {}
+        try:
+            found = read_arrays(self._path) if self._path.exists() else {}
+        except SettingError as error:  # it holds pictures, for which no training stops
+            log.warning("%s The earlier masks are left out.", error)
+            found = {}
         return {name: mask for name, mask in found.items() if name.startswith(STEP)}
 
     def _shares(self, amounts):

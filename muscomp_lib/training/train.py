@@ -16,22 +16,24 @@ import logging
 from pathlib import Path
 
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import clean_parts
+from muscomp_lib.core.root import Root
 from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optional, text, that, whole
 from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models import checkpoint, pretrained, registry
-from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config, write_config
-from muscomp_lib.models.weights import CONFIG, HISTORY, get_weights, set_weights
+from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config
+from muscomp_lib.models.weights import HISTORY, get_weights, set_weights
 from muscomp_lib.spleeter import engine
 from muscomp_lib.training import strategy
 from muscomp_lib.training.batches import Examples
 from muscomp_lib.training.loop import (
     CHECKPOINT,
-    check_resumable,
+    LossCheck,
+    check_not_silent,
     compiled,
     fit,
     make_deterministic,
     read_history,
+    start,
     write_history,
 )
 from muscomp_lib.training.mask_snapshots import MaskSnapshotCallback
@@ -89,34 +91,44 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
         settings.
     """
     check_engine(engine)
-    settings = read_config(find_config(config, root))
+    settings = _of_root(read_config(find_config(config, root)), root)
     if start_from is not None:
         settings["muscomp"]["start_from"] = str(start_from)
-    folder, team = _model_folder(settings, root), strategy.joined()
-    with team.chief_first():
-        check_resumable(folder, settings, fresh and team.is_chief, read_config, PATHS)
-        if registry.network(settings).is_finished(folder):
-            log.info("%s is trained already.", folder)
-            return folder
-        run = {"muscomp": _our_training, "spleeter": _spleeter_training}[engine](folder, settings, root)
-        if team.is_chief:
-            folder.mkdir(parents=True, exist_ok=True)
-            clean_parts(folder)
-            write_config(folder / CONFIG, settings)
-    run()
-    return folder
+    folder, team = _model_folder(settings, root, fresh), strategy.joined()
+    prepare = {"muscomp": _our_training, "spleeter": _spleeter_training}[engine]
+    return start(
+        folder, settings, lambda: prepare(folder, settings, root, fresh), registry.network(settings).is_finished,
+        fresh, read_config, PATHS, team=team,
+    )  # fmt: skip
 
 
-def _our_training(folder, settings, root):
+def _of_root(settings, root):
+    """A configuration of a root that was copied or moved, with its paths in this one: Spleeter needs absolute ones."""
+    model = Path(settings["model_dir"])
+    before = Root(model.parent.parent)
+    tables = [Path(settings[key]).parent for key in ("train_csv", "validation_csv")]
+    if before.path == root.path or model.parent != before.models or tables != [before.tables] * 2:
+        return settings
+    log.info("The configuration was written for %s; its paths are taken to be in %s.", before.path, root.path)
+    inside = {key: Path(settings[key]) for key in PATHS if settings.get(key)}
+    return settings | {
+        key: str(root.path / path.relative_to(before.path))
+        for key, path in inside.items()
+        if path.is_relative_to(before.path)
+    }
+
+
+def _our_training(folder, settings, root, fresh):
     """Make sure that our own training can start, and return what starts it."""
     if settings.get("optimizer", "Adam") != "Adam":
         raise SettingError(f"optimizer = {settings['optimizer']!r} is for engine='spleeter' only. Ours is Adam.")
     strategy.check(settings["batch_size"], strategy.joined().n_replicas)
-    if (folder / checkpoint.STATE).exists():
+    if (folder / checkpoint.STATE).exists() and not fresh:
         raise SettingError(f"{folder} was started by the real Spleeter. {RESUME.format('spleeter')}")
     if registry.network(settings).spleeter:
         checkpoint.require_spleeter_network(settings)
     training, validation = examples(settings, root)
+    check_not_silent(training=training, validation=validation)
     initial = _initial_weights(settings, root)
     return lambda: _run(folder, settings, training, validation, initial)
 
@@ -137,20 +149,23 @@ def _initial_weights(settings, root):
     return values, where
 
 
-def _spleeter_training(folder, settings, root):
+def _spleeter_training(folder, settings, root, fresh):
     """Make sure that the real Spleeter's training can start, and return what starts it."""
     if strategy.joined().n_workers > 1:
         raise SettingError("The real Spleeter trains on one machine. Ask for one node, or use engine='muscomp'.")
     if settings["muscomp"].get("start_from") is not None:
         raise SettingError("start_from is for engine='muscomp' only: the real Spleeter starts with fresh weights.")
-    if (folder / CHECKPOINT).exists():
+    if (folder / CHECKPOINT).exists() and not fresh:
         raise SettingError(f"{folder} was started by our own training. {RESUME.format('muscomp')}")
     rows = engine.train(settings, folder, root)
 
     def run():
         done = engine.checkpoint_step(folder)
         history = [row for row in read_history(folder) if row[0] <= done] if (folder / HISTORY).exists() else []
+        check_loss = LossCheck(folder, done, settings["train_max_steps"])
         for row in rows:
+            # The training loss may not be known yet. Where it is NaN, Spleeter stops by itself.
+            check_loss(row[0], row[2], is_validation=True)
             history.append(row)
             write_history(folder, history)
 
@@ -163,9 +178,14 @@ def find_config(config, root):
     return path if path.suffix == ".json" else root.configs / f"{config}.json"
 
 
-def _model_folder(settings, root):
-    folder = Path(settings["model_dir"])
-    return folder if folder.is_absolute() else root.models / folder
+def _model_folder(settings, root, fresh):
+    folder = root.models / settings["model_dir"]
+    if fresh and root.models.resolve() not in folder.resolve().parents:
+        raise SettingError(
+            f"model_dir = {settings['model_dir']!r} is not a folder in {root.models}, and fresh=True deletes models "
+            "there only. Set model_dir to a name; or remove that folder yourself, and train without fresh."
+        )
+    return folder
 
 
 def examples(settings, root):
@@ -180,7 +200,13 @@ def examples(settings, root):
     Returns
     -------
     training, validation : batches.Examples
+
+    Raises
+    ------
+    MissingError, SettingError, AudioError
+        Of the first mistake in a table: the line, the column and the cell are named.
     """
+    settings = _of_root(settings, root)
     n_channels = registry.network(settings).training_channels
     tables = ((settings["train_csv"], settings["muscomp"]["remix"]), (settings["validation_csv"], False))
     return tuple(Examples(read_songs(root, table, settings), settings, n_channels, remix) for table, remix in tables)

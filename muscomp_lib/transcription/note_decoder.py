@@ -4,7 +4,6 @@ The network estimates, for each pitch and frame, the likelihoods of an onset and
 peak of the first, and ends where the second falls below a threshold or the same pitch has its next onset.
 """
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +15,11 @@ from scipy.special import expit
 from muscomp_lib import audio
 from muscomp_lib.audio import stream
 from muscomp_lib.core.errors import MissingError
+from muscomp_lib.core.settings import check_value
 from muscomp_lib.models import pretrained
+from muscomp_lib.models.config import read_json
 from muscomp_lib.models.runtime import start_tensorflow
-from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_arrays, set_weights
+from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_weights, set_weights
 from muscomp_lib.transcription import cqt, network
 from muscomp_lib.transcription.cqt import FRAME_SECONDS, LOWEST_PITCH, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
@@ -65,7 +66,8 @@ class Transcriber:
         self.folder = Path(model)
         if not (self.folder / WEIGHTS).is_file():
             raise MissingError(f"{self.folder} holds no trained transcriber. Notebook 04 trains one: set notes_model.")
-        self.config = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        self.config = read_json(self.folder / CONFIG)
+        check_value("programs", dict[str, list[int]], self.config.get("programs", {}), f"{self.folder / CONFIG}: ")
         self.instruments = self.config["instrument_list"]
 
     @cached_property
@@ -73,7 +75,7 @@ class Transcriber:
         start_tensorflow()
         model = network.build(len(self.instruments))
         path = self.folder / WEIGHTS
-        set_weights(model, read_arrays(path), path)
+        set_weights(model, read_weights(path, self.instruments), path)
         return model
 
     def likelihoods(self, waveform, instrument):

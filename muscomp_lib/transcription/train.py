@@ -8,23 +8,19 @@ The model folder holds `config.json`, `history.csv`, `checkpoint.npz`, the final
 the first part of notebook 04, training can be interrupted at any moment and resumed, with the same result.
 """
 
-import json
-import logging
-
 import numpy as np
 
 from muscomp_lib import separation
 from muscomp_lib.core import settings
-from muscomp_lib.core.files import clean_parts, written_whole
 from muscomp_lib.core.settings import Field
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import PRECISIONS
 from muscomp_lib.models.runtime import precision
-from muscomp_lib.models.weights import CONFIG, WEIGHTS, get_weights, write_arrays
+from muscomp_lib.models.weights import WEIGHTS, get_weights, write_weights
 from muscomp_lib.reserve.split import instrument_columns
 from muscomp_lib.separation import folder as separated_songs
 from muscomp_lib.slakh import index_tables
-from muscomp_lib.training.loop import adam, check_resumable, fit, make_deterministic
+from muscomp_lib.training.loop import adam, check_not_silent, fit, make_deterministic, start
 from muscomp_lib.transcription import batches, network
 from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
 
@@ -35,15 +31,11 @@ ONSET_WEIGHT = 2.0  # of the points with an onset, relative to those without
 ACTIVE_WEIGHT = 0.3  # relative to the loss of onsets
 CLIP_NORM = 10.0  # of the gradient: one odd batch must not throw the network off
 
-log = logging.getLogger(__name__)
-
 
 class Settings(settings.Settings):
     """How to train the transcriber."""
 
-    name: settings.text("the name of a folder under models/") = Field(
-        "transcriber", description="The model's folder under models/."
-    )
+    name: settings.name() = Field("transcriber", description="The model's folder under models/.")
     steps: settings.whole(1) = Field(4000, description="Training steps in all.")
     save_every: settings.whole(1) = Field(250, description="Steps between checkpoints.")
     batch_size: settings.whole(1) = Field(8, description="Examples per step.")
@@ -82,27 +74,32 @@ def train(root, settings=None, fresh=False):
     settings = settings or Settings()
     folder = root.models / settings.name
     config = _config(root, settings)
-    check_resumable(folder, config, fresh, paths=("programs",))
-    if (folder / WEIGHTS).exists():
-        log.info("%s is trained already.", folder)
-        return folder
+    return start(
+        folder, config, lambda: _training(folder, config, root, settings), lambda folder: (folder / WEIGHTS).exists(),
+        fresh, paths=("programs",), keep=(SEPARATED,),
+    )  # fmt: skip
+
+
+def _training(folder, config, root, settings):
+    """Make sure that training can start, and return what trains."""
     training, validation = examples(root, settings)
-    clean_parts(folder)
-    with written_whole(folder / CONFIG) as part:
-        part.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
-    make_deterministic()
-    model = compiled(config)
-    fit(folder, model, training, validation, settings.steps, settings.save_every)
-    write_arrays(folder / WEIGHTS, get_weights(model))
-    return folder
+    check_not_silent(training=training, validation=validation)
+
+    def run():
+        make_deterministic()
+        model = compiled(config)
+        fit(folder, model, training, validation, settings.steps, settings.save_every)
+        write_weights(folder / WEIGHTS, get_weights(model), config["instrument_list"])
+
+    return run
 
 
 def _config(root, settings):
     """The content of `config.json`: the settings, and the instruments of the tables with their programs."""
     stems, tracks = index_tables.read(root)
-    names = instrument_columns(tracks)
-    programs = {name: sorted(map(int, set(stems.loc[stems["instrument"] == name, "program_num"]))) for name in names}
-    return settings.model_dump() | {"instrument_list": names, "programs": programs}
+    listed = instrument_columns(tracks)
+    programs = {name: sorted(map(int, set(stems.loc[stems["instrument"] == name, "program_num"]))) for name in listed}
+    return settings.model_dump() | {"instrument_list": listed, "programs": programs}
 
 
 def examples(root, settings):
@@ -129,10 +126,10 @@ def _separate(root, settings):
     folder = root.models / settings.name / SEPARATED
     separator = separation.Separator(pretrained.model_path(settings.separator, root))
     results = separated_songs.separate_all(separator, list(mixes.values()), folder)
-    names = instrument_columns(tracks)
+    listed = instrument_columns(tracks)
     made = [(track, *row) for track, row in zip(mixes, results[["song", "status"]].values, strict=True)]
     files = {track: separated_songs.files_of(folder / name) for track, name, status in made if status != "failed"}
-    return {track: {name: file for name, file in its.items() if name in names} for track, its in files.items()}
+    return {track: {name: file for name, file in its.items() if name in listed} for track, its in files.items()}
 
 
 def compiled(config):

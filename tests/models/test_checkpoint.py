@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def song(seconds=1.0):
 
 
 def changed(config, **changes):
-    """Write the configuration anew with changes."""
+    """Write the configuration again with changes."""
+    config = Path(config)
     config.write_text(json.dumps(json.loads(config.read_text()) | changes))
     return config
 
@@ -122,7 +124,45 @@ def test_a_damaged_checkpoint_is_refused(copy, file):
     content = bytearray((copy / file).read_bytes())
     content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
     (copy / file).write_bytes(content)
-    with pytest.raises(SettingError, match=r"model-1 (cannot be read|holds the weights of another)"):
+    with pytest.raises(SettingError, match=r"model-1.* (cannot be read|holds the weights of another)"):
+        separation.Separator(copy)
+
+
+def test_a_cut_data_file_is_one_error_that_names_it(copy):
+    data = copy / "model-1.data-00000-of-00001"
+    for size in (data.stat().st_size // 2, 10, 0):
+        data.write_bytes(data.read_bytes()[:size])
+        with pytest.raises(
+            SettingError, match=r"model-1\.data-00000-of-00001 cannot be read .*Copy the model's folder again"
+        ):
+            separation.Separator(copy)
+
+
+def test_weights_that_are_not_finite_are_refused(copy):
+    config = read_config(copy / "config.json")
+    weights = network(config).read_weights(copy)
+    for value in (np.nan, np.inf):
+        weights["vocals_down0/kernel"][0, 0, 0, 0] = value
+        spleeter_bridge.write(copy, config, weights, step=1)
+        with pytest.raises(SettingError, match=r"model-1: conv2d/kernel holds NaN"):
+            separation.Separator(copy)
+
+
+def test_exchanged_instruments_are_refused_whoever_trained(copy):
+    order = ["accompaniment", "vocals"]
+    with pytest.raises(SettingError, match=r'trained for \["vocals", "accompaniment"\], in this order'):
+        separation.Separator(changed(copy / "config.json", instrument_list=order))
+    (copy / "checkpoint").write_text('model_checkpoint_path: "model-1"\n')  # as of earlier versions, and of Spleeter
+    assert separation.Separator(copy).instruments == order
+    changed(shutil.copy(copy / "config.json", copy / "spleeter.json"), instrument_list=order[::-1])
+    with pytest.raises(SettingError, match="trained for"):
+        separation.Separator(copy)
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a\\0b", "*", "x" * 300, ""])
+def test_a_checkpoints_name_is_never_a_path(copy, name):
+    (copy / "checkpoint").write_text(f'model_checkpoint_path: "{name}"\n')
+    with pytest.raises(MissingError, match=r"names no checkpoint|is not there"):
         separation.Separator(copy)
 
 

@@ -167,6 +167,34 @@ def test_another_encoding_is_refused_but_a_byte_order_mark_accepted(tmp_path):
     assert read_config(tmp_path / "a.json") == good()
 
 
+@pytest.mark.parametrize("name", ["../../x", "<img src=x>", "a/b", "C:x", "..", " ", "a\nb", "\ud800", "x" * 255])
+def test_an_instrument_that_cannot_be_a_file_is_refused(tmp_path, name):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(good(instrument_list=["Drums", name], muscomp__taxonomy=None)))
+    with pytest.raises(SettingError, match=r"config\.json: .*(cannot be the name of an instrument|different names)"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("key", ["model_dir", "train_csv", "training_cache"])
+def test_a_path_with_invisible_characters_is_refused(key):
+    with pytest.raises(SettingError, match="must be a path"):
+        check_config(good(**{key: "models/\0x"}), "my.json")
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(good())[:-1] + ', "T": 64}')
+    with pytest.raises(SettingError, match="the key 'T' is there twice"):
+        read_config(tmp_path / "a.json")
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path):
+    text = json.dumps(good(batch_size=0))
+    for digits in ("9" * 400, "9" * 5000):
+        (tmp_path / "a.json").write_text(text.replace('"batch_size": 0', f'"batch_size": {digits}'))
+        with pytest.raises(SettingError, match=r"batch_size = 9+ is not possible|is not JSON: Exceeds"):
+            read_config(tmp_path / "a.json")
+
+
 def test_a_missing_file_says_which_notebook_writes_it(tmp_path):
     with pytest.raises(MissingError, match="Notebook 03"):
         read_config(tmp_path / "a.json")

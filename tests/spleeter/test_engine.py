@@ -208,7 +208,7 @@ TRAPS = {
     "a blank of spaces": (cell("Violin_path", "  "), MissingError, "line 3"),
     "a missing file": (cell("Violin_path", "nowhere.flac"), MissingError, r"line 3.*nowhere\.flac"),
     "an absolute path": (cell("mix_path", "/nowhere.flac"), SettingError, "line 3.*relative"),
-    "a mono file": (as_mono, AudioError, r"line 3.*Violin\.flac has 1 channel"),
+    "a mono file": (as_mono, AudioError, r"line 3.*Violin\.flac has 44100 Hz and 1 channel"),
     "a wrong duration": (cell("duration", "200"), AudioError, r"line 3.*lasts 2\.00 s.*200"),
     "only short songs": (as_short("train"), SettingError, "train.csv.*all 2 songs.*wait"),
     "only short songs to validate": (as_short("validation"), SettingError, "validation.csv.*all 1 songs"),

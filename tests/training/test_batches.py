@@ -167,6 +167,48 @@ def test_other_stems_give_the_examples_of_sixteen_bit_ones(root, settings, tmp_p
     np.testing.assert_array_equal(excerpt, cache.excerpt(path, 100, 5000, 2))
 
 
+def as_float(root, factor=1.0):
+    """Turn a root's songs into floating-point WAV."""
+    for path in root.prepared.rglob("*.flac"):
+        waveform, rate = audio.read(path)
+        soundfile.write(path.with_suffix(".wav"), factor * waveform, rate, subtype="FLOAT")
+        path.unlink()
+    for table in root.tables.glob("*.csv"):
+        table.write_text(table.read_text().replace(".flac", ".wav"))
+
+
+def test_floats_give_the_same_examples_as_integers(root, settings, tmp_path):
+    for factor in (1.0, 8.0):  # to 1.6, which integers do not hold
+        other = tiny_prepared.write(tmp_path / str(factor))
+        as_float(other, factor)
+        for ours, theirs in zip(examples(root, settings).batch(1), examples(other, settings).batch(1), strict=True):
+            assert ours.any()
+            np.testing.assert_allclose(factor * ours, theirs, atol=factor * ours.max() * 1e-3)
+
+
+@pytest.mark.parametrize("remix", [True, False])
+def test_of_some_stems_the_network_gets_the_mix(root, settings, remix):
+    mix, parts = examples(root, settings | {"instrument_list": ["Violin"], "batch_size": 8}, remix).batch(3)
+    low = slice(5, 20)  # bins of the bass alone
+    assert np.square(mix[:, :, low]).sum() > 0.1 * np.square(mix).sum()
+    assert np.square(parts[:, :, low]).sum() < 0.01 * np.square(parts).sum()
+
+
+def test_the_mix_is_the_tables_despite_rounding(root, settings, tmp_path):
+    other = tiny_prepared.write(tmp_path)
+    rng = np.random.default_rng(0)
+    for path in other.prepared.rglob("mix.flac"):
+        waveform, rate = audio.read(path, dtype="int16")
+        audio.write(path, waveform + rng.integers(-2, 3, waveform.shape).astype(np.int16), rate)
+    reader = examples(other, settings, remix=False)
+    mix, _ = reader.batch(0)
+    song, start = reader._random_place(np.random.default_rng([settings["random_seed"], 0]))
+    recorded = audio.fit_channels(audio.read(song.mix, start, reader.n_samples)[0], 1)
+    expected = np.abs(stft.frames_to_spectrogram(recorded, 4096, 1024))[:, : settings["F"]]
+    np.testing.assert_allclose(mix[0], expected, rtol=1e-3, atol=1e-2)
+    assert np.abs(mix - examples(root, settings, remix=False).batch(0)[0]).max() > 1e-3
+
+
 def test_a_blank_cell_is_refused_with_its_line_and_column(root, settings, tmp_path):
     table = tmp_path / "train.csv"
     lines = (root.tables / "train.csv").read_text().splitlines()

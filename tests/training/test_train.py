@@ -1,20 +1,23 @@
 import inspect
 import os
+import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fixtures import tiny_prepared
 from fixtures.killing import run, run_and_kill, snapshot
 
-from muscomp_lib import separation, training
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib import audio, separation, training
+from muscomp_lib.core.errors import MissingError, SettingError, TrainingError
+from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import song_table
 from muscomp_lib.models import losses, shared_unet
 from muscomp_lib.models.config import explain, read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import read_arrays, write_arrays
-from muscomp_lib.training import loop, mask_snapshots
+from muscomp_lib.training import batches, loop, mask_snapshots
 
 TINY = "import sys; sys.path.insert(0, 'tests')\nfrom fixtures import tiny_prepared\n"
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -99,8 +102,65 @@ def test_fresh_starts_over(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=1)
     training.train("tiny", root)
     root = tiny_prepared.write(tmp_path, train_max_steps=2)
+    (root.models / "tiny" / "notes.txt").write_text("mine")
     training.train("tiny", root, fresh=True)
     assert training.read_history(root.models / "tiny")[-1][0] == 2
+    assert (root.models / "tiny" / "notes.txt").exists()
+
+
+def other_things(folder):
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize("place", ["outside", "root/models", "root/prepared/x", "root/models/../../outside"])
+def test_fresh_deletes_nothing_outside_the_models_folder(tmp_path, place):
+    thesis = other_things(tmp_path / "outside") / "thesis.txt"
+    root = tiny_prepared.write(tmp_path / "root", model_dir=str(tmp_path / place))
+    with pytest.raises(SettingError, match=r"model_dir = .*fresh=True deletes models there only"):
+        training.train("tiny", root, fresh=True)
+    assert thesis.exists() and (root.prepared / "train").exists()
+
+
+def test_fresh_deletes_nothing_that_is_no_model(tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    folder = other_things(root.models / "tiny")
+    for content in (None, b"{}", b'{"name": "my-package"}'):
+        if content is not None:
+            (folder / "config.json").write_bytes(content)
+        with pytest.raises(SettingError, match=r"tiny holds '(thesis\.txt|config\.json)' and is not a model"):
+            training.train("tiny", root, fresh=True)
+    assert (folder / "thesis.txt").exists()
+
+
+def with_model(root):
+    """A root with something that is taken for a finished model."""
+    (root.models / "tiny").mkdir()
+    shutil.copy(root.configs / "tiny.json", root.models / "tiny" / "config.json")
+    (root.models / "tiny" / "weights.npz").write_text("learned")
+    return root
+
+
+def test_fresh_deletes_nothing_before_the_tables_are_checked(tmp_path):
+    root = with_model(tiny_prepared.write(tmp_path))
+    before = snapshot(root.models)
+    (root.prepared / "train" / "Track00001" / "mix.flac").unlink()
+    with pytest.raises(MissingError, match=r"train\.csv, line 2, mix_path"):
+        training.train("tiny", root, fresh=True)
+    assert snapshot(root.models) == before
+
+
+def test_in_a_copied_root_the_copys_model_is_trained(tmp_path):
+    original = with_model(tiny_prepared.write(tmp_path / "original", train_max_steps=1))
+    before = snapshot(original.path)
+    copy = open_root(shutil.copytree(original.path, tmp_path / "copy"))
+    for fresh in (True, False):
+        folder = training.train("tiny", copy, fresh=fresh)
+        assert folder == copy.models / "tiny" and (folder / "masks.npz").exists()
+        found = read_config(folder / "config.json")
+        assert found["model_dir"] == str(folder) and found["train_csv"] == str(copy.tables / "train.csv")
+    assert snapshot(original.path) == before
 
 
 def test_fine_tuning_starts_from_what_another_model_knows(trained, tmp_path):
@@ -154,6 +214,101 @@ def test_after_a_damaged_checkpoint_training_resumes_from_the_previous(tmp_path,
     for name in ("weights.npz", "history.csv", "masks.npz", "checkpoint.npz"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
     assert not (folder / "checkpoint-before.npz").exists()
+
+
+STATE = {"variable_0": np.arange(6.0), "step": np.array(2)}
+SHAPES = {"variable_0": (6,), "step": ()}
+
+
+def test_any_damage_to_the_newest_checkpoint_leads_to_the_previous(tmp_path, caplog):
+    write_arrays(tmp_path / "checkpoint-before.npz", STATE)
+    whole = (tmp_path / "checkpoint-before.npz").read_bytes()
+    for bit in range(0, 8 * len(whole), 5):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "checkpoint.npz").write_bytes(content)
+        np.testing.assert_array_equal(loop._checkpoint(tmp_path, SHAPES)["variable_0"], STATE["variable_0"])
+    assert "resumes from the previous checkpoint" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"variable_0": np.full(6, np.nan)}, {"variable_0": np.zeros(7)}, {"x": np.ones(1)}])
+def test_a_checkpoint_of_nan_or_another_network_is_passed_over(tmp_path, caplog, change):
+    write_arrays(tmp_path / "checkpoint-before.npz", STATE)
+    write_arrays(tmp_path / "checkpoint.npz", STATE | {"step": np.array(4)} | change)
+    assert loop._checkpoint(tmp_path, SHAPES)["step"] == 2
+    assert "resumes from the previous checkpoint" in caplog.text
+    (tmp_path / "checkpoint-before.npz").unlink()
+    with pytest.raises(SettingError, match=r"checkpoint\.npz.*fresh=True"):
+        loop._checkpoint(tmp_path, SHAPES)
+
+
+def test_damaged_pictures_of_masks_do_not_stop_training(tmp_path, caplog):
+    config = tiny_prepared.tiny_config(open_root(tmp_path))
+    example = np.ones((1, 4, 128, 1), np.float32), np.ones((1, 4, 128, 1, 3), np.float32)
+    (tmp_path / "masks.npz").write_bytes(b"PK")
+    snapshots = mask_snapshots.MaskSnapshotCallback(tmp_path, lambda *_, **__: np.ones((1, 4, 128, 3)), config, example)
+    snapshots(2)
+    assert list(mask_snapshots.read(tmp_path)[1]) == ["after 2 steps", "ideal"]
+    assert "masks.npz cannot be read" in caplog.text
+
+
+def test_a_damaged_history_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "history.csv").write_text("step,loss,validation_loss\n1,0.5\n")
+    with pytest.raises(SettingError, match=r"history\.csv cannot be read .*fresh=True"):
+        training.read_history(tmp_path)
+
+
+def spoilt(monkeypatch, number, value):
+    """Let batch `number` of the training examples, and all later ones, hold one value."""
+    batch = batches.Examples.batch
+
+    def spoil(self, which):
+        found = batch(self, which)
+        return tuple(np.full_like(array, value) for array in found) if self.remix and which >= number else found
+
+    monkeypatch.setattr(batches.Examples, "batch", spoil)
+
+
+def test_a_loss_of_nan_stops_training_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    root = tiny_prepared.write(tmp_path, train_max_steps=8, save_checkpoints_steps=2)
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match=r"step 4 of 8: the loss is nan.*step 2 is"):
+        spoilt(patch, 3, np.nan)
+        training.train("tiny", root)
+    folder = root.models / "tiny"
+    assert int(read_arrays(folder / "checkpoint.npz")["step"]) == 2
+    assert [row[0] for row in training.read_history(folder)] == [2]
+    assert not (folder / "weights.npz").exists()
+
+
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_weights_that_become_infinite_stop_every_process_unsaved(tmp_path, is_chief):
+    model = SimpleNamespace(variables=[np.ones(3)], optimizer=SimpleNamespace(variables=[np.array([1.0, np.inf])]))
+    with pytest.raises(TrainingError, match=r"step 3 of 9: the weights are not finite.*of step 2 is kept"):
+        loop._save(tmp_path, model, 3, [], loop.LossCheck(tmp_path, 2, 9), is_chief)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("partition", "purpose"), [("train", "training"), ("validation", "validation")])
+def test_silence_is_refused_before_anything_is_written(tmp_path, partition, purpose):
+    root = tiny_prepared.write(tmp_path)
+    for path in root.prepared.glob(f"{partition}/*/*.flac"):
+        audio.write(path, np.zeros((4 * 44100, 2), np.int16), 44100)
+    with pytest.raises(TrainingError, match=rf"batches for {purpose} hold only silence"):
+        training.train("tiny", root)
+    assert not (root.models / "tiny").exists()
+
+
+def test_losses_of_zero_in_a_row_stop_training(tmp_path):
+    check = loop.LossCheck(tmp_path, 0, 100)
+    for step in range(1, loop.MOST_ZEROS):
+        check(step, 0.0)
+    with pytest.raises(TrainingError, match=r"step 20 of 100: the loss is 0"):
+        check(loop.MOST_ZEROS, 0.0)
+    with pytest.raises(TrainingError, match=r"the loss is 0"):
+        loop.LossCheck(tmp_path, 0, 100)(1, 0.0, is_validation=True)
+    check = loop.LossCheck(tmp_path, 0, 100)
+    for step in range(1, 100):
+        check(step, 0.0 if step % loop.MOST_ZEROS else 0.1)
 
 
 def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
