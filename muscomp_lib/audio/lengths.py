@@ -15,10 +15,12 @@ from muscomp_lib.core.errors import AudioError
 
 SLACK = 4096  # bytes that may be left over, or be missing where they are few of all: padding, tags
 SHARE = 0.01  # of the file that may be missing
-UNKNOWN = {0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, (1 << 64) - 1}  # stand for a length not known yet
+# These stand for a length that is not known yet.
+UNKNOWN = {None, 0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, (1 << 64) - 1}
 MAX_CHUNKS = 10_000  # that are followed
 HEAD = 1 << 16  # bytes that are searched, at a file's beginning or end
-FIRST = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"caff", b"ftyp")  # begin a file; no chunk inside one is called so
+# These begin a file; no chunk inside one is called so.
+FIRST = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b"ftyp")
 PRINTABLE = re.compile(rb"[ -~]{4}")
 W64_SUFFIX = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of all GUIDs but the first
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -87,7 +89,7 @@ def at(file, position, n_bytes):
 
 
 def _in_chunks(parse, first, alignment, sound, file):
-    """`parse` gives a chunk's name, its header's size, and its content's, None if unknown."""
+    """`parse` gives a chunk's name, its header's size, and its content's, None for all that is left."""
     position, end = first, None
     for _ in range(MAX_CHUNKS):
         if position >= file.size:
@@ -96,7 +98,7 @@ def _in_chunks(parse, first, alignment, sound, file):
         if position > first and not _belongs(name):
             return end, file.size - position  # another file, or sound
         if name == sound:
-            size = _long_size(file) if size is None else size
+            size = _long_size(file) if size in UNKNOWN else size
             end = None if size is None else position + header + size
         if size is None:
             break
@@ -111,26 +113,22 @@ def _belongs(name):
 
 def _long_size(file):
     """The size of the sound in RF64, whose own field is too short for it; None in other files."""
-    return struct.unpack("<Q", at(file, 28, 8))[0] if at(file, 0, 4) == b"RF64" else None
-
-
-def _known(size):
-    return None if size in UNKNOWN else max(0, size)
+    return int.from_bytes(at(file, 28, 8), "little") if at(file, 0, 4) in (b"RF64", b"BW64") else None
 
 
 def _iff(order, head):
     name, size = struct.unpack_from(f"{order}4sI", head)
-    return name, 8, _known(size)
+    return name, 8, size
 
 
 def _w64(head):
     name, size = struct.unpack_from("<16sQ", head)
-    return name, 24, None if size in UNKNOWN else max(0, size - 24)
+    return name, 24, size if size in UNKNOWN else max(0, size - 24)
 
 
 def _caf(head):
     name, size = struct.unpack_from(">4sQ", head)
-    return name, 12, _known(size)
+    return name, 12, size
 
 
 def _mp4(head):
@@ -183,7 +181,11 @@ def _check_ogg(path, file, head):
 def _mp3(file):
     """By the first frame, if that informs. Much more than it says is another song, joined to the first."""
     position = 0
-    while (head := at(file, position, 10))[:3] == b"ID3":  # a tag's size is written in groups of seven bits
+    for _ in range(MAX_CHUNKS):
+        head = at(file, position, 10)
+        if head[:3] != b"ID3":
+            break
+        # A tag's size is written in groups of seven bits.
         position += 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
     head = at(file, position, HEAD)
     frame = re.search(rb"\xff[\xe0-\xff]", head)
@@ -196,7 +198,7 @@ def _mp3(file):
 
 EXTENTS = [  # by a file's first bytes
     (rb"RIFF....AVI ", _avi),
-    (rb"RIFF|RF64", functools.partial(_in_chunks, functools.partial(_iff, "<"), 12, 2, b"data")),
+    (rb"RIFF|RF64|BW64", functools.partial(_in_chunks, functools.partial(_iff, "<"), 12, 2, b"data")),
     (rb"RIFX", functools.partial(_in_chunks, functools.partial(_iff, ">"), 12, 2, b"data")),
     (rb"FORM", functools.partial(_in_chunks, functools.partial(_iff, ">"), 12, 2, b"SSND")),
     (rb"riff", functools.partial(_in_chunks, _w64, 40, 8, b"data" + W64_SUFFIX)),

@@ -105,6 +105,16 @@ def test_a_wav_of_unknown_size_is_read_whole(tmp_path, size):
     assert audio.info(tmp_path / "b.wav").frames == 2 * RATE
 
 
+def test_an_empty_chunk_before_the_sound_hides_no_cut(tmp_path):
+    content = encoded(tmp_path / "a.wav")
+    content = content[:12] + b"LIST\0\0\0\0" + content[12:]
+    (tmp_path / "a.wav").write_bytes(content)
+    assert len(audio.read(tmp_path / "a.wav")[0]) == 2 * RATE
+    (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match="cut short"):
+        audio.info(tmp_path / "a.wav")
+
+
 def test_joined_songs_are_read_to_the_end(tmp_path, caplog):
     for suffix in ("mp3", "ogg", "opus"):
         content = encoded(tmp_path / f"a.{suffix}") + encoded(tmp_path / f"a.{suffix}", music(1.0))
