@@ -36,11 +36,14 @@ def button(label, accept, on_chunk):
         accept = Unicode().tag(sync=True)
         disabled = Bool(False).tag(sync=True)
 
-    content = bytearray()
+    content, sending = bytearray(), {}
 
     def receive(widget, chunk, buffers):
         if chunk["at"] == 0:
             content.clear()
+            sending.update(chunk)
+        if {**sending, "at": len(content)} != chunk:
+            return  # of another file, which this button was sending where it is shown a second time
         content.extend(buffers[0])
         complete = len(content) >= chunk["size"]
         progress = len(content) / chunk["size"] if chunk["size"] else 1.0
