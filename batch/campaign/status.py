@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import re
 import shlex
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from . import cost_estimate, slurm
 from .campaign import ESTIMATE, JOBS
 
 TIMES = "times.log"  # when a job started and ended, written by the job itself
+LOGGED = re.compile(r"(start|end) \d+ \S+", re.ASCII)  # a line of it
 HISTORY = "history.csv"  # of a model in training
 REPORT = "report.html"
 
@@ -90,9 +92,10 @@ def record(campaign, entries, estimates):
 
 def _recorded(campaign, name, default):
     try:
-        return json.loads((campaign.folder / name).read_text(encoding="utf-8"))
+        found = json.loads((campaign.folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return default
+    return found if isinstance(found, type(default)) else default
 
 
 def rows(campaign, estimates):
@@ -160,11 +163,11 @@ def _classify(row, task, job, metrics, account, campaign):
 def _times(campaign, stage, task, queue):
     """Seconds of each run of a job, from its own log; of a killed one that logged no end, from Slurm."""
     try:
-        lines = (campaign.out(stage, task) / TIMES).read_text(encoding="utf-8").split("\n")
+        lines = (campaign.out(stage, task) / TIMES).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return []
     spans, started = [], None
-    for word, moment, number in (line.split() for line in lines if line):
+    for word, moment, number in (line.split() for line in lines if LOGGED.fullmatch(line)):  # a full disk cuts lines
         if word == "start":
             spans += [0.0] if started else []
             started = int(moment), number

@@ -209,7 +209,12 @@ def _claim(folder, description):
     """Mark `folder` as a data set made here, or stop when it holds another one."""
     marker = folder / MARKER
     if marker.exists():
-        held = json.loads(marker.read_text()) or {}
+        try:
+            held = dict(json.loads(marker.read_text()) or {})
+        except (ValueError, TypeError, OSError) as error:
+            raise SettingError(
+                f"{marker} cannot be read ({error}). Give another folder, or remove that one."
+            ) from error
         if held != description:
             raise SettingError(
                 f"{folder} holds a mini-Slakh with other settings ({_difference(held, description)}). "
