@@ -23,7 +23,7 @@ MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter
 export MUSCOMP_SPLEETER_ENV
 export SONG
 
-.PHONY: help setup demo test test-all check docs benchmark lab clean
+.PHONY: help setup demo test test-all fuzz check docs benchmark lab clean
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slur
 
 test-all: $(VENV)/tools-installed ## the rest: Colab's image, all of Slurm and the browser, the real Spleeter, the wheel
 	@$(BIN)/python -m pytest -m full --durations=10
+
+fuzz: $(VENV)/tools-installed ## try odd files, tables and settings for longer: twenty times as many as the tests do
+	@MUSCOMP_FUZZ=20 $(BIN)/python -m pytest tests/*/test_fuzz.py --durations=20
 
 check: $(VENV)/tools-installed ## check style, format, and that notebooks carry no outputs
 	@$(BIN)/ruff check .
