@@ -112,6 +112,18 @@ def test_errors_name_taxonomy_instrument_and_what_is_possible(write, entry, mess
         instruments.load("mine")
 
 
+def test_an_instrument_may_have_a_single_note(write):
+    write(violin("{programs: [40], range: [60, 60]}"))
+    assert instruments.load("mine")["Violin"].highest == 60
+
+
+@pytest.mark.parametrize("name", ["lpt9", "COM1"])
+def test_a_name_that_windows_reserves_is_refused(write, name):
+    write(violin(name=name))
+    with pytest.raises(SettingError, match=f"instrument '{name}'"):
+        instruments.load("mine")
+
+
 @pytest.mark.parametrize("name", ["../Violin", "Vio lin", "Geige_für", "_Violin", "V" * 65, "12", "Vio+la", "~"])
 def test_a_name_that_no_file_could_have_is_refused(write, name):
     write(violin(name=name))
