@@ -5,9 +5,9 @@ from fixtures.needs import require
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever needs the real Spleeter's environment, of 2.3 GB, belongs to `make test-all`."""
+    """What needs the real Spleeter's environment, of 2.3 GB, and the fuzz tests belong to `make test-all`."""
     for item in items:
-        if "spleeter_python" in item.fixturenames:
+        if "spleeter_python" in item.fixturenames or item.path.name == "test_fuzz.py":
             item.add_marker(pytest.mark.full)
 
 

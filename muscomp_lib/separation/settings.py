@@ -20,7 +20,7 @@ def _are_targets(value):
     return isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n.strip() for n in names)
 
 
-MODEL = that(_is_path, f"{pretrained.NAME!r}, 'spleeter:4stems', the name of a model under models/, or a path")
+MODEL = that(_is_path, f"{pretrained.NAME!r}, the name of a model under models/, a path, or 'spleeter:4stems'")
 TARGETS = that(_are_targets, 'a list of instruments, sums such as "A+B", or "accompaniment"')
 TAXONOMY = that(lambda value: value in instruments.taxonomies(), "the name of a taxonomy in instruments.yaml")
 

@@ -88,7 +88,7 @@ def test_the_unseen_song_is_scored_the_users_own_is_not(first_run):
     assert f"beats the mix for {unseen['beats_the_mix']} of" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path):
     _, root = first_run
     album = tmp_path / "album"
@@ -112,7 +112,7 @@ def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path)
     assert "c.mp3 cannot be read as audio" in table and "failed" in table
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_outside_the_taxonomy_separates_without_notes(tmp_path):
     model, song = tiny_spleeter.model(tmp_path / "vocals"), tmp_path / "song.wav"
     soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE, 2)), RATE)

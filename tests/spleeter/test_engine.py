@@ -106,6 +106,7 @@ def test_uv_fetches_a_python_where_there_is_none(empty_list, no_python, tmp_path
     assert subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.full
 def test_an_interrupted_environment_is_rebuilt_and_a_complete_one_kept(empty_list, tmp_path, monkeypatch):
     folder = tmp_path / "environment"
     folder.with_name("environment.lock").touch()

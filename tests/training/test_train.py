@@ -73,7 +73,7 @@ def test_training_learns_to_tell_unseen_tones_apart(trained):
     assert gained["Electric_Bass_pick"] > 6 and gained["Violin"] > 6
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.full), "mixed_float16"])
 def test_half_long_numbers_learn_as_well(precision, tmp_path):
     muscomp = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "precision": precision}
     root = tiny_prepared.write(
@@ -432,7 +432,7 @@ def test_a_network_of_our_own_is_not_trained_by_spleeter(tmp_path):
         training.train("tiny", root, engine="spleeter")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @NETWORKS
 def test_a_trial_foretells_the_files_of_a_training(tmp_path, changes):
     root = tiny_prepared.write(tmp_path, train_max_steps=1, **changes)

@@ -53,6 +53,7 @@ def test_finished_trainings_are_kept_and_other_settings_refused(trained):
         train(trained, Settings(**SMALL))
 
 
+@pytest.mark.full
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     whole, broken = (tiny_notes.write(tmp_path / name) for name in ("whole", "broken"))
     imports = (
@@ -66,6 +67,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     assert snapshot(broken.models) == snapshot(whole.models)
 
 
+@pytest.mark.full
 def test_separated_songs_are_used_and_separated_once(tmp_path, monkeypatch):
     root = tiny_notes.write(tmp_path)
     settings = Settings(**SMALL | {"separator": "shipped", "separated_songs": 2})
