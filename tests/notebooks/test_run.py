@@ -88,7 +88,7 @@ def test_the_unseen_song_is_scored_the_users_own_is_not(first_run):
     assert f"beats the mix for {unseen['beats_the_mix']} of" in done.stdout
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path):
     _, root = first_run
     album = tmp_path / "album"
