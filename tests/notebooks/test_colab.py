@@ -138,7 +138,8 @@ def test_all_five_run_there_and_leave_everything_on_the_drive(first_run):
 def test_its_widgets_are_those_of_ipywidgets_7(first_run, before):
     assert before["ipywidgets"].startswith("7.")
     for source in ("app", "mixer.Mixer("):
-        (cell,) = (cell for cell in first_run[NOTEBOOKS[4]].cells if cell.source.startswith(source))
+        cells = (cell for cell in first_run[NOTEBOOKS[4]].cells if cell.cell_type == "code")
+        (cell,) = (cell for cell in cells if cell.source.splitlines()[-1].startswith(source))
         assert "application/vnd.jupyter.widget-view+json" in cell.outputs[0].data
 
 

@@ -944,6 +944,7 @@ class Desk {
 
   showAudio() {
     const { root, engine } = this;
+    if (!root.isConnected) return; // scrolled out of the notebook, or not yet in it: no colours, no size
     const shades = getComputedStyle(root).color.match(/[\d.]+/g).slice(0, 3).map(Number);
     root.style.colorScheme = shades.reduce((sum, shade) => sum + shade) > 384 ? "dark" : "light"; // for the sliders
     const loudest = Math.max(8, ...this.strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0))); // at least 1/1000
