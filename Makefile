@@ -17,6 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Tests run in a process for each core, which would otherwise compute with a thread for each core, too.
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Where the real Spleeter gets an environment of its own, when something first asks for it.
 MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter
@@ -37,10 +38,10 @@ demo: ## run all notebooks on a small data set into demo/; SONG=path separates t
 	@echo "make demo, with setup: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slurm job
-	@$(ONE_THREAD) $(BIN)/python -m pytest -m "not full" --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(PYTEST) -m "not full"
 
 test-all: $(VENV)/tools-installed ## the rest: Colab's image, all of Slurm and the browser, the real Spleeter, the wheel
-	@$(BIN)/python -m pytest -m full --durations=10
+	@$(PYTEST) -m full
 
 fuzz: $(VENV)/tools-installed ## try odd files, tables and settings for longer: twenty times as many as the tests do
 	@MUSCOMP_FUZZ=20 $(BIN)/python -m pytest tests/*/test_fuzz.py --durations=20
