@@ -73,7 +73,8 @@ def test_training_learns_to_tell_unseen_tones_apart(trained):
     assert gained["Electric_Bass_pick"] > 6 and gained["Violin"] > 6
 
 
-@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.full), "mixed_float16"])
+@pytest.mark.full
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_long_numbers_learn_as_well(precision, tmp_path):
     muscomp = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "precision": precision}
     root = tiny_prepared.write(
@@ -320,7 +321,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_way_out(tmp_path):
         training.train("tiny", root)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_requested_stop_loses_no_step_and_changes_nothing(tmp_path):
     imports = TINY + "import tensorflow, signal, os, threading"
     work = (
@@ -405,6 +406,7 @@ def test_mask_loss_by_band_equals_that_of_its_bins():
     )
 
 
+@pytest.mark.full
 def test_an_engine_does_not_resume_the_others_training(tmp_path):
     root = tiny_prepared.write(tmp_path, train_max_steps=2, model=SPLEETERS)
     folder = training.train("tiny", root)
