@@ -2,7 +2,7 @@
 
 A file is identified by a checksum of all its bytes. Its size and date would not do: they differ in a copied root, and
 agree where a damaged file was replaced within a tick of the clock. A FLAC's own checksum is of the sound that was to be
-in it: a damaged file has the same. The first and last bytes miss what is mended between them. To read a file once is
+in it: a damaged file has the same. The first and last bytes miss a correction between them. To read a file once is
 cheap where all of it is decoded anyway; afterwards its checksum is known for as long as its size and date stay the
 same, so that a second run reads nothing.
 """
@@ -42,13 +42,18 @@ def matches(path, made_from):
         return False
 
 
-def checksum(path):
-    """The checksum (hexadecimal) of a file's bytes; OSError where it cannot be read."""
+def sha256(path):
+    """The SHA-256 (64 hexadecimal digits) of a file's bytes; OSError where it cannot be read."""
     digest = hashlib.sha256()
     with remote_io.RetryingFile(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
-    return digest.hexdigest()[:DIGITS]
+    return digest.hexdigest()
+
+
+def checksum(path):
+    """As `sha256`, as far as it identifies a file: its first `DIGITS` digits."""
+    return sha256(path)[:DIGITS]
 
 
 def identity(path, known=None):

@@ -6,8 +6,6 @@ GITHUB_REPOSITORY and GITHUB_RELEASE name another place. A download that breaks 
 licence, MIT, is that of the code; it says nothing about the models apart.
 """
 
-import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -173,7 +171,7 @@ def _check(archive):
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
         log.warning("%s is not compared with its checksum, which cannot be fetched (%s).", archive, _reason(error))
         return
-    if (found := _sha256(archive)) != published:
+    if (found := provenance.sha256(archive)) != published:
         archive.unlink()
         raise SettingError(
             f"{archive.name} is damaged or not the one that was published (SHA-256 {found}, not {published}), and was "
@@ -195,18 +193,9 @@ def _unpack(archive, folder):
         except (tarfile.TarError, EOFError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            with contextlib.suppress(FileNotFoundError):
-                archive.unlink()
+            archive.unlink(missing_ok=True)
             raise SettingError(f"{archive.name} is damaged ({error}), and was removed. Run this again.") from error
-        provenance.write(part / MARK, json.dumps({"from": _url(archive.name), "sha256": _sha256(archive)}))
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        provenance.write(part / MARK, json.dumps({"from": _url(archive.name), "sha256": provenance.sha256(archive)}))
 
 
 def _reason(error):

@@ -107,7 +107,7 @@ def check_finite(values, where):
     """Make sure that arrays hold numbers, neither NaN nor infinite: SettingError."""
     for name, value in values.items():
         if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
-            raise SettingError(f"{where}: {name} holds NaN, infinity or no numbers at all. {REMEDY}")
+            raise SettingError(f"{where}: {name} holds NaN, infinite or non-numeric values. {REMEDY}")
 
 
 def write_arrays(path, arrays, comment=b""):
