@@ -1,6 +1,6 @@
 """How well songs are separated: the pretrained model, others beside it, and the best that masks could do.
 
-    python benchmarks/quality.py --soundfont /usr/share/sounds/sf2/FluidR3_GM.sf2
+    python benchmarks/quality.py --soundfont FluidR3 --midi folder --solos folder --twins folder
     python benchmarks/quality.py --model "Spleeter's network=models/unet" --recording voice.wav=other
 
 Songs are composed and rendered for the purpose, with seeds that no training uses, in two timbres: with the soundfonts
@@ -8,12 +8,17 @@ given, which the pretrained model was trained on, and with TimGM6mb, which it wa
 has the five to nine instruments it was composed for. Printed are, per instrument and in the mean, the SI-SDR (dB) of
 the untouched mix, of each model and of the ideal ratio mask; which share of the gap between mix and ideal each model
 closes; where each instrument's energy ends up; and where recordings of one instrument do.
+
+The composer of the training flatters a model, so the last table judges it by songs that others wrote, MIDI files and
+the scores of music21, and by recordings (judges.py). What is not given is left out, and the table says so.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
+import judges
 import numpy as np
 import pandas as pd
 import results
@@ -21,6 +26,7 @@ import results
 from muscomp_lib import audio, minislakh, separation, slakh
 from muscomp_lib.core import instruments
 from muscomp_lib.core.root import open_root
+from muscomp_lib.minislakh import midi_songs
 from muscomp_lib.models import pretrained
 from muscomp_lib.separation import metrics
 from muscomp_lib.slakh import index_tables
@@ -34,6 +40,9 @@ PRETRAINED = "pretrained"
 IDEAL = "ideal mask"
 MIX = "mix"
 SILENT = 1e-3  # full scale: a part that stays below does not sound
+AS_WRITTEN = "as_written"  # the production of songs from MIDI files
+RESAMPLED = 300  # times that the songs are drawn again for an interval
+PERCENTILES = (2.5, 97.5)  # of which it reaches from one to the other
 
 
 def main():
@@ -44,17 +53,20 @@ def main():
     timbres = {"unseen": ()}
     if args.soundfont:
         timbres = {"seen": tuple(args.soundfont)} | timbres
-    rows, energy = [], []
+    rows, energy, judged = [], [], []
     for timbre, soundfonts in timbres.items():
-        with tempfile.TemporaryDirectory() as folder:
-            songs = list(rendered(Path(folder), soundfonts, args))
-        table = scores(songs, models)
+        songs = rendered(soundfonts, args)
+        each = scores(songs, models)
+        judged += judge_songs(f"our composer, {timbre} timbre", each, models)
+        table = by_instrument(each)
         rows += records(timbre, table, models)
         print_scores(timbre, table, models)
         shares = confusion(songs, models[PRETRAINED])
         energy += [{"timbre": timbre, "instrument": name} | row for name, row in shares.to_dict("index").items()]
         print_confusion(shares)
-    results.write("quality", rows, args, energy=energy)
+    judged += judge_foreign(timbres, args, models) + judge_recordings(args, models)
+    print_judges(judged, args)
+    results.write("quality", rows, args, energy=energy, judges=judged)
     for name, instrument in map(pair, args.recording):
         print_recording(name, instrument, models[PRETRAINED])
 
@@ -67,6 +79,10 @@ def arguments():
     several = {"action": "append", "default": []}
     parser.add_argument("--soundfont", help="a soundfont of the training; may be given several times", **several)
     parser.add_argument("--model", metavar="NAME=FOLDER", help="a model to compare with; several", **several)
+    parser.add_argument("--midi", help="a folder of MIDI files, none of which was trained on")
+    parser.add_argument("--solos", help="a folder of recorded solos, with SOURCES.tsv: file, right output")
+    parser.add_argument("--twins", help="a folder of slakh_NAME and flakh_NAME, the same song rendered twice")
+    parser.add_argument("--no-scores", action="store_true", help="leave out the scores of music21, which take minutes")
     parser.add_argument(
         "--recording", metavar="FILE=INSTRUMENT", help="a recording of one instrument; several", **several
     )
@@ -79,42 +95,111 @@ def pair(text):
     return name, value
 
 
-def rendered(folder, soundfonts, args):
-    """Songs as {instrument: waveform}, shape (n_samples, 1)."""
-    root = open_root(folder)
-    engine = "fluidsynth" if soundfonts else "tinysoundfont"
+def rendered(soundfonts, args, midi=()):
+    """Songs as {instrument: waveform}, shape (n_samples, 1): composed, or from MIDI files, each of which gives one."""
     settings = minislakh.Settings(
-        tracks=args.songs,
+        tracks=max(minislakh.MIN_TRACKS, min([args.songs, *([len(midi_songs.files(midi))] if midi else [])])),
         seconds=float(args.seconds),
         seed=SEED,
         soundfonts=soundfonts,
-        engine=engine,
+        engine="fluidsynth" if soundfonts else "tinysoundfont",
         taxonomy=TAXONOMY,
+        production=AS_WRITTEN if midi else None,
+        midi=midi,
     )
-    minislakh.make(root.slakh, settings)
-    slakh.index(root, slakh.Settings(taxonomy=TAXONOMY))
-    stems, _ = index_tables.read(root)
-    for _, its in stems[stems["status"] == "ok"].groupby("track"):
-        song = {}
-        for path, instrument in zip(its["audio"], its["instrument"], strict=True):
-            waveform, _ = audio.read(root.slakh / path)
-            song[instrument or instruments.OTHER] = song.get(instrument or instruments.OTHER, 0) + waveform
-        yield {name: waveform for name, waveform in song.items() if np.abs(waveform).max() > SILENT}
+    with tempfile.TemporaryDirectory() as folder:
+        root = open_root(folder)
+        minislakh.make(root.slakh, settings)
+        slakh.index(root, slakh.Settings(taxonomy=TAXONOMY))
+        stems, _ = index_tables.read(root)
+        return [loaded(root, its) for _, its in stems[stems["status"] == "ok"].groupby("track")]
+
+
+def loaded(root, stems):
+    """The stems of a song, those of one instrument added up."""
+    song = {}
+    for path, instrument in zip(stems["audio"], stems["instrument"], strict=True):
+        waveform, _ = audio.read(root.slakh / path)
+        song[instrument or instruments.OTHER] = song.get(instrument or instruments.OTHER, 0) + waveform
+    return {name: waveform for name, waveform in song.items() if np.abs(waveform).max() > SILENT}
 
 
 def scores(songs, models):
-    """SI-SDR (dB), one row per instrument, one column per way; the mean of the songs it sounds in."""
+    """SI-SDR (dB), one row per song and instrument, one column per way."""
     rows = []
-    for song in songs:
+    for number, song in enumerate(songs):
         mix = sum(song.values())
         ways = {MIX: dict.fromkeys(song, mix)}
         for name, model in models.items():
             ways[name] = {i: w[:, :1] for i, w in model.separate(mix, audio.SAMPLE_RATE).items()}
         ways[IDEAL] = metrics.ideal_estimates(song, **frames(next(iter(models.values()))))
         for instrument, truth in song.items():
-            rows.append({"instrument": instrument} | {w: metrics.si_sdr(truth, e[instrument]) for w, e in ways.items()})
-    table = pd.DataFrame(rows).groupby("instrument").mean()
+            row = {w: metrics.si_sdr(truth, e[instrument]) for w, e in ways.items()}
+            rows.append({"song": number, "instrument": instrument} | row)
+    return pd.DataFrame(rows)
+
+
+def by_instrument(rows):
+    """The mean of the songs that an instrument sounds in, one row per instrument."""
+    table = rows.drop(columns="song").groupby("instrument").mean()
     return table.reindex([name for name in [*instruments.names(TAXONOMY), instruments.OTHER] if name in table.index])
+
+
+def judge_foreign(timbres, args, models):
+    """Judge models by songs that others wrote, in each timbre."""
+    folders = {} if args.no_scores else {"scores of music21": midi_songs.HELD_OUT}
+    if args.midi:
+        folders["MIDI files"] = args.midi
+    judged = []
+    for music, folder in folders.items():
+        for timbre, soundfonts in timbres.items():
+            rows = scores([song for song in rendered(soundfonts, args, (folder,)) if len(song) > 1], models)
+            judged += judge_songs(f"{music}, {timbre} timbre", rows, models)
+    return judged
+
+
+def judge_songs(what, rows, models):
+    """The share of the gap closed, with its interval; the improvement; how many instruments are worse than the mix."""
+    table = named(by_instrument(rows))
+    better = {name: float((table[name] - table[MIX]).mean()) for name in models}
+    worse = {name: int((table[name] < table[MIX]).sum()) for name in models}
+    of = {"of": int(rows["song"].nunique())}
+    spread = {f"{name}, interval": interval(rows, name) for name in models}
+    return [
+        {"judge": f"{what}: share of the gap closed"} | of | {name: closed(rows, name) for name in models} | spread,
+        {"judge": f"{what}: SI-SDR improvement, dB"} | of | better,
+        {"judge": f"{what}: instruments worse than the mix, of {len(table)}"} | of | worse,
+    ]
+
+
+def closed(rows, name):
+    """The share of the gap that a model closes, in the mean of the instruments without the rest."""
+    mean = named(by_instrument(rows)).mean()
+    return float(metrics.share_closed(mean[MIX], mean[name], mean[IDEAL]))
+
+
+def interval(rows, name):
+    """Its 95 % confidence interval, by the bootstrap: what other songs of the same kind might have given."""
+    rng, songs = np.random.default_rng(0), [its for _, its in rows.groupby("song")]
+    drawn = (pd.concat([songs[i] for i in rng.integers(len(songs), size=len(songs))]) for _ in range(RESAMPLED))
+    return [float(bound) for bound in np.percentile([closed(each, name) for each in drawn], PERCENTILES)]
+
+
+def judge_recordings(args, models):
+    """Judge models by the recordings that are given."""
+    judged = judges.solos(args.solos, models, TAXONOMY) if args.solos else []
+    return judged + (judges.twins(args.twins, models) if args.twins else [])
+
+
+def print_judges(rows, args):
+    """Print one line for each judge, one column for each model."""
+    names = [PRETRAINED, *(name for name, _ in map(pair, args.model))]
+    table = {row["judge"]: {"of": row["of"]} | {name: results.judged(row, name) for name in names} for row in rows}
+    print("\nJudges\n")
+    print(pd.DataFrame.from_dict(table, orient="index").to_string())
+    missing = [name for name in ("midi", "solos", "twins") if not getattr(args, name)]
+    if missing:
+        print(f"Left out, as no folder was given: {', '.join(f'--{name}' for name in missing)}", file=sys.stderr)
 
 
 def frames(model):

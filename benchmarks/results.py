@@ -58,6 +58,14 @@ def read(name):
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def judged(row, name):
+    """A judge's figure of a model, as a reader wants it: a count, decibels, or percent with the interval."""
+    if any(word in row["judge"] for word in ("dB", "worse", "tracks")):
+        return f"{row[name]:.1f}"
+    bounds = row.get(f"{name}, interval")
+    return f"{row[name]:.0%}" + (f" ({bounds[0]:.0%} to {bounds[1]:.0%})" if bounds else "")
+
+
 def machine():
     """The processor, how many cores this process may use, the memory in GB and the system, without names or paths."""
     import psutil

@@ -85,6 +85,15 @@ def confusion():
     return _table(head, [row for row in rows.values() if len(row) == len(head)]) + _source(found)
 
 
+def judges():
+    """What the pretrained model does on music and sounds from elsewhere."""
+    found = results.read("quality")
+    if not (found or {}).get("judges"):
+        return NOT_YET.format(name="quality")
+    rows = [[row["judge"], row["of"], results.judged(row, "pretrained")] for row in found["judges"]]
+    return _table(["judge", "songs or recordings", "pretrained"], rows) + _source(found)
+
+
 def transcription():
     """F1 of notes by instrument and of hits by drum, on clean and on separated stems."""
     found = results.read("transcription")
@@ -251,7 +260,18 @@ def _source(found):
 
 TABLES = {
     function.__name__: function
-    for function in (summary, quality, confusion, transcription, beats, separation, training, preparation, slow_mount)
+    for function in (
+        summary,
+        quality,
+        confusion,
+        judges,
+        transcription,
+        beats,
+        separation,
+        training,
+        preparation,
+        slow_mount,
+    )
 }
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ MODES = {  # semitones above the tonic
     "minor": (0, 2, 3, 5, 7, 8, 10),
     "dorian": (0, 2, 3, 5, 7, 9, 10),
     "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "harmonic_minor": (0, 2, 3, 5, 7, 8, 11),
 }
 FORM = ("intro", "verse", "verse", "chorus", "verse", "chorus", "bridge", "chorus", "chorus")
 SECTION_BARS = 4
@@ -78,9 +81,9 @@ class Song:
 
 
 @cache
-def styles():
-    """The styles by name, as in `styles.yaml`."""
-    return yaml_file.read(STYLE_FILE)
+def styles(more=False):
+    """The styles by name, as in `styles.yaml`: those drawn for any song, or with `more` all."""
+    return {name: style for name, style in yaml_file.read(STYLE_FILE).items() if more or not style.get("more")}
 
 
 def compose(seed, programs, seconds, style=None):
@@ -95,7 +98,7 @@ def compose(seed, programs, seconds, style=None):
     seconds : float
         Length; the last chord ends a little before it.
     style : str, optional
-        One of `styles()`; drawn without it.
+        One of `styles(more=True)`; without it, one of `styles()` is drawn.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def compose(seed, programs, seconds, style=None):
     _check(programs, seconds, style)
     rng = np.random.default_rng(seed)
     name = style or str(rng.choice(list(styles())))
-    song = _song(styles()[name], seconds, rng)
+    song = _song(styles(more=True)[name], seconds, rng)
     midi = _empty_midi(song)
     roles = arrangement.assign_roles(programs, rng)
     sections = _sections(song)
@@ -130,8 +133,8 @@ def _check(programs, seconds, style):
         )
     if seconds < MIN_SECONDS:
         raise SettingError(f"A song of {seconds} s is too short: take {MIN_SECONDS:g} s or more.")
-    if style is not None and style not in styles():
-        raise SettingError(f"There is no style {style!r}; there are {', '.join(styles())}.")
+    if style is not None and style not in styles(more=True):
+        raise SettingError(f"There is no style {style!r}; there are {', '.join(styles(more=True))}.")
 
 
 def _song(style, seconds, rng):
@@ -224,7 +227,7 @@ def _part(song, program, number, events, seconds, rng):
         velocity = int(np.clip(round(_loudness(song, event) + accent), 25, 122))
         if end - start >= MIN_NOTE:
             part.notes.append(pretty_midi.Note(velocity, int(event.pitch), start, end))
-    _separate(part.notes, player.one_voice)
+    separate(part.notes, player.one_voice)
     return part
 
 
@@ -242,7 +245,7 @@ def _loudness(song, event):
     return LOUDNESS[section] + on_beat + event.accent
 
 
-def _separate(notes, one_voice):
+def separate(notes, one_voice):
     """Cut notes that reach into the next one of their pitch (of any pitch, for an instrument with one voice)."""
     notes.sort(key=lambda note: (note.start, note.pitch))
     latest = {}

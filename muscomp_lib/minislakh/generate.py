@@ -4,11 +4,12 @@
 
 Each instrument of the taxonomy is in about half of the tracks of a split and absent from the others. `make` can also
 plant real Slakh's difficulties: two stems of one instrument, programs outside the taxonomy, stems that were not
-rendered, one song twice.
+rendered, one song twice. A production (productions.yaml) makes songs to train on for real music instead: from MIDI
+files beside composed ones, lone instruments, effects.
 """
 
-import hashlib
 import json
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ import numpy as np
 from pydantic import AfterValidator
 
 from muscomp_lib.core import instruments, parallel, settings
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import MidiError, SettingError
 from muscomp_lib.core.files import clean_parts, written_whole
-from muscomp_lib.core.settings import Field, flag, number, that, whole
-from muscomp_lib.minislakh import composer, players, synthesizer, writer
+from muscomp_lib.core.provenance import sha256
+from muscomp_lib.core.settings import Field, flag, number, optional, that, whole
+from muscomp_lib.minislakh import composer, midi_songs, players, productions, sources, synthesizer, writer
 
 MARKER = "minislakh.json"  # in every data set made here: its settings
 RECIPE = 2  # to be raised when the same settings begin to give other music or other sound
@@ -30,10 +32,13 @@ HELD_OUT = 0.15  # of the tracks, in validation and in test each
 MIN_TRACKS = len(SPLITS)
 MIN_SECONDS, MAX_SECONDS = 4.0, 600.0  # of a track
 MIN_PARTS, MAX_PARTS = 5, 9  # rendered parts of a track, where the taxonomy has so many instruments
-OTHERS = (*range(96), *range(104, 112))  # programs for parts outside the taxonomy: all but effects
 UNRENDERED = (97, 99, 103, 119, 122, 126)  # effects: Slakh has no patches for most of them
 COPY_FROM = 4  # tracks in the train split: with fewer, no song is there twice
+ARRANGED, SOUNDS = 1, 2  # what a song's other random draws are for
 FILES = that(lambda value: isinstance(value, (tuple, list)), "a list of files")
+FOLDERS = that(lambda value: isinstance(value, (tuple, list)), "a list of folders")
+
+log = logging.getLogger(__name__)
 
 
 def _installed(engine):
@@ -43,8 +48,13 @@ def _installed(engine):
 
 def _existing(soundfonts):
     for soundfont in soundfonts:
-        synthesizer.soundfont_path(soundfont)
+        sources.find(soundfont)
     return soundfonts
+
+
+def _readable(folders):
+    midi_songs.files(folders)
+    return folders
 
 
 class Settings(settings.Settings):
@@ -63,7 +73,15 @@ class Settings(settings.Settings):
         "tinysoundfont", description='Synthesizer: "tinysoundfont", or "fluidsynth" where the system has it.'
     )
     soundfonts: Annotated[FILES, AfterValidator(_existing)] = Field(
-        (), description="General MIDI .sf2 files, which the songs take in turn; none: pretty_midi's TimGM6mb.sf2."
+        (),
+        description="Soundfonts, of which each stem draws one: General MIDI .sf2 files, or names of "
+        "minislakh/sources.yaml; none: pretty_midi's TimGM6mb.sf2.",
+    )
+    production: optional(productions.Name, "mini-Slakh's own") = Field(
+        None, description="How songs are made to train on for real music: a name of minislakh/productions.yaml."
+    )
+    midi: Annotated[FOLDERS, AfterValidator(_readable)] = Field(
+        (), description='Folders of MIDI files that a production takes songs from; "music21": the scores it brings.'
     )
     taxonomy: instruments.Taxonomy = Field(
         instruments.DEFAULT_TAXONOMY,
@@ -73,7 +91,10 @@ class Settings(settings.Settings):
 
 @dataclass(frozen=True)
 class Track:
-    """The plan of a track. Tracks with the same `song` have the same notes; `silent` parts are not rendered."""
+    """The plan of a track. Tracks with the same `song` have the same notes; `silent` parts are not rendered.
+
+    `midi` is the file that the song is taken from, with programs of its own; None: it is composed.
+    """
 
     name: str
     split: str
@@ -82,6 +103,7 @@ class Track:
     style: str
     programs: tuple
     silent: tuple
+    midi: Path | None = None
 
 
 def make(slakh_folder, settings=None, workers=None):
@@ -117,17 +139,32 @@ def make(slakh_folder, settings=None, workers=None):
 
 
 def _render(track, folder, settings):
-    """Compose and write one track. Runs in a worker process."""
-    midi = composer.compose([settings.seed, track.song], track.programs, settings.seconds, track.style)
+    """Compose or arrange a track, and write it. Runs in a worker process."""
+    how = productions.load(settings.production) if settings.production else None
+    midi = _music(track, settings, how)
+    rng = np.random.default_rng([settings.seed, track.song, SOUNDS])
+    its_sources = [sources.find(name, settings.engine) for name in settings.soundfonts or (None,)]
     writer.write(
         folder / track.split / track.name,
         midi,
         settings.seconds,
         track.uuid,
-        silent=track.silent,
-        engine=settings.engine,
-        soundfont=settings.soundfonts[track.song % len(settings.soundfonts)] if settings.soundfonts else None,
+        track.silent,
+        productions.draw_sounds(how, midi, its_sources, rng),
+        productions.draw_mastering(how, midi, settings.taxonomy, rng),
     )
+
+
+def _music(track, settings, how):
+    """A track's parts and notes: from its MIDI file, else composed, as where the file turns out to be damaged."""
+    seed = [settings.seed, track.song]
+    if track.midi:
+        try:
+            rng = np.random.default_rng([*seed, ARRANGED])
+            return midi_songs.arrange(track.midi, settings.seconds, how, settings.taxonomy, rng)
+        except MidiError as error:
+            log.warning("%s is composed instead: %s", track.name, error)
+    return composer.compose(seed, track.programs, settings.seconds, track.style)
 
 
 def plan(settings):
@@ -140,19 +177,38 @@ def plan(settings):
     rng = np.random.default_rng([settings.seed, settings.tracks])
     held_out = max(1, round(HELD_OUT * settings.tracks))
     sizes = (settings.tracks - 2 * held_out, held_out, held_out)
-    styles = rng.permutation(list(composer.styles()))
+    styles = rng.permutation(list(composer.styles(more=settings.production is not None)))
     planned, song = [], 0
     for split, size in zip(SPLITS, sizes, strict=True):
-        copied = settings.plant and split == "train" and size >= COPY_FROM
+        copied = settings.plant and not settings.production and split == "train" and size >= COPY_FROM
         first = len(planned)
         for drawn in _draw_programs(size - copied, settings.taxonomy, rng):
-            programs, silent = _plant(drawn, song, settings.taxonomy, rng) if settings.plant else (drawn, ())
+            programs, silent = _programs(drawn, song, settings, rng)
             name = f"Track{len(planned) + 1:05d}"
             uuid, style = rng.bytes(16).hex(), str(styles[song % len(styles)])
             planned.append(Track(name, split, song, uuid, style, tuple(programs), tuple(silent)))
             song += 1
         if copied:
             planned.append(_copy(planned[first], f"Track{len(planned) + 1:05d}"))
+    return _from_midi(planned, settings, rng)
+
+
+def _programs(drawn, song, settings, rng):
+    """The programs of a song, and which of them are not rendered."""
+    if settings.production:
+        how = productions.load(settings.production)
+        return productions.draw_programs(how, drawn, settings.taxonomy, rng), ()
+    return _plant(drawn, song, settings.taxonomy, rng) if settings.plant else (drawn, ())
+
+
+def _from_midi(planned, settings, rng):
+    """The tracks, some of them from MIDI files instead, each file in one of them."""
+    if not settings.midi or not settings.production:
+        return planned
+    files = midi_songs.files(settings.midi)
+    share = round(productions.load(settings.production).midi * len(planned))
+    for which, path in zip(rng.permutation(len(planned))[:share], files, strict=False):
+        planned[which] = replace(planned[which], midi=path)
     return planned
 
 
@@ -183,7 +239,7 @@ def _plant(programs, song, taxonomy, rng):
     doubles = [p for p in programs if players.of_program(p).may_double]
     if song % 6 == 0 and doubles:
         programs.append(int(rng.choice(doubles)))
-    others = [p for p in OTHERS if not instruments.of_program(p, taxonomy)]
+    others = productions.others(taxonomy)
     if song % 2 == 1 and len(others) > 1:
         programs += [int(p) for p in rng.choice(others, int(rng.integers(1, 3)), replace=False)]
     programs = [programs[i] for i in rng.permutation(min(len(programs), MAX_PARTS))]
@@ -200,9 +256,15 @@ def _copy(track, name):
 
 def _description(settings):
     """The settings for the marker: soundfonts by their content, since their paths may change."""
-    paths = [synthesizer.soundfont_path(soundfont) for soundfont in settings.soundfonts or (None,)]
-    soundfonts = [f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
-    return {"recipe": RECIPE, **settings.model_dump(), "soundfonts": soundfonts}
+    found = [sources.find(name, settings.engine).file for name in settings.soundfonts or (None,)]
+    soundfonts = [f"{path.name}, SHA-256 {sha256(path)}" for path in found]
+    description = {"recipe": RECIPE, **settings.model_dump(exclude={"production", "midi"}), "soundfonts": soundfonts}
+    if settings.soundfonts:
+        description["soundfont of"] = "each stem"
+    if settings.production:
+        description["production"] = {settings.production: productions.load(settings.production).model_dump()}
+        description["midi"] = [path.name for path in midi_songs.files(settings.midi)]
+    return description
 
 
 def _claim(folder, description):

@@ -14,15 +14,17 @@ import numpy as np
 import yaml
 
 from muscomp_lib import audio
+from muscomp_lib.audio.quantise import peak
 from muscomp_lib.core.errors import MidiError
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.minislakh import players, synthesizer
+from muscomp_lib.minislakh import effects, players, sources, synthesizer
 
 STEM_LOUDNESS = -13.0  # LUFS: Slakh's `normalization_factor`
+EFFECTS_PEAK = 0.5  # full scale: of what goes into effects
 NOT_RENDERED = "None"  # Slakh's `plugin_name` of such stems, a string
 
 
-def write(folder, midi, seconds, uuid, silent=(), engine="tinysoundfont", soundfont=None):
+def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None):
     """Render a track and write its folder, which appears only when complete.
 
     Parameters
@@ -37,8 +39,10 @@ def write(folder, midi, seconds, uuid, silent=(), engine="tinysoundfont", soundf
         32 hexadecimal digits; equal for tracks of the same song.
     silent : collection of int
         Instruments to leave unrendered. So are those that make no sound.
-    engine, soundfont
-        As in `synthesizer.render`.
+    sounds : list of sources.Sound, optional
+        How each instrument is played; without it, by the default engine with the default soundfont.
+    mastering : production.Mastering, optional
+        What is done to all stems alike.
 
     Raises
     ------
@@ -48,14 +52,16 @@ def write(folder, midi, seconds, uuid, silent=(), engine="tinysoundfont", soundf
     with written_whole(folder, mark="metadata.yaml") as part, tempfile.TemporaryFile() as spool:
         (part / "MIDI").mkdir(parents=True)
         (part / "stems").mkdir()
-        loudness, peak = _render(midi, seconds, set(silent), spool, engine, soundfont)
+        sounds = sounds or [sources.Sound()] * len(midi.instruments)
+        loudness, loudest = _render(midi, seconds, set(silent), spool, sounds)
         if not loudness:
             raise MidiError(f"{folder.name}: no part makes a sound with this soundfont. Give another soundfont.")
-        gain = audio.to_gain(audio.PEAK_DB) / peak
+        if mastering:
+            loudest = _master(mastering, list(loudness), spool, round(seconds * audio.SAMPLE_RATE))
+        gain = audio.to_gain(audio.PEAK_DB) / loudest
         _write_audio(part, loudness, spool, round(seconds * audio.SAMPLE_RATE), gain)
         _write_midi(part, midi, loudness)
-        plugin = synthesizer.soundfont_path(soundfont).name
-        metadata = _metadata(folder.name, midi, loudness, uuid, gain, plugin)
+        metadata = _metadata(folder.name, midi, loudness, uuid, gain, sounds)
         (part / "metadata.yaml").write_text(yaml.safe_dump(metadata))
 
 
@@ -63,8 +69,8 @@ def _stem(number):
     return f"S{number:02d}"
 
 
-def _render(midi, seconds, silent, spool, engine, soundfont):
-    """Render the stems into the open file `spool`, one after the other, each at -13 LUFS.
+def _render(midi, seconds, silent, spool, sounds):
+    """Render the stems into the open file `spool`, one after the other, each at -13 LUFS and its sound's level.
 
     On disk, because a song may have a hundred parts.
 
@@ -75,19 +81,50 @@ def _render(midi, seconds, silent, spool, engine, soundfont):
     peak : float
         Of their sum, or of the loudest stem if that is higher.
     """
-    loudness, peak, mix = {}, 0.0, 0.0
+    loudness, loudest, mix = {}, 0.0, np.zeros(1, np.float32)
     for number, part in enumerate(midi.instruments):
         if number in silent or not part.notes:
             continue
-        waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, engine, soundfont)
+        waveform = _play(part, seconds, sounds[number])
         measured = _loudness(waveform)
         if not np.isfinite(measured):
             continue
-        waveform *= np.float32(audio.to_gain(STEM_LOUDNESS - measured))
+        waveform *= np.float32(audio.to_gain(STEM_LOUDNESS + sounds[number].level - measured))
         spool.write(waveform.tobytes())
         loudness[number], mix = measured, mix + waveform
-        peak = max(peak, float(np.abs(waveform).max()))
-    return loudness, max(peak, float(np.abs(mix).max()))
+        loudest = max(loudest, peak(waveform))
+    return loudness, max(loudest, peak(mix))
+
+
+def _play(part, seconds, sound):
+    """A part as its sound plays it, shape (n_samples, 1). Effects depend on the level, so its peak is fixed first."""
+    if part.is_drum:
+        part = copy.copy(part)
+        part.program = sound.kit
+    waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, sound.source.engine, sound.source.file)
+    loudest = peak(waveform)
+    if sound.effects and loudest > 0:
+        waveform = effects.apply(sound.effects, waveform * np.float32(EFFECTS_PEAK / loudest), audio.SAMPLE_RATE)
+    return waveform
+
+
+def _master(mastering, numbers, spool, n_samples):
+    """Master the stems in `spool`: each on its own, but all alike; returns the peak of their sum and of the loudest."""
+    stems = np.frombuffer(_content(spool), np.float32).reshape(len(numbers), n_samples, 1).copy()
+    for stem in stems:
+        stem[:] = effects.apply(mastering.effects, stem, audio.SAMPLE_RATE)
+    mix = stems.sum(axis=0)
+    if mastering.noisy in numbers:
+        stems[numbers.index(mastering.noisy)] += mastering.hiss(peak(mix), n_samples)
+    stems *= mastering.gains(stems.sum(axis=0))
+    spool.seek(0)
+    spool.write(stems.tobytes())
+    return max(peak(stems), peak(stems.sum(axis=0)))
+
+
+def _content(spool):
+    spool.seek(0)
+    return spool.read()
 
 
 def _loudness(waveform):
@@ -125,9 +162,9 @@ def _write_midi(part, midi, rendered):
         alone.write(str(part / "MIDI" / f"{_stem(number)}.mid"))
 
 
-def _metadata(track, midi, loudness, uuid, gain, plugin):
+def _metadata(track, midi, loudness, uuid, gain, sounds):
     stems = {
-        _stem(number): _stem_metadata(part, loudness.get(number), plugin)
+        _stem(number): _stem_metadata(part, loudness.get(number), sounds[number].source.name)
         for number, part in enumerate(midi.instruments)
     }
     return {

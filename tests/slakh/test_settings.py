@@ -21,6 +21,8 @@ FILLS = [  # notebook, settings, {parameter: field}
             "minislakh_seconds": "seconds",
             "minislakh_engine": "engine",
             "minislakh_soundfonts": "soundfonts",
+            "minislakh_production": "production",
+            "minislakh_midi": "midi",
             "seed": "seed",
             "taxonomy": "taxonomy",
         },

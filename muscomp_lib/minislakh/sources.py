@@ -1,0 +1,102 @@
+"""Sources of sound: soundfonts and patches that are on this machine, by name, from sources.yaml. Used by mini-Slakh.
+
+Every stem draws its own, so that no source's sound is shared by all parts of a song and becomes a cue.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from muscomp_lib.core import instruments, settings, yaml_file
+from muscomp_lib.core.errors import MissingError
+from muscomp_lib.minislakh import players, synthesizer
+
+SOURCE_FILE = Path(__file__).with_name("sources.yaml")
+PROGRAMS = settings.that(lambda value: isinstance(value, list) and all(type(p) is int for p in value), "a list: [8, 9]")
+
+
+class _Entry(settings.Section):
+    """What sources.yaml says of a source."""
+
+    engine: settings.one_of(*synthesizer.ENGINES)
+    file: settings.that(lambda value: isinstance(value, list) and value, "a list of paths")
+    kits: PROGRAMS = settings.Field([0])
+    lacks: PROGRAMS = settings.Field([])
+    install: settings.text()
+    licence: settings.text()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A soundfont or a list of patches, the engine that plays it, its drum kits, and the programs it lacks."""
+
+    engine: str = "tinysoundfont"
+    file: Path | None = None  # pretty_midi's soundfont
+    kits: tuple = (0,)
+    lacks: tuple = ()
+
+    @property
+    def name(self):
+        """The name of its file."""
+        return synthesizer.soundfont_path(self.file).name
+
+
+@dataclass(frozen=True)
+class Sound:
+    """How one part is played: its source, its drum kit, the effects on it (effects.py), and its level (dB)."""
+
+    source: Source = Source()
+    kit: int = 0
+    effects: tuple = ()
+    level: float = 0.0
+
+
+def find(name, engine="tinysoundfont"):
+    """The source of a name in sources.yaml, or of a soundfont file, which `engine` plays.
+
+    Raises
+    ------
+    MissingError
+        When it is not on this machine, with what to install.
+    SettingError
+        When its engine is not installed, or for a mistake in the file.
+    """
+    if str(name) not in known():
+        if name is not None and not Path(name).is_file():
+            there_is = settings.suggestion(name, known())
+            raise MissingError(f"There is no soundfont {str(name)!r}, nor a source of sound of that name. {there_is}")
+        return Source(engine, synthesizer.soundfont_path(name))
+    entry = known()[str(name)]
+    there = [Path(path) for path in entry.file if Path(path).is_file()]
+    if not there:
+        paths = ", ".join(entry.file)
+        raise MissingError(f"The source of sound {name!r} is not here ({paths}). Get it: {entry.install}")
+    synthesizer.check_engine(entry.engine)
+    return Source(entry.engine, there[0], tuple(entry.kits), tuple(entry.lacks))
+
+
+@cache
+def known():
+    """The entries of sources.yaml by name."""
+    everything = yaml_file.read(SOURCE_FILE)
+    return {name: settings.check(_Entry, entry, SOURCE_FILE.name, f"{name}.") for name, entry in everything.items()}
+
+
+def draw(part, sources, rng):
+    """A source that has the part's program, and one of its drum kits, at random.
+
+    Parameters
+    ----------
+    part : pretty_midi.Instrument
+    sources : sequence of Source
+        Where none has the program, any of them, which will be silent.
+    rng : np.random.Generator
+
+    Returns
+    -------
+    Sound
+    """
+    able = [source for source in sources if players.program_of(part) not in source.lacks] or sources
+    source = able[rng.integers(len(able))]
+    kit = int(rng.choice(source.kits))
+    return Sound(source, kit if players.program_of(part) == instruments.DRUMS else 0)

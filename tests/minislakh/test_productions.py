@@ -1,0 +1,264 @@
+"""Songs to train on for real music: sources of sound, effects, mastering, songs from MIDI files."""
+
+import collections
+import sys
+
+import numpy as np
+import pretty_midi
+import pytest
+import yaml
+from fixtures import killing
+from fixtures.needs import require
+
+from muscomp_lib import audio, minislakh
+from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.minislakh import effects, midi_songs, players, productions, sources, synthesizer
+
+RATE = 44100
+OWN = {
+    "others": {"others": 1.0},
+    "limited": {"others": 1.0, "balance": 6.0, "mastered": 1.0, "limiter": [6, 6], "noise": [-40, -40]},
+    "written": {"midi": 1.0},
+    "rearranged": {"midi": 1.0, "rearranged": 1.0},
+    "lone": {"midi": 0.5, "lone": 1.0},
+}
+
+
+@pytest.fixture
+def own(monkeypatch, tmp_path):
+    """Put the productions above in the place of the shipped ones."""
+    file = tmp_path / "productions.yaml"
+    file.write_text(yaml.safe_dump(OWN))
+    monkeypatch.setattr(productions, "PRODUCTION_FILE", file)
+    productions.load.cache_clear()
+    yield
+    productions.load.cache_clear()
+
+
+@pytest.fixture
+def midi_folder(tmp_path):
+    """A folder of MIDI files: two that play, one that is damaged."""
+    folder = tmp_path / "midi"
+    folder.mkdir()
+    for number, program in enumerate((0, 73)):
+        midi = pretty_midi.PrettyMIDI()
+        for part in (pretty_midi.Instrument(program), pretty_midi.Instrument(0, is_drum=True)):
+            part.notes = [pretty_midi.Note(90, 40 + step % 30, step / 4, step / 4 + 0.2) for step in range(80)]
+            midi.instruments.append(part)
+        midi.write(str(folder / f"song{number}.mid"))
+    (folder / "damaged.mid").write_bytes(b"MThd and no more")
+    return folder
+
+
+def part_of(program, *notes):
+    part = pretty_midi.Instrument(program % 128, program == instruments.DRUMS)
+    part.notes = [pretty_midi.Note(100, pitch, start, end) for pitch, start, end in notes]
+    return part
+
+
+def rendered(track):
+    metadata = yaml.safe_load((track / "metadata.yaml").read_text())
+    return {name: stem for name, stem in metadata["stems"].items() if stem["audio_rendered"]}
+
+
+def song(*programs):
+    midi = pretty_midi.PrettyMIDI()
+    midi.instruments = [part_of(program, (60, 0.0, 1.0)) for program in programs]
+    return midi
+
+
+# ---- sources of sound
+
+
+def test_a_missing_source_says_how_to_get_it(monkeypatch):
+    entry = sources.known()["GeneralUser"].model_copy(update={"file": ["/no/such.sf2"]})
+    monkeypatch.setattr(sources, "known", lambda: {"GeneralUser": entry})
+    with pytest.raises(MissingError, match=r"'GeneralUser' is not here \(/no/such.sf2\)\. Get it: apt install minuet"):
+        sources.find("GeneralUser")
+
+
+def test_a_misspelled_source_is_refused_with_the_one_meant():
+    with pytest.raises(MissingError, match="Did you mean 'GeneralUser'"):
+        minislakh.Settings(soundfonts=["GeneralUsr"])
+
+
+def test_each_stem_draws_its_own_source_and_kit():
+    both = [sources.Source(kits=(0, 8)), sources.Source("fluidsynth")]
+    rng = np.random.default_rng(0)
+    drawn = [sources.draw(part_of(program, (60, 0, 1)), both, rng) for program in [0, 40, 128] * 20]
+    assert {sound.source for sound in drawn[:6]} == set(both)
+    assert {sound.kit for sound in drawn[2::3]} == {0, 8}
+    assert {sound.kit for sound in drawn[::3]} == {0}  # kits are for drums
+
+
+def test_no_stem_draws_a_source_that_lacks_its_program():
+    lacking, having = sources.Source(lacks=(40,)), sources.Source("fluidsynth")
+    rng = np.random.default_rng(0)
+    drawn = {sources.draw(part_of(40, (60, 0, 1)), [lacking, having], rng).source for _ in range(20)}
+    assert drawn == {having}
+
+
+def test_timidity_plays_at_the_right_moment_where_it_is_installed():
+    try:
+        source = sources.find("freepats")
+    except (SettingError, MissingError) as missing:
+        require(False, str(missing))
+    part = part_of(0, (69, 0.5, 1.5))
+    first, again = (synthesizer.render(part, 2.0, RATE, source.engine, source.file) for _ in range(2))
+    assert first.shape == (2 * RATE, 1)
+    assert np.array_equal(first, again)
+    assert abs(np.argmax(np.abs(first) > 0.05 * np.abs(first).max()) / RATE - 0.5) < 0.02
+
+
+# ---- productions
+
+
+def test_every_shipped_production_can_be_read():
+    assert all(productions.load(name) for name in yaml.safe_load(productions.PRODUCTION_FILE.read_text()))
+
+
+def test_an_unknown_production_is_refused_with_the_one_meant():
+    with pytest.raises(SettingError, match="Did you mean 'varied'"):
+        minislakh.Settings(production="vaired")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lone": 2}, {"effects": {"Reverb": {"room_size": 0.5}}}, {"limiter": [9, 2]}, {"mastring": {}}], ids=str
+)
+def test_a_wrong_production_is_refused(wrong, monkeypatch, tmp_path):
+    (tmp_path / "productions.yaml").write_text(yaml.safe_dump({"mine": wrong}))
+    monkeypatch.setattr(productions, "PRODUCTION_FILE", tmp_path / "productions.yaml")
+    with pytest.raises(SettingError, match=rf"productions.yaml.*{next(iter(wrong))}"):
+        productions.load.__wrapped__("mine")
+
+
+def test_a_tenth_of_varied_songs_has_one_or_two_parts():
+    planned = minislakh.plan(minislakh.Settings(tracks=200, production="varied", taxonomy="families"))
+    sizes = [len(track.programs) for track in planned]
+    assert 0.05 < np.mean([size <= 2 for size in sizes]) < 0.16
+    assert min(sizes) == 1
+
+
+def test_nearly_all_varied_songs_have_parts_outside_the_taxonomy():
+    planned = minislakh.plan(minislakh.Settings(tracks=200, production="varied", taxonomy="families"))
+    outside = [{p for p in t.programs if not instruments.of_program(p, "families")} for t in planned]
+    assert np.mean([bool(programs) for programs in outside]) > 0.8
+    assert set.union(*outside) == set(productions.others("families"))
+
+
+def test_a_mastered_mix_is_the_sum_of_its_stems(own, tmp_path):
+    settings = minislakh.Settings(tracks=3, seconds=4.0, production="limited")
+    for track in minislakh.make(tmp_path / "slakh", settings, workers=1):
+        stems = [audio.read(track / "stems" / f"{name}.flac", dtype="int16")[0] for name in rendered(track)]
+        mix, _ = audio.read(track / "mix.flac", dtype="int16")
+        assert np.array_equal(mix, np.sum(stems, axis=0, dtype=np.int32))
+        assert audio.to_db(np.abs(mix.astype(int)).max() / audio.INT16_SCALE) == pytest.approx(-1.0, abs=0.05)
+
+
+def test_mastering_limits_the_peaks_and_adds_noise(own):
+    how, rng = productions.load("limited"), np.random.default_rng(0)
+    mastering = productions.draw_mastering(how, song(0, 73, 40), "slakh12", rng)
+    loud = np.zeros((RATE, 1), np.float32)
+    loud[RATE // 2] = 1.0
+    loud[RATE // 4] = 0.4
+    gains = mastering.gains(loud)
+    assert np.abs(loud * gains).max() == pytest.approx(0.5, abs=0.01)
+    assert gains[RATE // 4] == pytest.approx(1.0)
+    assert np.std(mastering.hiss(0.5, RATE)) == pytest.approx(0.005, rel=0.05)
+    assert mastering.noisy in (0, 1)  # a stem outside the twelve: a grand piano or a flute
+
+
+def test_effects_are_drawn_in_their_ranges_for_their_programs():
+    chain = {"Distortion": {"programs": [30], "drive_db": [3, 9]}, "Gain": {"chance": 0.5, "gain_db": [-1, 1]}}
+    rng = np.random.default_rng(0)
+    drawn = [effects.draw(chain, rng, program) for program in [30, 40] * 50]
+    counted = collections.Counter(plugin for each in drawn for plugin, _ in each)
+    assert counted["Distortion"] == 50
+    assert 30 < counted["Gain"] < 70
+    assert all(3 <= values["drive_db"] <= 9 for each in drawn for plugin, values in each if plugin == "Distortion")
+
+
+def test_effects_without_pedalboard_say_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pedalboard", None)
+    with pytest.raises(SettingError, match=r"pip install -r requirements-effects\.txt"):
+        effects.apply((("Gain", {"gain_db": 1.0}),), np.zeros((9, 1), np.float32), RATE)
+
+
+def test_shipped_effects_work_and_repeat_where_pedalboard_is_installed():
+    try:
+        import pedalboard  # noqa: F401
+    except ImportError:
+        require(False, "pedalboard is not installed")
+    how, rng = productions.load("produced"), np.random.default_rng(0)
+    chain = {name: entry | {"chance": 1.0} for name, entry in how.effects.items()} | how.mastering
+    waveform = np.float32(0.5) * np.sin(np.arange(RATE, dtype=np.float32)[:, None] / 20)
+    drawn = effects.draw(chain, rng, 30)
+    first, again = (effects.apply(drawn, waveform, RATE) for _ in range(2))
+    assert len(drawn) == len(chain)
+    assert first.shape == waveform.shape
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, waveform, atol=0.01)
+
+
+# ---- songs from MIDI files
+
+
+def test_a_song_from_midi_keeps_its_parts(own, midi_folder):
+    how, rng = productions.load("written"), np.random.default_rng(0)
+    midi = midi_songs.arrange(midi_folder / "song1.mid", 6.0, how, "slakh12", rng)
+    assert [players.program_of(part) for part in midi.instruments] == [73, 128]
+    assert all(22 <= len(part.notes) <= 25 for part in midi.instruments)
+    assert all(0 <= note.start < note.end <= 6.0 for part in midi.instruments for note in part.notes)
+
+
+def test_rearranged_parts_stay_in_the_range_of_their_instrument(own, midi_folder):
+    how = productions.load("rearranged")
+    heard = set()
+    for seed in range(30):
+        midi = midi_songs.arrange(midi_folder / "song0.mid", 6.0, how, "slakh12", np.random.default_rng(seed))
+        part, drums = midi.instruments
+        player = players.of_program(part.program)
+        heard.add(instruments.of_program(part.program))
+        assert drums.is_drum
+        assert all(player.lowest - 12 < note.pitch < player.highest + 12 for note in part.notes)
+    assert len(heard) > 6
+    assert "" in heard
+
+
+def test_midi_files_are_each_in_one_song_and_damaged_ones_composed(own, midi_folder, tmp_path, caplog):
+    settings = minislakh.Settings(tracks=4, seconds=4.0, production="written", midi=[midi_folder])
+    planned = minislakh.plan(settings)
+    assert sorted(track.midi.name for track in planned if track.midi) == ["damaged.mid", "song0.mid", "song1.mid"]
+    made = zip(planned, minislakh.make(tmp_path / "slakh", settings, workers=1), strict=True)
+    programs = {t.midi.name: {s["program_num"] for s in rendered(folder).values()} for t, folder in made if t.midi}
+    assert (programs["song0.mid"], programs["song1.mid"]) == ({0, 128}, {73, 128})
+    assert len(programs["damaged.mid"]) >= 4
+    assert "is composed instead" in caplog.text
+
+
+def test_productions_give_the_same_files_with_any_number_of_workers(midi_folder, tmp_path):
+    settings = minislakh.Settings(tracks=3, seconds=4.0, production="varied", midi=[midi_folder])
+    for name, workers in (("one", 1), ("two", 2)):
+        minislakh.make(tmp_path / name, settings, workers=workers)
+    assert killing.snapshot(tmp_path / "one") == killing.snapshot(tmp_path / "two")
+
+
+def test_a_folder_without_midi_is_refused(tmp_path):
+    with pytest.raises(MissingError, match=r"no MIDI files \(\.mid, \.midi\)"):
+        minislakh.Settings(midi=[tmp_path])
+
+
+def test_scores_held_out_are_none_of_those_to_train_on():
+    scores, held_out = (midi_songs.files([name]) for name in (midi_songs.CORPUS, midi_songs.HELD_OUT))
+    assert len(scores) > 1000
+    assert len(held_out) > 200
+    assert not set(scores) & set(held_out)
+    assert len({path.parent for path in scores[:15]}) == 15
+
+
+def test_a_score_of_music21_becomes_a_song(own):
+    score = next(path for path in midi_songs.files([midi_songs.CORPUS]) if path.parent.name == "bach")
+    midi = midi_songs.arrange(score, 8.0, productions.load("written"), "slakh12", np.random.default_rng(0))
+    assert len(midi.instruments) >= 2
+    assert midi.get_end_time() <= 8.0
