@@ -67,6 +67,8 @@ def test_shell_commands_and_their_options_exist(path, line):
         script, *options = words
         assert (PROJECT / script).is_file()
         assert_options_exist(script, options)
+    elif command == ".venv/bin/muscomp":
+        assert {word for word in words if word.startswith("-")} <= options_of("-m", "muscomp_lib", words[0])
     else:
         assert command in ELSEWHERE
 
@@ -80,9 +82,9 @@ def assert_options_exist(script, options):
 
 
 @functools.cache
-def options_of(script):
-    """The options that a script's help names."""
-    command = [sys.executable, script, "--help"]
+def options_of(*script):
+    """The options that the help of a script, or of a command of a module, names."""
+    command = [sys.executable, *script, "--help"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     return set(re.findall(r"(?<!\w)--?[a-z][\w-]*", done.stdout))
 

@@ -1,7 +1,8 @@
 """The instruments, as data: which General MIDI programs make up each. Used by every notebook.
 
-`instruments.yaml` holds the taxonomies; students add their own there. The whole file is checked before any of it is
-used, so that a mistake stops a run at its start. Programs are 0-based, as in MIDI files and Slakh's metadata; 128
+`instruments.yaml` holds the taxonomies; students add their own there. Its block `common_names` holds the names that
+other models and people use, such as `bass`: `find` looks a name up in both. The whole file is checked before any of it
+is used, so that a mistake stops a run at its start. Programs are 0-based, as in MIDI files and Slakh's metadata; 128
 stands for drums. No module spells an instrument's name: ask `load(taxonomy)[name].is_drums` or `drums(taxonomy)`.
 """
 
@@ -13,6 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from muscomp_lib.core import names as valid_names
 from muscomp_lib.core import settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.settings import Expected
@@ -23,11 +25,14 @@ DRUMS = 128
 HIGHEST_NOTE = 127  # of MIDI
 OTHER = "other"  # the residual: everything in the mix outside the taxonomy
 MIX = "mix"
+UNNAMED = ("accompaniment", "rest")  # among files to write: the sum of all instruments that are not named
+PLUS = "+"  # between the instruments of a sum: "Drums+Violin"
+COMMON = "common_names"  # the block of instruments.yaml that is no taxonomy
 RESIDUALS = ("target", "drop")  # what to do with `other`: separate it too, or leave it out
 # An instrument's name becomes a file, a column and a network's layer: what every disk and TensorFlow accept.
 VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
 RESERVED_NAMES = (
-    *(MIX, OTHER, "accompaniment", "rest"),  # files beside those of the instruments
+    *(MIX, OTHER, *UNNAMED),  # files beside those of the instruments
     *("track", "split", "uuid", "partition", "frames", "duration", "status", "note"),  # columns of tracks.csv
     *("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))),  # of Windows
 )
@@ -47,6 +52,8 @@ class Instrument:
         MIDI note numbers; None for drums.
     one_voice : bool
         Whether it plays one note at a time.
+    also : tuple of str
+        Other names of it, for `find`.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Instrument:
     lowest: int | None
     highest: int | None
     one_voice: bool
+    also: tuple = ()
 
     @property
     def is_drums(self):
@@ -74,11 +82,10 @@ def load(taxonomy=DEFAULT_TAXONOMY):
     SettingError
         For an unknown taxonomy, or an error anywhere in the file, with its location and what is possible.
     """
-    found = _read(TAXONOMY_FILE)
-    if taxonomy not in list(found):
-        known = settings.suggestion(taxonomy, found)
+    if taxonomy not in taxonomies():
+        known = settings.suggestion(taxonomy, taxonomies())
         raise SettingError(f"There is no taxonomy {taxonomy!r} in {TAXONOMY_FILE.name}. {known}")
-    return found[taxonomy]
+    return _read(TAXONOMY_FILE)[taxonomy]
 
 
 # A setting that names a taxonomy; `load` says what is wrong with it.
@@ -87,7 +94,7 @@ Taxonomy = Annotated[str, AfterValidator(lambda name: load(name) and name), Expe
 
 def taxonomies():
     """The names of all taxonomies, in the order of the file."""
-    return list(_read(TAXONOMY_FILE))
+    return [name for name in _read(TAXONOMY_FILE) if name != COMMON]
 
 
 def names(taxonomy=DEFAULT_TAXONOMY):
@@ -103,6 +110,20 @@ def drums(taxonomy=DEFAULT_TAXONOMY):
 def of_program(program, taxonomy=DEFAULT_TAXONOMY):
     """The name of the instrument that `program` belongs to, or "" when it is outside the taxonomy."""
     return next((i.name for i in load(taxonomy).values() if program in i.programs), "")
+
+
+def find(name, taxonomy=DEFAULT_TAXONOMY):
+    """The instrument that a name means: of a taxonomy, or else of the common names; None where neither has it.
+
+    Case does not matter, nor whether words are joined by a space, a hyphen or an underscore.
+    """
+    known = [*load(taxonomy).values(), *_read(TAXONOMY_FILE).get(COMMON, {}).values()]
+    spelled = _words(name)
+    return next((i for i in known if spelled in map(_words, (i.name, *i.also))), None)
+
+
+def _words(name):
+    return re.sub(r"[\s_-]+", "_", valid_names.folded(name))
 
 
 # ---- reading and checking the file ----
@@ -123,7 +144,12 @@ def _is_range(value):
 
 
 PROGRAMS = "a list in brackets of whole numbers from 0 to 127, or 128 for drums, each once: [40, 41]"
+ALSO = "a list in brackets of other names of it, each once, and none that another instrument has: [electric_bass]"
 RANGE = f"its lowest and its highest note, as MIDI note numbers from 0 to {HIGHEST_NOTE} (60 is middle C): [55, 103]"
+
+
+def _is_also(value):
+    return isinstance(value, list) and all(valid_names.is_name(n) and n.lower() not in RESERVED_NAMES for n in value)
 
 
 class _Entry(settings.Section):
@@ -132,6 +158,7 @@ class _Entry(settings.Section):
     programs: settings.that(_is_programs, PROGRAMS)
     range: settings.that(_is_range, RANGE) = None
     voices: settings.one_of("one", "many") = "many"
+    also: settings.that(_is_also, ALSO) = ()
 
 
 @cache
@@ -155,6 +182,7 @@ def _taxonomy(name, entries, file_name):
     _check_names(entries, where)
     found = {name: _instrument(name, entry, f"{where}, instrument {name!r}") for name, entry in entries.items()}
     _check_programs_are_disjoint(found, where)
+    _check_spellings_are_disjoint(found, where)
     return found
 
 
@@ -191,7 +219,7 @@ def _instrument(name, entry, where):
             f"{where}: range is missing. It must be {settings.expected(settings.field(_Entry, 'range'))}."
         )
     lowest, highest = notes or (None, None)
-    return Instrument(name, programs, lowest, highest, entry.get("voices") == "one")
+    return Instrument(name, programs, lowest, highest, entry.get("voices") == "one", tuple(entry.get("also", ())))
 
 
 def _check_programs_are_disjoint(found, where):
@@ -204,3 +232,15 @@ def _check_programs_are_disjoint(found, where):
                     "Leave it in one of them."
                 )
             owner[program] = instrument.name
+
+
+def _check_spellings_are_disjoint(found, where):
+    owner = {_words(instrument.name): instrument.name for instrument in found.values()}
+    for instrument in found.values():
+        for name in instrument.also:
+            if _words(name) in owner:
+                raise SettingError(
+                    f"{where}, instrument {instrument.name!r}: also = {name!r} is already a name of "
+                    f"{owner[_words(name)]!r}. Leave it with one of them."
+                )
+            owner[_words(name)] = instrument.name

@@ -120,6 +120,11 @@ def as_folder(title, suffix=""):
     return name + suffix
 
 
+def folded(name):
+    """What names have in common that are the same on some disks: case, and the form of accents."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def as_text(name):
     """A file's name as text for tables and browsers: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -29,6 +29,11 @@ def bar(iterable=None, **options):
     return auto.tqdm(iterable, disable=hidden or None, **options)  # None: not where output goes to a file
 
 
+def line(text):
+    """Print a line, above the bars that are drawn."""
+    auto.tqdm.write(text)
+
+
 class UndrawnBar(std.tqdm):
     """A tqdm bar that is not drawn: a subclass' `display` shows the progress in another way."""
 

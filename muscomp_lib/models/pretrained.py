@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from muscomp_lib.core.progress import bar
 from muscomp_lib.models import published
 from muscomp_lib.models.config import read_json
 from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS, read_weights, write_weights
@@ -31,12 +32,15 @@ PUBLIC_PATHS = {
 }
 
 
-def model_path(model, root):
-    """The path of a model given by its path, its name under `models/`, the pretrained one's or a published one's."""
+def model_path(model, root, progress=bar):
+    """The path of a model given by its path, its name under `models/`, the pretrained one's or a published one's.
+
+    A published model is fetched first where it is not here, with `progress` as for `published.find`.
+    """
     if model == NAME:
         return FOLDER
     if published.is_name(model):
-        return published.find(model)
+        return published.find(model, progress)
     named = root.models / str(model)
     return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
 

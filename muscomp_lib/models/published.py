@@ -29,6 +29,8 @@ NETWORKS = {
     "5stems": (["vocals", "piano", "drums", "bass", "other"], {"type": "unet.softmax_unet", "params": ELU}),
 }
 NAMES = tuple(f"{PREFIX}{name}{wide}" for name in NETWORKS for wide in ("", WIDE))
+LICENCE = "MIT for Spleeter's code, none named for the model"
+NETWORK_BYTES = 4 * 9_830_000  # of one instrument's network: its weights, of 32 bits
 HOST = {"GITHUB_HOST": "https://github.com", "GITHUB_REPOSITORY": "deezer/spleeter", "GITHUB_RELEASE": "v1.4.0"}
 CHECKSUMS = "checksum.json"
 MARK = "published.json"  # in a model's folder: which archive it was unpacked from
@@ -45,13 +47,38 @@ def is_name(model):
     return str(model).startswith(PREFIX)
 
 
-def find(model):
+def is_here(model):
+    """Whether a published model, one of NAMES, has been fetched."""
+    return (_weights(model) / MARK).is_file()
+
+
+def n_bytes(model):
+    """About how large a published model, one of NAMES, is on disk; its archive is a little smaller."""
+    return NETWORK_BYTES * len(instruments(model))
+
+
+def instruments(model):
+    """What a published model, one of NAMES, separates: list of str."""
+    return NETWORKS[_bare(model)][0]
+
+
+def _bare(model):
+    return model.removeprefix(PREFIX).removesuffix(WIDE)
+
+
+def _weights(model):
+    return _cache() / _bare(model)
+
+
+def find(model, progress=bar):
     """The configuration of a published model, whose checkpoint is fetched first where it is not here.
 
     Parameters
     ----------
     model : str
         One of NAMES.
+    progress : callable
+        Called like tqdm for a bar. Whatever its `update` raises stops the download; what has arrived is kept.
 
     Returns
     -------
@@ -69,12 +96,12 @@ def find(model):
     if model not in NAMES:
         raise SettingError(f"There is no model {model!r}. {suggestion(model, NAMES)}")
     name = model.removeprefix(PREFIX)
-    weights = _cache() / name.removesuffix(WIDE)
+    weights = _weights(model)
     if not (weights / MARK).is_file():
         make_folder(weights.parent)
         with locked(weights.with_name(f"{weights.name}.lock")):
             if not (weights / MARK).is_file():  # or another process has fetched it while this one waited
-                _fetch(model, weights)
+                _fetch(model, weights, progress)
     path = _cache() / f"{name}.json"
     with written_whole(path) as part:
         part.write_text(json.dumps(_configuration(name), indent=4) + "\n", encoding="utf-8")
@@ -116,14 +143,14 @@ def _configuration(name):
 # ---- fetching: `requests` takes long to import, and is needed once ----
 
 
-def _fetch(model, folder):
+def _fetch(model, folder, progress):
     """Unpack the archive of a model into `folder`; download it first, unless it was put beside it by hand."""
     import requests
 
     archive = folder.with_name(f"{folder.name}.tar.gz")
     try:
         if not archive.is_file():
-            _download(_url(archive.name), archive, model)
+            _download(_url(archive.name), archive, model, progress)
         _check(archive)
         _unpack(archive, folder)
     except requests.RequestException as error:
@@ -135,7 +162,7 @@ def _fetch(model, folder):
     archive.unlink()
 
 
-def _download(url, path, name):
+def _download(url, path, name, progress):
     """Download a file, from where the last attempt broke off."""
     import requests
 
@@ -149,14 +176,14 @@ def _download(url, path, name):
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             done = 0
-        n_bytes = done + int(response.headers.get("Content-Length", 0))
-        shown = {"total": n_bytes or None, "initial": done, "unit": "B", "unit_scale": True, "desc": name}
-        with full_disk_reported(path), partial.open("ab" if done else "wb") as file, bar(**shown) as progress:
+        total = done + int(response.headers.get("Content-Length", 0))
+        shown = {"total": total or None, "initial": done, "unit": "B", "unit_scale": True, "desc": name}
+        with full_disk_reported(path), partial.open("ab" if done else "wb") as file, progress(**shown) as counted:
             for block in response.iter_content(BLOCK):
                 file.write(block)
-                progress.update(len(block))
-    if n_bytes and partial.stat().st_size < n_bytes:
-        raise requests.ConnectionError(f"{url} broke off after {partial.stat().st_size} of {n_bytes} bytes")
+                counted.update(len(block))
+    if total and partial.stat().st_size < total:
+        raise requests.ConnectionError(f"{url} broke off after {partial.stat().st_size} of {total} bytes")
     partial.replace(path)
 
 

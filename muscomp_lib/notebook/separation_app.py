@@ -1,7 +1,7 @@
 """The app of notebook 05: choose a song, press a button, play its instruments; then another, without running a cell.
 
 The work is done in a thread: while a cell runs, a notebook handles no widget events, so neither Cancel nor the mixer
-would respond. The models are loaded beforehand and stay in memory.
+would respond. The models are loaded beforehand and stay in memory; another model is loaded once it is chosen.
 """
 
 import itertools
@@ -14,9 +14,11 @@ from muscomp_lib import audio, transcription
 from muscomp_lib.core import names
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import HEADLESS, UndrawnBar
+from muscomp_lib.models import pretrained
 from muscomp_lib.notebook import upload
 from muscomp_lib.notebook.mixer import Mixer
-from muscomp_lib.separation import folder, songs
+from muscomp_lib.separation import Separator, available, folder, songs
+from muscomp_lib.transcription import choice
 
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
 DEFAULT_LENGTH = 30.0  # seconds
@@ -52,17 +54,24 @@ class SeparationApp:
         The song selected at first; else the first available, or the composed example.
     seconds : float or None
         The length selected at first, an excerpt from the middle; None: the whole song.
+    model : str
+        What the separator's model is called in the list of models.
 
     Attributes
     ----------
+    separator : separation.Separator
+    settings : transcription.Settings
+        Of the model that is chosen.
     latest : (Path, float or None) or None
         The song separated last, and its length in seconds.
     mixer : mixer.Mixer or None
         The mixer that is shown.
     """
 
-    def __init__(self, separator, transcriber, root, out, settings, song=None, seconds=DEFAULT_LENGTH):
-        self._separator, self._transcriber, self._settings = separator, transcriber, settings
+    def __init__(
+        self, separator, transcriber, root, out, settings, song=None, seconds=DEFAULT_LENGTH, model=pretrained.NAME
+    ):
+        self.separator, self._transcriber, self.settings, self._model = separator, transcriber, settings, str(model)
         self._root, self._out, self._first, self._seconds = root, out, song, seconds
         self._cancelled, self._thread = threading.Event(), None
         self.latest = self.mixer = None
@@ -84,7 +93,16 @@ class SeparationApp:
         controls["separate"].on_click(lambda _: self.separate())
         controls["cancel"].on_click(lambda _: self._cancelled.set())
         self._list_songs(controls["song"], self._first)
+        self._list_models(controls["model"])
         return controls
+
+    def _list_models(self, dropdown):
+        """Fill the list of models; the one that is loaded is selected."""
+        listed = available.separators(self._root)
+        if self._model not in listed.values():
+            listed = {self._model: self._model} | listed
+        dropdown.options = list(listed.items())
+        dropdown.value = self._model
 
     def _list_songs(self, dropdown, selected=None):
         """Fill the list of songs; `selected` is the Path that will be selected."""
@@ -123,7 +141,7 @@ class SeparationApp:
         return self._show_status(f"{path.name} is uploaded. Press Separate.")
 
     def _set_busy(self, busy):
-        for name in ("song", "upload", "length", "separate"):
+        for name in ("song", "upload", "model", "length", "separate"):
             self._controls[name].disabled = busy
         self._controls["cancel"].disabled = not busy
 
@@ -134,17 +152,18 @@ class SeparationApp:
         if self._thread is not None and self._thread.is_alive():
             return
         self._cancelled.clear()
-        song, seconds = self._controls["song"].value, self._controls["length"].value
-        self._thread = threading.Thread(target=self._run, args=(song, seconds), daemon=True)
+        chosen = (self._controls[name].value for name in ("song", "length", "model"))
+        self._thread = threading.Thread(target=self._run, args=(*chosen,), daemon=True)
         self._set_busy(True)
         self._thread.start()
 
-    def _run(self, song, seconds):
+    def _run(self, song, seconds, model):
         """What the thread does: every error ends up in the status line."""
         try:
             if song.is_dir():
                 self._open(song)
             else:
+                self._load(model)
                 self._separate(song, seconds)
         except CancelledError:
             self._show_status("Cancelled. No incomplete files were kept.")
@@ -156,26 +175,26 @@ class SeparationApp:
         finally:
             self._set_busy(False)
 
+    def _load(self, model):
+        """Load the chosen model if it is another; one that is not here is fetched first."""
+        if model == self._model:
+            return
+        self._show_status(f"Loading the model {model} …", 0.0)
+        separator = Separator(pretrained.model_path(model, self._root, self._bar), self.separator.engine)
+        settings = transcription.Settings.of_model(separator.config, quantise=self.settings.quantise)
+        self._model, self.separator, self.settings = model, separator, settings
+        self._list_models(self._controls["model"])  # what was fetched is here now
+
     def _separate(self, song, seconds):
         (song,), bar = songs.choose(song, self._root), self._bar
-        (name,) = folder.separate_all(self._separator, [song], self._out, seconds=seconds, progress=bar)["song"]
-        place, midi = self._out / name, None
-        files = folder.files_of(place)
-        if pitched := transcription.transcribable(files, self._settings.taxonomy):
-            midi = transcription.transcribe(pitched, None, self._settings, self._transcriber, bar)
-            transcription.write(midi, folder.named_file(place, ".mid"))
+        (name,) = folder.separate_all(self.separator, [song], self._out, seconds=seconds, progress=bar)["song"]
+        folder.write_notes(self._out / name, self.settings, self._transcriber, progress=bar)
         self.latest = song, seconds
-        self._show_mixer(place, files, midi)
+        self._open(self._out / name)
 
     def _open(self, place):
-        """Show a song that was separated before."""
-        import pretty_midi
-
-        file, files = folder.named_file(place, ".mid"), folder.files_of(place)
-        midi = pretty_midi.PrettyMIDI(str(file)) if file.is_file() else None
-        self._show_mixer(place, files, midi)
-
-    def _show_mixer(self, place, files, midi):
+        """Show a separated song in the mixer."""
+        files, midi = folder.files_of(place), folder.midi_of(place)
         self._show_status("Sending the audio to the browser …", 1.0)
         sample_rate, (song, seconds) = audio.info(next(iter(files.values()))).sample_rate, folder.song_of(place)
         start = songs.excerpt_start(song, seconds) if song else 0.0
@@ -185,10 +204,8 @@ class SeparationApp:
         if previous is not None:
             previous.desk().close()
         self.mixer.send_audio()
-        n_notes = sum(len(track.notes) for track in midi.instruments) if midi else 0
-        notes = f"{n_notes} notes" if midi else "no notes, as none of them is an instrument of the taxonomy"
-        name = place.name
-        self._show_status(f"{name}: {len(files)} files and {notes}, in {self._out.name}/{name}. Press Play.")
+        notes, name = choice.sentence(self.settings.choose(files)[1], midi), place.name
+        self._show_status(f"{self._out.name}/{name}: {len(files)} files, {notes}. Press Play.")
 
     def _bar(self, *args, **options):
         return _StatusBar(*args, **options, show=self._show_progress, cancelled=self._cancelled)
@@ -230,6 +247,7 @@ def _make_controls(seconds, on_upload):
     made = {
         "song": w.Dropdown(description="Song", options=[], layout=wide),
         "upload": upload.button("Upload a song …", "audio/*,video/*", on_upload),
+        "model": w.Dropdown(description="Model", options=[], layout=wide),
         "length": w.Dropdown(description="Length", options=lengths, value=seconds, layout=w.Layout(width="18em")),
         "separate": w.Button(description="Separate", button_style="primary", icon="play", layout=button),
         "cancel": w.Button(description="Cancel", disabled=True, layout=w.Layout(width="auto")),
@@ -238,7 +256,7 @@ def _make_controls(seconds, on_upload):
         "mixer": w.VBox([]),
     }
     made["status"].add_class("muscomp-status")
-    rows = [("song", "upload"), ("length", "separate", "cancel"), ("bar",), ("status",)]
+    rows = [("song", "upload"), ("model",), ("length", "separate", "cancel"), ("bar",), ("status",)]
     rows = [w.HBox([made[name] for name in row], layout=w.Layout(flex_flow="row wrap")) for row in rows]
     controls = w.VBox([w.HTML(STYLE), *rows])
     controls.add_class("muscomp-app")

@@ -33,6 +33,11 @@ def colours(names):
     return dict(zip(names, mpl.colormaps["tab20"](np.arange(len(names)) % 20), strict=True))
 
 
+def literal(name):
+    """An instrument's name as a text for matplotlib, to which two dollar signs would mean a formula."""
+    return name.replace("$", r"\$")
+
+
 def subplots(height, **kwargs):
     """A figure of our width and `height` inches, with axes."""
     figure = Picture(figsize=(WIDTH, height), layout="constrained")
@@ -255,7 +260,7 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
         # Noise far below any sound keeps the logarithm of digital silence finite.
         signal = waveform[:, 0] + 1e-7 * np.random.default_rng(0).standard_normal(len(waveform))
         *_, image = axes.specgram(signal, NFFT=2048, Fs=sample_rate / 1000, noverlap=1024, vmin=-90, vmax=-10)
-        axes.set(title=title, ylabel="kHz", ylim=(0, top_khz))
+        axes.set(title=literal(title), ylabel="kHz", ylim=(0, top_khz))
     seconds = mpl.ticker.FuncFormatter(lambda milliseconds, _: f"{milliseconds / 1000:g}")
     rows[-1, 0].xaxis.set_major_formatter(seconds)
     rows[-1, 0].set_xlabel("seconds")
@@ -287,7 +292,7 @@ def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
         mask = masks[name][:, :used]
         extent = (0, len(mask) * frame_length / 4 / sample_rate, 0, mask.shape[1] * sample_rate / frame_length / 1000)
         image = ax.imshow(mask.T, origin="lower", aspect="auto", extent=extent, vmin=0, vmax=1, cmap="magma")
-        ax.set_title(name, fontsize=10)
+        ax.set_title(literal(name), fontsize=10)
     figure.supxlabel("seconds", fontsize=10)
     figure.supylabel("kHz", fontsize=10)
     figure.colorbar(image, ax=axes, label="mask", pad=0.01)
@@ -315,7 +320,7 @@ def si_sdr_bars(table):
     for place in places[table["si_sdr_mix"].isna()]:
         axes.text(place, 0, "silent", rotation=90, ha="center", va="bottom", color="grey", fontsize=8)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(places, table["instrument"], rotation=40, ha="right", fontsize=8)
+    axes.set_xticks(places, table["instrument"].map(literal), rotation=40, ha="right", fontsize=8)
     axes.set(ylabel="SI-SDR in dB (higher is better)")
     axes.set_title("SI-SDR before and after separation", loc="left")
     axes.legend(frameon=False, ncols=3, loc="upper right", bbox_to_anchor=(1, 1.14))
@@ -337,7 +342,7 @@ def confusion(table):
         if share >= 0.05:
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(table.shape[1]), table.columns, rotation=40, ha="right", fontsize=8)
-    axes.set_yticks(range(len(table)), table.index, fontsize=8)
+    axes.set_xticks(range(table.shape[1]), table.columns.map(literal), rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(table)), table.index.map(literal), fontsize=8)
     axes.set_title("Share of each instrument (row) in each output (column)", loc="left")
     return figure

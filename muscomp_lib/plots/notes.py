@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from muscomp_lib.plots.data import colours, subplots
+from muscomp_lib.plots.data import colours, literal, subplots
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, FRAME_SECONDS, LOWEST_PITCH, N_PITCHES
 from muscomp_lib.transcription.network import ACTIVE, DRUM_PITCHES, ONSET
 
@@ -51,7 +51,7 @@ def likelihoods(levels, likelihoods, notes, name):
         Of the instrument.
     """
     figure, axes = subplots(3.0, ncols=3, sharex=True, sharey=True)
-    _image(axes[0], _of_notes(levels), f"1. {name}: level at each pitch")
+    _image(axes[0], _of_notes(levels), f"1. {literal(name)}: level at each pitch")
     _image(axes[1], likelihoods[..., ONSET], "2. likelihood of an onset")
     _image(axes[2], likelihoods[..., ACTIVE], "3. likelihood of an active note; the notes")
     _bars(axes[2], notes, facecolor="none", edgecolor="white")
@@ -75,7 +75,7 @@ def note_matching(levels, true, estimated, matching, name):
         Of the instrument.
     """
     figure, ax = subplots(4.0)
-    _image(ax, _of_notes(levels), f"{name}: F1 {matching.f1:.2f}", cmap="Greys")
+    _image(ax, _of_notes(levels), f"{literal(name)}: F1 {matching.f1:.2f}", cmap="Greys")
     kinds = (
         (HIT, "hit", [estimated[index] for _, index in matching.hits]),
         (MISS, "missed", [true[index] for index in matching.misses]),
@@ -106,7 +106,7 @@ def piano_roll(midi, names):
     for track in midi.instruments:
         notes = [note for note in track.notes if not track.is_drum or note.pitch in rows]
         at = [rows[note.pitch] if track.is_drum else note.pitch for note in notes]
-        _bars(drums if track.is_drum else pitched, notes, at, color=colour[track.name], label=track.name)
+        _bars(drums if track.is_drum else pitched, notes, at, color=colour[track.name], label=literal(track.name))
     pitched.set(ylabel=PITCH, xlim=(0, max(midi.get_end_time(), 1)))
     drums.set(ylabel="drum", xlabel="seconds", ylim=(-0.7, len(DRUM_PITCHES) - 0.3))
     drums.set_yticks(range(len(DRUM_PITCHES)), DRUM_PITCHES, fontsize=6)

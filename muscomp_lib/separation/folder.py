@@ -1,10 +1,12 @@
-"""Separates a folder of songs, one after the other, with one model. Used by notebooks 04 and 05.
+"""Separates a folder of songs, one after the other, with one model, and writes their notes. Used by notebooks 04 and 05
+and the command.
 
 Each song gets a folder of its own, whatever other songs are called, and keeps it. `separation.json` in the folder says
 whose it is, from the moment it is made; once all files are written, it also records what they were made from: the song,
 the model and the settings. A song whose record still matches is skipped, so an interrupted run resumes where it
 stopped, and a song is separated again when it, the model or a setting has changed. A folder that belongs to another
 song, or bears no mark of ours, is left alone. A song that fails does not stop the others; it is reported at the end.
+The notes of a song are recorded likewise.
 """
 
 import contextlib
@@ -13,11 +15,12 @@ import json
 import logging
 import os
 import time
-import unicodedata
+from dataclasses import asdict
 from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
+from muscomp_lib import transcription
 from muscomp_lib.audio.formats import FORMATS
 from muscomp_lib.core import names, provenance
 from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError
@@ -26,15 +29,18 @@ from muscomp_lib.core.progress import bar
 from muscomp_lib.separation.songs import title
 
 RECORD = "separation.json"
-WRITTEN = {chosen.suffix for chosen in FORMATS.values()}
+MIDI, SCORE = ".mid", ".musicxml"
+WRITTEN = {*(chosen.suffix for chosen in FORMATS.values()), MIDI, SCORE}
 COLUMNS = ["song", "status", "seconds", "note"]
-LONGEST = ".musicxml"  # the longest suffix of a file in a song's folder that is called like the folder
+LONGEST = SCORE  # the longest suffix of a file in a song's folder that is called like the folder
 HASH_DIGITS = (8, 32)  # of a song's path, behind its title, where another song has the folder
 
 log = logging.getLogger(__name__)
 
 
-def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=bar):
+def separate_all(
+    separator, paths, out_dir, wanted=None, file_format="flac", exact=False, seconds=None, progress=bar, then=None
+):
     """Separate songs, each into a folder of its own in `out_dir`.
 
     Parameters
@@ -44,6 +50,8 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
     out_dir : str or Path
     wanted, file_format, exact, seconds, progress
         As for `Separator.separate_file`.
+    then : callable, optional
+        Called with each song's folder once its files are there; what it raises makes the song fail, and they stay.
 
     Returns
     -------
@@ -67,6 +75,8 @@ def separate_all(separator, paths, out_dir, wanted=None, file_format="flac", exa
                 with _own_folder(path, out_dir, seconds) as folder:
                     name = folder.name
                     status = _separate(separator, path, folder, options, progress)
+                if then:
+                    then(folder)
             except (MusCompError, OSError) as error:
                 if isinstance(error, DiskFullError) or (len(paths) == 1 and isinstance(error, MusCompError)):
                     raise
@@ -92,6 +102,61 @@ def files_of(folder):
     return {name: Path(folder) / file for name, file in record["files"].items()}
 
 
+def write_notes(folder, settings, transcriber, score=False, progress=bar):
+    """Transcribe a separated song into its folder, unless what is there is up to date.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : transcription.Settings
+    transcriber : transcription.note_decoder.Transcriber
+    score : bool
+        Write MusicXML as well.
+    progress : callable
+        As for `transcription.transcribe`.
+
+    Returns
+    -------
+    list of Path
+        `Song/Song.mid` and, with `score`, `Song/Song.musicxml`; none where none of its files can be transcribed.
+
+    Raises
+    ------
+    MissingError, AudioError, SettingError, DiskFullError
+    """
+    files, record = files_of(folder), _read_record(folder)
+    known, _ = settings.choose(files)
+    made = [named_file(folder, suffix) for suffix in ((MIDI, SCORE) if score else (MIDI,)) if known]
+    made_from = _made_from(settings, transcriber, known)
+    before = record.get("notes", {})
+    sizes = {file.name: _size(file) for file in made}
+    if before.get("made_from") == made_from and before["bytes"] | sizes == before["bytes"]:
+        return made
+    if known:
+        midi = transcription.transcribe(files, None, settings, transcriber, progress)
+        transcription.write(midi, made[0])
+        for file in made[1:]:
+            transcription.write_score(midi, file, names.as_text(folder.name))
+    for file in {named_file(folder, suffix) for suffix in (MIDI, SCORE)}.difference(made):
+        file.unlink(missing_ok=True)  # of other files, or of another transcription
+    notes = {"made_from": made_from, "bytes": {file.name: _size(file) for file in made}}
+    _write_record(folder, record | {"notes": notes})
+    return made
+
+
+def _made_from(settings, transcriber, known):
+    """What notes are made from, beside the files, as it reads back from JSON."""
+    as_instruments = {name: asdict(instrument) for name, instrument in known.items()}
+    made_from = {"model": transcriber.identity, "settings": settings.model_dump(), "instruments": as_instruments}
+    return json.loads(json.dumps(made_from))
+
+
+def midi_of(folder):
+    """The transcription in a song's folder: pretty_midi.PrettyMIDI, or None where there is none."""
+    file = named_file(folder, MIDI)
+    return transcription.read(file) if file.is_file() else None
+
+
 def separated(out_dir):
     """The folders in `out_dir` with a song that is completely separated, the latest first."""
     records = sorted(out_dir.glob(f"*/{RECORD}"), key=lambda record: -record.stat().st_mtime)
@@ -109,6 +174,12 @@ def song_of(folder):
     record = _read_record(folder)
     path = Path(os.path.realpath(folder.parent)).parent / record.get("song", {}).get("path", "")
     return path if path.is_file() else None, record.get("options", {}).get("seconds")
+
+
+def config_of(folder):
+    """The configuration of the model that a song was separated with; without it, one that says as little."""
+    config = _read_record(folder).get("model", {}).get("config", {})
+    return config if "taxonomy" in config.get("muscomp", {}) else {"muscomp": {"taxonomy": None}}
 
 
 def named_file(folder, suffix):
@@ -155,9 +226,9 @@ def _hold(folder, stack):
 def _claim(path, out_dir, mark):
     """The folder that a song has, else one that it gets now; and whether it is new."""
     with locked(out_dir):
-        taken = {_folded(place.name): place for place in out_dir.iterdir()}
+        taken = {names.folded(place.name): place for place in out_dir.iterdir()}
         taken |= {place.name: place for place in out_dir.iterdir()}
-        folders = [taken.get(name) or taken.get(_folded(name), out_dir / name) for name in _names(path, mark)]
+        folders = [taken.get(name) or taken.get(names.folded(name), out_dir / name) for name in _names(path, mark)]
         for folder in folders:
             if _belongs(_read_record(folder), mark, path):
                 return folder, False
@@ -185,11 +256,6 @@ def _names(path, mark):
     excerpt = "" if seconds is None else f"_{seconds:g}s"
     suffixes = [excerpt, *(f" ({digest[:digits]}){excerpt}" for digits in HASH_DIGITS)]
     return [names.as_folder(title(path), suffix + LONGEST).removesuffix(LONGEST) for suffix in suffixes]
-
-
-def _folded(name):
-    """What names have in common that are the same on some disks."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _belongs(record, mark, path):
@@ -259,7 +325,7 @@ def _size(path):
 
 def _recorded_files(record):
     """The names of all files of ours that a record lists."""
-    return [*record.get("files", {}).values(), *record.get("old", [])]
+    return [*record.get("files", {}).values(), *record.get("old", []), *record.get("notes", {}).get("bytes", {})]
 
 
 def _write_record(folder, record):
@@ -271,12 +337,14 @@ def _read_record(folder):
     """The content of `separation.json`, with `song` and `options`; empty where there is none that can be read."""
     try:
         record = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-        is_whole = all(isinstance(record.get(key, {}), dict) for key in ("song", "options", "files", "bytes"))
-        return record if is_whole and all(map(_is_sound_file, _recorded_files(record))) else {}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        parts = [record.get(key, {}) for key in ("song", "options", "files", "bytes", "notes")]
+        parts.append(record.get("notes", {"bytes": {}})["bytes"])
+        is_whole = all(isinstance(part, dict) for part in parts)
+        return record if is_whole and all(map(_is_ours, _recorded_files(record))) else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 
-def _is_sound_file(name):
+def _is_ours(name):
     """Whether it is a name, not a path, of what a separation writes: files are read and deleted by these names."""
     return PureWindowsPath(name).name == name and PureWindowsPath(name).suffix in WRITTEN

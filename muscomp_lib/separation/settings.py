@@ -35,7 +35,9 @@ class Settings(settings.Settings):
     song: optional(that(_is_path, "an audio file or a folder"), "the first prepared test song") = Field(
         None, description="The audio file to separate, or a folder of them."
     )
-    outputs: optional(TARGETS, "one per instrument") = Field(None, description="The files to write.")
+    outputs: optional(TARGETS, "one per instrument") = Field(
+        None, description="The files to write; in one text, separated by commas."
+    )
     file_format: one_of(*FORMATS) = Field("flac", description="The format of these files.")
     exact: flag() = Field(False, description="Make the files sum to the song exactly.")
     notes_model: optional(MODEL, "the pretrained one") = Field(

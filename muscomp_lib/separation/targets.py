@@ -4,7 +4,7 @@ The targets are given as a list of texts, each of which becomes one file:
 
     "Drums"                       one instrument (case does not matter)
     "Drums+Electric_Bass_pick"    the sum of several instruments
-    "accompaniment" or "rest"     all instruments that the list does not name
+    "accompaniment" or "rest"     all instruments that the list does not name (both mean the same)
 
 The mask of a sum is the sum of the masks, so a sum costs no more than one instrument.
 """
@@ -12,11 +12,8 @@ The mask of a sum is the sum of the masks, so a sum costs no more than one instr
 from dataclasses import dataclass, replace
 
 from muscomp_lib.core.errors import SettingError
-from muscomp_lib.core.instruments import OTHER
+from muscomp_lib.core.instruments import OTHER, PLUS, UNNAMED
 from muscomp_lib.core.settings import suggestion
-
-PLUS = "+"
-UNNAMED = ("accompaniment", "rest")  # both mean: all instruments that the list does not name
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,17 @@ def plan(instruments, wanted=None, exact=False):
     wanted = list(instruments) if wanted is None else list(wanted)
     if not wanted:
         raise SettingError(f"The list of files to write is empty. Name some of {', '.join(instruments)}.")
-    groups = [[_spelled(part.strip(), instruments) for part in str(text).split(PLUS)] for text in wanted]
+    groups = [[_spelled(part.strip(), instruments) for part in _parts(str(text), instruments)] for text in wanted]
     named = [name for group in groups for name in group]
     _check_named_once(named, wanted)
     found = [Target(PLUS.join(group), _indices(group, named, instruments)) for group in groups]
     return _with_residual(found, instruments) if exact else found
+
+
+def _parts(text, instruments):
+    """The instruments of a sum; a model's own instrument may have a plus in its name."""
+    is_one = text.strip().lower() in (name.lower() for name in instruments)
+    return [text] if is_one else text.split(PLUS)
 
 
 def _spelled(name, instruments):
@@ -101,7 +104,7 @@ def _indices(group, named, instruments):
 
 def _with_residual(found, instruments):
     """The targets, with one marked as the residual, or one added."""
-    other = {index for index, name in enumerate(instruments) if name == OTHER}
+    other = {index for index, name in enumerate(instruments) if name.lower() == OTHER}
     unnamed = set(range(len(instruments))) - {index for target in found for index in target.indices}
     candidates = [target for target in found if other & set(target.indices)] or [
         target for target in found if set(UNNAMED) & set(target.name.split(PLUS))

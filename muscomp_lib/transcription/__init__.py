@@ -1,13 +1,14 @@
 """Notebooks 04 and 05, second part: from the audio of instruments to notes."""
 
+from muscomp_lib.transcription.choice import transcribable
 from muscomp_lib.transcription.transcribe import (
     GRIDS,
     TICKS_PER_BEAT,
     Settings,
-    transcribable,
+    read,
     transcribe,
     write,
     write_score,
 )
 
-__all__ = ["GRIDS", "TICKS_PER_BEAT", "Settings", "transcribable", "transcribe", "write", "write_score"]
+__all__ = ["GRIDS", "TICKS_PER_BEAT", "Settings", "read", "transcribable", "transcribe", "write", "write_score"]

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stream
+from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.settings import check_value
 from muscomp_lib.models import pretrained
@@ -52,8 +53,9 @@ class Transcriber:
     Attributes
     ----------
     config : dict
+    folder : Path
     instruments : list of str
-        Those it was trained on. It transcribes others too, by the program they share with one of these, or else
+        Those it was trained on. It transcribes others too, by a program they share with one of these, or else
         without conditioning on an instrument.
 
     Raises
@@ -69,6 +71,11 @@ class Transcriber:
         self.config = read_json(self.folder / CONFIG)
         check_value("programs", dict[str, list[int]], self.config.get("programs", {}), f"{self.folder / CONFIG}: ")
         self.instruments = self.config["instrument_list"]
+
+    @cached_property
+    def identity(self):
+        """What distinguishes this model from another, and from itself after more training."""
+        return {"folder": self.folder.name, "checksum": provenance.checksum(self.folder / WEIGHTS)}
 
     @cached_property
     def _network(self):
@@ -105,11 +112,16 @@ class Transcriber:
         return likelihoods
 
     def _index(self, instrument):
-        """The position in `instruments` of this instrument, or of one with its first program; else None."""
+        """The position in `instruments` of this instrument, or of one that shares a program with it; else None."""
         if instrument.name in self.instruments:
             return self.instruments.index(instrument.name)
         programs = self.config.get("programs", {})  # models of earlier versions have none
-        same = (i for i, name in enumerate(self.instruments) if instrument.programs[0] in programs.get(name, ()))
+        same = (
+            number
+            for program in instrument.programs
+            for number, name in enumerate(self.instruments)
+            if program in programs.get(name, ())
+        )
         return next(same, None)
 
     def _block(self, magnitudes, loudness, one_hot, start):

@@ -9,6 +9,7 @@ import io
 import logging
 import re
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -19,12 +20,15 @@ from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field
 from muscomp_lib.transcription import beats, cqt
+from muscomp_lib.transcription.choice import transcribable
 from muscomp_lib.transcription.note_decoder import Transcriber, to_mono
 
 SILENCE_DB = -70.0  # dBFS: a stem below this is silent, however soft the song
 LEVEL_BLOCK = 0.1  # seconds
 DEFAULT_TEMPO = 120.0  # bpm: MIDI's own, for a song without a beat
 TICKS_PER_BEAT = 480
+MADE_OF = Annotated[dict[str, list[str]], settings.Expected("{target: [instrument, ...]}")]
+CHARSET = "utf8"  # of the tracks' names
 MICROSECONDS_PER_MINUTE = 60e6
 START_TOLERANCE = 0.02  # seconds: a first bar this early starts with the file
 GRIDS = {"1/4": 1, "1/8": 2, "1/8T": 3, "1/16": 4, "1/16T": 6, "1/32": 8}  # steps in a beat; T: triplets
@@ -47,6 +51,20 @@ class Settings(settings.Settings):
     quantise: settings.optional(settings.one_of(*GRIDS), "notes as played") = Field(
         None, description="Move notes to a grid, such as 1/16, or 1/8T for triplets. Swung eighths stay swung."
     )
+    made_of: settings.optional(MADE_OF, "targets that are named like instruments") = Field(
+        None, description="The instruments that each target of the separating model is made of."
+    )
+
+    @classmethod
+    def of_model(cls, config, taxonomy=None, quantise=None):
+        """The settings for what a model of this configuration separates; its taxonomy, unless one is given."""
+        own = config["muscomp"]
+        taxonomy = taxonomy or own["taxonomy"] or instruments.DEFAULT_TAXONOMY
+        return cls(taxonomy=taxonomy, quantise=quantise, made_of=own.get("targets"))
+
+    def choose(self, names):
+        """As `transcribable`, with these settings."""
+        return transcribable(names, self.taxonomy, self.made_of)
 
 
 def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progress=bar):
@@ -55,9 +73,8 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
     Parameters
     ----------
     stems : dict of str to np.ndarray, shape=(n_samples, n_channels) or (n_samples,), or Path
-        {instrument: waveform or sound file}, as from `separation.Separator.separate` or `separate_file`. `other`, and
-        names outside the taxonomy, count for tempo and loudness but get no track. NaN and infinite samples count as
-        silence.
+        {instrument: waveform or sound file}, as from `separation.Separator.separate` or `separate_file`. What is not
+        `transcribable` counts for tempo and loudness but gets no track. NaN and infinite samples count as silence.
     sample_rate : int, optional
         Hz, of waveforms; files have their own.
     settings : Settings, optional
@@ -69,7 +86,7 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
     Returns
     -------
     pretty_midi.PrettyMIDI
-        One named track per instrument that has notes, in the taxonomy's order; the song's tempo, bars and key.
+        A track with the stem's name for each that has notes, in the taxonomy's order; the song's tempo, bars and key.
 
     Raises
     ------
@@ -77,27 +94,27 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
         A wrong sample rate; a wrong shape.
     """
     settings = settings or Settings()
-    taxonomy = instruments.load(settings.taxonomy)
     _check(stems, sample_rate)
-    _log_unknown(stems, settings.taxonomy)
+    known, reasons = settings.choose(stems)
+    for name, reason in reasons.items():
+        log.info("No notes of %s: %s.", name, reason)
     levels, song = _levels(stems, sample_rate, progress)
-    notes = _notes(stems, sample_rate, _audible(levels, taxonomy, settings.floor_db), transcriber, progress)
-    drums = [note for name in notes if taxonomy[name].is_drums for note in notes[name]]
-    pitched = [note for name in notes if not taxonomy[name].is_drums for note in notes[name]]
+    notes = _notes(stems, sample_rate, _audible(levels, known, settings.floor_db), transcriber, progress)
+    drums = [note for name in notes if known[name].is_drums for note in notes[name]]
+    pitched = [note for name in notes if not known[name].is_drums for note in notes[name]]
     grid = beats.grid(song, pitched, drums)
     midi = _bars(grid, beats.key(pitched))
-    midi.instruments += [_track(taxonomy[name], its) for name, its in notes.items() if its]
+    midi.instruments += [_track(name, known[name], its) for name, its in notes.items() if its]
     if settings.quantise and grid:
         _quantise(midi, GRIDS[settings.quantise])
     return midi
 
 
-def transcribable(stems, taxonomy=instruments.DEFAULT_TAXONOMY):
-    """The stems that `transcribe` takes: instruments of a taxonomy, with `other`; none if only `other` is left."""
-    known = instruments.names(taxonomy)
-    if not any(name in known for name in stems):
-        return {}
-    return {name: waveform for name, waveform in stems.items() if name in known or name == instruments.OTHER}
+def read(path):
+    """Read a transcription that `write` wrote: pretty_midi.PrettyMIDI."""
+    import pretty_midi
+
+    return pretty_midi.PrettyMIDI(str(path), charset=CHARSET)
 
 
 def write(midi, path):
@@ -143,13 +160,6 @@ def _check(stems, sample_rate):
             raise AudioError(f"{name} has shape {np.shape(waveform)}; give (n_samples, n_channels).")
 
 
-def _log_unknown(stems, taxonomy):
-    names = instruments.names(taxonomy)
-    unknown = [name for name in stems if name not in names and name != instruments.OTHER]
-    if unknown:
-        log.warning("No notes for %s: the taxonomy %r has only %s.", ", ".join(unknown), taxonomy, ", ".join(names))
-
-
 def _levels(stems, sample_rate, progress):
     """The level of each stem in dBFS, and the sum of all: shape (n_samples,), float32, at `cqt.SAMPLE_RATE`."""
     levels, song = {}, np.zeros(0, np.float32)
@@ -162,10 +172,10 @@ def _levels(stems, sample_rate, progress):
     return levels, song
 
 
-def _audible(levels, taxonomy, floor_db):
-    """The instruments with more than bleed: {name: Instrument}, in the taxonomy's order."""
+def _audible(levels, known, floor_db):
+    """Those of the known stems with more than bleed: {name: Instrument}."""
     floor = max(SILENCE_DB, max(levels.values(), default=SILENCE_DB) + floor_db)
-    return {name: instrument for name, instrument in taxonomy.items() if levels.get(name, -np.inf) > floor}
+    return {name: instrument for name, instrument in known.items() if levels[name] > floor}
 
 
 def _notes(stems, sample_rate, audible, transcriber, progress):
@@ -202,7 +212,7 @@ def _bars(grid, key):
     file = io.BytesIO()
     mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, tracks=[track]).save(file=file)
     file.seek(0)
-    midi = pretty_midi.PrettyMIDI(file)
+    midi = pretty_midi.PrettyMIDI(file, charset=CHARSET)
     if key is not None:
         midi.key_signature_changes.append(pretty_midi.KeySignature(key, 0.0))
     return midi
@@ -229,12 +239,12 @@ def _tempo_map(grid):
     return [(beat, message) for beat, _, message in sorted(events, key=lambda event: event[:2])]
 
 
-def _track(instrument, notes):
-    """A named MIDI track; drums are written to channel 10, as General MIDI has it."""
+def _track(name, instrument, notes):
+    """A MIDI track; drums are written to channel 10, as General MIDI has it."""
     import pretty_midi
 
     program = 0 if instrument.is_drums else instrument.programs[0]
-    track = pretty_midi.Instrument(program, is_drum=instrument.is_drums, name=instrument.name)
+    track = pretty_midi.Instrument(program, is_drum=instrument.is_drums, name=name)
     for note in notes:
         velocity = min(max(round(127 * note.velocity), 1), 127)
         track.notes.append(pretty_midi.Note(velocity, note.pitch, note.start, note.end))

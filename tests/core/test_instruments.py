@@ -75,6 +75,39 @@ def test_a_student_adds_a_taxonomy_by_adding_a_block(write):
     assert instruments.load("yours") == {"Kit": instruments.Instrument("Kit", (128,), None, None, False)}
 
 
+def test_the_common_names_are_the_transcribers_and_no_taxonomy():
+    with pytest.raises(SettingError, match="no taxonomy 'common_names'"):
+        instruments.load("common_names")
+    trained = {program for instrument in instruments.load("families").values() for program in instrument.programs}
+    common = instruments._read(instruments.TAXONOMY_FILE)["common_names"].values()
+    assert {program for instrument in common for program in instrument.programs} == trained
+
+
+def test_a_name_is_looked_up_in_the_taxonomy_first(write):
+    common = b"  fiddle: {programs: [40], range: [3, 4], also: [geige_2]}\n  Violin: {programs: [41], range: [5, 6]}\n"
+    mine = violin("{programs: [40], range: [1, 2], also: [Geige, 'Erste Violine']}")
+    write(mine + b"common_names:\n" + common)
+    found = {name: instruments.find(name, "mine") for name in ("violin", "erste-violine", "Geige 2", "flute")}
+    assert [found[name] and found[name].lowest for name in found] == [1, 1, 3, None]
+    assert instruments.taxonomies() == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ("[a/b]", r"also = \['a/b'\] is not possible. It must be a list in brackets of other names"),
+        ("[accompaniment]", "also = "),
+        ("fiddle", "also = 'fiddle' is not possible"),
+        ("[fiddle, Fiddle]", "also = 'Fiddle' is already a name of 'Violin'"),
+        ("[VIOLIN]", "also = 'VIOLIN' is already a name of 'Violin'"),
+    ],
+)
+def test_another_name_that_is_impossible_or_taken_is_refused(write, also, message):
+    write(violin(f"{{programs: [40], range: [55, 103], also: {also}}}"))
+    with pytest.raises(SettingError, match=f"taxonomy 'mine', instrument 'Violin'.*{message}"):
+        instruments.load("mine")
+
+
 def test_the_byte_order_mark_of_windows_editors_is_accepted(write):
     write(b"\xef\xbb\xbf" + violin())
     assert instruments.names("mine") == ["Violin"]

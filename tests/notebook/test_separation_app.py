@@ -62,13 +62,35 @@ def test_one_press_separates_transcribes_and_opens_the_mixer(app, root):
     assert control(app, "mixer").children == (app.mixer.desk(),) and first.comm is None
 
 
-def test_instruments_outside_the_taxonomy_get_no_midi_file(models, root, tmp_path):
-    two_stems = separation.Separator(tiny_spleeter.model(tmp_path / "m"))
-    app = separation_app.SeparationApp(two_stems, models[1], root, root.separated, transcription.Settings())
+def test_another_model_is_chosen_in_the_list(app, root):
+    theirs = ["vocals", "Drums", "guitare électrique $1$", "other"]
+    tiny_spleeter.model(root.models / "theirs", theirs, **tiny_spleeter.OURS)
+    tiny_spleeter.model(root.models / "two")
+    assert control(app, "model").value == "shipped"
+    control(app, "model").value = "theirs"
     separate(app)
-    assert "2 files and no notes, as none of them is an instrument of the taxonomy" in status(app)
+    assert app.mixer.names == theirs and app.separator.instruments == theirs
+    assert {track.name for track in folder.midi_of(root.separated / "a_2s").instruments} <= {"Drums"}
+    assert "Not transcribed: vocals, guitare électrique $1$ (instruments.yaml has no instrument" in status(app)
+    control(app, "model").value = "two"
+    separate(app)
+    assert "2 files, no notes, and so no MIDI file. Not transcribed: vocals" in status(app)
     assert app.mixer.names == ["vocals", "accompaniment"]
     assert not list(root.separated.rglob("*.mid"))
+
+
+def test_a_model_that_cannot_be_fetched_leaves_the_one_before(app, monkeypatch, tmp_path):
+    monkeypatch.setenv("GITHUB_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MUSCOMP_CACHE", str(tmp_path / "cache"))
+    labels = {name: label for label, name in control(app, "model").options}
+    assert "79 MB" in labels["spleeter:2stems"] and "MIT for Spleeter's code" in labels["spleeter:2stems"]
+    control(app, "model").value = "spleeter:2stems"
+    separate(app)
+    assert "spleeter:2stems is not here and cannot be fetched" in status(app) and app.mixer is None
+    control(app, "model").value = "shipped"
+    separate(app)
+    assert "13 files" in status(app)
 
 
 def test_songs_separated_before_are_listed_and_opened_at_once(models, app, root):
@@ -118,7 +140,7 @@ def test_a_file_that_is_not_audio_is_reported(app, root):
 
 
 def test_unexpected_errors_are_shown_too(app, monkeypatch):
-    monkeypatch.setattr(app, "_separator", None)
+    monkeypatch.setattr(app, "separator", None)
     separate(app)
     assert "Unexpected error: AttributeError" in status(app)
     assert not control(app, "separate").disabled

@@ -112,11 +112,13 @@ def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path)
     assert "c.mp3 cannot be read as audio" in table and "failed" in table
 
 
-@pytest.mark.full
-def test_a_model_outside_the_taxonomy_separates_without_notes(tmp_path):
-    model, song = tiny_spleeter.model(tmp_path / "vocals"), tmp_path / "song.wav"
+def run_05(tmp_path, names, **given):
+    """Run notebook 05 with a model of these instruments; its song's folder, its text and its metrics."""
+    network = {} if all(map(str.isalnum, names)) and "".join(names).isascii() else tiny_spleeter.OURS
+    model, song = tiny_spleeter.model(tmp_path / "theirs", names, **network), tmp_path / "song.wav"
     soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE, 2)), RATE)
-    options = ["-p", "root", tmp_path / "root", "-p", "model", model, "-p", "song", song, "-p", "score", "true"]
+    given |= {"root": tmp_path / "root", "model": model, "song": song, "score": "true"}
+    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
     done = subprocess.run(
         [sys.executable, PROJECT / "batch" / "run.py", "05", *options, "--name", "two"],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
@@ -124,8 +126,43 @@ def test_a_model_outside_the_taxonomy_separates_without_notes(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
     root = open_root(tmp_path / "root")
-    assert {path.name for path in (root.separated / "song").iterdir()} == {
-        "vocals.flac", "accompaniment.flac", "separation.json",
-    }  # fmt: skip
     notebook = (root.runs / "two" / "05_separate_and_transcribe.ipynb").read_text()
-    assert "taxonomy 'slakh12' has none of vocals, accompaniment" in notebook
+    metrics = json.loads((root.runs / "two" / "metrics.json").read_text())["05_separate_and_transcribe"]["metrics"]
+    return {path.name for path in (root.separated / "song").iterdir()}, notebook, metrics
+
+
+@pytest.mark.full
+def test_a_model_without_known_instruments_separates_without_notes(tmp_path):
+    files, notebook, metrics = run_05(tmp_path, ["vocals", "accompaniment"])
+    assert files == {"vocals.flac", "accompaniment.flac", "separation.json"}
+    assert "No notes, no MIDI file" in notebook and "it is a sum of instruments" in notebook
+    assert metrics["notes"] == {} and metrics["tempo"] is None
+
+
+@pytest.mark.full
+def test_spleeters_five_stems_go_through_notebook_05(tmp_path):
+    names = ["vocals", "piano", "drums", "bass", "other"]
+    files, notebook, metrics = run_05(tmp_path, names)
+    assert files == {*(f"{name}.flac" for name in names), "song.mid", "song.musicxml", "separation.json"}
+    assert set(metrics["notes"]) == {"drums", "piano", "bass"}
+    assert "it is what the other files leave of the song" in notebook
+
+
+@pytest.mark.full
+def test_twenty_targets_with_any_names_go_through_notebook_05(tmp_path):
+    names = ["Drums", "guitare électrique", "$x$ $y$", "R+B", "ピアノ", *(f"cible n° {number}" for number in range(15))]
+    files, _, metrics = run_05(tmp_path, names)
+    assert files >= {f"{name}.flac" for name in names} and len(files) == 23 and set(metrics["notes"]) == {"Drums"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("names", "outputs", "files"),
+    [
+        (["drums"], "null", {"drums.flac", "song.mid", "song.musicxml"}),
+        (["drums", "bass", "vocals"], "[drums+bass, accompaniment]", {"drums+bass.flac", "accompaniment.flac"}),
+    ],
+)
+def test_one_target_and_sums_alone_go_through_notebook_05(tmp_path, names, outputs, files):
+    found, _, _ = run_05(tmp_path, names, outputs=outputs)
+    assert found == {*files, "separation.json"}

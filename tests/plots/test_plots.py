@@ -91,6 +91,17 @@ def test_the_figure_is_drawn_as_png(name):
     assert FIGURES[name]()._repr_png_().startswith(b"\x89PNG")
 
 
+def test_a_name_with_dollar_signs_is_no_formula():
+    bad = r"$\frac$ é"
+    names = ["Violin", bad, "Drums"]
+    scores, table = SCORES.assign(instrument=names), pd.DataFrame(np.eye(3), index=names, columns=names)
+    figures = [plots.si_sdr_bars(scores), plots.confusion(table), plots.piano_roll(midi(bad), names)]
+    figures += [plots.spectrograms({bad: RNG.normal(size=(22050, 1))}, 22050)]
+    figures += [plots.masks({bad: np.zeros((20, 200))}, 44100, 4096), plots.likelihoods(levels(), labels(), NOTES, bad)]
+    for figure in figures:
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_every_public_figure_is_tested():
     assert set(plots.__all__) - {"PARTITION_COLOURS"} == {name.split(",")[0] for name in FIGURES}
 

@@ -8,11 +8,22 @@ import numpy as np
 import pytest
 from fixtures import tiny_spleeter
 
-from muscomp_lib import audio, separation
+from muscomp_lib import audio, separation, transcription
 from muscomp_lib.audio import stream
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
 from muscomp_lib.core.files import locked
-from muscomp_lib.separation.folder import RECORD, files_of, named_file, separate_all, separated, song_of
+from muscomp_lib.separation.folder import (
+    RECORD,
+    config_of,
+    files_of,
+    midi_of,
+    named_file,
+    separate_all,
+    separated,
+    song_of,
+    write_notes,
+)
+from muscomp_lib.transcription.note_decoder import Note
 
 
 @pytest.fixture(scope="module")
@@ -308,3 +319,72 @@ def test_a_record_of_an_earlier_version_keeps_its_folder(tmp_path):
     assert contents(tmp_path / "out")["a"] == 1
     assert list(separate_all(Copier(), [path], tmp_path / "out")["song"]) == ["a"]
     assert len(contents(tmp_path / "out")) == 2
+
+
+# ---- notes ----
+
+
+class Stenographer:
+    """Stands for a transcriber: each instrument plays one note."""
+
+    def __init__(self):
+        self.identity, self.transcribed = {"folder": "stenographer"}, []
+
+    def notes(self, _, instrument):
+        self.transcribed.append(instrument.name)
+        return [Note(0.1, 0.2, 60, 0.5)]
+
+
+@pytest.fixture
+def piano(tmp_path):
+    """The folder of a separated song whose one file, `all`, is a piano by the settings that come with it."""
+    separate_all(Copier(), [make_song(tmp_path / "a.wav", 1, 44100)], tmp_path / "out")
+    return tmp_path / "out" / "a", transcription.Settings(made_of={"all": ["piano"]})
+
+
+def test_notes_are_written_once_for_the_same_files_and_settings(piano):
+    (folder, settings), transcriber = piano, Stenographer()
+    assert write_notes(folder, settings, transcriber) == [folder / "a.mid"]
+    assert [track.name for track in midi_of(folder).instruments] == ["all"]
+    for again in (settings, settings.replace(quantise="1/4"), settings.replace(quantise="1/4")):
+        write_notes(folder, again, transcriber)
+    assert transcriber.transcribed == ["piano", "piano"]
+    (folder / "a.mid").write_bytes(b"")
+    assert write_notes(folder, again, transcriber, score=True) == [folder / "a.mid", folder / "a.musicxml"]
+    assert write_notes(folder, again, transcriber) == [folder / "a.mid"] and (folder / "a.musicxml").is_file()
+    assert transcriber.transcribed == ["piano"] * 3
+
+
+def test_notes_of_other_files_go_with_them(piano, tmp_path):
+    (folder, settings), transcriber = piano, Stenographer()
+    write_notes(folder, settings, transcriber, score=True)
+    separate_all(Copier(), [tmp_path / "a.wav"], tmp_path / "out", file_format="wav")
+    assert {file.name for file in folder.iterdir()} == {"all.wav", RECORD} and midi_of(folder) is None
+    write_notes(folder, settings, transcriber)
+    assert (folder / "a.mid").is_file() and transcriber.transcribed == ["piano"] * 2
+    assert list(separate_all(Copier(), [tmp_path / "a.wav"], tmp_path / "out", file_format="wav")["status"]) == [
+        "up to date"
+    ]
+
+
+def test_a_song_without_a_known_instrument_keeps_no_notes(piano):
+    folder, _ = piano
+    (folder / "a.mid").touch()  # of an earlier version, which kept no record of it
+    assert write_notes(folder, transcription.Settings(), Stenographer()) == []
+    assert {file.name for file in folder.iterdir()} == {"all.flac", RECORD}
+
+
+def test_what_follows_a_song_fails_without_its_files(tmp_path, caplog):
+    def fail(folder):
+        raise AudioError(f"{folder.name}: no notes")
+
+    paths = [make_song(tmp_path / name, number, 600) for number, name in enumerate(("a.wav", "b.wav"), 1)]
+    made = separate_all(Copier(), paths, tmp_path / "out", then=fail)
+    assert list(made["status"]) == ["failed", "failed"] and list(made["note"]) == ["a: no notes", "b: no notes"]
+    assert contents(tmp_path / "out") == {"a": 1, "b": 2}
+
+
+def test_the_models_configuration_is_known_from_the_record(separator, album, tmp_path):
+    separate_all(separator, album[:1], tmp_path / "out")
+    assert config_of(tmp_path / "out" / "a") == separator.config
+    assert config_of(tmp_path) == {"muscomp": {"taxonomy": None}}

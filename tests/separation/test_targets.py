@@ -62,3 +62,18 @@ def test_impossible_targets_are_refused_by_name(wanted, message):
 def test_one_target_alone_cannot_sum_to_the_song():
     with pytest.raises(SettingError, match="'rest' alone cannot sum to the song"):
         targets.plan(MODEL, ["rest"], exact=True)
+
+
+def test_a_models_own_name_may_hold_a_plus():
+    model = ["R+B", "vocals", "accompaniment"]
+    assert [target.indices for target in targets.plan(model)] == [(0,), (1,), (2,)]
+    assert targets.plan(model, ["r+b"]) == [Target("R+B", (0,))]
+    assert targets.plan(model, ["vocals+accompaniment"]) == [Target("vocals+accompaniment", (1, 2))]
+
+
+def test_a_residual_of_any_case_stays_the_only_one():
+    assert [target.name for target in targets.plan(["drums", "Other"], exact=True)] == ["drums", "Other"]
+
+
+def test_a_model_of_one_target_has_a_residual_when_exact():
+    assert targets.plan(["drums"], exact=True) == [Target("drums", (0,)), Target("other", (), True)]

@@ -229,3 +229,12 @@ def test_an_instrument_of_another_name_is_known_by_its_program(model):
     kit = instruments.Instrument("Drum_Kit", (128,), None, None, one_voice=False)
     sound = to_mono(rendered("Drums", BEAT), RATE)
     assert model.notes(sound, kit) == found(model, "Drums", rendered("Drums", BEAT)) != []
+
+
+def test_an_instrument_is_known_by_any_of_its_programs(model):
+    assert instruments.find("bass").programs[0] == 33
+    assert model._index(instruments.find("bass")) == model.instruments.index("Electric_Bass_pick")
+    strict = Transcriber()
+    strict.config = strict.config | {"programs": {"Violin": [40], "Electric_Bass_pick": [34]}}
+    assert strict._index(instruments.find("bass")) == strict.instruments.index("Electric_Bass_pick")
+    assert strict._index(instruments.find("organ")) is None

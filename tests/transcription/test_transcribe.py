@@ -206,14 +206,28 @@ def test_wrong_settings_are_refused_with_the_valid_ones():
 
 def test_velocity_is_scaled_to_midis_range():
     note = Note(1.0, 1.0, 60, 0.5)
-    track = _track(instruments.load()["Violin"], [note])
+    track = _track("Violin", instruments.load()["Violin"], [note])
     assert track.notes[0].velocity == 64
 
 
-def test_only_instruments_of_the_taxonomy_are_transcribable():
-    stems = {"vocals": 1, "Violin": 2, "other": 3}
-    assert transcription.transcribable(stems) == {"Violin": 2, "other": 3}
-    assert transcription.transcribable({"vocals": 1, "other": 3}) == {}
+def test_another_models_names_become_tracks_of_the_same_notes(song):
+    names = dict(zip(song, ("drums", "BASS", "ピアノ"), strict=True))
+    theirs = {names[name]: waveform for name, waveform in song.items()}
+    midi = transcribe(theirs, RATE, Settings(made_of={"ピアノ": ["Bright_Acoustic_Piano"]}))
+    assert {track.name: track.program for track in midi.instruments} == {"ピアノ": 1, "drums": 0, "BASS": 33}
+    ours = {track.name: track.notes for track in transcribe(song, RATE).instruments}
+    for track in midi.instruments:
+        (same,) = [ours[name] for name in song if names[name] == track.name]
+        assert [(n.start, n.pitch) for n in track.notes] == [(n.start, n.pitch) for n in same]
+
+
+def test_the_tracks_names_may_be_in_any_script(tmp_path):
+    sound = rendered("Bright_Acoustic_Piano", CHORDS)
+    midi = transcribe({"ピアノ": sound}, RATE, Settings(made_of={"ピアノ": ["piano"]}))
+    transcription.write(midi, tmp_path / "a.mid")
+    transcription.write_score(midi, tmp_path / "a.musicxml", "a")
+    assert [track.name for track in transcription.read(tmp_path / "a.mid").instruments] == ["ピアノ"]
+    assert "ピアノ" in (tmp_path / "a.musicxml").read_text(encoding="utf-8")
 
 
 # ---- instruments are data ----
@@ -271,11 +285,12 @@ def test_a_taxonomy_of_drums_alone_is_transcribed(song, drum_kit):
     assert 60 / np.median(np.diff(midi.get_beats())) == pytest.approx(100, rel=0.01)
 
 
-def test_instruments_outside_the_taxonomy_get_no_notes_and_one_message(song, caplog, tmp_path):
+def test_what_is_not_transcribable_gets_no_notes_and_a_message(song, caplog, tmp_path):
     stems = {"vocals": song["Bright_Acoustic_Piano"], "accompaniment": song["Drums"]}
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         midi = transcribe(stems, RATE)
     assert midi.instruments == []
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["No notes for vocals, accompaniment"]
+    found = [record.getMessage().split(":")[0] for record in caplog.records]
+    assert found == ["No notes of vocals", "No notes of accompaniment"]
     transcription.write(midi, tmp_path / "empty.mid")
     assert pretty_midi.PrettyMIDI(str(tmp_path / "empty.mid")).instruments == []

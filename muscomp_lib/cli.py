@@ -1,0 +1,137 @@
+"""The command `muscomp`: its options, examples and exit status. commands.py does the work.
+
+The options of `separate` are the settings of notebook 05 (separation/settings.py): name, meaning and range are declared
+there only. So argparse is enough, which needs no package and no time; this module imports nothing else until a command
+is known. A further command is an entry of COMMANDS, EXAMPLES and DECLARE here, and a function there.
+
+Exit status: 0 all done, 1 a song failed, 2 wrong usage and nothing was started, 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+
+DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 128 + signal.SIGINT
+COMMANDS = {
+    "separate": "separate songs into a file per instrument, and write their notes",
+    "transcribe": "write the notes of recordings of single instruments",
+    "models": "list the models that can be chosen by name, with sizes and licences",
+}
+
+EXAMPLES = {
+    "separate": """\
+A song that is up to date is skipped, so that a run that was stopped goes on where it was.
+
+  muscomp separate song.mp3                           a file per instrument and a MIDI file, in separated/song/
+  muscomp separate album/ -o stems                    all songs of a folder, into stems/<song>/
+  muscomp separate song.mp3 --outputs drums,rest      the drums, and everything else to drum along with
+  muscomp separate song.mp3 --model spleeter:4stems   vocals, drums, bass, other: fetched at its first use
+  muscomp separate song.mp3 --seconds 30              try half a minute from the middle
+""",
+    "transcribe": """\
+A recording has to be called like its instrument: bass.wav. A whole song has to be separated first.
+
+  muscomp transcribe separated/song                   all instruments of a separated song: separated/song/song.mid
+  muscomp transcribe stems/ -o song.mid               any folder with bass.wav, drums.flac, ...
+  muscomp transcribe take3.wav --instrument piano     one recording: take3.mid
+""",
+    "models": """\
+A model is chosen by its name: muscomp separate song.mp3 --model spleeter:4stems
+
+  muscomp models                                      the pretrained ones, yours, and Spleeter's
+  muscomp models --root project                       yours are those in project/models/
+""",
+}
+
+
+def main(argv=None):
+    """Run the command; its exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides TensorFlow's start-up messages
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-written
+    sys.stdout.reconfigure(errors="backslashreplace")  # a song's name may have what a terminal cannot print
+    argv = sys.argv[1:] if argv is None else list(map(str, argv))
+    try:
+        args = _parser(argv).parse_args(argv)
+        return _run(args)
+    except KeyboardInterrupt:
+        print("Stopped. What is finished is kept; run the same command again to go on.", file=sys.stderr)
+        return STOPPED
+
+
+def _run(args):
+    """Run a command; an error becomes one line: of the usage, or of the only song."""
+    from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
+
+    try:
+        from muscomp_lib import commands
+
+        return DONE if getattr(commands, args.command)(args) else FAILED
+    except MusCompError as error:
+        print(error, file=sys.stderr)
+        return REFUSED if isinstance(error, (SettingError, MissingError)) else FAILED
+
+
+def _parser(argv):
+    """The parser; the options of a command are declared only if it is the one that is given, as they take imports."""
+    form = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    text = "Separate songs into their instruments, and write their notes."
+    epilog = "examples:\n  muscomp separate song.mp3\n  muscomp separate --help"
+    parser = argparse.ArgumentParser(prog="muscomp", description=text, epilog=epilog, **form)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        description = f"{summary[0].upper()}{summary[1:]}.\n{EXAMPLES[name]}"
+        command = commands.add_parser(name, help=summary, description=description, **form)
+        command.set_defaults(command=name)
+        if argv[:1] == [name]:
+            DECLARE[name](command)
+    return parser
+
+
+# ---- options ----
+
+
+def _declare_separate(command):
+    command.add_argument("songs", nargs="+", metavar="SONG", help="An audio file, a film, or a folder of them.")
+    _add_settings(command, without=("song", "out"))
+    command.add_argument("-o", "--out", metavar="DIR", help="Where the songs' folders are made. Default: separated.")
+    command.add_argument("--no-midi", action="store_true", help="Separate only.")
+    _add_root(command)
+
+
+def _declare_transcribe(command):
+    command.add_argument("path", metavar="FILE_OR_FOLDER", help="An instrument's recording, or a folder of them.")
+    command.add_argument("-o", "--out", metavar="FILE.mid", help="The file to write, even if it is there already.")
+    command.add_argument("--instrument", metavar="NAME", help="The instrument of FILE. Default: its file name.")
+    _add_settings(command, only=("notes_model", "quantise", "score", "taxonomy"))
+    _add_root(command)
+
+
+def _add_settings(command, without=(), only=None):
+    """Declare an option for each setting of notebook 05; those that are not given are left out of the result."""
+    from muscomp_lib.core.settings import expected
+    from muscomp_lib.separation import Settings
+
+    for name, field in Settings.model_fields.items():
+        if name in without or (only and name not in only):
+            continue
+        options = {"dest": name, "default": argparse.SUPPRESS}
+        if isinstance(field.default, bool):
+            options |= {"action": "store_true", "help": field.description}
+        else:
+            words, _, none = expected(field).partition(", or None for ")
+            text = f"{field.description} It is {words}. Default: {field.default or none}."
+            options |= {"metavar": name.rpartition("_")[2].upper(), "help": text.replace("%", "%%")}
+        if name == "seconds":
+            options["type"] = float
+        command.add_argument(f"--{name.replace('_', '-')}", **options)
+
+
+def _add_root(command):
+    text = "The folder whose models/ holds your own models. Default: $MUSCOMP_ROOT, or muscomp_root."
+    command.add_argument("--root", metavar="DIR", help=text)
+
+
+DECLARE = {"separate": _declare_separate, "transcribe": _declare_transcribe, "models": _add_root}

@@ -1,0 +1,137 @@
+"""What the command `muscomp` does, once its options are read (cli.py). Each function here is a command.
+
+It takes the options as an argparse.Namespace, prints a line for each result, and returns whether all went well. Errors
+of the usage are raised before any work.
+"""
+
+import os
+import sys
+import textwrap
+from functools import partial
+from pathlib import Path
+
+from muscomp_lib import transcription
+from muscomp_lib.core import instruments, progress
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.files import absolute
+from muscomp_lib.core.root import Root
+from muscomp_lib.models import pretrained
+from muscomp_lib.separation import Separator, Settings, available, folder, songs, targets
+from muscomp_lib.transcription import choice
+from muscomp_lib.transcription.note_decoder import Transcriber
+
+SEPARATED = "separated"  # where songs go, in the current folder
+
+
+def separate(args):
+    """Separate songs, each into a folder of its own, and write their notes there."""
+    settings, root, bar = _settings(args), _root(args), partial(progress.bar, leave=False)
+    chosen = list(dict.fromkeys(path for song in args.songs for path in songs.choose(song, root)))
+    separator = Separator(pretrained.model_path(settings.model, root), settings.engine)
+    targets.plan(separator.instruments, settings.outputs, settings.exact)
+    then = _report if args.no_midi else _notes_writer(separator, settings, root, bar)
+    made = folder.separate_all(
+        separator, chosen, settings.out or SEPARATED, settings.outputs, settings.file_format, settings.exact,
+        settings.seconds, bar, then,
+    )  # fmt: skip
+    n_failed = int((made["status"] == "failed").sum())
+    if n_failed:
+        print(f"{n_failed} of {len(made)} songs failed.", file=sys.stderr)
+    return not n_failed
+
+
+def transcribe(args):
+    """Transcribe a recording of an instrument, or a folder of them, into one MIDI file."""
+    settings, root, path = _settings(args), _root(args), Path(args.path).expanduser()
+    how = transcription.Settings.of_model(folder.config_of(path), settings.taxonomy, settings.quantise)
+    transcriber = Transcriber(pretrained.transcriber_path(settings.notes_model, root))
+    stems = _stems(path, args.instrument, root)
+    reasons = _check_transcribable(path, stems, how)
+    out = _midi_file(path, args.out)
+    midi = transcription.transcribe(stems, None, how, transcriber)
+    transcription.write(midi, out)
+    if settings.score:
+        transcription.write_score(midi, out.with_suffix(folder.SCORE), out.stem)
+    progress.line(f"{out}: {choice.sentence(reasons, midi)}.")
+    return True
+
+
+def models(args):
+    """List the models that can be chosen by name."""
+    for model in available.models(_root(args)):
+        licence = f"; licence {model.licence}" if model.licence else ""
+        print(f"{model.name}: makes {model.makes}; {model.where}{licence}")
+        print(textwrap.fill(", ".join(model.instruments), 100, initial_indent="    ", subsequent_indent="    "))
+    return True
+
+
+def _settings(args):
+    """The settings of notebook 05 that the options give."""
+    return Settings(**{name: value for name, value in vars(args).items() if name in Settings.model_fields})
+
+
+def _root(args):
+    """The root folder; unlike a notebook, a command makes none."""
+    if args.root and not Path(args.root).is_dir():
+        raise MissingError(f"--root: the folder {args.root} is not there. Check the path.")
+    return Root(absolute(args.root or os.environ.get("MUSCOMP_ROOT") or "muscomp_root"))
+
+
+def _notes_writer(separator, settings, root, bar):
+    """What follows a song's separation."""
+    transcriber = Transcriber(pretrained.transcriber_path(settings.notes_model, root))
+    how = transcription.Settings.of_model(separator.config, settings.taxonomy, settings.quantise)
+
+    def write(place):
+        folder.write_notes(place, how, transcriber, settings.score, bar)
+        _report(place, how)
+
+    return write
+
+
+def _report(place, how=None):
+    """Print what there is of a song; with the settings of its transcription, also its notes."""
+    files = folder.files_of(place)
+    notes = f", {choice.sentence(how.choose(files)[1], folder.midi_of(place))}" if how else ""
+    progress.line(f"{place}: {len(files)} files{notes}.")
+
+
+def _stems(path, instrument, root):
+    """The recordings to transcribe: {instrument, as the file is called: Path}."""
+    if path.is_dir() and instrument:
+        raise SettingError(f"--instrument is for one file, and {path} is a folder. Call its files like instruments.")
+    if path.is_dir() and (path / folder.RECORD).is_file():
+        return folder.files_of(path)
+    files = songs.choose(path, root)
+    if not path.is_dir():
+        return {instrument or path.stem: path}
+    files = [file for file in files if file.stem.lower() != instruments.MIX]
+    found = {file.stem: file for file in files}
+    if len(found) < len(files):
+        raise SettingError(f"{path} has two files with the same name but for the suffix. Move one of them away.")
+    return found
+
+
+def _check_transcribable(path, stems, how):
+    """Why some of the recordings are not transcribed, by name; SettingError if none is."""
+    known, reasons = how.choose(stems)
+    if known:
+        return reasons
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    raise SettingError(
+        f"{path} cannot be transcribed ({why}). Call files like instruments, such as bass, drums, piano or "
+        f"{instruments.names(how.taxonomy)[0]}, or give --instrument; separate a whole song first."
+    )
+
+
+def _midi_file(path, out):
+    """The file to write. Only a file that the user names, or that belongs to a separated song, is replaced."""
+    if out:
+        if Path(out).suffix.lower() not in (".mid", ".midi"):
+            raise SettingError(f"-o {out} is not the name of a MIDI file. Give one that ends in .mid.")
+        return Path(out).expanduser()
+    path = path.resolve()
+    file = folder.named_file(path, folder.MIDI) if path.is_dir() else path.with_suffix(folder.MIDI)
+    if file.exists() and not (path / folder.RECORD).is_file():
+        raise SettingError(f"{file} is there already. Give -o {file.name} to replace it, or another name.")
+    return file

@@ -1,0 +1,78 @@
+"""The models that can be chosen by name: the pretrained ones, one's own, and Spleeter's. Used by 05 and the command."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from muscomp_lib.core.errors import MusCompError
+from muscomp_lib.core.progress import size
+from muscomp_lib.models import pretrained, published
+from muscomp_lib.models.config import read_json
+from muscomp_lib.models.weights import CONFIG
+
+STEMS, NOTES = "stems", "notes"  # what a model makes
+COLUMNS = ["name", "makes", "instruments", "where", "licence"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be chosen.
+
+    Attributes
+    ----------
+    name : str
+        What `model` or `notes_model` is set to.
+    makes : str
+        STEMS or NOTES.
+    instruments : list of str
+    where : str
+        "here", or how much there is to fetch.
+    licence : str
+        "" of one's own.
+    """
+
+    name: str
+    makes: str
+    instruments: list
+    where: str = "here"
+    licence: str = ""
+
+
+def models(root):
+    """All models that can be chosen by name, in the order of a list: list of Model.
+
+    What lies under `models/` of a root and is no trained model is left out.
+    """
+    found = [_model(pretrained.NAME, folder, "MIT") for folder in (pretrained.FOLDER, pretrained.TRANSCRIBER)]
+    folders = sorted(root.models.iterdir()) if root.models.is_dir() else []
+    found += [_model(folder.name, folder) for folder in folders if (folder / CONFIG).is_file()]
+    return [*filter(None, found), *map(_published, published.NAMES)]
+
+
+def separators(root):
+    """Those that separate: {label: name}."""
+    return {_label(model): model.name for model in models(root) if model.makes == STEMS}
+
+
+def table(root):
+    """All of them as a table: pd.DataFrame with COLUMNS."""
+    rows = [(m.name, m.makes, ", ".join(m.instruments), m.where, m.licence) for m in models(root)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _model(name, folder, licence=""):
+    try:
+        config = read_json(folder / CONFIG)
+    except MusCompError:
+        return None
+    return Model(name, STEMS if "model" in config else NOTES, config["instrument_list"], licence=licence)
+
+
+def _published(name):
+    where = "here" if published.is_here(name) else f"fetched at its first use, about {size(published.n_bytes(name))}"
+    return Model(name, STEMS, published.instruments(name), where, published.LICENCE)
+
+
+def _label(model):
+    """A model in a list: its name, and what it costs to have it."""
+    return model.name if model.where == "here" else f"{model.name} ({model.where}; licence {model.licence})"
