@@ -20,6 +20,7 @@ from muscomp_lib.minislakh import effects, sources
 
 PRODUCTION_FILE = Path(__file__).with_name("productions.yaml")
 OTHERS = (*range(96), *range(104, 112))  # programs for parts outside the taxonomy: all but effects
+VOICES = (52, 53, 54, 85)  # programs that a source of sound may sing
 MAX_OTHERS = 3  # parts outside the taxonomy in a song
 MAX_LONE = 2  # parts of a song with the least of them
 
@@ -51,6 +52,7 @@ class Production(settings.Section):
     rearranged: number(0, 1) = 0.0
     lone: number(0, 1) = 0.0
     others: number(0, 1) = 0.0
+    voices: number(0, 1) = 0.0
     balance: number(0, 20) = 0.0
     effects: CHAIN = settings.Field({})
     mastered: number(0, 1) = 0.0
@@ -87,6 +89,9 @@ def draw_programs(production, programs, taxonomy, rng):
     """The programs of a song: some outside the taxonomy, in most, besides those drawn; one or two in all, in a few."""
     outside = [int(p) for p in rng.permutation(others(taxonomy))[: int(rng.integers(1, MAX_OTHERS + 1))]]
     drawn = [*programs, *outside] if rng.random() < production.others else list(programs)
+    voices = [program for program in VOICES if not instruments.of_program(program, taxonomy)]
+    if voices and rng.random() < production.voices:
+        drawn.append(int(rng.choice(voices)))
     if rng.random() < production.lone:
         drawn = [*programs, *outside[:1]]
         return [drawn[i] for i in rng.permutation(len(drawn))[: int(rng.integers(1, MAX_LONE + 1))]]

@@ -21,19 +21,22 @@ class _Entry(settings.Section):
     engine: settings.one_of(*synthesizer.ENGINES)
     file: settings.that(lambda value: isinstance(value, list) and value, "a list of paths")
     kits: PROGRAMS = settings.Field([0])
+    programs: PROGRAMS = settings.Field([*range(instruments.DRUMS + 1)])
     lacks: PROGRAMS = settings.Field([])
+    drum_bank: settings.whole(0, 128) = synthesizer.DRUM_BANK
     install: settings.text()
     licence: settings.text()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A soundfont or a list of patches, the engine that plays it, its drum kits, and the programs it lacks."""
+    """A soundfont, a list of patches or a voice; the engine that plays it, its programs, its drum kits, their bank."""
 
     engine: str = "tinysoundfont"
     file: Path | None = None  # pretty_midi's soundfont
     kits: tuple = (0,)
-    lacks: tuple = ()
+    programs: frozenset = frozenset(range(instruments.DRUMS + 1))
+    drum_bank: int = synthesizer.DRUM_BANK
 
     @property
     def name(self):
@@ -72,7 +75,8 @@ def find(name, engine="tinysoundfont"):
         paths = ", ".join(entry.file)
         raise MissingError(f"The source of sound {name!r} is not here ({paths}). Get it: {entry.install}")
     synthesizer.check_engine(entry.engine)
-    return Source(entry.engine, there[0], tuple(entry.kits), tuple(entry.lacks))
+    programs = frozenset(entry.programs) - frozenset(entry.lacks)
+    return Source(entry.engine, there[0], tuple(entry.kits), programs, entry.drum_bank)
 
 
 @cache
@@ -96,7 +100,7 @@ def draw(part, sources, rng):
     -------
     Sound
     """
-    able = [source for source in sources if players.program_of(part) not in source.lacks] or sources
+    able = [source for source in sources if players.program_of(part) in source.programs] or sources
     source = able[rng.integers(len(able))]
     kit = int(rng.choice(source.kits))
     return Sound(source, kit if players.program_of(part) == instruments.DRUMS else 0)

@@ -3,13 +3,10 @@
 Every part gets a new synthesizer: a reused one would leak the tail of the previous part. Parts are mono, as Slakh's
 stems are, and not clipped; the caller sets their level.
 
-Three engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
-file, by default the one that pretty_midi ships. `timidity`, a command, plays the patches of the Gravis Ultrasound.
+Four engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
+file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py).
 """
 
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,9 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import suggestion
+from muscomp_lib.minislakh import commands
 
-ENGINES = ("tinysoundfont", "fluidsynth", "timidity")
+ENGINES = ("tinysoundfont", "fluidsynth", *commands.COMMANDS)
 DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
 DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
@@ -27,15 +25,11 @@ ON_DEMAND = {"synth.dynamic-sample-loading": 1}  # reads only the samples of one
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
     "fluidsynth": "pip install pyfluidsynth, and the system library (Debian, Ubuntu: apt install libfluidsynth3)",
-    "timidity": "on Debian and Ubuntu, apt install timidity",
+    **{command: f"on Debian and Ubuntu, apt install {command}" for command in commands.COMMANDS},
 }
-DRY = ("-EFreverb=0", "-EFchorus=0", "-EFdelay=0")
-TIMIDITY = ("timidity", "-Ow", "--output-mono", "--preserve-silence", *DRY, "-A30")
-NOTHING = "\n".join(f"{bank} 0\n" + "\n".join(f"undef {n}" for n in range(128)) for bank in ("bank", "drumset"))
-TICKS = 960  # in a beat of half a second: how finely timidity is given the times of notes
 
 
-def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=None):
+def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=None, drum_bank=DRUM_BANK):
     """Play one part.
 
     Parameters
@@ -46,10 +40,13 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
         Length; notes still sounding then are cut.
     sample_rate : int
         Hz.
-    engine : {"tinysoundfont", "fluidsynth", "timidity"}
+    engine : {"tinysoundfont", "fluidsynth", "timidity", "festival"}
         The first places notes to the sample, the second to its blocks of 64 samples, the third to half a millisecond.
     soundfont : str or Path, optional
-        A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it. For timidity, a configuration that lists patches.
+        A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it. For timidity, a configuration that lists patches; for
+        festival, the file that defines a voice.
+    drum_bank : int
+        The soundfont's bank of drum kits.
 
     Returns
     -------
@@ -65,10 +62,10 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     """
     player = _player(engine)
     n_samples = round(seconds * sample_rate)
-    if player is _timidity:
-        return audio.fit_length(_timidity(part, sample_rate, soundfont_path(soundfont)), n_samples)
+    if engine in commands.COMMANDS:
+        return audio.fit_length(_play_whole(player, part, sample_rate, soundfont_path(soundfont)), n_samples)
     waveform = np.zeros((n_samples, 1), np.float32)
-    synth = player(part, sample_rate, soundfont_path(soundfont))
+    synth = player(part, sample_rate, soundfont_path(soundfont), drum_bank if part.is_drum else 0)
     first = round(min((note.start for note in part.notes), default=seconds) * sample_rate)
     position = min(first, n_samples)  # nothing sounds before the first note: what comes earlier takes no time
     for at, act in _events(part, sample_rate):
@@ -81,6 +78,13 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     _ring_out(synth, waveform[position:], sample_rate)
     synth.close()
     return waveform
+
+
+def _play_whole(player, part, sample_rate, source):
+    try:
+        return player(part, sample_rate, source)
+    except RuntimeError as error:
+        raise _unusable(source, part, error) from error
 
 
 def _ring_out(synth, waveform, block):
@@ -126,13 +130,13 @@ def _player(engine):
             import tinysoundfont  # noqa: F401
         elif engine == "fluidsynth":
             import fluidsynth  # noqa: F401
-        elif not shutil.which(TIMIDITY[0]):
-            raise ImportError("there is no such command")
+        else:
+            commands.check(engine)
     except (ImportError, AttributeError, OSError) as error:  # pyfluidsynth without its library: any of the three
         raise SettingError(
             f"The engine {engine!r} cannot be loaded ({error}). Install it: {INSTALL[engine]}"
         ) from error
-    return {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, "timidity": _timidity}[engine]
+    return {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, **commands.COMMANDS}[engine]
 
 
 def _events(part, sample_rate):
@@ -150,7 +154,7 @@ def _events(part, sample_rate):
 class _TinySoundFont:
     """One tinysoundfont synthesizer on one channel."""
 
-    def __init__(self, part, sample_rate, soundfont):
+    def __init__(self, part, sample_rate, soundfont, bank):
         import tinysoundfont
 
         self.channel = DRUM_CHANNEL if part.is_drum else 0
@@ -178,13 +182,12 @@ class _TinySoundFont:
 class _FluidSynth:
     """One FluidSynth synthesizer on one channel."""
 
-    def __init__(self, part, sample_rate, soundfont):
+    def __init__(self, part, sample_rate, soundfont, bank):
         import fluidsynth
 
         self.channel = DRUM_CHANNEL if part.is_drum else 0
         self.synth = fluidsynth.Synth(FLUIDSYNTH_GAIN, float(sample_rate), **ON_DEMAND)
         loaded = self.synth.sfload(str(soundfont))
-        bank = DRUM_BANK if part.is_drum else 0
         if loaded == -1 or self.synth.program_select(self.channel, loaded, bank, int(part.program)) == -1:
             self.close()
             raise _unusable(soundfont, part, "FluidSynth rejects it")
@@ -203,23 +206,6 @@ class _FluidSynth:
     def close(self):
         """Free the C library's memory."""
         self.synth.delete()
-
-
-def _timidity(part, sample_rate, config):
-    """All of a part, until it has faded away, shape (n_samples, 1): timidity reads and writes files."""
-    import pretty_midi
-
-    alone = pretty_midi.PrettyMIDI(resolution=TICKS, initial_tempo=120)
-    alone.instruments = [part]
-    with tempfile.TemporaryDirectory() as folder:
-        notes, sound, only = (Path(folder) / name for name in ("notes.mid", "sound.wav", "only.cfg"))
-        alone.write(str(notes))
-        only.write_text(f"{NOTHING}\nsource {config}\n")  # else the system's soundfont plays what the patches lack
-        command = [*TIMIDITY, "-c", str(only), "-s", str(sample_rate), "-o", str(sound), str(notes)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode or not sound.is_file():
-            raise _unusable(config, part, done.stderr.strip()[-200:] or "timidity rejects it")
-        return audio.read(sound)[0]
 
 
 def _mono(interleaved):

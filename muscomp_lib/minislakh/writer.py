@@ -101,7 +101,8 @@ def _play(part, seconds, sound):
     if part.is_drum:
         part = copy.copy(part)
         part.program = sound.kit
-    waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, sound.source.engine, sound.source.file)
+    source = sound.source
+    waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, source.engine, source.file, source.drum_bank)
     loudest = peak(waveform)
     if sound.effects and loudest > 0:
         waveform = effects.apply(sound.effects, waveform * np.float32(EFFECTS_PEAK / loudest), audio.SAMPLE_RATE)

@@ -93,7 +93,7 @@ def test_each_stem_draws_its_own_source_and_kit():
 
 
 def test_no_stem_draws_a_source_that_lacks_its_program():
-    lacking, having = sources.Source(lacks=(40,)), sources.Source("fluidsynth")
+    lacking, having = sources.Source(programs=frozenset({41, 128})), sources.Source("fluidsynth")
     rng = np.random.default_rng(0)
     drawn = {sources.draw(part_of(40, (60, 0, 1)), [lacking, having], rng).source for _ in range(20)}
     assert drawn == {having}
@@ -109,6 +109,26 @@ def test_timidity_plays_at_the_right_moment_where_it_is_installed():
     assert first.shape == (2 * RATE, 1)
     assert np.array_equal(first, again)
     assert abs(np.argmax(np.abs(first) > 0.05 * np.abs(first).max()) / RATE - 0.5) < 0.02
+
+
+def test_festival_sings_a_melody_in_tune_where_it_is_installed():
+    try:
+        source = sources.find("singer_kal")
+    except (SettingError, MissingError) as missing:
+        require(False, str(missing))
+    part = part_of(52, (57, 0.5, 1.5), (50, 0.5, 1.5), (64, 1.5, 2.5))  # of the first two, the higher
+    waveform = synthesizer.render(part, 3.0, RATE, source.engine, source.file)[:, 0]
+    for note, start in ((57, 0.7), (64, 1.7)):
+        spectrum = np.abs(np.fft.rfft(waveform[int(start * RATE) : int((start + 0.6) * RATE)], 1 << 17))
+        harmonics = (np.arange(1, 9) * pretty_midi.note_number_to_hz(note) * (1 << 17) / RATE).astype(int)
+        between = (harmonics * 1.06).astype(int)
+        assert spectrum[harmonics].sum() > 4 * spectrum[between].sum()
+
+
+def test_only_a_singer_has_voices_only():
+    assert {name for name, entry in sources.known().items() if set(entry.programs) == set(productions.VOICES)} == {
+        name for name, entry in sources.known().items() if entry.engine == "festival"
+    }
 
 
 # ---- productions
