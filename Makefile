@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Tests run in a process for each core, which would otherwise compute with a thread for each core, too.
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest --durations=10 --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Where the real Spleeter gets an environment of its own, when something first asks for it.
 MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter

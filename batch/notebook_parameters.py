@@ -18,7 +18,8 @@ from muscomp_lib.core import names, settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import absolute
 
-PATHS = ("root", "song", "out", "musdb")  # parameters that are paths: taken literally, relative to the caller's folder
+# Parameters that are paths: taken literally, relative to the caller's folder.
+PATHS = ("root", "song", "out", "stems", "stem_names")
 NONE = ("null", "None")  # how an option says that there is no path
 DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefixes of their names there
     "01": {"slakh.Settings": ("",), "minislakh.Settings": ("minislakh_", "")},

@@ -31,7 +31,6 @@ MOVED = {
     "mixdown": "dataset.mixing",
     "mixer": "notebook.mixer",
     "mount": "core.remote_io",
-    "musdb": "dataset.musdb18",
     "network_plots": "plots.networks",
     "note_evaluation": "transcription.metrics",
     "note_plots": "plots.notes",

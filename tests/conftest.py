@@ -9,6 +9,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "spleeter_python" in item.fixturenames or item.path.name == "test_fuzz.py":
             item.add_marker(pytest.mark.full)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # processes take whole files: long ones go first, none is late
 
 
 @pytest.fixture(scope="session")

@@ -37,8 +37,14 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
-def info(path):
+def info(path, track=0):
     """Read a file's header and make sure that its end can be read too.
+
+    Parameters
+    ----------
+    path : str or Path
+    track : int
+        Which of the file's sound tracks, as films have several.
 
     Returns
     -------
@@ -48,11 +54,11 @@ def info(path):
     ------
     MissingError, AudioError
     """
-    with reader.opened(path, whole=True) as source:
+    with reader.opened(path, whole=True, track=track) as source:
         return AudioInfo(source.frames, source.sample_rate, source.channels, source.sixteen_bit)
 
 
-def read(path, start=0, frames=None, dtype="float32"):
+def read(path, start=0, frames=None, dtype="float32", track=0):
     """Read a file, or a part of it, of any format that `reader` opens.
 
     Parameters
@@ -61,6 +67,8 @@ def read(path, start=0, frames=None, dtype="float32"):
     start, frames : int
         First sample and number of samples per channel; None reads to the end.
     dtype : {"float32", "int16"}
+    track : int
+        Which of the file's sound tracks.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def read(path, start=0, frames=None, dtype="float32"):
     MissingError, AudioError
         No such file; not readable, shorter than its header says, or too long to be read at once.
     """
-    with reader.opened(path, whole=frames is None) as source:
+    with reader.opened(path, whole=frames is None, track=track) as source:
         source.skip(start)
         if source.exact and frames is not None and start + frames > source.frames:
             raise source.cut_short()

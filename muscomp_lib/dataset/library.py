@@ -6,7 +6,7 @@ gives the same samples as the file would. Tables name both alike, `prepared/<par
 """
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -15,11 +15,12 @@ import pandas as pd
 from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.core import names, provenance, remote_io
-from muscomp_lib.core.errors import MissingError, MusCompError
+from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
 from muscomp_lib.core.files import locked
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
 
+PARTITIONS = ("train", "validation", "test")  # of prepared songs
 LOCK = "prepared.lock"
 SEPARATOR = ";"  # between the paths of stems
 RECIPE_COLUMNS = {
@@ -54,14 +55,39 @@ class VirtualFile:
         return waveform if dtype == "int16" else audio.to_float(waveform), self.song.sample_rate
 
 
+@dataclass(frozen=True)
+class FileSum:
+    """The sum of several files of a song, which is not on disk itself: a target of several instruments."""
+
+    files: tuple  # of Path or VirtualFile
+
+    def info(self):
+        """As of one file: AudioError where their lengths, rates or channels differ; 16 bits may not hold the sum."""
+        found = [info(file) for file in self.files]
+        if wrong := next((number for number, each in enumerate(found) if each != found[0]), None):
+            names = f"{_name(self.files[wrong])} and {_name(self.files[0])}"
+            raise AudioError(f"{names} differ in length, rate or channels")
+        return replace(found[0], sixteen_bit=False)
+
+    def read(self, start=0, frames=None, dtype="float32"):
+        """A part of it."""
+        parts = [read(file, start, frames) for file in self.files]
+        total = sum(waveform for waveform, _ in parts)
+        return audio.to_int16(total) if dtype == "int16" else total, parts[0][1]
+
+
+def _name(file):
+    return file.name if isinstance(file, VirtualFile) else file
+
+
 def info(file):
-    """`audio.info` of a path or a virtual file."""
-    return file.info() if isinstance(file, VirtualFile) else audio.info(remote_io.local_copy(file))
+    """`audio.info` of a path, a virtual file or a sum of them."""
+    return file.info() if isinstance(file, VirtualFile | FileSum) else audio.info(remote_io.local_copy(file))
 
 
 def read(file, start=0, frames=None, dtype="float32"):
-    """`audio.read` of a path or a virtual file."""
-    if isinstance(file, VirtualFile):
+    """`audio.read` of a path, a virtual file or a sum of them."""
+    if isinstance(file, VirtualFile | FileSum):
         return file.read(start, frames, dtype)
     return audio.read(remote_io.local_copy(file), start, frames, dtype)
 
@@ -152,14 +178,27 @@ class Library:
                     mixing.make(self._root.slakh, folder, recipe)
         return self._root.path / path
 
-    def file(self, path):
-        """The file for `info` and `read` at a path of a table, relative to the root: a Path or a VirtualFile.
+    def file(self, path, members=None):
+        """The file for `info` and `read` at a path of a table.
+
+        Parameters
+        ----------
+        path : str
+            Relative to the root.
+        members : list of str, optional
+            The instruments that a target is the sum of. Unless it has a file, the files beside it are summed.
+
+        Returns
+        -------
+        Path, VirtualFile or FileSum
 
         Raises
         ------
         MissingError
             Songs are virtual, and there is no recipe for this one.
         """
+        if members:
+            return self._target(path, members)
         if not self.virtual:
             return self._root.path / path
         partition, track, _ = ("", "", "", *PurePosixPath(path).parts)[-3:]
@@ -167,6 +206,21 @@ class Library:
         if song is None or name not in (mixing.MIX, *song.files):
             raise MissingError(f"{path}: {recipes_path(self._root)} has no such song. Run notebooks 02 and 03 again.")
         return VirtualFile(song, name)
+
+    def _target(self, path, members):
+        if not self.virtual and remote_io.retried((self._root.path / path).is_file):
+            return self._root.path / path
+        return summed([self.file(str(beside(PurePosixPath(path), name))) for name in members])
+
+
+def beside(path, name):
+    """The path of another file of a song, by its instrument."""
+    return path.with_name(f"{name}{path.suffix}")
+
+
+def summed(files):
+    """The sum of files, to be read as one: the file itself where there is one only."""
+    return files[0] if len(files) == 1 else FileSum(tuple(files))
 
 
 def write_recipes(root, recipes):

@@ -7,8 +7,9 @@ A recipe defines a song completely. A song that is made has it in its folder, as
 
 `frames` is the song's length in samples. Stems of one file are summed; with an `offset` (in samples, as `frames`) they
 come from another song: they start there, and repeat from their start until the song is full. A file without stems is
-silent. One gain for all files of a song keeps its mix below -1 dBFS. Checksums of the stems (`made_from`) and of the
-song's own files (`made`) follow: a song is made again when any of them has changed.
+silent. A sound track of a film is a stem, too: `song.stem.mp4#2` is its third. One gain for all files of a song keeps
+its mix below -1 dBFS. Checksums of the stems (`made_from`) and of the song's own files (`made`) follow: a song is made
+again when any of them has changed.
 
 Every file is rounded to 16-bit integers first, and the mix is the sum of those integers: float sums would differ from
 the sum of the rounded files by their rounding, and then no mask could reproduce the files exactly.
@@ -18,6 +19,7 @@ on demand, with the samples that its file would have.
 """
 
 import json
+import re
 from functools import cached_property
 
 import numpy as np
@@ -81,7 +83,8 @@ class Stems:
 
     def _info(self, path):
         if path not in self._infos:
-            self._infos[path] = audio.info(remote_io.local_copy(self._slakh / path))
+            file, track = file_of(path)
+            self._infos[path] = audio.info(remote_io.local_copy(self._slakh / file), track)
         return self._infos[path]
 
     def _part(self, path, start, frames):
@@ -89,18 +92,29 @@ class Stems:
         if self._keep or info.sample_rate != self._sample_rate:  # a part cannot be resampled like the whole
             return self._decoded(path, info)[start : start + frames]
         start, wanted = min(start, info.frames), max(0, min(frames, info.frames - start))
-        return audio.read(remote_io.local_copy(self._slakh / path), start, wanted, _dtype(info, self._sample_rate))[0]
+        return self._read(path, info, start, wanted)[0]
 
     def _decoded(self, path, info):
         """A whole stem at `sample_rate`."""
         if path in self._whole:
             return self._whole[path]
-        waveform, rate = audio.read(remote_io.local_copy(self._slakh / path), dtype=_dtype(info, self._sample_rate))
+        waveform, rate = self._read(path, info)
         if rate != self._sample_rate:
             waveform = audio.resample(waveform, rate, self._sample_rate)
         if self._keep:
             self._whole[path] = waveform
         return waveform
+
+    def _read(self, path, info, start=0, frames=None):
+        file, track = file_of(path)
+        copy = remote_io.local_copy(self._slakh / file)
+        return audio.read(copy, start, frames, _dtype(info, self._sample_rate), track)
+
+
+def file_of(stem):
+    """The file of a stem in a recipe, and the number of its sound track there: (str, int)."""
+    match = re.fullmatch(r"(.+\.mp4)#(\d+)", stem, re.DOTALL)
+    return (match[1], int(match[2])) if match else (stem, 0)
 
 
 def _dtype(info, sample_rate):
@@ -283,7 +297,7 @@ def make(slakh, folder, recipe):
 
 def stem_checksums(slakh, recipe, checksums):
     """The checksum of each stem of a recipe: {path: checksum}. They are to be read before the stems are."""
-    paths = sorted({path for part in recipe["files"].values() for path in part["stems"]})
+    paths = sorted({file_of(stem)[0] for part in recipe["files"].values() for stem in part["stems"]})
     return {path: checksums.of(slakh / path, remote_io.local_copy(slakh / path)) for path in paths}
 
 

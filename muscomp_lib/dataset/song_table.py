@@ -19,11 +19,11 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
-from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import library
+from muscomp_lib.models.config import covers_mix, targets
 
 READERS = 8  # threads that read files: decoding happens outside Python's lock
 DURATION = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class Song:
     """One row of a table: its track, its files by instrument, its length in samples, and its line.
 
-    A file is a path or a VirtualFile; `library.read` reads both.
+    A file is a path, a VirtualFile or a FileSum; `library.read` reads all of them.
     """
 
     track: str
@@ -71,12 +71,13 @@ def read_songs(root, table, config, for_spleeter=False):
         Of the first mistake: the table, the line, the column and the cell are named, and what to write instead.
     """
     columns = {name: f"{name}_path" for name in (config["mix_name"], *config["instrument_list"])}
+    members = targets(config) or {}
     rows = _rows(table, [*columns.values(), "duration"], for_spleeter)
     available, form = library.Library(root), (config["sample_rate"], config["n_channels"] if for_spleeter else None)
     with ThreadPoolExecutor(READERS) as pool:
-        songs = pool.map(lambda row: _song(root, available, table, *row, columns, form), rows)
+        songs = pool.map(lambda row: _song(root, available, table, *row, columns, members, form), rows)
         songs = list(bar(songs, total=len(rows), desc=f"checking {Path(table).name}", unit="song"))
-    if OTHER in config["instrument_list"] and not available.virtual:
+    if covers_mix(config) and not available.virtual:
         _warn_of_other_sums(table, columns[config["mix_name"]], songs, config["sample_rate"])
     return songs
 
@@ -155,11 +156,12 @@ def _check_cells(where, header, cells, columns, for_spleeter):
 # ---- files ----
 
 
-def _song(root, available, table, line, row, columns, form):
+def _song(root, available, table, line, row, columns, members, form):
     """A row as a Song whose files can be opened, and fit together."""
     where, files, infos = f"{table}, line {line}", {}, {}
     for name, column in columns.items():
-        files[name], infos[row[column]] = _opened(root, available, row[column], f"{where}, {column}")
+        opened = _opened(root, available, row[column], members.get(name), f"{where}, {column}")
+        files[name], infos[row[column]] = opened
     try:
         check_files(infos, *form)
     except AudioError as error:
@@ -172,11 +174,11 @@ def _song(root, available, table, line, row, columns, form):
     return Song(PurePosixPath(path).parent.name, files.pop(next(iter(columns))), files, mix.frames, line)
 
 
-def _opened(root, available, path, where):
-    """The file at a path of a table, and its header."""
+def _opened(root, available, path, members, where):
+    """The file at a path of a table, or the sum of its members, and its header."""
     try:
-        file = available.file(path)
-        return file, file.info() if isinstance(file, library.VirtualFile) else audio.info(file)
+        file = available.file(path, members)
+        return file, audio.info(file) if isinstance(file, Path) else file.info()
     except MissingError as error:
         raise MissingError(f"{where}: {error} Paths are relative to the root. {_nearby(root.path / path)}") from error
     except AudioError as error:

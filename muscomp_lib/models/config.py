@@ -35,6 +35,7 @@ from muscomp_lib.core.settings import (
 from muscomp_lib.models import published, registry
 from muscomp_lib.models.weights import CONFIG
 
+TARGETS = "targets"  # the key of `muscomp` whose keys are names
 MASK_EXTENSIONS = ("zeros", "average")
 ENGINES = ("muscomp", "spleeter")  # who trains and separates: this library, or the real Spleeter
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras' names
@@ -55,6 +56,10 @@ def _names(value):
     )
 
 
+def _are_targets(value):
+    return isinstance(value, dict) and len(value) > 0 and all(map(_names, value.values()))
+
+
 def _is_path(value):
     return isinstance(value, str) and value.strip() != "" and not any(map(names.is_control, value))
 
@@ -69,6 +74,7 @@ def _key(meaning, *more, default=...):
 
 _PATH = that(_is_path, "a path")
 _CACHE = that(lambda value: value is None or _is_path(value), "a path, or null for no cache")
+_TARGETS = that(_are_targets, "an object of targets, each with a list of instruments")
 _COUNT = whole(1, 10**9)
 _FRAMES = that(
     lambda value: type(value) is int and 0 < value <= MOST_FRAMES and value % FRAME_MULTIPLE == 0,
@@ -107,6 +113,9 @@ class Own(Section):
     start_from: optional(_PATH, "fresh weights") = _key(
         "The model whose weights training starts from: its name, its folder, or `shipped`, the pretrained one.",
         default=None,
+    )
+    targets: optional(_TARGETS, "one per instrument") = _key(
+        "Which instruments of the songs each target is the sum of.", default=None
     )
     remix: flag() = _key(
         "If true, most examples take each instrument from another song and place: a few songs then make endless mixes."
@@ -216,7 +225,7 @@ def find_model(model):
     MissingError, SettingError
     """
     path = published.find(model) if published.is_name(model) else Path(model)
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() != ".json":
         if not (path / CONFIG).is_file():
             raise MissingError(f"{path} holds no finished model ({CONFIG} is missing). Train it with notebook 04.")
         return read_config(path / CONFIG), path
@@ -309,19 +318,47 @@ def check_config(config, where):
     """
     settings.check(Config, config, where, spell=json.dumps)
     _check_names([*config["instrument_list"], config["mix_name"]], where)
+    _check_targets(config, where)
     network = _network_type(config["model"]["type"], where)
     settings.check(network.Params, config["model"].get("params", {}), where, "model.params.", json.dumps)
     flat = _flat(config)
     for key, holds, words in [*_demands(flat), *network.demands(flat)]:
         if not holds:
             raise SettingError(wrong(key, flat[key], words, f"{where}: ", json.dumps))
-    _check_instruments(flat["instrument_list"], flat["muscomp.taxonomy"], where)
+    members = [name for listed in (targets(config) or {}).values() for name in listed]
+    _check_instruments(members or flat["instrument_list"], flat["muscomp.taxonomy"], where)
 
 
 def _check_names(instruments, where):
     """Instruments become files and folders: SettingError for what cannot be one."""
     for name in instruments:
         names.check(name, "instrument", where)
+
+
+def _check_targets(config, where):
+    found = targets(config)
+    if found is None:
+        return
+    if list(found) != config["instrument_list"]:
+        raise SettingError(
+            f"{where}: muscomp.targets names {', '.join(found)}, and instrument_list other targets: "
+            f"{', '.join(config['instrument_list'])}. They must be the same, in the same order."
+        )
+    members = [name for listed in found.values() for name in listed]
+    _check_names(members, where)
+    if repeated := next((name for name in members if members.count(name) > 1), None):
+        raise SettingError(f"{where}: muscomp.targets names {repeated!r} more than once. Leave it in one target.")
+
+
+def targets(config):
+    """The instruments of each target: {target: [instrument]}; None where each target is one instrument."""
+    return config.get("muscomp", {}).get(TARGETS)
+
+
+def covers_mix(config):
+    """Whether a configuration's targets are all that there is in a mix: one of them has `other`."""
+    found = targets(config)
+    return instruments.OTHER in (config["instrument_list"] if found is None else [n for m in found.values() for n in m])
 
 
 def _network_type(name, where):
@@ -335,7 +372,7 @@ def _flat(config, prefix=""):
     """Keys of all levels as one dict: `model.type`."""
     flat = {}
     for key, value in config.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != TARGETS:
             flat |= _flat(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value

@@ -43,6 +43,9 @@ class Network:
         Frames that it is given on either side of a segment of T frames when it separates.
     spleeter : bool
         Whether the real Spleeter has this network.
+    instrument_axes : dict of str to int
+        The weights of a last layer that all instruments share, by path, and their axis of instruments; empty where
+        there is none.
     Params : type of Section
         The keys of `model.params`.
     """
@@ -51,6 +54,7 @@ class Network:
     mono = False
     context = 0
     spleeter = False
+    instrument_axes = {}  # noqa: RUF012 - read only
     Params = Section
 
     def __init__(self, config):

@@ -36,6 +36,7 @@ class SharedUnet(Network):
     # With so much context, the output near a segment's border differs by -33 dB from the output with a border
     # elsewhere, no more than in other places; with 32 frames by -21 dB, and with none by -14 dB, which is audible.
     context = 64
+    instrument_axes = {"masks/kernel": 2, "masks/bias": 0}  # noqa: RUF012
     Params = UnetParams
 
     def predict_amounts(self, magnitude):

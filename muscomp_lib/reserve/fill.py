@@ -22,25 +22,22 @@ import json
 import logging
 import re
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
 from muscomp_lib import audio
 from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import parallel, provenance, remote_io, settings
-from muscomp_lib.core.errors import AudioError, DiskFullError, MusCompError
+from muscomp_lib.core.errors import AudioError, DiskFullError
 from muscomp_lib.core.file_cache import FileCache
-from muscomp_lib.core.files import PART, clean_parts, remove
+from muscomp_lib.core.files import clean_parts, remove
 from muscomp_lib.core.instruments import OTHER, RESIDUALS
-from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field, flag, number, one_of, optional, that, whole
-from muscomp_lib.dataset import library, mixing
+from muscomp_lib.dataset import library, making, mixing, own_stems
 from muscomp_lib.reserve import fill_plan, split
 from muscomp_lib.reserve.split import MAX_RESERVED, PREPARED, instrument_columns
 from muscomp_lib.slakh import index_tables, verify
 
-CHECKERS = 16  # threads that look at what is made: on a slow mount each look takes tenths of a second
 GAIN = "gain"  # what the cache holds of a virtual song
 SAMPLE_RATES = (8000, 48000)  # Hz: lowest and highest
 OUR_NOTE = "notebook 02: "  # what follows it in a track's note is ours, and replaced by each run
@@ -159,6 +156,7 @@ def fill(root, settings=None):
         Another run is writing the songs.
     """
     settings = settings or Settings()
+    own_stems.refuse_own_stems(root)
     stems, tracks = index_tables.read(root)
     with library.writing(root, shared=bool(settings.shard)):
         tracks = partition(_without_our_notes(tracks), settings)
@@ -202,29 +200,11 @@ def _make_songs(root, stems, tracks, synthesis, settings):
 
 def _make_all(root, recipes, settings):
     """Make the missing songs of this shard; returns {track: reason} for those that cannot be made."""
-    folders = {key: root.prepared.joinpath(*key) for key in recipes}
-    mine = settings.of_this_shard(list(recipes))
-    _remove_stale(root, set(folders.values()), [folders[key] for key in mine] if settings.shard else None)
-    checksums, stop = provenance.Checksums(root), _stop_when_lost(root)
-    jobs = _not_made([(root.slakh, folders[key], recipes[key]) for key in mine], checksums)
-
-    def store(number, result):
-        checksums.add(result[1])
-        stop(number, result[0])
-
-    sizes = [_decoded_bytes(recipe) for _, _, recipe in jobs]
-    results = parallel.each(_make, jobs, settings.workers, desc="songs", sizes=sizes, done=store)
+    mine = settings.of_this_shard(list(recipes)) if settings.shard else None
+    left_out = making.make_all(root, root.slakh, recipes, settings.workers, mine)
     if not settings.shard:
         remove(library.recipes_path(root))  # songs are not virtual any more
-    return {job[1].name: note for job, (note, _) in zip(jobs, results, strict=True) if note}
-
-
-def _not_made(jobs, checksums):
-    """The songs that are yet to be made, or to be made again. Threads, because a slow mount keeps each waiting."""
-    with ThreadPoolExecutor(CHECKERS) as pool:
-        made = pool.map(lambda job: mixing.is_made(*job, checksums), jobs)
-        made = list(bar(made, total=len(jobs), unit="song", desc="checking what is made"))
-    return [job for job, is_made in zip(jobs, made, strict=True) if not is_made]
+    return left_out
 
 
 def _find_gains(root, recipes, settings):
@@ -241,7 +221,7 @@ def _find_gains(root, recipes, settings):
         cache.put("/".join(left[number]), states[left[number]], GAIN, result[0])
 
     jobs = [(root.slakh, recipes[key]) for key in left]
-    sizes = [_decoded_bytes(recipe) for _, recipe in jobs]
+    sizes = [making.decoded_bytes(recipe) for _, recipe in jobs]
     parallel.each(_gain, jobs, settings.workers, desc="songs", sizes=sizes, done=store)
     gains = {key: result[GAIN] for key, result in results.items() if GAIN in result}
     if not settings.shard:
@@ -258,11 +238,6 @@ def _is_outdated(result, slakh, checksums):
 def _stop_when_lost(root):
     """A callback for each result that tells a lost disk from unreadable songs."""
     return lambda number, problem: remote_io.check_mounted(root.slakh) if problem else None
-
-
-def _decoded_bytes(recipe):
-    """Bytes of audio that a song is mixed from, for the progress bar."""
-    return recipe["frames"] * 2 * sum(len(part["stems"]) for part in recipe["files"].values())
 
 
 def _write(root, tracks, synthesis):
@@ -304,36 +279,6 @@ def _recipes(stems, tracks, synthesis, settings):
         frames = n_samples_at(settings.sample_rate, row.frames, rates[row.track])
         recipes[row.partition, row.track] = {"frames": frames, **form, "files": files}
     return recipes
-
-
-def _remove_stale(root, wanted, mine):
-    """Remove what killed runs left, and songs that are no longer in the tables; never files that are not ours.
-
-    A shard removes no songs, nor files that another shard may be writing: `mine` are the folders it makes.
-    """
-    if mine is not None:
-        for folder in mine:
-            clean_parts(folder.parent, folder.name)
-        return
-    for name in PREPARED:
-        for folder in (root.prepared / name).glob("[!.]*"):
-            if folder not in wanted and (folder / mixing.RECIPE).exists():
-                # Renamed in one step: a half-removed song must not pass for a complete one.
-                folder.rename(folder.with_name(f"{PART}{folder.name}"))
-        clean_parts(root.prepared / name)
-
-
-def _make(job):
-    """Make one song; returns why it cannot be made, or "", and the checksums of what was read and written."""
-    slakh, folder, recipe = job
-    try:
-        return "", mixing.make(slakh, folder, recipe) or {}
-    except DiskFullError:
-        raise
-    except (MusCompError, OSError) as error:
-        if (folder / mixing.RECIPE).exists():
-            remove(folder)  # an older version, made from another recipe
-        return verify.relative_message(error, slakh), {}
 
 
 def _gain(job):

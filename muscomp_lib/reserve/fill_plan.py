@@ -5,7 +5,6 @@ The draws become `tables/synthesis.csv`; no audio is made here.
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -16,6 +15,7 @@ from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import required
+from muscomp_lib.dataset.lending import Lender, least_used
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
 from muscomp_lib.slakh import index_tables, verify
 from muscomp_lib.slakh.track import METADATA_FILE, read_metadata
@@ -98,37 +98,12 @@ def draw(root, stems, tracks, fills, settings):
         if able:
             # Each gap has its own generator, so that a limit changes which songs are made and nothing else.
             rng = np.random.default_rng([settings.seed, 2, number[track], table.columns.get_loc(instrument)])
-            source = _least_used(able, instrument, used, rng)
+            source = least_used(able, instrument, used, rng)
             frames = n_samples_at(settings.sample_rate, table.loc[track, "frames"], rates[track])
             gain_db = level.difference(track, source.track)
             offset = source.draw_offset(frames, settings.sample_rate, rng)
             rows.append((track, instrument, source.track, source.stems, offset, gain_db))
     return pd.DataFrame(rows, columns=list(SYNTHESIS_COLUMNS)).astype(SYNTHESIS_COLUMNS), notes
-
-
-def _least_used(sources, instrument, used, rng):
-    """Of several sources, the one used least for this instrument, then least for any; counts it in `used`."""
-    source = min(sources, key=lambda s: (used[s.track, instrument], used[s.track], rng.random()))
-    used.update([(source.track, instrument), source.track])
-    return source
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The stems of one instrument in one reserve track, and in which seconds they play: `active`, bool per second."""
-
-    track: str
-    stems: str
-    frames: int
-    active: np.ndarray
-
-    def draw_offset(self, frames, sample_rate, rng):
-        """A whole second from which `frames` samples are active at least half as long as at the best offset."""
-        last = max(self.frames - frames, 0) // sample_rate if self.frames > frames else len(self.active) - 1
-        window = -(-frames // sample_rate)
-        playing = np.cumsum([0, *np.resize(self.active, last + 1 + window)])
-        playing = playing[window : window + last + 1] - playing[: last + 1]
-        return int(rng.choice(np.flatnonzero(playing * 2 >= playing.max()))) * sample_rate
 
 
 def _sources(slakh, stems, fills, settings, cache):
@@ -142,7 +117,7 @@ def _sources(slakh, stems, fills, settings, cache):
         active = np.zeros(0, bool) if problems else _any_active([sound[verify.ACTIVITY] for sound in sounds])
         if active.any():
             frames = max(map(partial(n_samples_at, settings.sample_rate), group["frames"], group["sample_rate"]))
-            sources.setdefault(instrument, []).append(_Source(track, JOINT.join(group["stem"]), frames, active))
+            sources.setdefault(instrument, []).append(Lender(track, JOINT.join(group["stem"]), frames, active))
         else:
             note = problems[0] if problems else f"{instrument} is silent"
             notes[track] = "; ".join(filter(None, (notes.get(track), f"not used as reserve: {note}")))

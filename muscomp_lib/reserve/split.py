@@ -8,10 +8,12 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from muscomp_lib.dataset.library import PARTITIONS
 from muscomp_lib.slakh import index_tables
 
-TRAIN, VALIDATION, TEST, RESERVE = "train", "validation", "test", "reserve"
-PREPARED = (TRAIN, VALIDATION, TEST)  # the partitions whose songs are made
+TRAIN, VALIDATION, TEST = PARTITIONS
+RESERVE = "reserve"
+PREPARED = PARTITIONS  # whose songs are made
 OMITTED = "omitted"  # Slakh's folder of copies
 ORDERS_TRIED = 10  # greedy choice can fail in a small data set; a larger one needs one order
 MAX_RESERVED = 0.5  # share of the songs to choose from: train keeps at least the other half

@@ -130,11 +130,27 @@ def title(path):
     return path.absolute().parent.name if path.stem == MIX else path.stem
 
 
-def reference_files(path, names):
-    """The files with a prepared song's instruments: {name: Path}, empty unless all of `names` are known."""
-    files = {name: path.with_name(name + path.suffix) for name in names}
+def reference_files(path, names, targets=None):
+    """The files with a prepared song's instruments.
+
+    Parameters
+    ----------
+    path : Path
+        Of the mix.
+    names : list of str
+        What the model separates.
+    targets : dict of str to list of str, optional
+        Which instruments each of them is the sum of, where it is not one.
+
+    Returns
+    -------
+    dict of str to Path or library.FileSum
+        For `library.read`; empty unless all are known.
+    """
+    files = {name: [library.beside(path, each) for each in (targets or {}).get(name, [name])] for name in names}
     is_prepared = path.name == MIX + SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
-    return files if is_prepared and all(file.is_file() for file in files.values()) else {}
+    are_there = is_prepared and all(file.is_file() for members in files.values() for file in members)
+    return {name: library.summed(members) for name, members in files.items()} if are_there else {}
 
 
 def excerpt(path, seconds=None):

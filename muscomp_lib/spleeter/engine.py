@@ -24,7 +24,8 @@ from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, Set
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint
-from muscomp_lib.spleeter import checks
+from muscomp_lib.models.config import targets
+from muscomp_lib.spleeter import checks, target_files
 from muscomp_lib.spleeter.environment import environment, running
 
 PROGRAMS = ("ffmpeg", "ffprobe")  # Spleeter decodes and encodes with them
@@ -184,8 +185,11 @@ def train(settings, folder, root):
     config = _config(settings, folder) | _absolute_paths(settings, folder)
     checks.check_settings(config)
     for partition in ("train", "validation"):
-        checks.check_table(config[f"{partition}_csv"], config, root)
+        checks.check_table(config[f"{partition}_csv"], settings, root)
     _require_programs()
+    if targets(settings):
+        tables = ("train_csv", "validation_csv")
+        config |= {key: str(target_files.write(root, config[key], settings, folder)) for key in tables}
     return _rows(config, folder, root, environment())
 
 

@@ -4,6 +4,7 @@ Every song is checked first, because Spleeter silently drops a song it cannot us
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
-from muscomp_lib.dataset.library import Library, info, read
+from muscomp_lib.dataset.library import Library, beside, info, read
 from muscomp_lib.dataset.song_table import READERS, check_files, check_sum
 
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
@@ -65,15 +66,20 @@ def _row(library, files, settings, trained):
     AudioError
         Says what is wrong with the song.
     """
-    names = (instruments.MIX, *settings.instrument_list)
+    targets = settings.target_instruments or {name: [name] for name in settings.instrument_list}
+    names = (instruments.MIX, *(name for members in targets.values() for name in members))
     if absent := [name for name in names if name not in files]:
         raise AudioError(f"{', '.join(absent)}: no such file. Prepare the song again")
     infos = {name: info(library.file(files[name])) for name in names}
-    mix = infos[instruments.MIX]
+    mix, mix_path = infos[instruments.MIX], files[instruments.MIX]
     check_files(infos, settings.sample_rate, settings.n_channels)
     if trained:
         _check_length(mix, settings)
-    return {f"{name}_path": files[name] for name in names} | {"duration": round(mix.duration, 3)}
+    paths = {target: files[members[0]] if len(members) == 1 else str(beside(PurePosixPath(mix_path), target))
+             for target, members in targets.items()}  # fmt: skip
+    return {f"{name}_path": path for name, path in [(instruments.MIX, mix_path), *paths.items()]} | {
+        "duration": round(mix.duration, 3)
+    }
 
 
 def _check_length(mix, settings):
@@ -87,7 +93,7 @@ def _check_length(mix, settings):
         )
 
 
-def activity(root, table, limit=20):
+def activity(root, table, targets=None, limit=20):
     """The share of time in which each instrument plays.
 
     Parameters
@@ -95,6 +101,8 @@ def activity(root, table, limit=20):
     root : Root
     table : pd.DataFrame
         Of one partition.
+    targets : dict of str to list of str, optional
+        The instruments of each target, where these are not one each.
     limit : int
         Songs to measure, spread evenly over the table.
 
@@ -106,7 +114,8 @@ def activity(root, table, limit=20):
     columns = [column for column in table if column.endswith("_path") and column != "mix_path"]
     rows, library = evenly_spaced(list(table.index), limit), Library(root)
     with ThreadPoolExecutor(READERS) as pool:
-        files = [library.file(table.at[row, column]) for column in columns for row in rows]
+        members = {column: (targets or {}).get(column.removesuffix("_path")) for column in columns}
+        files = [library.file(table.at[row, column], members[column]) for column in columns for row in rows]
         shares = np.reshape(list(pool.map(_active_share, files)), (len(columns), len(rows)))
     names = [column.removesuffix("_path") for column in columns]
     return pd.Series(shares.mean(axis=1) if rows else np.nan, index=names)

@@ -7,20 +7,35 @@ from pydantic import model_validator
 
 from muscomp_lib import audio
 from muscomp_lib.core import instruments, names, settings
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.instruments import RESIDUALS
-from muscomp_lib.core.settings import Field, field, one_of, optional, text, that, whole
+from muscomp_lib.core.settings import Field, field, flag, number, one_of, optional, suggestion, text, that, whole
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import Config, check_config
 from muscomp_lib.models.layers import UnetParams
 from muscomp_lib.spleeter import checks
 
 FRAME_LENGTH, FRAME_STEP = 4096, 1024  # samples: Spleeter's spectrogram
+REST = "rest"  # of `targets`: all instruments that no other target names
 NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)  # of an instrument: a file, a column, and a name in TensorFlow
 
 
 def _are_names(value):
     is_list = isinstance(value, list | tuple) and len(value) > 0
     return is_list and all(isinstance(name, str) and NAME.fullmatch(name) for name in value)
+
+
+def _are_targets(value):
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and _are_names(list(value))
+        and all(members == REST or _are_names(members) for members in value.values())
+    )
+
+
+def _is_path(value):
+    return isinstance(value, str | Path) and str(value).strip() != ""
 
 
 class Settings(settings.Settings):
@@ -59,22 +74,67 @@ class Settings(settings.Settings):
     sum_checks: optional(whole(0), "all") = Field(
         20, description="Songs per partition whose instruments must sum to the mix, sample by sample; None: all."
     )
-    instruments: optional(that(_are_names, "a list of names of a-z, digits, '_' and '-'"), "the taxonomy's") = Field(
-        None, description="Other names than the taxonomy's, as the files of the prepared songs are called."
+    stems: optional(that(_is_path, "a folder"), "Slakh's songs, from notebook 02") = Field(
+        None, description="A folder of songs with their stems, to train on instead of Slakh."
     )
+    stem_names: optional(that(_is_path, "a YAML file"), "`stems.yaml` in that folder, if it is there") = Field(
+        None, description="Which of the stems' files are which instrument."
+    )
+    instruments: optional(that(_are_names, "a list of names of a-z, digits, '_' and '-'"), "all there are") = Field(
+        None, description="The instruments of the prepared songs, where they are not the taxonomy's."
+    )
+    fill: flag() = Field(True, description="Whether songs get the instruments they lack from each other.")
+    validation_share: number(0, 0.5) = Field(
+        0.15, description="Share of the songs for validation, if their folder has no such split; one at least."
+    )
+    test_share: number(0, 0.5) = Field(0.15, description="Share of the songs for test, likewise.")
+    targets: optional(
+        that(_are_targets, 'names with lists of instruments or "rest": {"Drums": ["Drums"], "accompaniment": "rest"}'),
+        "one per instrument",
+    ) = Field(None, description="What the network separates, where that is not each instrument on its own.")
     time_steps: whole(0) = Field(3, description="Training steps to time on this machine; 0: none.")
 
     @model_validator(mode="after")
     def _check_configuration(self):
+        self._check_targets()
         config = self.configuration(Path(), Path())
         check_config(config, "The parameters of notebook 03")
         if self.for_spleeter:
             checks.check_settings(config)
         return self
 
+    def _check_targets(self):
+        members = [name for listed in (self.targets or {}).values() if listed != REST for name in listed]
+        for name in members:
+            if name not in self.instrument_names:
+                raise SettingError(
+                    f"targets name {name!r}, which is no instrument here. {suggestion(name, self.instrument_names)}"
+                )
+            if members.count(name) > 1:
+                raise SettingError(f"targets name {name!r} more than once. An instrument belongs to one target.")
+        rests = [name for name, listed in (self.targets or {}).items() if listed == REST]
+        if len(rests) > 1:
+            raise SettingError(f"targets: {' and '.join(rests)} are both {REST!r}. Only one can be.")
+        if rests and set(members) >= set(self.instrument_names):
+            raise SettingError(f"targets: every instrument is named, which leaves nothing for {rests[0]!r}: omit it.")
+
     @property
     def instrument_list(self):
-        """The instruments to separate, in order."""
+        """What the network separates, in order."""
+        return list(self.target_instruments or self.instrument_names)
+
+    @property
+    def target_instruments(self):
+        """The instruments of each target, as `muscomp.targets` of a configuration: {target: [instrument]} or None."""
+        if self.targets is None:
+            return None
+        named = {name for listed in self.targets.values() if listed != REST for name in listed}
+        rest = [name for name in self.instrument_names if name not in named]
+        return {target: rest if listed == REST else list(listed) for target, listed in self.targets.items()}
+
+    @property
+    def instrument_names(self):
+        """The instruments of the prepared songs, in order."""
         if self.instruments is not None:
             return list(self.instruments)
         return instruments.names(self.taxonomy) + ([instruments.OTHER] if self.residual == "target" else [])
@@ -100,6 +160,7 @@ class Settings(settings.Settings):
         same = ("sample_rate", "T", "F", "n_channels", "n_chunks_per_song", "separation_exponent", "mask_extension")
         steps = ("train_max_steps", "save_checkpoints_steps", "save_summary_steps", "learning_rate", "batch_size")
         own = {key: getattr(self, key) for key in ("crop_frames", "remix", "precision")}
+        targets = {} if self.targets is None else {"targets": self.target_instruments}
         given = {
             "train_csv": str(tables / "train.csv"),
             "validation_csv": str(tables / "validation.csv"),
@@ -113,7 +174,7 @@ class Settings(settings.Settings):
             "throttle_secs": 300,
             "random_seed": self.seed,
             "model": {"type": self.model_type, "params": params},
-            "muscomp": {"taxonomy": None if self.instruments is not None else self.taxonomy, **own},
+            "muscomp": {"taxonomy": None if self.instruments is not None else self.taxonomy, **own, **targets},
             **{key: getattr(self, key) for key in (*same, *steps)},
         }
         return {key: given[key] for key in Config.model_fields if key in given}  # in Spleeter's order

@@ -14,13 +14,12 @@ import pandas as pd
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.files import clean_parts
-from muscomp_lib.dataset.library import Library
+from muscomp_lib.dataset.library import PARTITIONS, Library
 from muscomp_lib.models.config import write_config
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.tables.check import check_songs
 from muscomp_lib.tables.settings import Settings
 
-PARTITIONS = ("train", "validation", "test")
 TRAINED = ("train", "validation")  # partitions that are cut into training examples
 
 
@@ -89,8 +88,8 @@ def _require_songs(root, partition, table, problems):
         return
     if problems.empty:
         raise MissingError(
-            f"There is no song in {root.prepared / partition}. Run notebook 02 first, which prepares them; for "
-            "MUSDB18, give its folder as `musdb` in notebook 03."
+            f"There is no song in {root.prepared / partition}. Run notebook 02 first, which prepares them; or, for "
+            "songs of your own, give their folder as `stems` in notebook 03."
         )
     (reason, count), *_ = Counter(problems["reason"]).most_common(1)
     raise MissingError(

@@ -21,8 +21,8 @@ import scipy.fft
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft
-from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.dataset.waveform_cache import WaveformCache
+from muscomp_lib.models.config import covers_mix
 
 MIX, REST = "mix of the table", "rest of the mix"  # parts of a song besides its instruments
 WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
@@ -103,7 +103,7 @@ class Examples:
             for example, sound in self._remixed(name, size, rng) if remix else self._unmixed(name, places):
                 mix[example] += sound
                 instruments[example, ..., which] = np.abs(sound)
-        if remix and OTHER not in names:
+        if remix and not covers_mix(self.config):
             for example, sound in self._remixed(REST, size, rng):
                 mix[example] += sound
         if not remix:

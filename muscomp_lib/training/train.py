@@ -19,7 +19,7 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import Root
 from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optional, text, that, whole
 from muscomp_lib.dataset.song_table import read_songs
-from muscomp_lib.models import checkpoint, pretrained, registry
+from muscomp_lib.models import checkpoint, pretrained, registry, transfer
 from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config
 from muscomp_lib.models.weights import HISTORY, get_weights, set_weights
 from muscomp_lib.spleeter import engine
@@ -138,13 +138,15 @@ def _initial_weights(settings, root):
     start_from = settings["muscomp"].get("start_from")
     if start_from is None:
         return None
-    network, source = registry.network(settings), pretrained.model_path(start_from, root)
-    if source.suffix == ".json":
-        _, source = find_model(source)
+    network = registry.network(settings)
     try:
-        values, where = network.read_weights(source), network.weights_file(source)
+        theirs, source = find_model(pretrained.model_path(start_from, root))
+        other = registry.network(theirs)
+        values, where = other.read_weights(source), other.weights_file(source)
     except MissingError as error:
         raise MissingError(f"{error} Check start_from = {start_from!r}.") from error
+    if theirs["instrument_list"] != settings["instrument_list"]:
+        values = transfer.start_weights(network, values, theirs, where)
     set_weights(network.build(), values, where)  # refused now, not in an hour
     return values, where
 

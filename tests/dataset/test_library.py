@@ -7,7 +7,7 @@ from fixtures.songs_to_fill import prepared as folders
 from fixtures.tiny_slakh import truncate, write_track
 
 from muscomp_lib import audio, reserve, slakh, tables
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.errors import AudioError, MissingError, SettingError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import library as prepared
 from muscomp_lib.dataset import mixing, song_table
@@ -161,3 +161,30 @@ def test_wav_and_mono_are_as_exact_as_flac_and_stereo(root):
 def test_spleeter_which_reads_files_only_refuses_virtual_songs(virtual):
     with pytest.raises(SettingError, match=r"Spleeter reads files only\. Run notebook 02 with virtual = False"):
         checks.check_table(virtual.tables / "train.csv", CONFIG, virtual)
+
+
+def test_a_sum_of_virtual_files_is_read_in_parts(virtual):
+    library = prepared.Library(virtual)
+    path = next(iter(library.songs("train").values()))["mix"].replace("mix", "both")
+    both = library.file(path, NAMES[:2])
+    parts = [prepared.read(library.file(path.replace("both", name)))[0] for name in NAMES[:2]]
+    np.testing.assert_array_equal(prepared.read(both)[0], parts[0] + parts[1])
+    np.testing.assert_array_equal(prepared.read(both, 1000, 500)[0], (parts[0] + parts[1])[1000:1500])
+    assert prepared.info(both) == prepared.info(library.file(path.replace("both", "mix")))
+
+
+def test_a_sum_is_read_from_its_own_file_where_there_is_one(filled):
+    library = prepared.Library(filled)
+    path = filled.path / next(iter(library.songs("train").values()))["mix"]
+    both = path.with_name("both.flac")
+    assert isinstance(library.file(filled.relative(both), NAMES[:2]), prepared.FileSum)
+    assert library.file(filled.relative(both), NAMES[:1]) == path.with_name(f"{NAMES[0]}.flac")
+    assert library.file(filled.relative(path), NAMES[:2]) == path
+
+
+def test_files_of_a_sum_must_have_one_length(tmp_path):
+    for name, n_samples in {"a": 100, "b": 101}.items():
+        audio.write(tmp_path / f"{name}.wav", np.zeros((n_samples, 2), np.float32), 44100)
+    files = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    with pytest.raises(AudioError, match=r"b\.wav and .*a\.wav differ in length"):
+        prepared.info(prepared.summed(files))

@@ -17,7 +17,13 @@ SPLEETER_KEYS = [
 ]  # fmt: skip
 
 
-SELDOM = {"loss_type", "optimizer", "chunk_duration", "muscomp.start_from"}  # known, and usually left out
+SELDOM = {
+    "loss_type",
+    "optimizer",
+    "chunk_duration",
+    "muscomp.start_from",
+    "muscomp.targets",
+}  # known, and usually left out
 ACTIVATIONS = {"model.params.conv_activation", "model.params.deconv_activation"}
 
 

@@ -29,6 +29,15 @@ def test_by_default_the_first_test_song_is_chosen(root):
     assert songs.reference_files(song, [*NAMES, "Glockenspiel"]) == {}
 
 
+def test_the_reference_of_a_group_is_the_sum_of_its_files(root):
+    (song,) = songs.choose(None, root)
+    groups = {"all": NAMES, "kit": ["Drums"]}
+    found = songs.reference_files(song, list(groups), groups)
+    assert found["all"].files == tuple(song.with_name(f"{name}.flac") for name in NAMES)
+    assert found["kit"] == song.with_name("Drums.flac")
+    assert songs.reference_files(song, ["all"], {"all": [*NAMES, "Glockenspiel"]}) == {}
+
+
 def test_any_other_file_keeps_its_name_and_has_no_references(root, tmp_path):
     audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
     (song,) = songs.choose(str(tmp_path / "My.song.wav"), root)

@@ -16,7 +16,7 @@ from muscomp_lib import audio, separation, tables, training
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError, SettingError, SpleeterError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.models.config import read_config
-from muscomp_lib.spleeter import checks, engine, environment
+from muscomp_lib.spleeter import checks, engine, environment, target_files
 
 PROJECT = Path(__file__).parents[2]
 FILTERS = [4, 4, 8, 8, 8, 8]  # Spleeter's network, made small
@@ -296,6 +296,30 @@ def test_a_cache_without_our_mark_is_not_removed(tmp_path):
 
 
 # ---- the real Spleeter ----
+
+
+def test_sums_become_files_for_spleeter_and_stay_while_up_to_date(tmp_path):
+    groups = {"Drums": ["Drums"], "pitched": ["Electric_Bass_pick", "Violin"]}
+    own = {"taxonomy": None, "crop_frames": 64, "remix": True, "targets": groups}
+    config, folder, root = prepared(tmp_path, instrument_list=list(groups), muscomp=own)
+    table = root.tables / "train.csv"
+    rows = (
+        table.read_text().replace("Electric_Bass_pick_path", "pitched_path").replace("Electric_Bass_pick.", "pitched.")
+    )
+    table.write_text(rows)
+    made = target_files.write(root, table, config, folder)
+    for row in csv.DictReader(made.open()):
+        song = (root.path / row["mix_path"]).parent
+        parts = [audio.read(song / f"{name}.flac", dtype="int16")[0].astype(int) for name in groups["pitched"]]
+        written = root.path / row["pitched_path"]
+        np.testing.assert_array_equal(audio.read(written, dtype="int16")[0], sum(parts))
+        assert (root.path / row["Drums_path"]) == song / "Drums.flac"
+    before = written.stat().st_mtime_ns
+    target_files.write(root, table, config, folder)
+    assert written.stat().st_mtime_ns == before
+    audio.write(song / "Violin.flac", np.zeros_like(parts[0], np.int16), 44100)
+    target_files.write(root, table, config, folder)
+    np.testing.assert_array_equal(audio.read(written, dtype="int16")[0], parts[0])
 
 
 @pytest.fixture(scope="module")

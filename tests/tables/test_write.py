@@ -11,6 +11,8 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import remove
 from muscomp_lib.core.root import open_root
+from muscomp_lib.dataset import library
+from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models.config import read_config
 
 NAMES = [*instruments.names(), "other"]
@@ -142,7 +144,7 @@ def test_half_made_songs_are_not_songs(root):
 
 
 def test_nothing_to_train_on_is_an_error_with_a_remedy(root):
-    with pytest.raises(MissingError, match=r"no song in .*train.*Run notebook 02.*`musdb`"):
+    with pytest.raises(MissingError, match=r"no song in .*train.*Run notebook 02.*`stems`"):
         tables.write(root)
     write_song(root, "train", "Track00001")
     with pytest.raises(MissingError, match=r"None of the songs .*train.*1 of 1: it lasts 2.0 s"):
@@ -279,3 +281,75 @@ def test_killed_and_restarted_at_any_moment_tables_are_the_same(root):
 
     run_and_kill(imports, work, lasts, after_each=check)
     assert {**snapshot(root.tables), **snapshot(root.configs)} == whole
+
+
+# ---- targets ----
+
+GROUPS = {"Drums": ["Drums"], "accompaniment": "rest"}
+
+
+def test_targets_are_columns_and_groups_have_no_files(root):
+    folder = write_song(root, "train", "A")
+    settings = tables.Settings(targets=GROUPS, **SMALL)
+    made, problems = tables.write(root, settings)
+    assert problems.empty
+    row = made["train"].loc[0]
+    assert list(row.index) == ["mix_path", "Drums_path", "accompaniment_path", "duration"]
+    assert row["Drums_path"] == "prepared/train/A/Drums.flac"
+    assert row["accompaniment_path"] == "prepared/train/A/accompaniment.flac"
+    assert not (folder / "accompaniment.flac").exists()
+    found = read_config(tables.config(root, settings))
+    assert found["instrument_list"] == ["Drums", "accompaniment"]
+    assert found["muscomp"]["targets"] == {"Drums": ["Drums"], "accompaniment": [n for n in NAMES if n != "Drums"]}
+    (song,) = read_songs(root, root.tables / "train.csv", found)
+    rest, _ = library.read(song.files["accompaniment"])
+    mix, drums = (audio.read(folder / f"{name}.flac")[0] for name in ("mix", "Drums"))
+    np.testing.assert_array_equal(rest, mix - drums)
+    active = tables.activity(root, made["train"], settings.target_instruments)
+    assert active.to_dict() == {"Drums": 1.0, "accompaniment": 1.0}
+
+
+def test_a_target_of_one_instrument_is_its_file(root):
+    write_song(root, "train", "A")
+    made, _ = tables.write(root, tables.Settings(targets={"kit": ["Drums"], "rest_of_it": "rest"}, **SMALL))
+    assert made["train"].loc[0, "kit_path"] == "prepared/train/A/Drums.flac"
+
+
+def test_a_song_without_a_member_of_a_target_is_left_out(root):
+    write_song(root, "train", "A")
+    write_song(root, "train", "B", Violin=None)
+    made, problems = tables.write(root, tables.Settings(targets=GROUPS, **SMALL))
+    assert "Violin: no such file" in reasons(problems)["B"] and len(made["train"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ({"Drums": ["Drum"]}, r"targets name 'Drum'.*Did you mean 'Drums'"),
+        ({"A": ["Drums"], "B": ["Drums", "Violin"]}, "targets name 'Drums' more than once"),
+        ({"A": "rest", "B": "rest"}, "A and B are both 'rest'"),
+        ({"A": NAMES, "B": "rest"}, "leaves nothing for 'B'"),
+        ({}, "targets = {} is not possible"),
+        ({"a/b": ["Drums"]}, "targets = {'a/b'"),
+        ({"A": "Drums"}, r"targets = .* It must be names with lists of instruments"),
+        ({"mix": ["Drums"], "B": "rest"}, "without 'mix'"),
+    ],
+)
+def test_impossible_targets_are_refused(targets, message):
+    with pytest.raises(SettingError, match=message):
+        tables.Settings(targets=targets)
+
+
+def test_a_configuration_with_other_targets_than_instruments_is_refused(root):
+    path = tables.config(root, tables.Settings(targets=GROUPS))
+    for change, message in (
+        ({"accompaniment": ["Violin"], "Drums": ["Drums"]}, "the same, in the same order"),
+        ({"Drums": ["Drums"], "accompaniment": ["Violin", "Tuba"]}, "'Tuba', which taxonomy"),
+        ({"Drums": ["Drums"], "accompaniment": []}, "muscomp.targets ="),
+        ({"Drums": ["Drums"], "accompaniment": ["Drums"]}, "'Drums' more than once"),
+    ):
+        found = json.loads(path.read_text())
+        found["muscomp"]["targets"] = change
+        (root.configs / "changed.json").write_text(json.dumps(found))
+        with pytest.raises(SettingError, match=message):
+            read_config(root.configs / "changed.json")

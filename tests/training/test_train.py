@@ -1,4 +1,5 @@
 import inspect
+import json
 import os
 import shutil
 import signal
@@ -177,6 +178,20 @@ def test_fine_tuning_starts_from_what_another_model_knows(trained, tmp_path):
     assert read_config(folder / "config.json")["muscomp"]["start_from"] == str(trained.models / "tiny")
 
 
+def test_fine_tuning_may_change_the_instruments(trained, tmp_path):
+    groups = {"Drums": ["Drums"], "pitched": ["Electric_Bass_pick", "Violin"]}
+    own = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "targets": groups}
+    changes = {"train_max_steps": 1, "save_checkpoints_steps": 1, "learning_rate": 1e-6, "muscomp": own}
+    root = tiny_prepared.write(tmp_path, instrument_list=list(groups), **changes)
+    for partition in ("train", "validation"):
+        table = root.tables / f"{partition}.csv"
+        table.write_text(table.read_text().replace("Electric_Bass_pick", "pitched"))
+    folder = training.train("tiny", root, start_from=trained.models / "tiny")
+    begun, ended = (read_arrays(path / "weights.npz") for path in (trained.models / "tiny", folder))
+    np.testing.assert_allclose(ended["masks/kernel"][:, :, 0], begun["masks/kernel"][:, :, 2], atol=1e-4)
+    assert training.read_history(folder)[0][2] < 0.8 * fresh_loss(tmp_path / "fresh")
+
+
 def fresh_loss(folder):
     root = tiny_prepared.write(folder, train_max_steps=1, save_checkpoints_steps=1, learning_rate=1e-6)
     return training.read_history(training.train("tiny", root))[0][2]
@@ -186,8 +201,12 @@ def test_unusable_starting_weights_are_refused_before_training(trained, tmp_path
     root = tiny_prepared.write(tmp_path)
     with pytest.raises(MissingError, match=r"nothing holds no finished model.*start_from"):
         training.train("tiny", root, start_from="nothing")
+    config = json.loads((root.configs / "tiny.json").read_text())
+    (root.configs / "other.json").write_text(json.dumps(config | {"model": {"type": "unet.unet", "params": {}}}))
     with pytest.raises(SettingError, match=r"weights of another network"):
-        training.train("tiny", root, start_from="shipped")
+        training.train("other", root, start_from="shipped")
+    with pytest.raises(SettingError, match=r"weights of another network"):
+        training.train("tiny", root, start_from="shipped")  # of another size
     with pytest.raises(SettingError, match="engine='muscomp' only"):
         training.train("tiny", root, engine="spleeter", start_from=trained.models / "tiny")
     assert not (root.models / "tiny").exists()

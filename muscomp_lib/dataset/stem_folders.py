@@ -1,0 +1,399 @@
+"""Which songs a folder of stems holds, and which instrument each of their files is. Used by notebook 03.
+
+A folder that directly holds sound files is a song, at any depth, in any format that `audio` reads. Four layouts, which
+may be side by side:
+
+    <song>/<instrument>.wav                    as music programs export them, with or without a mix
+    <song>/<instrument>/<any name>.wav         a folder per instrument, as in MoisesDB
+    <song>.stem.mp4                            MUSDB18: five streams; MUSDB18-HQ is the first layout
+    <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/
+
+File names are the instruments: "01 Lead Vox.wav" is `Lead_Vox`. A YAML file, by default `stems.yaml` in the folder,
+gives other names, and groups; the first instrument with a fitting pattern counts:
+
+    drums: [kick*, snare*, "*drum*", overheads]
+    vocals: ["*vox*", "*vocal*"]
+    mix: [bounce]           # these are mixes
+    ignore: ["*click*"]     # these are left out
+
+A first folder called train, validation or test is a song's partition, and so it is in MUSDB18.
+"""
+
+import fnmatch
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from muscomp_lib.audio.formats import SUFFIXES
+from muscomp_lib.core import names, yaml_file
+from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
+from muscomp_lib.core.instruments import MIX, OTHER, VALID_NAME
+from muscomp_lib.core.settings import suggestion
+
+NAMES_FILE = "stems.yaml"
+IGNORE = "ignore"
+MIX_NAMES = ("mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce")
+PARTITIONS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
+STREAMS_SUFFIX = ".stem.mp4"
+METADATA_SUFFIX = "_METADATA.yaml"
+VALIDATION = (
+    "Actions - One Minute Smile",
+    "Clara Berry And Wooldog - Waltz For My Victims",
+    "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave",
+    "Triviul - Angelsaint",
+    "Alexander Ross - Goodbye Bolero",
+    "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost",
+    "Skelpolu - Human Mistakes",
+    "Young Griffo - Pennies",
+    "ANiMAL - Rockshow",
+    "James May - On The Line",
+    "Meaxic - Take A Step",
+    "Traffic Experiment - Sirens",
+)  # of MUSDB18's train songs: github.com/sigsep/sigsep-mus-db, musdb/configs/mus.yaml
+
+
+class Stem(NamedTuple):
+    """A sound file, relative to the folder of stems, and which of its streams."""
+
+    path: str
+    stream: int = 0
+
+
+@dataclass(frozen=True)
+class StemSong:
+    """A song of a folder of stems.
+
+    Attributes
+    ----------
+    name : str
+        Different for each song: a folder's name in `prepared/`.
+    source : str
+        Where it is, relative to the folder of stems.
+    partition : str
+        "train", "validation" or "test"; "" where the folder does not say so.
+    stems : dict of str to tuple of Stem
+        By instrument: their sum is the instrument.
+    mixes : tuple of Stem
+        Given mixes: they are compared with the sum of the stems, and not used.
+    note : str
+        Why it cannot be used, or "".
+    """
+
+    name: str
+    source: str
+    partition: str
+    stems: dict
+    mixes: tuple = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StemFolder:
+    """A folder of stems: its path, and its songs by name."""
+
+    path: Path
+    songs: tuple
+
+    def counts(self):
+        """In how many songs each instrument is: {name: number}, the most frequent first, `other` last."""
+        found = Counter(name for song in self.songs for name in song.stems)
+        return dict(sorted(found.items(), key=lambda each: (each[0] == OTHER, -each[1], each[0])))
+
+    def instruments(self, wanted=None, residual="target"):
+        """The instruments to prepare, in order.
+
+        Parameters
+        ----------
+        wanted : list of str, optional
+            Of the folder's instruments, those that become files of their own; None: all of them.
+        residual : {"target", "drop"}
+            Whether `other` is one of them.
+
+        Returns
+        -------
+        list of str
+            With `other` at the end, where anything is left for it.
+
+        Raises
+        ------
+        SettingError
+            There is no such instrument.
+        """
+        found = [name for name in self.counts() if name != OTHER]
+        for name in wanted or ():
+            if name not in (*found, OTHER):
+                raise SettingError(f"No song in {self.path} has {name!r}. {suggestion(name, found)}")
+        chosen = [name for name in wanted or found if name != OTHER]
+        rest = OTHER in (wanted or ()) or any(set(song.stems) - set(chosen) for song in self.songs)
+        return chosen + ([OTHER] if rest and residual == "target" else [])
+
+
+def find(folder, names_file=None):
+    """Find the songs of a folder and name the instruments of their files. No sound is read.
+
+    Parameters
+    ----------
+    folder : str or Path
+    names_file : str or Path, optional
+        The YAML file with names for the files; None: `stems.yaml` in the folder, if it is there.
+
+    Returns
+    -------
+    StemFolder
+
+    Raises
+    ------
+    MissingError
+        No song with stems in `folder`; no such file.
+    SettingError
+        The file of names is wrong, or fits no file at all.
+    """
+    folder = Path(folder).expanduser().absolute()
+    namer = _Namer(names_file or (folder / NAMES_FILE if (folder / NAMES_FILE).is_file() else None))
+    songs = [_song(namer, *found) for found in _layouts(folder, namer)]
+    if not any(song.stems for song in songs):
+        raise MissingError(
+            f"There is no song with stems in {folder}. Give the folder whose subfolders hold one sound file per "
+            f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIX}."
+        )
+    namer.check_used([stem.path for song in songs for stems in song.stems.values() for stem in stems])
+    songs = _with_one_spelling(_with_unique_names(songs))
+    return StemFolder(folder, tuple(sorted(songs, key=lambda song: song.name)))
+
+
+# ---- layouts ----
+
+
+def _layouts(folder, namer):
+    """Every song: (its path relative to the folder, [(Stem, text that names its instrument)], note)."""
+    files = _sound_files(folder)
+    grouped = _songs_with_instrument_folders(files, namer)
+    for place in sorted(files):
+        if metadata := next((name for name in files[place] if name.endswith(METADATA_SUFFIX)), None):
+            yield place, *_medley_song(folder, place, metadata)
+            continue
+        for stem in [_joined(place, name) for name in files[place] if name.endswith(STREAMS_SUFFIX)]:
+            if not _best(files.get(stem.removesuffix(STREAMS_SUFFIX), ())):  # else there is a better copy of the song
+                yield stem, [(Stem(stem, stream), text) for stream, text in enumerate(STREAMS)], ""
+        if place in grouped:
+            inside = [(_joined(place, name), _stem(name)) for name in _best(files[place])]
+            inside += [(_joined(path, name), PurePosixPath(path).name) for path in grouped[place] for name in
+                       _best(files[path])]  # fmt: skip
+            yield place, [(Stem(path), text) for path, text in inside], ""
+        elif not any(place in paths for paths in grouped.values()) and _best(files[place]):
+            yield place, [(Stem(_joined(place, name)), _stem(name)) for name in _best(files[place])], ""
+
+
+def _sound_files(folder):
+    """The names of sound and metadata files by their folder, relative to `folder`, "" being itself."""
+    found = {}
+    for path, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] not in "._")
+        held = [name for name in sorted(files) if name[0] != "." and _is_ours(name)]
+        if any(name.endswith(METADATA_SUFFIX) for name in held):
+            folders[:] = []  # MedleyDB's stems and raw recordings are found through the metadata
+        place = Path(path).relative_to(folder).as_posix()
+        found["" if place == "." else place] = held
+    return found
+
+
+def _is_ours(name):
+    return name.lower().endswith(SUFFIXES) or name.endswith(METADATA_SUFFIX)
+
+
+def _songs_with_instrument_folders(files, namer):
+    """The folders whose subfolders are not songs but instruments: {song's folder: [subfolders]}.
+
+    Subfolders are instruments if there is a mix beside them, or if the same ones are in several songs; and songs if two
+    of them hold files of the same name.
+    """
+    inside = defaultdict(list)
+    for place in files:
+        if place and _best(files[place]):
+            inside[str(PurePosixPath(place).parent).removeprefix(".")].append(place)
+    uses = Counter(PurePosixPath(place).name.lower() for places in inside.values() for place in places)
+    return {
+        parent: places
+        for parent, places in inside.items()
+        if _share_no_names([files[place] for place in places], namer)
+        and _only_mixes(files.get(parent, ()), namer)
+        and (_best(files.get(parent, ())) or _are_repeated(places, uses))
+    }
+
+
+def _share_no_names(folders, namer):
+    held = [{_stem(name).lower() for name in _best(files) if namer.of(_stem(name)) != MIX} for files in folders]
+    return sum(map(len, held)) == len(set().union(*held))
+
+
+def _only_mixes(files, namer):
+    return all(namer.of(_stem(name)) == MIX for name in _best(files))
+
+
+def _are_repeated(places, uses):
+    return len(places) > 1 and all(uses[PurePosixPath(place).name.lower()] > 1 for place in places)
+
+
+def _best(files):
+    """The sound files, of several with one name the one in the format that comes first in SUFFIXES."""
+    sounds = [name for name in files if name.lower().endswith(SUFFIXES) and not name.endswith(STREAMS_SUFFIX)]
+    by_stem = {}
+    for name in sorted(sounds, key=lambda name: SUFFIXES.index(Path(name).suffix.lower())):
+        by_stem.setdefault(_stem(name), name)
+    return sorted(by_stem.values())
+
+
+def _medley_song(folder, place, metadata):
+    """The parts of a song of MedleyDB, and why it cannot be used, or ""."""
+    try:
+        found = yaml_file.read(folder / place / metadata)
+        parts = [(found.get("mix_filename"), MIX)]
+        for stem in found["stems"].values():
+            instrument = stem["instrument"] if isinstance(stem["instrument"], str) else " ".join(stem["instrument"])
+            parts.append((f"{found['stem_dir']}/{stem['filename']}", instrument))
+        paths = [(names.check_path(path, "stem", metadata), text) for path, text in parts if path]
+        return [(Stem(_joined(place, path)), text) for path, text in paths], ""
+    except (MusCompError, KeyError, TypeError, AttributeError) as error:
+        return [], f"{metadata} cannot be used: {error!r}" if isinstance(error, LookupError) else str(error)
+
+
+def _joined(place, name):
+    return str(PurePosixPath(place, name))
+
+
+def _stem(name):
+    return PurePosixPath(name).stem
+
+
+# ---- names ----
+
+
+def _song(namer, place, parts, note):
+    """A song from its parts; its name is not final."""
+    path = PurePosixPath(place.removesuffix(STREAMS_SUFFIX))
+    stems, mixes = defaultdict(list), []
+    for stem, text in parts:
+        instrument = namer.of(text, path.name)
+        if instrument == MIX:
+            mixes.append(stem)
+        elif not instrument:
+            note = note or f"{stem.path}: {text!r} cannot be an instrument's name. Give it one in {NAMES_FILE}"
+        elif instrument != IGNORE:
+            stems[instrument].append(stem)
+    if not stems:
+        note = note or "it has no stems"
+    stems = {name: tuple(stems[name]) for name in sorted(stems)}
+    return StemSong(path.name, place, _partition(path), stems, tuple(mixes), note)
+
+
+def _partition(path):
+    """The partition that the first folder of a song's path names, or ""."""
+    first = path.parts[0].lower() if len(path.parts) > 1 else ""
+    found = next((name for name, spellings in PARTITIONS.items() if first in spellings), "")
+    return "validation" if found == "train" and path.name in VALIDATION else found
+
+
+class _Namer:
+    """Names the instrument of a file, by the patterns of a file of names or by the file's own name."""
+
+    def __init__(self, path):
+        self.path, self.patterns = path, {}
+        for name, patterns in (_read_names(path) if path else {}).items():
+            self.patterns[name] = [re.compile(fnmatch.translate(pattern.lower())) for pattern in patterns]
+        self._used = set()
+
+    def of(self, text, song=""):
+        """The instrument that a text names in a song: `mix`, `ignore`, or "" where it cannot be a name, too."""
+        plain = _plain(text, song)
+        spellings = {text.lower(), plain.lower(), plain.lower().replace("_", " ")}
+        for name, patterns in self.patterns.items():
+            if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
+                self._used.add(name)
+                return name
+        if spellings & set(MIX_NAMES) or text == song:
+            return MIX
+        spelled = re.sub(r"\W+", "_", plain).strip("_")
+        return spelled if VALID_NAME.fullmatch(spelled) else ""
+
+    def check_used(self, paths):
+        """SettingError unless the file of names fits any file of the folder."""
+        if self.patterns and not self._used:
+            found = ", ".join(sorted({_stem(path) for path in paths})[:10])
+            raise SettingError(f"{self.path}: none of its patterns fits a file. The stems are called {found}.")
+
+
+def _plain(text, song):
+    """A file's name in ASCII, without the song's name or a track's number before it."""
+    if song and re.match(rf"{re.escape(song)}[ _.-]", text, re.IGNORECASE):
+        text = text[len(song) :]
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().strip(" _-.")
+    return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
+
+
+def _read_names(path):
+    """The file of names: {instrument: [pattern]}."""
+    found = yaml_file.read(path, "The file of names")
+    if not isinstance(found, dict) or not found:
+        raise SettingError(f"{path} holds no names. Write lines such as  drums: [kick*, snare*]")
+    return {name: _patterns(path, name, value) for name, value in found.items()}
+
+
+def _patterns(path, name, value):
+    if not isinstance(name, str) or not VALID_NAME.fullmatch(name):
+        raise SettingError(f"{path}: {name!r} cannot be an instrument's name. Use letters from a to z, digits and _.")
+    patterns = [value] if isinstance(value, str) else value
+    if isinstance(patterns, list) and patterns and all(isinstance(each, str) and each.strip() for each in patterns):
+        return patterns
+    raise SettingError(f'{path}, {name}: {value!r} is not a list of file names or patterns. Write [kick*, "*drum*"].')
+
+
+def _with_unique_names(songs):
+    """Songs of equal names get those of the folders around them, too: "Album A - Intro"."""
+    uses = Counter(_folded(song.name) for song in songs)
+    named, taken = [], set()
+    for song in songs:
+        parts = PurePosixPath(song.source.removesuffix(STREAMS_SUFFIX)).parts
+        title = song.name if uses[_folded(song.name)] == 1 else " - ".join(parts)
+        name = names.as_folder(_readable(title or "song")).strip(" .") or "song"
+        number = 2
+        while _folded(unique := name if number == 2 and _folded(name) not in taken else f"{name} ({number})") in taken:
+            number += 1
+        taken.add(_folded(unique))
+        named.append(replace(song, name=unique, source=_readable(song.source)))
+    return named
+
+
+def _folded(name):
+    """A name as disks compare it that do not tell upper case from lower."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _readable(name):
+    """A file's name as text for tables: bytes that are not UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _with_one_spelling(songs):
+    """Instruments that differ in upper and lower case only get their most frequent spelling."""
+    counts, chosen = Counter(name for song in songs for name in song.stems), {}
+    for name, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0])):
+        chosen.setdefault(name.lower(), name)
+    return [replace(song, stems=_renamed(song.stems, chosen)) for song in songs]
+
+
+def _renamed(stems, chosen):
+    merged = defaultdict(tuple)
+    for name, files in stems.items():
+        merged[chosen[name.lower()]] += files
+    return dict(merged)

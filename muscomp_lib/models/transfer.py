@@ -1,0 +1,67 @@
+"""Weights of a network for some instruments as a start for a network for others. Used by notebook 04."""
+
+import json
+
+import numpy as np
+
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.instruments import OTHER
+from muscomp_lib.models.config import targets
+from muscomp_lib.models.weights import get_weights
+
+
+def start_weights(network, values, theirs, where):
+    """Weights for `network` from those of another network of its type, for other instruments.
+
+    All layers but the last are the same for any instruments. In the last, an instrument that both have keeps its
+    weights; a group begins as the sum of the shares of its instruments; what the other network does not know begins as
+    its `other`, of which it was a part, or at random where there is none.
+
+    Parameters
+    ----------
+    network : registry.Network
+        To train.
+    values : dict of str to np.ndarray
+        The weights of the other network.
+    theirs : dict
+        The other network's configuration.
+    where : Path
+        Where its weights are from, for the message.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+
+    Raises
+    ------
+    SettingError
+        The networks are of different types, or of one that has no last layer for all instruments.
+    """
+    if not network.instrument_axes or theirs["model"]["type"] != network.type:
+        raise SettingError(
+            f"{where} holds the weights of another network, of type {theirs['model']['type']} for "
+            f"{json.dumps(theirs['instrument_list'])}. Start from a network of type {network.type} for the same "
+            "instruments, or from fresh weights."
+        )
+    fresh, start = get_weights(network.build()), dict(values)
+    sources = [_sources(name, network.config, theirs["instrument_list"]) for name in network.instruments]
+    for path, axis in network.instrument_axes.items():
+        columns = [_column(values[path], fresh[path], axis, *each) for each in enumerate(sources)]
+        start[path] = np.stack(columns, axis=axis).astype(np.float32)
+    return start
+
+
+def _sources(name, config, instruments):
+    """The numbers of another network's instruments that a target is made of."""
+    number = {known.lower(): which for which, known in enumerate(instruments)}
+    members = [name, *(targets(config) or {}).get(name, [])]
+    found = [number[each.lower()] for each in members if each.lower() in number]
+    return found if found or OTHER not in number else [number[OTHER]]
+
+
+def _column(values, fresh, axis, which, sources):
+    """The weights of one target: of a softmax's logits, a sum of n equal shares is their mean plus log n."""
+    if not sources:
+        return np.take(fresh, which, axis)
+    mean = np.take(values, sources, axis).mean(axis=axis)
+    return mean + np.log(len(sources)) if values.ndim == 1 else mean

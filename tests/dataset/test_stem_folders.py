@@ -1,0 +1,158 @@
+import pytest
+
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.dataset import stem_folders
+
+
+def touch(folder, *paths):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+
+
+def found(folder, **options):
+    """{song: {instrument: [path]}}, with the mixes as "mix"."""
+    songs = stem_folders.find(folder, **options).songs
+    return {
+        song.name: {name: [stem.path for stem in stems] for name, stems in song.stems.items()}
+        | ({"mix": [mix.path for mix in song.mixes]} if song.mixes else {})
+        for song in songs
+    }
+
+
+def test_file_names_are_instruments_at_any_depth(tmp_path):
+    touch(tmp_path, "2021/Demos/Song/01 Lead Vox.wav", "2021/Demos/Song/Song_Bass.aiff", "2021/Demos/Song/mix.mp3")
+    assert found(tmp_path) == {
+        "Song": {
+            "Bass": ["2021/Demos/Song/Song_Bass.aiff"],
+            "Lead_Vox": ["2021/Demos/Song/01 Lead Vox.wav"],
+            "mix": ["2021/Demos/Song/mix.mp3"],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "instrument"),
+    [
+        ("Drums", "Drums"),
+        ("03 - Kick", "Kick"),
+        ("Song - Kick", "Kick"),
+        ("song_kick", "kick"),
+        ("808", "808"),
+        ("Songbird", "Songbird"),
+        ("Flöte", "Flote"),
+        ("Gtr (L)", "Gtr_L"),
+        ("Mixture", "mix"),
+        ("Song", "mix"),
+        ("MASTER", "mix"),
+    ],
+)
+def test_a_file_name_becomes_the_name_of_an_instrument(tmp_path, file, instrument):
+    touch(tmp_path, f"Song/{file}.wav", "Song/another.wav")
+    assert set(found(tmp_path)["Song"]) == {instrument, "another"}
+
+
+def test_a_name_without_letters_is_reported(tmp_path):
+    touch(tmp_path, "Song/東京.wav", "Song/bass.wav")
+    (song,) = stem_folders.find(tmp_path).songs
+    assert "Song/東京.wav: '東京' cannot be an instrument's name. Give it one in stems.yaml" in song.note
+
+
+def test_songs_of_equal_names_stay_two(tmp_path):
+    touch(tmp_path, "A/Intro/bass.wav", "A/Intro/drums.wav", "B/intro/bass.wav", "B/Outro/bass.wav")
+    assert set(found(tmp_path)) == {"A - Intro", "B - intro", "Outro"}
+
+
+def test_spellings_that_differ_in_case_are_one_instrument(tmp_path):
+    touch(tmp_path, "A/drums.wav", "A/bass.wav", "B/Drums.wav", "B/bass.wav", "C/Drums.wav")
+    folder = stem_folders.find(tmp_path)
+    assert folder.counts() == {"Drums": 3, "bass": 2}
+
+
+def test_of_one_stem_in_two_formats_one_is_used(tmp_path):
+    touch(tmp_path, "Song/bass.mp3", "Song/bass.wav", "Song/drums.ogg")
+    assert found(tmp_path)["Song"] == {"bass": ["Song/bass.wav"], "drums": ["Song/drums.ogg"]}
+
+
+def test_a_file_of_names_groups_and_renames(tmp_path):
+    touch(tmp_path, *(f"Song/{name}.wav" for name in ("Kick In", "snare_top", "Bass DI", "click", "Print", "Harp")))
+    names = tmp_path / "stems.yaml"
+    names.write_text('drums: ["kick*", "snare*"]\nbass: bass*\nmix: print\nignore: [click]\n')
+    assert found(tmp_path)["Song"] == {
+        "Harp": ["Song/Harp.wav"],
+        "bass": ["Song/Bass DI.wav"],
+        "drums": ["Song/Kick In.wav", "Song/snare_top.wav"],
+        "mix": ["Song/Print.wav"],
+    }
+    moved = names.rename(tmp_path / "elsewhere.yaml")
+    assert "Kick_In" in found(tmp_path)["Song"]
+    assert "drums" in found(tmp_path, names_file=moved)["Song"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tuba: [tuba*]", r"none of its patterns fits a file. The stems are called bass, drums"),
+        ("[drums]", "holds no names"),
+        ("drums: 5", "drums: 5 is not a list of file names"),
+        ("a/b: [x]", "'a/b' cannot be an instrument's name"),
+    ],
+)
+def test_a_wrong_file_of_names_is_refused(tmp_path, text, message):
+    touch(tmp_path, "Song/bass.wav", "Song/drums.wav")
+    (tmp_path / "stems.yaml").write_text(text)
+    with pytest.raises(SettingError, match=message):
+        stem_folders.find(tmp_path)
+
+
+def test_folders_of_instruments_belong_to_their_song(tmp_path):
+    touch(tmp_path, *(f"{song}/{name}/{song}{name}.wav" for song in "XY" for name in ("drums", "bass")))
+    touch(tmp_path, "X/drums/second.wav", "Z/mix.wav", "Z/vocals/a.wav")
+    assert found(tmp_path) == {
+        "X": {"bass": ["X/bass/Xbass.wav"], "drums": ["X/drums/Xdrums.wav", "X/drums/second.wav"]},
+        "Y": {"bass": ["Y/bass/Ybass.wav"], "drums": ["Y/drums/Ydrums.wav"]},
+        "Z": {"vocals": ["Z/vocals/a.wav"], "mix": ["Z/mix.wav"]},
+    }
+
+
+def test_first_folders_name_the_partition(tmp_path):
+    usual = stem_folders.VALIDATION[0]
+    touch(tmp_path, "train/A/bass.wav", "Valid/B/bass.wav", "test/C/bass.wav", "live/D/bass.wav")
+    touch(tmp_path, f"train/{usual}.stem.mp4")
+    partitions = {song.name: song.partition for song in stem_folders.find(tmp_path).songs}
+    assert partitions == {"A": "train", "B": "validation", "C": "test", "D": "", usual: "validation"}
+
+
+def test_medleydb_names_its_stems_in_its_metadata(tmp_path):
+    song = tmp_path / "Artist_Song"
+    touch(song, "Artist_Song_MIX.wav", "Artist_Song_STEMS/Artist_Song_STEM_01.wav", "Artist_Song_RAW/a/raw.wav")
+    touch(song, "Artist_Song_STEMS/Artist_Song_STEM_02.wav")
+    stem = "  S0{0}: {{instrument: {1}, filename: Artist_Song_STEM_0{0}.wav, component: '', raw: {{}}}}\n"
+    (song / "Artist_Song_METADATA.yaml").write_text(
+        "mix_filename: Artist_Song_MIX.wav\nstem_dir: Artist_Song_STEMS\nstems:\n"
+        + stem.format(1, "electric bass") + stem.format(2, "drum set")
+    )  # fmt: skip
+    assert found(tmp_path)["Artist_Song"] == {
+        "drum_set": ["Artist_Song/Artist_Song_STEMS/Artist_Song_STEM_02.wav"],
+        "electric_bass": ["Artist_Song/Artist_Song_STEMS/Artist_Song_STEM_01.wav"],
+        "mix": ["Artist_Song/Artist_Song_MIX.wav"],
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["stems: 5", "", "stems: {S01: {instrument: bass, filename: ../../x.wav}}\nstem_dir: s"]
+)
+def test_wrong_metadata_leave_their_song_out(tmp_path, text):
+    touch(tmp_path, "Good/bass.wav", "Bad/x.wav")
+    (tmp_path / "Bad" / "Bad_METADATA.yaml").write_text(text)
+    songs = {song.name: song for song in stem_folders.find(tmp_path).songs}
+    assert songs["Bad"].note and not songs["Good"].note
+
+
+def test_hidden_and_system_files_are_no_songs(tmp_path):
+    touch(tmp_path, "__MACOSX/Song/bass.wav", ".trash/Song/bass.wav", "Song/._bass.wav", "Song/notes.txt")
+    with pytest.raises(MissingError, match="no song with stems"):
+        stem_folders.find(tmp_path)
+    touch(tmp_path, "Song/mix.wav")
+    with pytest.raises(MissingError, match="no song with stems"):
+        stem_folders.find(tmp_path)
