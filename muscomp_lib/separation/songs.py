@@ -18,6 +18,7 @@ from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
 from muscomp_lib.minislakh import composer, writer
+from muscomp_lib.models.config import targets
 
 UNSEEN = "test"  # the partition that no network was trained on
 EXAMPLE = "Composed example"
@@ -130,27 +131,26 @@ def title(path):
     return path.absolute().parent.name if path.stem == MIX else path.stem
 
 
-def reference_files(path, names, targets=None):
+def reference_files(path, config):
     """The files with a prepared song's instruments.
 
     Parameters
     ----------
     path : Path
         Of the mix.
-    names : list of str
-        What the model separates.
-    targets : dict of str to list of str, optional
-        Which instruments each of them is the sum of, where it is not one.
+    config : dict
+        The model's: its `instrument_list` and `muscomp.targets` are used.
 
     Returns
     -------
     dict of str to Path or library.FileSum
         For `library.read`; empty unless all are known.
     """
-    files = {name: [library.beside(path, each) for each in (targets or {}).get(name, [name])] for name in names}
+    members = targets(config) or {name: [name] for name in config["instrument_list"]}
+    files = {target: [library.beside(path, name) for name in names] for target, names in members.items()}
     is_prepared = path.name == MIX + SUFFIX or (path.stem == MIX and path.with_name(RECIPE).exists())
-    are_there = is_prepared and all(file.is_file() for members in files.values() for file in members)
-    return {name: library.summed(members) for name, members in files.items()} if are_there else {}
+    are_there = is_prepared and all(file.is_file() for found in files.values() for file in found)
+    return {target: library.summed(found) for target, found in files.items()} if are_there else {}
 
 
 def excerpt(path, seconds=None):

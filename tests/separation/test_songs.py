@@ -10,6 +10,7 @@ from muscomp_lib.models import pretrained
 from muscomp_lib.separation import songs
 
 NAMES = ["Violin", "Drums"]
+CONFIG = {"instrument_list": NAMES}  # of a model
 
 
 @pytest.fixture
@@ -25,24 +26,28 @@ def test_by_default_the_first_test_song_is_chosen(root):
     (song,) = songs.choose(None, root)
     assert song == root.prepared / "test" / "Track00001" / "mix.flac"
     assert songs.title(song) == "Track00001"
-    assert songs.reference_files(song, NAMES) == {name: song.parent / f"{name}.flac" for name in NAMES}
-    assert songs.reference_files(song, [*NAMES, "Glockenspiel"]) == {}
+    assert songs.reference_files(song, CONFIG) == {name: song.parent / f"{name}.flac" for name in NAMES}
+    assert songs.reference_files(song, {"instrument_list": [*NAMES, "Glockenspiel"]}) == {}
+
+
+def of_groups(groups):
+    return {"instrument_list": list(groups), "muscomp": {"targets": groups}}
 
 
 def test_the_reference_of_a_group_is_the_sum_of_its_files(root):
     (song,) = songs.choose(None, root)
     groups = {"all": NAMES, "kit": ["Drums"]}
-    found = songs.reference_files(song, list(groups), groups)
+    found = songs.reference_files(song, of_groups(groups))
     assert found["all"].files == tuple(song.with_name(f"{name}.flac") for name in NAMES)
     assert found["kit"] == song.with_name("Drums.flac")
-    assert songs.reference_files(song, ["all"], {"all": [*NAMES, "Glockenspiel"]}) == {}
+    assert songs.reference_files(song, of_groups({"all": [*NAMES, "Glockenspiel"]})) == {}
 
 
 def test_any_other_file_keeps_its_name_and_has_no_references(root, tmp_path):
     audio.write(tmp_path / "My.song.wav", np.zeros((100, 1), np.float32), 8000)
     (song,) = songs.choose(str(tmp_path / "My.song.wav"), root)
     assert songs.title(song) == "My.song"
-    assert songs.reference_files(song, NAMES) == {}
+    assert songs.reference_files(song, CONFIG) == {}
 
 
 def test_a_missing_song_is_named(root):
