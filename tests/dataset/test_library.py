@@ -173,7 +173,7 @@ def test_a_sum_of_virtual_files_is_read_in_parts(virtual):
     assert prepared.info(both) == prepared.info(library.file(path.replace("both", "mix")))
 
 
-def test_a_sum_is_read_from_its_own_file_where_there_is_one(filled):
+def test_a_sum_is_read_from_its_own_file_first(filled):
     library = prepared.Library(filled)
     path = filled.path / next(iter(library.songs("train").values()))["mix"]
     both = path.with_name("both.flac")

@@ -361,7 +361,7 @@ def test_instruments_that_are_not_named_become_other(root, folder):
         stems.instruments(["drum"])
 
 
-def test_24_bit_stems_at_48_khz_with_a_limited_mix_are_prepared(root, folder):
+def test_24_bit_stems_with_a_limited_mix_are_prepared(root, folder):
     for number in range(3):
         write_song(folder / f"Song {number}", 48000, subtype="PCM_24", Drums=100 + number, Bass=200 + number)
     for name, gain in (("Song 0", 1.0), ("Song 1", 30.0)):

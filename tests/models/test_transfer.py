@@ -26,7 +26,7 @@ def trained(folder):
     return theirs.config, {name: rng.normal(size=value.shape).astype(np.float32) for name, value in values.items()}
 
 
-def test_what_both_know_is_kept_and_the_rest_begins_as_other(folder, trained):
+def test_what_both_know_is_kept_the_rest_is_other(folder, trained):
     theirs, values = trained
     ours = network(folder, ["violin", "Harp"])
     start = transfer.start_weights(ours, values, theirs, folder)

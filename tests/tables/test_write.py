@@ -315,7 +315,7 @@ def test_a_target_of_one_instrument_is_its_file(root):
     assert made["train"].loc[0, "kit_path"] == "prepared/train/A/Drums.flac"
 
 
-def test_a_song_without_a_member_of_a_target_is_left_out(root):
+def test_a_song_without_a_targets_member_is_left_out(root):
     write_song(root, "train", "A")
     write_song(root, "train", "B", Violin=None)
     made, problems = tables.write(root, tables.Settings(targets=GROUPS, **SMALL))
