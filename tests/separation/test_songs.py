@@ -34,7 +34,7 @@ def of_groups(groups):
     return {"instrument_list": list(groups), "muscomp": {"targets": groups}}
 
 
-def test_the_reference_of_a_group_is_the_sum_of_its_files(root):
+def test_the_reference_of_a_group_sums_its_files(root):
     (song,) = songs.choose(None, root)
     groups = {"all": NAMES, "kit": ["Drums"]}
     found = songs.reference_files(song, of_groups(groups))

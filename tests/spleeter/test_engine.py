@@ -298,7 +298,7 @@ def test_a_cache_without_our_mark_is_not_removed(tmp_path):
 # ---- the real Spleeter ----
 
 
-def test_sums_become_files_for_spleeter_and_stay_while_up_to_date(tmp_path):
+def test_spleeter_gets_sums_as_files(tmp_path):
     groups = {"Drums": ["Drums"], "pitched": ["Electric_Bass_pick", "Violin"]}
     own = {"taxonomy": None, "crop_frames": 64, "remix": True, "targets": groups}
     config, folder, root = prepared(tmp_path, instrument_list=list(groups), muscomp=own)
