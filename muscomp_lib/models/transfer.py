@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.models.config import targets
@@ -13,9 +14,10 @@ from muscomp_lib.models.weights import get_weights
 def start_weights(network, values, theirs, where):
     """Weights for `network` from those of another network of its type, for other instruments.
 
-    All layers but the last are the same for any instruments. In the last, an instrument that both have keeps its
-    weights; a group begins as the sum of the shares of its instruments; what the other network does not know begins as
-    its `other`, of which it was a part, or at random where there is none.
+    All layers but the last are the same for any instruments. In the last, an instrument that both have, by its name or
+    its MIDI programs, keeps its weights: `Bass` is Slakh's bass. A group begins as the sum of the shares of its
+    instruments. What the other network does not know begins as its `other`, of which it was a part, or at random where
+    there is none.
 
     Parameters
     ----------
@@ -44,19 +46,30 @@ def start_weights(network, values, theirs, where):
             "instruments, or from fresh weights."
         )
     fresh, start = get_weights(network.build()), dict(values)
-    sources = [_sources(name, network.config, theirs["instrument_list"]) for name in network.instruments]
+    sources = [_sources(name, network.config, theirs) for name in network.instruments]
     for path, axis in network.instrument_axes.items():
         columns = [_column(values[path], fresh[path], axis, *each) for each in enumerate(sources)]
         start[path] = np.stack(columns, axis=axis).astype(np.float32)
     return start
 
 
-def _sources(name, config, instruments):
-    """The numbers of another network's instruments that a target is made of."""
-    number = {known.lower(): which for which, known in enumerate(instruments)}
-    members = [name, *(targets(config) or {}).get(name, [])]
-    found = [number[each.lower()] for each in members if each.lower() in number]
-    return found if found or OTHER not in number else [number[OTHER]]
+def _sources(name, config, theirs):
+    """The numbers of another network's instruments that a target is made of, by their names or MIDI programs."""
+    listed = theirs["instrument_list"]
+    members = (targets(config) or {}).get(name, [name])
+    found = {
+        number
+        for number, known in enumerate(listed)
+        if any(known.lower() == each.lower() for each in (name, *members))
+        or any(_programs(each, config) & _programs(known, theirs) for each in members)
+    }
+    return sorted(found) if found or OTHER not in listed else [listed.index(OTHER)]
+
+
+def _programs(name, config):
+    """The General MIDI programs of an instrument, as far as its name is known."""
+    found = instruments.find(name, config["muscomp"]["taxonomy"] or instruments.DEFAULT_TAXONOMY)
+    return set(found.programs) if found else set()
 
 
 def _column(values, fresh, axis, which, sources):

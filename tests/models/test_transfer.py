@@ -39,6 +39,13 @@ def test_what_both_know_is_kept_the_rest_is_other(folder, trained):
     assert {name: value.shape for name, value in start.items()} == shapes
 
 
+def test_common_names_are_the_instruments_of_a_taxonomy(folder):
+    theirs = network(folder, ["Violin", "Electric_Bass_pick", "Drums", "other"])
+    values = get_weights(theirs.build())
+    start = transfer.start_weights(network(folder, ["drum kit", "Bass"]), values, theirs.config, folder)
+    np.testing.assert_array_equal(start["masks/kernel"], values["masks/kernel"][:, :, [2, 1]])
+
+
 def test_a_group_begins_as_the_sum_of_its_instruments(folder, trained):
     theirs, values = trained
     ours = network(folder, ["Bass", "rest"], targets={"Bass": ["Bass"], "rest": ["Violin", "other"]})
