@@ -19,6 +19,7 @@ from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field
+from muscomp_lib.models.config import targets
 from muscomp_lib.transcription import beats, cqt
 from muscomp_lib.transcription.choice import transcribable
 from muscomp_lib.transcription.note_decoder import Transcriber, to_mono
@@ -58,9 +59,8 @@ class Settings(settings.Settings):
     @classmethod
     def of_model(cls, config, taxonomy=None, quantise=None):
         """The settings for what a model of this configuration separates; its taxonomy, unless one is given."""
-        own = config["muscomp"]
-        taxonomy = taxonomy or own["taxonomy"] or instruments.DEFAULT_TAXONOMY
-        return cls(taxonomy=taxonomy, quantise=quantise, made_of=own.get("targets"))
+        taxonomy = taxonomy or config["muscomp"]["taxonomy"] or instruments.DEFAULT_TAXONOMY
+        return cls(taxonomy=taxonomy, quantise=quantise, made_of=targets(config))
 
     def choose(self, names):
         """As `transcribable`, with these settings."""
