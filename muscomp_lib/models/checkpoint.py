@@ -26,6 +26,7 @@ from muscomp_lib.core.names import is_name
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import find_model, read_json, write_config
 from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.tensor_bundle import TensorBundle
 from muscomp_lib.models.weights import CONFIG, check_finite, check_order
 
 STATE = "checkpoint"  # the file that names the latest save
@@ -66,23 +67,20 @@ class Checkpoint:
 
     def __init__(self, folder, config):
         self.path = latest(folder)
-        start_tensorflow()
-        import tensorflow as tf
-
         try:
-            self._file = tf.train.load_checkpoint(str(self.path))
-        except Exception as error:  # OpError, ValueError, and IndexError where the file is cut
+            self._file = TensorBundle(self.path)
+        except (OSError, ValueError) as error:
             raise self._damaged(".index", error) from error
         self._config = config
         self._check()
-        self.step = int(self._tensor(STEP)) if self._file.has_tensor(STEP) else 0
+        self.step = int(self._tensor(STEP)) if STEP in self._file.shapes else 0
 
     def weights(self, number):
         """The weights of one instrument by its number, by name in `SpleeterUnet.build_one`: {str: float32}."""
         return {ours: self._tensor(theirs) for ours, theirs, _ in _variables(self._config, number) if ours}
 
     def _check(self):
-        shapes = self._file.get_variable_to_shape_map()
+        shapes = self._file.shapes
         needed = [v for number in range(len(self._config["instrument_list"])) for v in _variables(self._config, number)]
         for _, theirs, shape in needed:
             if tuple(shapes.get(theirs, ())) != shape:
@@ -102,8 +100,8 @@ class Checkpoint:
 
     def _tensor(self, name):
         try:
-            value = self._file.get_tensor(name)
-        except Exception as error:
+            value = self._file.tensor(name)
+        except (OSError, ValueError) as error:
             raise self._damaged(".data-*", error) from error
         check_finite({name: value}, self.path)
         return value
