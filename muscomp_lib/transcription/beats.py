@@ -1,23 +1,35 @@
 """Tempo, beats, bars and key of a song. Used by notebook 05, through `transcribe.py`.
 
 **Tempo** is a peak in the spectrum of the song's onset strength. If one tempo fits the whole song, its beats are evenly
-spaced; otherwise they are tracked one by one with dynamic programming (Ellis 2007, in librosa), since people do not
+spaced; otherwise they are tracked one by one with dynamic programming (Ellis 2007), since people do not
 play like clockwork. Onsets alone hardly distinguish a beat from the half-beat between two: bass notes, kick and crash
 fall on beats, and where nothing is played between two beats, they were half-beats. A **bar** begins where these
 coincide with a change of harmony. The **key** is the one whose profile correlates best with the pitches (Krumhansl
 1990).
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import scipy.fft
+import scipy.sparse
 
 from muscomp_lib.transcription.cqt import SAMPLE_RATE
 
 HOP = 256  # samples
 RATE = SAMPLE_RATE / HOP  # Hz, of the onset strength
 FRAME = 2048  # samples of a spectrum
-BLOCK = 4096  # spectra in memory at a time
+BLOCK = 128  # spectra at a time, which stay in the processor's cache
+N_BANDS = 128  # of the spectrum
+MEL_CORNER, MEL_CORNER_HZ, MEL_STEP = (
+    15.0,
+    1000.0,
+    np.log(6.4) / 27,
+)  # linear below, this step above
+SOFTEST, DYNAMIC_RANGE = 1e-10, 80.0  # the power of silence; dB below the loudest that count
+BEAT_SHARPNESS, TIGHTNESS = 32.0, 100.0  # how near a beat an onset must be; how steady beats are
+FIRST_BEAT = 0.01  # of the strongest: what is softer comes before the first beat
 TEMPO_RANGE = (40.0, 240.0)  # bpm
 TYPICAL_TEMPO, TEMPO_SPREAD = 115.0, 0.9  # bpm and octaves: the prior over tempi
 OVERSAMPLING = 8  # of the spectrum in which the tempo is searched
@@ -89,7 +101,9 @@ def key(pitched):
     int or None
         In pretty_midi's numbering: 0 to 11 for C to B major, 12 to 23 for C to B minor; None without notes.
     """
-    chroma = _chroma(pitched)
+    if not pitched:
+        return None
+    (chroma,) = _chroma(pitched, [0.0, max(note.end for note in pitched)])
     if not chroma.any():
         return None
     fits = [np.corrcoef(chroma, np.roll(profile, root))[0, 1] for profile in (MAJOR, MINOR) for root in range(12)]
@@ -97,14 +111,29 @@ def key(pitched):
 
 
 def _onset_strength(song):
-    """The onset strength (spectral flux) at each hop: shape (n_hops,). An hour's whole spectrogram would take 3 GB."""
-    import librosa
+    """The onset strength at each hop: how much louder bands of the spectrum get, in dB; shape (n_hops,), float32."""
+    padded, n_hops = np.pad(song, FRAME // 2), len(song) // HOP + 1
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
+    window, bands = np.hanning(FRAME + 1)[:-1].astype(np.float32), np.empty((N_BANDS, n_hops), np.float32)
+    for start in range(0, n_hops, BLOCK):  # an hour's whole spectrogram would take 3 GB
+        spectra = scipy.fft.rfft(frames[start : start + BLOCK] * window, axis=1)
+        bands[:, start : start + BLOCK] = _mel_filters() @ (spectra.real**2 + spectra.imag**2).T
+    levels = 10 * np.log10(np.maximum(bands, SOFTEST))
+    levels = np.maximum(levels, levels.max() - DYNAMIC_RANGE)
+    flux = np.maximum(np.diff(levels, axis=1), 0).mean(axis=0)
+    return np.pad(flux, (1 + FRAME // (2 * HOP), 0))[:n_hops]
 
-    padded = np.pad(song, FRAME // 2)
-    blocks = (padded[start : start + HOP * (BLOCK - 1) + FRAME] for start in range(0, len(song) + 1, HOP * BLOCK))
-    options = {"sr": SAMPLE_RATE, "n_fft": FRAME, "hop_length": HOP, "center": False}
-    mel = np.concatenate([librosa.feature.melspectrogram(y=block, **options) for block in blocks], axis=1)
-    return librosa.onset.onset_strength(S=librosa.power_to_db(mel), sr=SAMPLE_RATE, hop_length=HOP, n_fft=FRAME)
+
+@cache
+def _mel_filters():
+    """Triangular filters of equal area, evenly spaced on Slaney's mel scale: sparse, (N_BANDS, FRAME // 2 + 1)."""
+    mels = np.linspace(0, MEL_CORNER + np.log(SAMPLE_RATE / 2 / MEL_CORNER_HZ) / MEL_STEP, N_BANDS + 2)
+    logarithmic = MEL_CORNER_HZ * np.exp(MEL_STEP * (mels - MEL_CORNER))
+    hertz = np.where(mels < MEL_CORNER, mels * MEL_CORNER_HZ / MEL_CORNER, logarithmic)
+    below, centre, above = (edges[:, None] for edges in (hertz[:-2], hertz[1:-1], hertz[2:]))
+    fourier = np.arange(FRAME // 2 + 1) * SAMPLE_RATE / FRAME
+    slopes = np.minimum((fourier - below) / (centre - below), (above - fourier) / (above - centre))
+    return scipy.sparse.csr_matrix((slopes.clip(0) * 2 / (above - below)).astype(np.float32))
 
 
 def _tempo(strength):
@@ -123,18 +152,48 @@ def _tempo(strength):
 
 def _half_beats(strength, tempo):
     """Times in seconds of beats and of the half-beats between them; evenly spaced, unless tracked ones fit better."""
-    import librosa
-
     length = len(strength) / RATE
     period = 60 / tempo
     phases = np.arange(0, period, 1 / RATE)
     even = max((np.arange(phase, length, period) for phase in phases), key=lambda times: _fit(strength, times))
-    _, tracked = librosa.beat.beat_track(
-        onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP, bpm=tempo, trim=False, units="time"
-    )
+    tracked = _tracked(strength, tempo)
     fits_better = len(tracked) > 2 and _fit(strength, tracked) > TRACKING_MARGIN * _fit(strength, even)
     times = tracked if fits_better else even
     return np.sort(np.r_[times, (times[1:] + times[:-1]) / 2])
+
+
+def _tracked(strength, tempo):
+    """Times in seconds of beats that follow the onsets (Ellis 2007).
+
+    The score of a beat is the onset strength there, plus the best of a beat before, less a penalty for any other
+    distance than the tempo's. From the last good beat, the way back is the best sequence.
+    """
+    period = round(RATE * 60 / tempo)
+    around = np.exp(-0.5 * (BEAT_SHARPNESS * np.arange(-period, period + 1) / period) ** 2)
+    local = np.convolve(strength / strength.std(ddof=1), around)[period : period + len(strength)]
+    nearest, furthest = round(period / 2), 2 * period
+    penalty = TIGHTNESS * np.log(np.arange(nearest, furthest + 1) / period) ** 2
+    score, previous = local.copy(), np.full(len(local), -1)
+    for hop in range(nearest, len(local)):
+        reached = score[max(0, hop - furthest) : hop - nearest + 1][::-1] - penalty[: hop - nearest + 1]
+        best = int(np.argmax(reached))
+        score[hop] += reached[best]
+        previous[hop] = hop - nearest - best
+    previous[: np.argmax(local >= FIRST_BEAT * local.max())] = -1
+    path = [_last_beat(score)]
+    while previous[path[-1]] >= 0:
+        path.append(previous[path[-1]])
+    sounding = np.flatnonzero(local > 0)
+    beats = np.array([hop for hop in reversed(path) if sounding[0] <= hop <= sounding[-1]])
+    return beats / RATE
+
+
+def _last_beat(score):
+    """The last local maximum that is not much lower than most."""
+    peaks = np.flatnonzero(np.r_[False, score[1:] > score[:-1]] & np.r_[score[:-1] >= score[1:], True])
+    if not len(peaks):
+        return len(score) - 1
+    return int(peaks[score[peaks] >= 0.5 * np.median(score[peaks])][-1])
 
 
 def _fit(strength, times):
@@ -175,7 +234,7 @@ def _count(onsets, times):
 
 def _bars(times, pitched, drums):
     """Beats per bar, and the index of the beat that begins the first bar."""
-    harmony = np.stack([_chroma(pitched, begin, end) for begin, end in zip(times, [*times[1:], np.inf], strict=True)])
+    harmony = _chroma(pitched, [*times, max((note.end for note in pitched), default=0.0)])
     change = np.r_[0.0, 1.0 - (harmony[1:] * harmony[:-1]).sum(axis=1)]
     accents = _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
     rated = []
@@ -187,9 +246,25 @@ def _bars(times, pitched, drums):
     return (best if best[0] > METRE_MARGIN * usual[0] else usual)[1:]
 
 
-def _chroma(notes, begin=0.0, end=np.inf):
-    """How long each pitch class sounds between two times in seconds, normalised to unit length: shape (12,)."""
-    chroma = np.zeros(12)
-    for note in notes:
-        chroma[note.pitch % 12] += max(0.0, min(note.end, end) - max(note.start, begin))
-    return chroma / (np.linalg.norm(chroma) or 1.0)
+def _chroma(notes, times):
+    """How long each pitch class sounds from each time in seconds to the next, normalised to unit length.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_times - 1, 12)
+    """
+    times = np.maximum.accumulate(times)
+    chroma = np.zeros((len(times) - 1, 12))
+    for pitch_class in range(12):
+        its = [note for note in notes if note.pitch % 12 == pitch_class]
+        sounded = _since([note.start for note in its], times) - _since([note.end for note in its], times)
+        chroma[:, pitch_class] = np.diff(sounded).clip(0)
+    norm = np.linalg.norm(chroma, axis=1, keepdims=True)
+    return chroma / np.where(norm > 0, norm, 1.0)
+
+
+def _since(events, times):
+    """The time that has passed since each event before a time, summed over events: shape (n_times,)."""
+    events = np.sort(events)
+    before = np.searchsorted(events, times)
+    return before * times - np.r_[0.0, np.cumsum(events)][before]

@@ -24,6 +24,7 @@ from muscomp_lib.transcription import beats, cqt
 from muscomp_lib.transcription.choice import transcribable
 from muscomp_lib.transcription.note_decoder import Transcriber, to_mono
 
+KEPT_BYTES = 1 << 28  # 256 MB: a dozen stems of four minutes
 SILENCE_DB = -70.0  # dBFS: a stem below this is silent, however soft the song
 LEVEL_BLOCK = 0.1  # seconds
 DEFAULT_TEMPO = 120.0  # bpm: MIDI's own, for a song without a beat
@@ -68,7 +69,7 @@ class Settings(settings.Settings):
 
 
 def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progress=bar):
-    """Transcribe a song's instruments, of which one is in memory at a time.
+    """Transcribe a song's instruments, of which some minutes are in memory at a time.
 
     Parameters
     ----------
@@ -98,8 +99,9 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
     known, reasons = settings.choose(stems)
     for name, reason in reasons.items():
         log.info("No notes of %s: %s.", name, reason)
-    levels, song = _levels(stems, sample_rate, progress)
-    notes = _notes(stems, sample_rate, _audible(levels, known, settings.floor_db), transcriber, progress)
+    levels, song, monos = _levels(stems, sample_rate, progress)
+    audible = _audible(levels, known, settings.floor_db)
+    notes = _notes(stems, sample_rate, monos, audible, transcriber, progress)
     drums = [note for name in notes if known[name].is_drums for note in notes[name]]
     pitched = [note for name in notes if not known[name].is_drums for note in notes[name]]
     grid = beats.grid(song, pitched, drums)
@@ -161,15 +163,28 @@ def _check(stems, sample_rate):
 
 
 def _levels(stems, sample_rate, progress):
-    """The level of each stem in dBFS, and the sum of all: shape (n_samples,), float32, at `cqt.SAMPLE_RATE`."""
-    levels, song = {}, np.zeros(0, np.float32)
+    """What is known of the stems before they are transcribed.
+
+    Returns
+    -------
+    levels : dict of str to float
+        dBFS.
+    song : np.ndarray, shape=(n_samples,), float32
+        The sum of all, at `cqt.SAMPLE_RATE`.
+    monos : dict of str to np.ndarray
+        As many stems as fit in `KEPT_BYTES`, for `_notes`: to read them takes as long as their notes.
+    """
+    levels, song, monos, n_bytes = {}, np.zeros(0, np.float32), {}, 0
     for name in progress(stems, desc="measuring levels", unit="instrument"):
         mono = to_mono(stems[name], sample_rate)
         levels[name] = _level(mono)
+        n_bytes += mono.nbytes
+        if n_bytes <= KEPT_BYTES:
+            monos[name] = mono
         longer, shorter = (song, mono) if len(song) >= len(mono) else (mono.copy(), song)
         longer[: len(shorter)] += shorter
         song = longer
-    return levels, song
+    return levels, song, monos
 
 
 def _audible(levels, known, floor_db):
@@ -178,11 +193,12 @@ def _audible(levels, known, floor_db):
     return {name: instrument for name, instrument in known.items() if levels[name] > floor}
 
 
-def _notes(stems, sample_rate, audible, transcriber, progress):
-    """The notes of instruments: {name: list of Note}."""
+def _notes(stems, sample_rate, monos, audible, transcriber, progress):
+    """The notes of instruments, of which `monos` are read already: {name: list of Note}."""
     transcriber, notes = transcriber or Transcriber(), {}
     for name in progress(audible, desc="transcribing", unit="instrument"):
-        notes[name] = transcriber.notes(to_mono(stems[name], sample_rate), audible[name])
+        mono = monos[name] if name in monos else to_mono(stems[name], sample_rate)
+        notes[name] = transcriber.notes(mono, audible[name])
         log.info("%s: %d notes", name, len(notes[name]))
     return notes
 

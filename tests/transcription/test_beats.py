@@ -1,3 +1,4 @@
+import librosa
 import numpy as np
 import pytest
 
@@ -69,6 +70,16 @@ def test_a_drifting_tempo_is_tracked():
     grid = beats.grid(clicks(true, true[-1] + 1), [], drums)
     near = [np.abs(grid.times - time).min() < 0.05 for time in true]
     assert np.mean(near) > 0.8
+
+
+@pytest.mark.parametrize("bpm", [72, 143.7])
+def test_onset_strength_and_tracked_beats_are_librosas(bpm):
+    sound, *_ = song(bpm)
+    strength = beats._onset_strength(sound)
+    options = {"sr": SAMPLE_RATE, "hop_length": beats.HOP}
+    np.testing.assert_allclose(strength, librosa.onset.onset_strength(y=sound, **options), atol=1e-4)
+    _, theirs = librosa.beat.beat_track(onset_envelope=strength, bpm=bpm, trim=False, units="time", **options)
+    np.testing.assert_allclose(beats._tracked(strength, bpm), theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0), np.zeros(SAMPLE_RATE), np.zeros(9 * SAMPLE_RATE), np.ones(100)])
