@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("results")
-PACKAGES = ("muscomp", "numpy", "scipy", "tensorflow", "keras", "librosa", "soundfile")
+PACKAGES = ("muscomp", "numpy", "scipy", "tensorflow", "keras", "ai-edge-litert", "librosa", "soundfile")
 
 
 def write(name, rows, args, **more):

@@ -251,10 +251,11 @@ def _source(found):
         for name, value in found["parameters"].items()
         if value not in (None, [], False)
     )
-    tensorflow = f", TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else ""
+    named = {"tensorflow": "TensorFlow", "ai-edge-litert": "LiteRT"}
+    libraries = "".join(f", {name} {versions[package]}" for package, name in named.items() if package in versions)
     return (
         f"\n{found['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, "
-        f"Python {versions['python']}{tensorflow}; `benchmarks/{found['benchmark']}.py` with {parameters}.\n"
+        f"Python {versions['python']}{libraries}; `benchmarks/{found['benchmark']}.py` with {parameters}.\n"
     )
 
 

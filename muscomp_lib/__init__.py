@@ -6,7 +6,7 @@ A package per notebook: `slakh` (01, with `minislakh`), `reserve` (02), `tables`
     from muscomp_lib import Separator, open_root, transcribe
 
 Importing this package is quick: what these names stand for is loaded when one is first used, TensorFlow when a network
-is first built.
+is first trained, or runs on a GPU.
 """
 
 import importlib

@@ -28,9 +28,16 @@ LAYERS = (  # each imports from itself and from those above it in this list
     {"audio"},
     {"models", "minislakh", "slakh", "dataset"},
     {"reserve", "tables", "training", "spleeter", "separation", "transcription"},
-    {"plots", "notebook"},
+    {"plots", "notebook", "export"},
 )
-NOT_IN_COLAB = {"av", "papermill", "pretty_midi", "pyloudnorm", "mir_eval"}  # what the setup cell adds there
+NOT_IN_COLAB = {
+    "ai-edge-litert",
+    "av",
+    "papermill",
+    "pretty_midi",
+    "pyloudnorm",
+    "mir_eval",
+}  # what the setup cell adds there
 
 
 def requirements(file):
@@ -44,7 +51,7 @@ def tracked():
     names = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
         path = PROJECT / name
-        if path.is_file() and path.suffix not in (".png", ".flac", ".mid", ".h5", ".npz"):
+        if path.is_file() and path.suffix not in (".png", ".flac", ".mid", ".h5", ".npz", ".zip"):
             yield path, path.read_text(encoding="utf-8")
 
 

@@ -120,7 +120,7 @@ def absolute(path, where="", base="."):
 
 
 def cache_folder():
-    """Where what is fetched from the network is kept: `$MUSCOMP_CACHE`, else `muscomp` in the user's cache folder."""
+    """Where what is fetched, or made once, is kept: `$MUSCOMP_CACHE`, else `muscomp` in the user's cache folder."""
     users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("MUSCOMP_CACHE") or f"{users}/muscomp").expanduser().absolute()
 

@@ -10,8 +10,6 @@ import json
 import math
 from pathlib import Path
 
-import pandas as pd
-
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
@@ -434,6 +432,8 @@ def explain(config, tables=None, trial=None):
     pd.DataFrame
         Columns `key`, `value`, `meaning`.
     """
+    import pandas as pd  # half a second, which a model's configuration does not need
+
     flat, network = _flat(config), registry.network(config)
     figures = _figures(flat, network)
     if tables is not None:

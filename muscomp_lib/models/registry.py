@@ -13,9 +13,10 @@ import numpy as np
 
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import Section
-from muscomp_lib.models import losses, weights
+from muscomp_lib.models import layers, weights
+from muscomp_lib.models.runtime import Computation, start_tensorflow
+from muscomp_lib.models.runtime import load as load_computation
 from muscomp_lib.models.runtime import precision as dtype_policy
-from muscomp_lib.models.runtime import start_tensorflow
 
 OVERLAP = 4  # frame_length / frame_step: with another ratio the inverse STFT changes the level
 
@@ -132,7 +133,7 @@ class Network:
         output : Keras tensor
             Of the training model.
         """
-        return losses.magnitude_distance(self.target(instruments), output)
+        return layers.magnitude_distance(self.target(instruments), output)
 
     # ---- weights on disk ----
 
@@ -168,7 +169,7 @@ class Network:
     # ---- separation ----
 
     def load(self, folder):
-        """Load the weights of a model folder and compile the network for separation.
+        """Load the weights of a model folder, ready for separation.
 
         Parameters
         ----------
@@ -186,25 +187,40 @@ class Network:
         MissingError, SettingError
             The folder holds no finished model; its weights do not fit its configuration.
         """
-        start_tensorflow()
-        import tensorflow as tf
+        run = load_computation(self.computation(), self.read_weights(folder), self.weights_file(folder))
+        return lambda magnitude: [self._power(part) for part in np.moveaxis(run(magnitude), 1, 0)]
 
-        file = self.weights_file(folder)
-        network = self.build()
-        weights.set_weights(network, self.read_weights(folder), file)
+    def computation(self):
+        """What `load`'s function computes, but for the power: amounts, shape (n_segments, n_instruments, T, F, ..)."""
 
-        @tf.function(input_signature=[self.segments()])
-        def run(magnitude):
-            amounts = network(magnitude, training=False)[:, self.context :][:, : self.config["T"]]
-            return tf.unstack(amounts ** self.config["separation_exponent"], axis=-1)
+        def call(model, magnitude):
+            from keras import ops
 
-        return lambda magnitude: [part.numpy() for part in run(tf.constant(magnitude))]
+            return ops.moveaxis(model(magnitude, training=False)[:, self.context :][:, : self.config["T"]], -1, 1)
 
-    def segments(self):
-        """The tf.TensorSpec of the segments that `load`'s function takes."""
-        import tensorflow as tf
+        key = [self._key(), len(self.instruments)]
+        return Computation(self.type, key, self._modules(), (self.segment_shape,), self.build, call, self.constants)
 
-        return tf.TensorSpec((None, self.config["T"] + 2 * self.context, self.config["F"], self.config["n_channels"]))
+    def constants(self, values):
+        """The weights, {str: np.ndarray}, with those that `load`'s function does not use as they are (runtime.py)."""
+        return values
+
+    def _key(self):
+        """The part of the configuration that decides what is computed."""
+        return {key: self.config[key] for key in ("model", "T", "F", "n_channels")}
+
+    def _modules(self):
+        """The modules whose code builds the network."""
+        return (*(cls.__module__ for cls in type(self).__mro__ if cls is not object), layers.__name__)
+
+    @property
+    def segment_shape(self):
+        """Of a segment with its context: (n_frames, F, n_channels)."""
+        return self.config["T"] + 2 * self.context, self.config["F"], self.config["n_channels"]
+
+    def _power(self, amounts):
+        exponent = self.config["separation_exponent"]
+        return amounts if exponent == 1 else amounts**exponent
 
     # ---- for people ----
 

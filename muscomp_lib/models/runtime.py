@@ -1,11 +1,21 @@
-"""TensorFlow's start, precision and replicas. Used by everything that runs a network.
+"""What computes a network: LiteRT on a CPU, TensorFlow on a GPU and in training. Used by everything that runs one.
 
 Keras and TensorFlow take seconds to import, so every function here and in the other modules imports them when called.
+LiteRT (litert.py) computes the same without them.
 """
 
 import contextlib
 import os
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from muscomp_lib.models.weights import set_weights
+
+DEVICES = Path("/dev")
+GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")  # of CUDA, of ROCm, and of either in Windows' Linux
+HIDES_GPUS = "CUDA_VISIBLE_DEVICES"  # an environment variable
 
 
 @cache
@@ -59,3 +69,98 @@ def replica_mean(x):
     if replica is None or replica.num_replicas_in_sync == 1:
         return x
     return replica.all_reduce(tf.distribute.ReduceOp.MEAN, x)
+
+
+class Computation(NamedTuple):
+    """A network as it is used, apart from its weights.
+
+    name : str
+        Of the network type.
+    key : values for JSON
+        All that the result depends on, but the weights.
+    modules : tuple of str
+        Those whose code defines the network.
+    shapes : tuple of tuple of int
+        Of each input, without the batch: LiteRT takes no other.
+    build : callable
+        To the Keras model.
+    call : callable
+        From the Keras model and the inputs to a tensor, of shape (batch, ...).
+    constants : callable
+        From weights by name to an equivalent mapping, in which each is what a network computes with, where that is not
+        the weight itself.
+    """
+
+    name: str
+    key: object
+    modules: tuple
+    shapes: tuple
+    build: Callable
+    call: Callable
+    constants: Callable = dict
+
+
+def load(computation, values, where):
+    """A computation with its weights.
+
+    Parameters
+    ----------
+    computation : Computation
+    values : mapping of str to np.ndarray
+        As `weights.read_weights` returns them.
+    where : str or Path
+        Their source, for messages.
+
+    Returns
+    -------
+    callable
+        From arrays, each of shape (n_examples, ...), to one, float32. Several threads may call it.
+
+    Raises
+    ------
+    SettingError
+        The weights belong to another network.
+    """
+    graph = find_graph(computation)
+    return graph.runner(computation, values, where) if graph else on_tensorflow(computation, values, where)
+
+
+def find_graph(computation):
+    """The graph with which LiteRT computes this; None where TensorFlow does: for a GPU, and where LiteRT cannot be."""
+    from muscomp_lib.models import litert  # it needs this module
+
+    return litert.find(computation) if litert.installed() and not has_gpu() else None
+
+
+def has_gpu():
+    """Whether this machine has a GPU that TensorFlow could use, as far as one knows without its seconds of import."""
+    if os.environ.get(HIDES_GPUS) in ("", "-1"):
+        return False
+    return any(any(DEVICES.glob(name)) for name in GPU_FILES)
+
+
+def share_gpu():
+    """Allocate GPU memory as it is needed instead of all of it at once."""
+    start_tensorflow()
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # TensorFlow uses it already: then it stays as it is
+            return
+
+
+def on_tensorflow(computation, values, where):
+    """As `load`, on TensorFlow."""
+    share_gpu()
+    import tensorflow as tf
+
+    model = computation.build()
+    set_weights(model, values, where)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape)) for shape in computation.shapes])
+    def run(*inputs):
+        return computation.call(model, *inputs)
+
+    return lambda *inputs: run(*(tf.constant(array, tf.float32) for array in inputs)).numpy()

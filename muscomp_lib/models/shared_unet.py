@@ -15,8 +15,11 @@ All of it is `keras.ops` and Keras layers, so it trains on TensorFlow and on JAX
 because that takes seconds.
 """
 
-from muscomp_lib.models import losses
-from muscomp_lib.models.layers import UnetParams, activation
+import re
+
+import numpy as np
+
+from muscomp_lib.models.layers import UnetParams, activation, by_neighbour, fourfold_transpose, mask_cross_entropy
 from muscomp_lib.models.registry import Network
 
 FILTERS = (48, 64, 96, 128, 192)
@@ -65,7 +68,12 @@ class SharedUnet(Network):
 
     def loss(self, instruments, output):
         """As `Network.loss`: the cross-entropy of masks."""
-        return losses.mask_cross_entropy(self.target(instruments), output)
+        return mask_cross_entropy(self.target(instruments), output)
+
+    def constants(self, values):
+        """As `Network.constants`."""
+        kernels = {name: value for name, value in values.items() if re.fullmatch(r"(up\d+|masks)/kernel", name)}
+        return values | {f"{name} of 2 x 2": by_neighbour(value, np) for name, value in kernels.items()}
 
     def description(self):
         """As `Network.description`."""
@@ -98,12 +106,12 @@ def masks(magnitude, n_instruments, filters, down, up):
         skips.append(x)
     x = _over_time(skips.pop())
     for depth, n_filters in enumerate(reversed(filters[:-1])):
-        x = layers.Conv2DTranspose(n_filters, 4, 2, "same", kernel_initializer=INITIAL, name=f"up{depth}")(x)
+        x = fourfold_transpose()(n_filters, 4, 2, "same", kernel_initializer=INITIAL, name=f"up{depth}")(x)
         skip = skips.pop()
         x = layers.Concatenate()([up(x)[:, :, : skip.shape[2]], skip])  # of an odd number, doubled, one goes
         if depth < len(filters) - 2:  # not in the widest: it costs most there
             x = _over_frequency(x, f"up{depth}")
-    logits = layers.Conv2DTranspose(n_instruments, 4, 2, "same", name="masks")(x)
+    logits = fourfold_transpose()(n_instruments, 4, 2, "same", name="masks")(x)
     shares = layers.Softmax(dtype="float32", name=SHARES)(logits)
     return ops.expand_dims(_from_bands(shares, magnitude.shape[2]), 3)
 

@@ -10,9 +10,17 @@ import numpy as np
 
 from muscomp_lib.models import checkpoint
 from muscomp_lib.models.checkpoint import FILTERS, MASK_CHANNELS, ONE
-from muscomp_lib.models.layers import UnetParams, activation, batch_normalization, dropout_layer, one_filter_transpose
+from muscomp_lib.models.layers import (
+    NORMALISATION_EPSILON,
+    UnetParams,
+    activation,
+    as_convolution,
+    batch_normalization,
+    dropout_layer,
+    one_filter_transpose,
+)
 from muscomp_lib.models.registry import Network
-from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.runtime import Computation, find_graph, share_gpu, start_tensorflow
 
 DROPOUT = 0.5  # in the three innermost decoder layers
 SIDE_BY_SIDE = 2  # U-Nets at once: a single layer does not keep all cores busy
@@ -76,37 +84,50 @@ class SpleeterUnet(Network):
 
     def load(self, folder):
         """As `Network.load`."""
-        found, one = checkpoint.Checkpoint(folder, self.config), self.build_one()
-        values = [_in_order(one, found.weights(number)) for number in range(len(self.instruments))]
-        run = self._compiled(one, values[0])
+        found, computation = checkpoint.Checkpoint(folder, self.config), self.computation()
+        values = [found.weights(number) for number in range(len(self.instruments))]
+        if graph := find_graph(computation):
+            runs = [graph.runner(computation, weights, found.path) for weights in values]
+        else:
+            runs = _on_tensorflow(computation, values)
 
         def run_all(magnitude):
             with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-                amounts = pool.map(lambda weights: run(*weights, magnitude).numpy(), values)
-                return self._powers(list(amounts), magnitude)
+                return self._powers(list(pool.map(lambda run: run(magnitude), runs)), magnitude)
 
         return run_all
 
-    def _compiled(self, one, values):
-        import tensorflow as tf
+    def computation(self):
+        """As `Network.computation`, but for one instrument: what `_powers` gets, (n_segments, T, F, 2)."""
 
-        specs = [[tf.TensorSpec(weight.shape, weight.dtype) for weight in weights] for weights in values]
+        def call(model, magnitude):
+            return self._from_logits(model(magnitude, training=False), magnitude)
 
-        @tf.function(input_signature=[*specs, self.segments()])
-        def run(trainable, others, magnitude):
-            logits, _ = one.stateless_call(trainable, others, magnitude, training=False)
-            return self._from_logits(logits, magnitude)
+        shapes = (self.segment_shape,)
+        return Computation(self.type, self._key(), self._modules(), shapes, self.build_one, call, self.constants)
 
-        return run
+    def constants(self, values):
+        """As `Network.constants`: equivalent ones, whose normalisations only scale and shift, and the last kernel."""
+        made = dict(values)
+        for name in values:
+            layer, _, kind = name.rpartition("/")
+            if kind == "moving_variance":
+                scale = values[f"{layer}/gamma"] / np.sqrt(values[name] + np.float32(NORMALISATION_EPSILON))
+                made[f"{layer}/gamma"] = scale
+                made[f"{layer}/beta"] = values[f"{layer}/beta"] - values[f"{layer}/moving_mean"] * scale
+                made[f"{layer}/moving_mean"] = np.zeros_like(scale)
+                made[name] = np.full_like(scale, 1 - NORMALISATION_EPSILON)
+        last = f"{ONE}_up{len(FILTERS) - 1}/kernel"
+        return made | {f"{last} of 3 x 3": as_convolution(values[last], np)}
 
     def _from_logits(self, logits, magnitude):
-        """What TensorFlow computes of one instrument's logits, of which `_powers` gets those of all."""
-        import tensorflow as tf
+        """What is computed of one instrument's logits, of which `_powers` gets those of all."""
+        from keras import ops
 
-        return (tf.sigmoid(logits) * magnitude) ** self.config["separation_exponent"]
+        return ops.sigmoid(logits) * magnitude
 
     def _powers(self, amounts, magnitude):
-        return amounts
+        return [self._power(amount) for amount in amounts]
 
     # ---- for people ----
 
@@ -158,7 +179,7 @@ class SpleeterSoftmaxUnet(SpleeterUnet):
         return logits
 
     def _powers(self, amounts, magnitude):
-        return [(share * magnitude) ** self.config["separation_exponent"] for share in _softmax(amounts)]
+        return [self._power(share * magnitude) for share in _softmax(amounts)]
 
 
 def unet(magnitude, name, params, last_activation):
@@ -196,6 +217,25 @@ def unet(magnitude, name, params, last_activation):
         x = layers.Concatenate()([skips.pop(), x]) if skips else x
     options = {"padding": "same", "dilation_rate": 2, "activation": last_activation, "name": f"{name}_mask"}
     return layers.Conv2D(MASK_CHANNELS, 4, kernel_initializer="he_uniform", **options)(x)
+
+
+def _on_tensorflow(computation, values):
+    """A function for each instrument's weights; TensorFlow compiles a single one, which takes weights as arguments."""
+    share_gpu()
+    import tensorflow as tf
+
+    one = computation.build()
+    in_order = [_in_order(one, weights) for weights in values]
+    specs = [[tf.TensorSpec(weight.shape, weight.dtype) for weight in weights] for weights in in_order[0]]
+
+    @tf.function(input_signature=[*specs, tf.TensorSpec((None, *computation.shapes[0]))])
+    def run(trainable, others, magnitude):
+        def stateless(inputs, training):
+            return one.stateless_call(trainable, others, inputs, training=training)[0]
+
+        return computation.call(stateless, magnitude)
+
+    return [lambda magnitude, weights=weights: run(*weights, magnitude).numpy() for weights in in_order]
 
 
 def _in_order(network, values):

@@ -37,15 +37,34 @@ def set_weights(network, values, where):
     SettingError
         They belong to another network: names the first weight that does not fit.
     """
+    check_shapes({weight.path: weight.shape for weight in network.weights}, values, where)
     for weight in network.weights:
-        shape = values[weight.path].shape if weight.path in values else None
-        if shape != tuple(weight.shape):
-            found = "is missing" if shape is None else f"has the shape {shape}"
+        weight.assign(values[weight.path].astype(np.float32))
+
+
+def check_shapes(needed, values, where):
+    """Make sure that weights fit a network.
+
+    Parameters
+    ----------
+    needed : mapping of str to sequence of int
+        The shape of each of the network's weights, by path.
+    values, where
+        As for `set_weights`.
+
+    Raises
+    ------
+    SettingError
+        Names the first weight that does not fit.
+    """
+    for name, shape in needed.items():
+        found = values[name].shape if name in values else None
+        if found != tuple(shape):
+            found = "is missing" if found is None else f"has the shape {found}"
             raise SettingError(
-                f"{where} holds the weights of another network: {weight.path} {found}, and {tuple(weight.shape)} is "
+                f"{where} holds the weights of another network: {name} {found}, and {tuple(shape)} is "
                 "needed. Use the config.json that it was trained with, or train it again."
             )
-        weight.assign(values[weight.path].astype(np.float32))
 
 
 def write_weights(path, values, instruments):

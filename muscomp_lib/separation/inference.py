@@ -7,10 +7,11 @@ Silent segments skip the network, and a GPU that runs out of memory gets half of
 import numpy as np
 
 from muscomp_lib.models import registry
-from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.runtime import has_gpu
 
 FRAMES = 512  # at a time, in whole segments: more take more memory and are hardly faster
 FRAMES_ON_GPU = 2048
+OUT_OF_MEMORY = "ResourceExhaustedError"  # TensorFlow's, which is not loaded here
 EPSILON = 1e-10  # Spleeter's: keeps 0 / 0 out of the masks
 
 
@@ -40,8 +41,6 @@ class Predictor:
     def __init__(self, config, folder):
         network = registry.network(config)
         self.mono, self.context = network.mono, network.context
-        start_tensorflow()
-        _share_gpu()
         self._run = network.load(folder)
 
     def __call__(self, magnitude):
@@ -58,12 +57,10 @@ class Predictor:
 
     def _fitting(self, magnitude):
         """The network on all segments at once, or on half of them at a time when the GPU runs out of memory."""
-        import tensorflow as tf
-
         try:
             return self._run(magnitude)
-        except tf.errors.ResourceExhaustedError:
-            if len(magnitude) == 1:
+        except Exception as error:
+            if type(error).__name__ != OUT_OF_MEMORY or len(magnitude) == 1:
                 raise
             half = len(magnitude) // 2
             halves = zip(self._fitting(magnitude[:half]), self._fitting(magnitude[half:]), strict=True)
@@ -72,11 +69,7 @@ class Predictor:
 
 def segments_at_once(config):
     """How many segments of T frames are best separated together."""
-    start_tensorflow()
-    import tensorflow as tf
-
-    frames = FRAMES_ON_GPU if tf.config.list_physical_devices("GPU") else FRAMES
-    return max(1, frames // config["T"])
+    return max(1, (FRAMES_ON_GPU if has_gpu() else FRAMES) // config["T"])
 
 
 class Masks:
@@ -101,14 +94,3 @@ class Masks:
         mask = sum(others, first + np.float32(len(numbers) * EPSILON / len(self._powers)))
         mask /= self._total
         return mask.reshape(-1, *mask.shape[2:])
-
-
-def _share_gpu():
-    """Allocate GPU memory as it is needed instead of all of it at once."""
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # TensorFlow uses it already: then it stays as it is
-            return

@@ -21,9 +21,8 @@ from muscomp_lib.core import provenance
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import check_engine, find_model
-from muscomp_lib.separation import inference, songs, targets
+from muscomp_lib.separation import inference, targets
 from muscomp_lib.separation.pipeline import CHANNELS, Pipeline
-from muscomp_lib.spleeter import engine as spleeter_engine
 
 BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
 
@@ -139,7 +138,7 @@ class Separator:
         """
         planned = targets.plan(self.instruments, wanted, exact)
         stream.check_format(file_format)
-        with stream.opened(path, songs.excerpt_start(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
+        with stream.opened(path, _excerpt_start(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
             stream.check_format(file_format, song.sample_rate)
             files = {}
             for output in planned:
@@ -173,6 +172,14 @@ class Separator:
         return Pipeline(self.config, self._network, song, planned, progress)
 
 
+def _excerpt_start(path, seconds):
+    if seconds is None:
+        return 0.0
+    from muscomp_lib.separation import songs  # prepared songs need pandas, which takes half a second
+
+    return songs.excerpt_start(path, seconds)
+
+
 class _SpleeterPipeline:
     """As `Pipeline`, when the real Spleeter separates the song."""
 
@@ -181,6 +188,8 @@ class _SpleeterPipeline:
 
     def run(self, use):
         """As `Pipeline.run`."""
+        from muscomp_lib.spleeter import engine as spleeter_engine  # it needs what our own engine does not
+
         waveform = np.concatenate(list(self._song.blocks(BLOCK)))
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             made = spleeter_engine.separate(self._config, self._folder, waveform, self._song.sample_rate, folder)

@@ -12,6 +12,7 @@ TensorFlow and on JAX. Layers keep their names: saved weights are found by them.
 
 import numpy as np
 
+from muscomp_lib.models.runtime import Computation
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, LOWEST_PITCH, N_BINS, N_PITCHES, WINDOWS
 
 HARMONICS = (-12, 0, 12, 19, 24, 28, 31, 34, 36)  # semitones from a note: the octave below, and harmonics 1 to 8
@@ -63,6 +64,22 @@ def build(n_instruments):
     bias = keras.initializers.Constant(INITIAL_LOG_ODDS)
     log_odds = layers.Conv2D(3, 1, bias_initializer=bias, dtype="float32", name="said")(x)
     return keras.Model([levels, instrument], log_odds)
+
+
+def computation(n_instruments, n_frames):
+    """The network in use, on blocks of so many frames: a `models.computation.Computation`."""
+
+    def call(model, levels, instrument):
+        return model([levels, instrument], training=False)
+
+    shapes = ((n_frames, N_BINS, len(WINDOWS)), (n_instruments,))
+    return Computation("transcriber", shapes, (__name__,), shapes, lambda: build(n_instruments), call, _scales_at_one)
+
+
+def _scales_at_one(values):
+    """The weights, and as `_film` uses them the biases of its scales: one is the identity."""
+    biases = {name: value for name, value in values.items() if name.endswith("_scale/bias")}
+    return {**values, **{f"{name}, from one": value + np.float32(1) for name, value in biases.items()}}
 
 
 def _stack_harmonics(levels):

@@ -19,8 +19,8 @@ from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.settings import check_value
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import read_json
-from muscomp_lib.models.runtime import start_tensorflow
-from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_weights, set_weights
+from muscomp_lib.models.runtime import load
+from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_weights
 from muscomp_lib.transcription import cqt, network
 from muscomp_lib.transcription.cqt import FRAME_SECONDS, LOWEST_PITCH, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
@@ -79,11 +79,12 @@ class Transcriber:
 
     @cached_property
     def _network(self):
-        start_tensorflow()
-        model = network.build(len(self.instruments))
         path = self.folder / WEIGHTS
-        set_weights(model, read_weights(path, self.instruments), path)
-        return model
+        return load(self.computation(), read_weights(path, self.instruments), path)
+
+    def computation(self):
+        """What is computed for each block of frames: a `models.runtime.Computation`."""
+        return network.computation(len(self.instruments), BLOCK + 2 * CONTEXT)
 
     def likelihoods(self, waveform, instrument):
         """Estimate the likelihoods of notes.
@@ -106,9 +107,8 @@ class Transcriber:
             return likelihoods
         audible = maximum_filter1d(magnitudes.max(axis=(1, 2)), 2 * CONTEXT + 1) > SILENCE * loudness
         one_hot = network.one_hot(self._index(instrument), len(self.instruments))
-        for start in range(0, len(magnitudes), BLOCK):
-            if audible[start : start + BLOCK].any():
-                likelihoods[start : start + BLOCK] = self._block(magnitudes, loudness, one_hot, start)
+        for start in _starts(audible):
+            likelihoods[start : start + BLOCK] = self._block(magnitudes, loudness, one_hot, start)
         return likelihoods
 
     def _index(self, instrument):
@@ -130,7 +130,7 @@ class Transcriber:
         inside = ((rows >= 0) & (rows < len(magnitudes)))[:, None, None]
         block = np.where(inside, magnitudes[rows.clip(0, len(magnitudes) - 1)], 0.0)
         inputs = [cqt.levels(block, loudness)[None], one_hot[None]]
-        log_odds = self._network.predict_on_batch(inputs)[0, CONTEXT:-CONTEXT]
+        log_odds = self._network(*inputs)[0, CONTEXT:-CONTEXT]
         return expit(log_odds[: len(magnitudes) - start])
 
     def notes(self, waveform, instrument):
@@ -154,6 +154,15 @@ class Transcriber:
             return decode_drum_hits(likelihoods)
         notes = [n for n in decode_notes(likelihoods) if instrument.lowest <= n.pitch <= instrument.highest]
         return _monophonic(notes) if instrument.one_voice else notes
+
+
+def _starts(audible):
+    """Where blocks begin that hold all audible frames (shape (n_frames,), bool) and as few others as possible."""
+    start = 0
+    while audible[start:].any():
+        start += int(np.argmax(audible[start:]))
+        yield start
+        start += BLOCK
 
 
 def to_mono(waveform, sample_rate=None):

@@ -14,7 +14,7 @@ from muscomp_lib import audio, separation, training
 from muscomp_lib.core.errors import MissingError, SettingError, TrainingError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import song_table
-from muscomp_lib.models import losses, shared_unet
+from muscomp_lib.models import layers, shared_unet
 from muscomp_lib.models.config import explain, read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import read_arrays, write_arrays
@@ -402,14 +402,14 @@ def test_without_tables_or_configuration_the_message_names_notebook_03(tmp_path)
 def test_spleeters_loss_sums_the_mean_difference_of_every_instrument():
     truth, amounts = np.zeros((1, 2, 2, 2, 3), np.float32), np.zeros((1, 2, 2, 2, 3), np.float32)
     amounts[..., 1], amounts[..., 2] = 1.0, 2.0
-    assert float(losses.magnitude_distance(truth, amounts)) == pytest.approx(3.0)
+    assert float(layers.magnitude_distance(truth, amounts)) == pytest.approx(3.0)
 
 
 def test_the_mask_loss_is_least_for_the_ideal_masks():
     truth = np.random.default_rng(0).uniform(0, 1, (1, 4, 4, 3)).astype(np.float32)
     ideal = truth / truth.sum(axis=-1, keepdims=True)
     uniform = np.full_like(ideal, 1 / 3)
-    best, worse = (float(losses.mask_cross_entropy(truth, masks)) for masks in (ideal, uniform))
+    best, worse = (float(layers.mask_cross_entropy(truth, masks)) for masks in (ideal, uniform))
     assert best < worse
     assert worse == pytest.approx(np.log(3), abs=1e-4)
 
@@ -420,7 +420,7 @@ def test_mask_loss_by_band_equals_that_of_its_bins():
     by_band = rng.dirichlet([1, 1, 1], (2, 4, 256 + 16)).astype(np.float32)
     by_bin = np.concatenate([by_band[:, :, :256], by_band[:, :, 256:].repeat(4, axis=2)], axis=2)
     expected = -(truth[:, :, :, 0] * np.log(by_bin)).sum() / truth.sum()
-    assert float(losses.mask_cross_entropy(shared_unet.sums_in_bands(truth[:, :, :, 0]), by_band)) == pytest.approx(
+    assert float(layers.mask_cross_entropy(shared_unet.sums_in_bands(truth[:, :, :, 0]), by_band)) == pytest.approx(
         expected, rel=1e-5
     )
 

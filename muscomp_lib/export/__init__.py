@@ -1,0 +1,1 @@
+"""Networks in other forms than their training's."""

@@ -1,0 +1,276 @@
+"""Networks on LiteRT, which computes on a CPU and loads in a fraction of a second; TensorFlow takes seconds to import.
+
+A **graph** is a network as a LiteRT file without its weights: zeros stand in their places, and a list says which weight
+belongs where. It depends on the architecture alone, and without weights it is small. So the graphs of the networks that
+everybody uses are part of the project (`graphs/`), fit every model of that architecture, and need no TensorFlow. The
+graph of another architecture is made once, with TensorFlow, and kept in the user's cache folder. To make the project's
+again after a change of the networks:
+
+    python -m muscomp_lib.export.graphs
+"""
+
+import functools
+import hashlib
+import importlib.util
+import itertools
+import json
+import logging
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from muscomp_lib.core import parallel
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.files import cache_folder, written_whole
+from muscomp_lib.models.runtime import silence_stderr, start_tensorflow
+from muscomp_lib.models.weights import check_shapes, get_weights, set_weights
+
+FOLDER = Path(__file__).with_name("graphs")  # the project's
+MODEL, PLACES = "network.tflite", "places.json"  # the members of a graph's file, a ZIP file
+DATE = (1980, 1, 1, 0, 0, 0)  # of the members: equal graphs are equal files
+VERSION = 1  # of this format
+SPREAD = 0.1  # standard deviation of the random weights that a graph is made and checked with
+TOLERANCE = 1e-3  # of the output's norm: a weight in a wrong place changes far more
+
+log = logging.getLogger(__name__)
+
+
+def installed():
+    """Whether LiteRT can be had here."""
+    return importlib.util.find_spec("ai_edge_litert") is not None
+
+
+def find(computation):
+    """The graph of a computation (runtime.Computation); None where TensorFlow has to compute it.
+
+    Where there is no graph, and TensorFlow is loaded already, none is made: that takes longer than it saves.
+
+    Raises
+    ------
+    SettingError
+        The project's own file is damaged.
+    """
+    ours, made = shipped(computation), kept(computation)
+    if ours.is_file():
+        return Graph.read(ours)
+    if made is None or ("tensorflow" in sys.modules and not made.is_file()):
+        return None
+    try:
+        return Graph.read(made)
+    except SettingError:
+        log.info("Preparing %s for LiteRT: some ten seconds, once.", computation.name)
+    graph = make(computation)
+    if graph:
+        graph.write(made)
+    return graph
+
+
+class Graph:
+    """A network without its weights.
+
+    Parameters
+    ----------
+    content : bytes
+        A LiteRT file.
+    shapes : dict of str to list of int
+        All weights of the Keras model, by path.
+    places : list of (str, int or None, list of int, int)
+        The name of a constant, an index of its first axis or None for all of it, the order of its axes in the file, and
+        the byte at which it begins.
+    """
+
+    def __init__(self, content, shapes, places):
+        self._content, self.shapes, self._places = content, shapes, places
+
+    @classmethod
+    def read(cls, path):
+        """A graph as `write` wrote it; SettingError where the file is missing, damaged or of another version."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                content, listed = archive.read(MODEL), json.loads(archive.read(PLACES))
+            if listed["version"] != VERSION:
+                raise ValueError(f"its version is {listed['version']!r}, not {VERSION}")
+            return cls(content, listed["shapes"], listed["places"])
+        except Exception as error:  # a damaged archive raises anything from KeyError to NotImplementedError
+            raise SettingError(f"{path} cannot be read ({error}). Install Mus-Comp again, or copy it again.") from error
+
+    def write(self, path):
+        """Write the graph; it appears whole or not at all."""
+        listed = {"version": VERSION, "shapes": self.shapes, "places": self._places}
+        with written_whole(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name, content in ((MODEL, self._content), (PLACES, json.dumps(listed).encode())):
+                archive.writestr(zipfile.ZipInfo(name, DATE), content, zipfile.ZIP_DEFLATED)
+
+    def runner(self, computation, values, where):
+        """A `Runner` with these weights.
+
+        Parameters
+        ----------
+        computation : runtime.Computation
+        values : mapping of str to np.ndarray
+            As `weights.read_weights` returns them.
+        where : str or Path
+            Their source, for the message.
+
+        Raises
+        ------
+        SettingError
+            They belong to another network.
+        """
+        check_shapes(self.shapes, values, where)
+        constants, content = computation.constants(values), bytearray(self._content)
+        for name, index, axes, begin in self._places:
+            part = constants[name] if index is None else constants[name][index]
+            part = np.ascontiguousarray(part.transpose(axes), dtype="<f4").tobytes()
+            content[begin : begin + len(part)] = part
+        return Runner(bytes(content))
+
+
+class Runner:
+    """A network on LiteRT: from arrays, each of shape (n_examples, ...), to one, float32.
+
+    Examples are computed one after the other, each on all cores that this process may use.
+    """
+
+    def __init__(self, content):
+        with silence_stderr():  # it reports its CPU kernels
+            from ai_edge_litert.interpreter import Interpreter
+
+            self._interpreter = Interpreter(model_content=content, num_threads=parallel.cores())
+            self._interpreter.allocate_tensors()
+        self._inputs = [each["index"] for each in self._interpreter.get_input_details()]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._lock = threading.Lock()  # an interpreter is for one thread at a time
+
+    def __call__(self, *inputs):
+        """The output for each example: shape (n_examples, ...)."""
+        with self._lock:
+            return np.concatenate([self._one(example) for example in zip(*inputs, strict=True)])
+
+    def _one(self, example):
+        for index, array in zip(self._inputs, example, strict=True):
+            self._interpreter.set_tensor(index, np.ascontiguousarray(array[None], dtype=np.float32))
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+def make(computation):
+    """Make a computation's graph, with TensorFlow; None if LiteRT cannot compute it for all weights.
+
+    A network is converted with random weights, which are then found in the file byte by byte. With other random weights
+    in their places, the graph has to give what the Keras model gives: so no weight was missed.
+    """
+    start_tensorflow()
+    model = computation.build()
+    first, second = (computation.constants(_random(get_weights(model), seed)) for seed in (0, 1))
+    try:
+        content = _converted(computation, model, first)
+    except Exception as error:  # whatever its converter raises for a layer that LiteRT does not have
+        log.warning("%s runs on TensorFlow: LiteRT cannot compute it (%s).", computation.name, error)
+        return None
+    places = list(_places(content, first))
+    shapes = {weight.path: list(weight.shape) for weight in model.weights}
+    graph = Graph(_zeroed(content, places, first), shapes, places)
+    if _agrees(graph, computation, model, second):
+        return graph
+    log.warning("%s runs on TensorFlow: on LiteRT its results differ.", computation.name)
+    return None
+
+
+def _random(values, seed):
+    rng, made = np.random.default_rng(seed), {}
+    for name, value in values.items():
+        value = np.float32(SPREAD) * rng.standard_normal(value.shape, np.float32)
+        made[name] = np.abs(value) if name.endswith("variance") else value
+    return made
+
+
+def _converted(computation, model, values):
+    """The computation as a LiteRT file. Without freezing, the converter leaves the weights out and reports success."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    set_weights(model, values, computation.name)
+    function = tf.function(lambda *inputs: computation.call(model, *inputs))
+    concrete = function.get_concrete_function(*(tf.TensorSpec((1, *shape)) for shape in computation.shapes))
+    with silence_stderr():
+        frozen = convert_variables_to_constants_v2(concrete)
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+
+
+def _places(content, values):
+    """Where the values are in a LiteRT file, as in `Graph`. A layer may hold the rows of a weight apart."""
+    for name, value in values.items():
+        rows = enumerate(value) if value.ndim > 1 else ()
+        for index, part in [(None, value), *rows]:
+            axes, found = _occurrences(content, part)
+            yield from ((name, index, axes, begin) for begin in found)
+            if found and index is None:
+                break
+
+
+def _occurrences(content, part):
+    """The order of axes in which an array lies in a file, and all bytes at which it begins."""
+    for axes in itertools.permutations(range(part.ndim)):
+        sought, found = np.ascontiguousarray(part.transpose(axes)).tobytes(), []
+        begin = content.find(sought)
+        while begin >= 0:
+            found.append(begin)
+            begin = content.find(sought, begin + len(sought))
+        if found:
+            return list(axes), found
+    return None, []
+
+
+def _zeroed(content, places, values):
+    content = bytearray(content)
+    for name, index, _, begin in places:
+        size = values[name].nbytes if index is None else values[name][index].nbytes
+        content[begin : begin + size] = bytes(size)
+    return bytes(content)
+
+
+def _agrees(graph, computation, model, values):
+    """Whether a graph computes what the Keras model does, with weights that it was not made with."""
+    set_weights(model, values, computation.name)
+    rng = np.random.default_rng(2)
+    inputs = [rng.uniform(0, 1, (1, *shape)).astype(np.float32) for shape in computation.shapes]
+    expected = np.asarray(computation.call(model, *inputs))
+    found = graph.runner(computation, values, computation.name)(*inputs)
+    if found.shape != expected.shape:
+        return False
+    return np.linalg.norm(found - expected) <= TOLERANCE * np.linalg.norm(expected - expected.mean())
+
+
+def write_shipped(computation):
+    """Make the graph of a computation as a part of the project: its path. LiteRT must be able to compute it."""
+    path = shipped(computation)
+    make(computation).write(path)
+    return path
+
+
+def shipped(computation):
+    """Where the project would have the graph of a computation."""
+    return FOLDER / f"{computation.name}-{_digest(computation.key)}.zip"
+
+
+def kept(computation):
+    """The graph's file in the cache folder, named by all that it depends on; None if that is not known."""
+    code = _code(computation.modules)
+    return code and cache_folder() / "graphs" / f"{computation.name}-{_digest([computation.key, code])}.zip"
+
+
+@functools.cache
+def _code(modules):
+    """A digest of the code of modules; None if it is in no file, as a notebook's."""
+    try:
+        return hashlib.sha256(b"".join(Path(sys.modules[name].__file__).read_bytes() for name in modules)).hexdigest()
+    except (AttributeError, OSError):
+        return None
+
+
+def _digest(key):
+    return hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:16]
