@@ -24,6 +24,9 @@ from muscomp_lib.models.runtime import Computation, find_graph, share_gpu, start
 
 DROPOUT = 0.5  # in the three innermost decoder layers
 SIDE_BY_SIDE = 2  # U-Nets at once: a single layer does not keep all cores busy
+# On LiteRT each U-Net has memory of its own, a quarter of a gigabyte, and takes a fifth longer than on TensorFlow,
+# whose start that saves: so the published models run there. A dozen would take longer from half a minute of song on.
+MOST_ON_LITERT = 5
 
 
 class SpleeterUnet(Network):
@@ -86,7 +89,8 @@ class SpleeterUnet(Network):
         """As `Network.load`."""
         found, computation = checkpoint.Checkpoint(folder, self.config), self.computation()
         values = [found.weights(number) for number in range(len(self.instruments))]
-        if graph := find_graph(computation):
+        graph = find_graph(computation) if len(values) <= MOST_ON_LITERT else None
+        if graph:
             runs = [graph.runner(computation, weights, found.path) for weights in values]
         else:
             runs = _on_tensorflow(computation, values)
