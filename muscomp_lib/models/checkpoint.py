@@ -113,7 +113,7 @@ class Checkpoint:
     def _tensor(self, name):
         try:
             value = self._file.tensor(name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:  # the last of a damaged size
             raise self._damaged(".data-*", error) from error
         check_finite({name: value}, self.path)
         return value

@@ -4,8 +4,6 @@ Models name what they separate as they like: `Drums`, `drums`, `accompaniment`. 
 an instrument (`core/instruments.find`), and one only.
 """
 
-import pandas as pd
-
 from muscomp_lib.core import instruments
 from muscomp_lib.core.instruments import OTHER, PLUS, UNNAMED
 
@@ -65,6 +63,8 @@ def table(known, reasons, midi=None):
     midi : pretty_midi.PrettyMIDI, optional
         The transcription; without it, there are zero notes.
     """
+    import pandas as pd  # half a second, which transcribing does not need
+
     counts = {track.name: len(track.notes) for track in midi.instruments} if midi else {}
     rows = [
         (name, instrument.name, counts.get(name, 0), "" if name in counts else NOTHING)
