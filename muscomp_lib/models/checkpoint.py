@@ -25,7 +25,6 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-import google_crc32c
 import numpy as np
 
 from muscomp_lib.core.errors import MissingError, SettingError
@@ -331,7 +330,7 @@ class TensorBundle:
         with Path(part).open("rb") as file:
             file.seek(entry.begin)
             content = bytearray(file.read(entry.size))  # so that the array can be changed
-        if len(content) != entry.size or _masked(google_crc32c.value(bytes(content))) != entry.checksum:
+        if len(content) != entry.size or _checksum(bytes(content)) != entry.checksum:
             raise ValueError(f"{name} is damaged or cut short: its checksum does not match")
         return np.frombuffer(content, entry.dtype).reshape(entry.shape)
 
@@ -352,7 +351,7 @@ def _table(content):
 def _block(content, begin, size):
     """The (key, value) pairs of a block."""
     block, trailer = content[begin : begin + size], content[begin + size : begin + size + TRAILER]
-    if len(trailer) < TRAILER or _masked(google_crc32c.value(block + trailer[:1])) != _uint32(trailer[1:]):
+    if len(trailer) < TRAILER or _checksum(block + trailer[:1]) != _uint32(trailer[1:]):
         raise ValueError("damaged: a block's checksum does not match")
     if trailer[0]:
         raise ValueError("its table is compressed")
@@ -414,6 +413,9 @@ def _uint32(content):
     return struct.unpack("<I", content)[0]
 
 
-def _masked(checksum):
-    """A CRC-32C as TensorFlow stores it: rotated, plus a constant."""
-    return (((checksum >> 15) | (checksum << (CRC_BITS - 15))) + MASK) % (1 << CRC_BITS)
+def _checksum(content):
+    """The CRC-32C of bytes as TensorFlow stores it: rotated, plus a constant."""
+    import google_crc32c  # only Spleeter's models need it
+
+    found = google_crc32c.value(content)
+    return (((found >> 15) | (found << (CRC_BITS - 15))) + MASK) % (1 << CRC_BITS)
