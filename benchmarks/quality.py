@@ -98,7 +98,7 @@ def pair(text):
 def rendered(soundfonts, args, midi=()):
     """Songs as {instrument: waveform}, shape (n_samples, 1): composed, or from MIDI files, each of which gives one."""
     settings = minislakh.Settings(
-        tracks=max(minislakh.MIN_TRACKS, min([args.songs, *([len(midi_songs.files(midi))] if midi else [])])),
+        tracks=max(len(minislakh.SPLITS), min(args.songs, len(midi_songs.files(midi)) if midi else args.songs)),
         seconds=float(args.seconds),
         seed=SEED,
         soundfonts=soundfonts,

@@ -7,6 +7,7 @@ files rarely use some of ours, and scores name none. Times and velocities vary a
 import importlib.util
 import itertools
 import tempfile
+import warnings
 import zlib
 from pathlib import Path
 
@@ -71,9 +72,11 @@ def read(path):
     """
     import pretty_midi
 
+    is_midi = Path(path).suffix.lower() in SUFFIXES
     try:
-        is_midi = Path(path).suffix.lower() in SUFFIXES
-        midi = pretty_midi.PrettyMIDI(str(path)) if is_midi else _score(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tempo changes outside of the first track, which are ignored
+            midi = pretty_midi.PrettyMIDI(str(path)) if is_midi else _score(path)
     except Exception as error:  # mido and music21 raise whatever a damaged file makes them stumble over
         raise MidiError(f"{path} cannot be read as music ({error}).") from error
     if not any(part.notes for part in midi.instruments):
