@@ -16,7 +16,7 @@ from muscomp_lib import audio
 from muscomp_lib.core import instruments, settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.settings import Expected, number
-from muscomp_lib.minislakh import effects, sources
+from muscomp_lib.minislakh import effects, players, sources
 
 PRODUCTION_FILE = Path(__file__).with_name("productions.yaml")
 OTHERS = (*range(96), *range(104, 112))  # programs for parts outside the taxonomy: all but effects
@@ -106,7 +106,7 @@ def draw_sounds(production, midi, its_sources, rng):
     return [
         replace(
             sound,
-            effects=effects.draw(production.effects, rng, sources.players.program_of(part)),
+            effects=effects.draw(production.effects, rng, players.program_of(part)),
             level=float(rng.normal(0.0, production.balance)),
         )
         for part, sound in zip(midi.instruments, sounds, strict=True)
@@ -152,7 +152,7 @@ def draw_mastering(production, midi, taxonomy, rng):
     outside = [
         number
         for number, part in enumerate(midi.instruments)
-        if not instruments.of_program(sources.players.program_of(part), taxonomy)
+        if not instruments.of_program(players.program_of(part), taxonomy)
     ]
     return Mastering(
         effects.draw(production.mastering, rng),
