@@ -40,7 +40,7 @@ PRETRAINED = "pretrained"
 IDEAL = "ideal mask"
 MIX = "mix"
 SILENT = 1e-3  # full scale: a part that stays below does not sound
-AS_WRITTEN = "as_written"  # the production of songs from MIDI files
+MUSIC = {"scores of music21": "orchestrated", "MIDI files": "as_written"}  # by others, and the production of each
 RESAMPLED = 300  # times that the songs are drawn again for an interval
 PERCENTILES = (2.5, 97.5)  # of which it reaches from one to the other
 
@@ -95,7 +95,7 @@ def pair(text):
     return name, value
 
 
-def rendered(soundfonts, args, midi=()):
+def rendered(soundfonts, args, midi=(), production=None):
     """Songs as {instrument: waveform}, shape (n_samples, 1): composed, or from MIDI files, each of which gives one."""
     settings = minislakh.Settings(
         tracks=max(len(minislakh.SPLITS), min(args.songs, len(midi_songs.files(midi)) if midi else args.songs)),
@@ -104,7 +104,7 @@ def rendered(soundfonts, args, midi=()):
         soundfonts=soundfonts,
         engine="fluidsynth" if soundfonts else "tinysoundfont",
         taxonomy=TAXONOMY,
-        production=AS_WRITTEN if midi else None,
+        production=production,
         midi=midi,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -147,13 +147,12 @@ def by_instrument(rows):
 
 def judge_foreign(timbres, args, models):
     """Judge models by songs that others wrote, in each timbre."""
-    folders = {} if args.no_scores else {"scores of music21": midi_songs.HELD_OUT}
-    if args.midi:
-        folders["MIDI files"] = args.midi
+    folders = dict(zip(MUSIC, (None if args.no_scores else midi_songs.HELD_OUT, args.midi), strict=True))
     judged = []
-    for music, folder in folders.items():
+    for music, folder in ((music, folder) for music, folder in folders.items() if folder):
         for timbre, soundfonts in timbres.items():
-            rows = scores([song for song in rendered(soundfonts, args, (folder,)) if len(song) > 1], models)
+            songs = rendered(soundfonts, args, (folder,), MUSIC[music])
+            rows = scores([song for song in songs if len(song) > 1], models)
             judged += judge_songs(f"{music}, {timbre} timbre", rows, models)
     return judged
 

@@ -6,7 +6,6 @@ files rarely use some of ours, and scores name none. Times and velocities vary a
 
 import importlib.util
 import itertools
-import tempfile
 import warnings
 import zlib
 from pathlib import Path
@@ -20,10 +19,11 @@ from muscomp_lib.minislakh import composer, players, productions
 CORPUS, HELD_OUT = "music21", "music21 held out"  # stand for the scores that music21 brings, and those not to train on
 HELD_OUT_SHARE = 5  # one score in so many, by its name
 SUFFIXES = (".mid", ".midi")
-SCORES = (".mxl", ".xml", ".musicxml", ".krn")
+SCORES = {".mxl": 40_000, ".xml": 400_000, ".musicxml": 400_000, ".krn": 400_000}  # bytes, at most: it takes a minute
 TRIES = 8  # places of an excerpt, of which the one with the most notes is taken
 OTHER_SHARE = 0.25  # of the rearranged parts: outside the taxonomy
 VELOCITY_SPREAD, TIMING_SPREAD = 8.0, 0.005  # standard deviation; seconds
+VELOCITY, SCORE_TEMPO = 84, 96.0  # of scores that give none
 OCTAVE = 12
 
 
@@ -57,7 +57,8 @@ def _scores(which):
     by_composer = {}
     for path in sorted((Path(found.origin).parent / "corpus").rglob("*")):
         is_held_out = zlib.crc32(path.name.encode()) % HELD_OUT_SHARE == 0
-        if path.suffix.lower() in SCORES and is_held_out == (which == HELD_OUT):
+        is_read = path.suffix.lower() in SCORES and path.stat().st_size <= SCORES[path.suffix.lower()]
+        if is_read and is_held_out == (which == HELD_OUT):
             by_composer.setdefault(path.parent.name, []).append(path)
     return [path for turn in itertools.zip_longest(*by_composer.values()) for path in turn if path]
 
@@ -85,12 +86,22 @@ def read(path):
 
 
 def _score(path):
+    """The notes of a score, at one tempo, without repeats: music21's own MIDI writer stumbles over odd ones."""
     import music21
     import pretty_midi
 
-    with tempfile.NamedTemporaryFile(suffix=".mid") as file:
-        music21.converter.parse(path).write("midi", fp=file.name)
-        return pretty_midi.PrettyMIDI(file.name)
+    score = music21.converter.parse(path)
+    marks = [mark.number for mark in score.recurse().getElementsByClass("MetronomeMark") if mark.number]
+    tempo = float(marks[0] if marks else SCORE_TEMPO)
+    midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=tempo)
+    for part in getattr(score, "parts", None) or [score]:
+        program = part.getInstrument(returnDefault=True).midiProgram or 0
+        midi.instruments.append(pretty_midi.Instrument(program, name=str(part.partName or "")))
+        for sound in part.stripTies().flatten().notes:
+            start, end = (float(beat) * 60 / tempo for beat in (sound.offset, sound.offset + sound.quarterLength))
+            pitches = sound.pitches if end > start else ()  # grace notes take no time
+            midi.instruments[-1].notes += [pretty_midi.Note(VELOCITY, pitch.midi, start, end) for pitch in pitches]
+    return midi
 
 
 def arrange(path, seconds, how, taxonomy, rng):
