@@ -4,16 +4,18 @@ import json
 import signal
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pretty_midi
 import pytest
 from fixtures import tiny_spleeter
 
-from muscomp_lib import audio, cli
-from muscomp_lib.separation import Settings
+from muscomp_lib import audio, cli, commands
+from muscomp_lib.separation import Separator, Settings
 from muscomp_lib.transcription.note_decoder import Note, Transcriber
 
+load_once = cache(Separator)  # a network is compiled for each
 NAMES = ["vocals", "Drums", "Bass Guitar", "other"]
 
 
@@ -28,6 +30,7 @@ def folder(tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUSCOMP_ROOT", str(tmp_path / "root"))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(commands, "Separator", load_once)
     monkeypatch.setattr(Transcriber, "notes", lambda *_: [Note(0.1, 0.2, 60, 0.5)])
     for number, name in enumerate(("one.wav", "two.wav")):
         noise = np.random.default_rng(number).uniform(-0.5, 0.5, (44100, 2)).astype(np.float32)
