@@ -17,6 +17,7 @@ DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 128 + signal.SIGINT
 COMMANDS = {
     "separate": "separate songs into a file per instrument, and write their notes",
     "transcribe": "write the notes of recordings of single instruments",
+    "train": "train a model on a folder of songs with their stems",
     "models": "list the models that can be chosen by name, with sizes and licences",
 }
 
@@ -36,6 +37,15 @@ A recording has to be called like its instrument: bass.wav. A whole song has to 
   muscomp transcribe separated/song                   all instruments of a separated song: separated/song/song.mid
   muscomp transcribe stems/ -o song.mid               any folder with bass.wav, drums.flac, ...
   muscomp transcribe take3.wav --instrument piano     one recording: take3.mid
+""",
+    "train": """\
+A song is a folder with one file per instrument, called like it: my_songs/First song/Drums.wav. Two songs are the least.
+Training that was stopped goes on where it was. docs/your_own_stems.md has more; notebooks 03 and 04 show each step.
+
+  muscomp train my_songs --name mine                  from the pretrained weights, to muscomp_root/models/mine
+  muscomp train my_songs --instruments Drums,Bass     these two, and everything else as other
+  muscomp train my_songs --train-max-steps 20000 --from-scratch
+  muscomp separate song.mp3 --model mine              uses it
 """,
     "models": """\
 A model is chosen by its name: muscomp separate song.mp3 --model spleeter:4stems
@@ -91,6 +101,7 @@ def _parser(argv):
 
 
 # ---- options ----
+TYPES = {"seconds": float, "train_max_steps": int, "seed": int}  # of the options that are no texts
 
 
 def _declare_separate(command):
@@ -109,12 +120,23 @@ def _declare_transcribe(command):
     _add_root(command)
 
 
-def _add_settings(command, without=(), only=None):
-    """Declare an option for each setting of notebook 05; those that are not given are left out of the result."""
+def _declare_train(command):
+    from muscomp_lib.tables import Settings
+
+    command.add_argument("stems", metavar="FOLDER", help="The songs, each a folder with a sound file per instrument.")
+    _add_settings(command, only=("name", "stem_names", "instruments", "train_max_steps", "seed"), declared=Settings)
+    command.add_argument("--from-scratch", action="store_true", help="Do not start from the pretrained weights.")
+    command.add_argument(
+        "--root", metavar="DIR", help="The folder for songs, tables and models. Default: muscomp_root."
+    )
+
+
+def _add_settings(command, without=(), only=None, declared=None):
+    """Declare an option for each setting of notebook 05, or of others; those not given are left out of the result."""
     from muscomp_lib.core.settings import expected
     from muscomp_lib.separation import Settings
 
-    for name, field in Settings.model_fields.items():
+    for name, field in (declared or Settings).model_fields.items():
         if name in without or (only and name not in only):
             continue
         options = {"dest": name, "default": argparse.SUPPRESS}
@@ -124,8 +146,8 @@ def _add_settings(command, without=(), only=None):
             words, _, none = expected(field).partition(", or None for ")
             text = f"{field.description} It is {words}. Default: {field.default or none}."
             options |= {"metavar": name.rpartition("_")[2].upper(), "help": text.replace("%", "%%")}
-        if name == "seconds":
-            options["type"] = float
+        if name in TYPES:
+            options["type"] = TYPES[name]
         command.add_argument(f"--{name.replace('_', '-')}", **options)
 
 
@@ -134,4 +156,9 @@ def _add_root(command):
     command.add_argument("--root", metavar="DIR", help=text)
 
 
-DECLARE = {"separate": _declare_separate, "transcribe": _declare_transcribe, "models": _add_root}
+DECLARE = {
+    "separate": _declare_separate,
+    "transcribe": _declare_transcribe,
+    "train": _declare_train,
+    "models": _add_root,
+}

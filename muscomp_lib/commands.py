@@ -14,13 +14,14 @@ from muscomp_lib import transcription
 from muscomp_lib.core import instruments, progress
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import absolute
-from muscomp_lib.core.root import Root
+from muscomp_lib.core.root import Root, open_root
 from muscomp_lib.models import pretrained
 from muscomp_lib.separation import Separator, Settings, available, folder, songs, targets
 from muscomp_lib.transcription import choice
 from muscomp_lib.transcription.note_decoder import Transcriber
 
 SEPARATED = "separated"  # where songs go, in the current folder
+FINE_TUNING = {"name": "own", "learning_rate": 2e-4, "train_max_steps": 400}  # a tenth of the usual learning rate
 
 
 def separate(args):
@@ -53,6 +54,28 @@ def transcribe(args):
     if settings.score:
         transcription.write_score(midi, out.with_suffix(folder.SCORE), out.stem)
     progress.line(f"{out}: {choice.sentence(reasons, midi)}.")
+    return True
+
+
+def train(args):
+    """Train a model on a folder of songs with their stems: what notebooks 03 and 04 do."""
+    from muscomp_lib import tables, training
+    from muscomp_lib.dataset import own_stems, stem_folders
+
+    given = {name: value for name, value in vars(args).items() if name in tables.Settings.model_fields}
+    stems = stem_folders.find(args.stems, given.get("stem_names"))
+    wanted = [name.strip() for name in given.get("instruments", "").split(",") if name.strip()]
+    usual = FINE_TUNING | ({"learning_rate": 2e-3} if args.from_scratch else {})
+    settings = tables.Settings(**(usual | given | {"instruments": stems.instruments(wanted)}))
+    root = open_root(args.root)
+    progress.line(own_stems.overview(stems, settings.instrument_names))
+    prepared = own_stems.prepare(root, stems, settings)
+    for song in prepared[prepared["note"] != ""].itertuples():
+        progress.line(f"{song.track} is left out: {song.note}.")
+    tables.write(root, settings)
+    start_from = None if args.from_scratch else pretrained.NAME
+    model = training.train(tables.config(root, settings), root, start_from=start_from)
+    progress.line(f"{model} is trained. To use it: muscomp separate song.mp3 --model {model}")
     return True
 
 

@@ -209,3 +209,13 @@ def test_models_lists_names_instruments_sizes_and_licences(folder, model, capsys
     shown = capsys.readouterr().out
     assert "mine: makes stems; here\n    vocals, Drums, Bass Guitar, other\n" in shown
     assert "spleeter:2stems: makes stems; fetched at its first use, about 79 MB; licence MIT for Spleeter's" in shown
+
+
+def test_a_folder_without_stems_is_not_trained_on(folder, capsys):
+    assert cli.main(["train", "nowhere"]) == cli.REFUSED
+    assert "There is no song with stems in" in capsys.readouterr().err
+    assert cli.main(["train", "album", "--instruments", "harp"]) == cli.REFUSED
+    assert "has 'harp'. There is one, two" in capsys.readouterr().err
+    assert cli.main(["train", "album", "--root", "mine"]) == cli.REFUSED
+    assert "two at least" in capsys.readouterr().err
+    assert not (folder / "root").exists()

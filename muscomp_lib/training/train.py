@@ -76,7 +76,8 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
         Discard what an earlier run of this model has learned.
     engine : {"muscomp", "spleeter"}
     start_from : str or Path, optional
-        A model whose weights to start from, with the same network and instruments: its name, its folder, or "shipped".
+        A model of the same type whose weights to start from: its name, its folder, or "shipped". For other
+        instruments see models/transfer.py.
         It overrides the configuration's `muscomp.start_from`.
 
     Returns

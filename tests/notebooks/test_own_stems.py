@@ -1,6 +1,7 @@
 """docs/your_own_stems.md followed as written: a folder of songs becomes a model, files and notes."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from muscomp_lib import audio
 PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs" / "your_own_stems.md"
 RATE = 48000  # Hz
+COMMANDS = {"train": ["--train-max-steps", "1"], "separate": ["--seconds", "2"]}
 SMALL = {
     "03": {"time_steps": 0, "crop_frames": 64, "train_max_steps": 2, "save_checkpoints_steps": 2},
     "04": {"test_songs": 1},
@@ -50,10 +52,9 @@ def followed(tmp_path_factory):
         for name, sound in stems.items():
             soundfile.write(place / f"{name}.wav", np.stack([sound, sound], axis=1), RATE, subtype="PCM_24")
     soundfile.write(folder / "song.mp3", total, RATE, format="MP3")
-    train, groups = commands()
-    for words in train:
+    command, notebooks, groups = commands()
+    for words in [*command, *notebooks, *groups]:
         follow(folder, words)
-    follow(folder, groups[0])
     return folder
 
 
@@ -63,10 +64,17 @@ def tone(pitch):
 
 
 def follow(folder, words):
+    if words[0] == ".venv/bin/muscomp":
+        program, smaller = ["-m", "muscomp_lib"], COMMANDS[words[1]]
+        return succeed([sys.executable, *program, *words[1:], *smaller], folder)
     assert words[0] == ".venv/bin/python"
     smaller = [word for name, value in SMALL[words[2]].items() for word in ("-p", name, json.dumps(value))]
-    command = [sys.executable, PROJECT / words[1], *words[2:], *smaller]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return succeed([sys.executable, PROJECT / words[1], *words[2:], *smaller], folder)
+
+
+def succeed(command, folder):
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -74,7 +82,8 @@ def follow(folder, words):
 def test_own_songs_become_a_model_that_separates(followed):
     made = (followed / "my_root" / "tables" / "own_stems.csv").read_text().splitlines()
     assert len(made) == 5
-    config = json.loads((followed / "my_root" / "models" / "mine" / "config.json").read_text())
+    assert {path.stem for path in (followed / "separated" / "song").glob("*.flac")} == {"Bass", "Drums", "Vocals"}
+    config = json.loads((followed / "my_root" / "models" / "ours" / "config.json").read_text())
     assert config["instrument_list"] == ["Bass", "Drums", "Vocals"]
     separated = followed / "my_root" / "separated" / "song"
     files = {path.stem: audio.read(path) for path in separated.glob("*.flac")}
