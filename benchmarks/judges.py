@@ -1,7 +1,7 @@
 """Judges of a model that are not composed songs: recordings and data that are given by path. Used by quality.py.
 
 Each returns rows of one figure for each model: {"judge": what is measured, "of": how many recordings, model: figure}.
-`docs/judging.md` is the protocol.
+`docs/real_music.md` is the protocol.
 """
 
 import csv
@@ -63,14 +63,13 @@ def twins(folder, models):
         for name, model in models.items():
             separated = [(model.separate(*audio.read(path)), audio.info(path).sample_rate) for path in pair]
             agreement[name].append(_overlap(*(_energies(*each) for each in separated)))
-            bass = next(part for part in model.instruments if "Bass" in part)
-            high[name].append(_share_above(separated[0][0][bass], separated[0][1], SPLIT))
+            parts, sample_rate = separated[0]
+            high[name] += [_share_above(sound, sample_rate, SPLIT) for part, sound in parts.items() if "Bass" in part]
     if not pairs:
         return []
-    return [
-        _row("Slakh and its FluidSynth twin: energy divided alike", agreement),
-        _row("Slakh: energy of the bass file above 2 kHz", high),
-    ]
+    titled = {"Slakh and its FluidSynth twin: energy divided alike": agreement}
+    titled |= {"Slakh: energy of the bass file above 2 kHz": high} if all(high.values()) else {}
+    return [_row(title, its) for title, its in titled.items()]
 
 
 def _energies(parts, sample_rate):
