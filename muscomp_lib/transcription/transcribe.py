@@ -109,6 +109,8 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
     midi.instruments += [_track(name, known[name], its) for name, its in notes.items() if its]
     if settings.quantise and grid:
         _quantise(midi, GRIDS[settings.quantise])
+    for track in midi.instruments:
+        track.notes = _apart(track.notes, midi)
     return midi
 
 
@@ -279,6 +281,26 @@ def _quantise(midi, steps):
         if end <= start:
             end = _nearest(start + 1 / steps, steps, swing)
         note.start, note.end = (midi.tick_to_time(round(beat * TICKS_PER_BEAT)) for beat in (start, end))
+
+
+def _apart(notes, midi):
+    """The notes of a track, of which no two of one pitch sound at once, in the ticks that a file counts in.
+
+    A file cannot say which of two notes of one pitch ends: where one begins before the other's end, readers cut it to
+    nothing. So a note ends where the next of its pitch begins, and of those that begin together one is left.
+    """
+    latest, kept = {}, []
+    for note in sorted(notes, key=lambda note: (note.start, note.pitch)):
+        start, before = int(midi.time_to_tick(note.start)), latest.get(note.pitch)
+        if before is not None and midi.time_to_tick(before.start) == start:
+            before.velocity, before.end = max(before.velocity, note.velocity), max(before.end, note.end)
+            continue
+        if before is not None and midi.time_to_tick(before.end) >= start:
+            before.end = note.start
+        note.end = max(note.end, midi.tick_to_time(start + 1))
+        latest[note.pitch] = note
+        kept.append(note)
+    return kept
 
 
 def _swing(starts):

@@ -13,7 +13,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.transcription import beats
 from muscomp_lib.transcription.note_decoder import Note
-from muscomp_lib.transcription.transcribe import Settings, _bars, _quantise, _track, transcribe
+from muscomp_lib.transcription.transcribe import Settings, _apart, _bars, _quantise, _track, transcribe
 
 FAMILIES = Settings(taxonomy="families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
@@ -182,6 +182,28 @@ def test_swung_eighths_stay_swung():
     found = quantised([(start, start + 0.1) for start, _ in played], 2)
     off_beats = np.array([start for start, _ in found[1::2]]) % 0.5
     assert off_beats.min() == pytest.approx(off_beats.max(), abs=2e-3) and off_beats[0] == pytest.approx(0.32, abs=0.01)
+
+
+def test_repeated_notes_stay_whole_in_the_file(tmp_path):
+    starts = 0.25 * np.arange(64)
+    ends = starts + 0.25 + np.random.default_rng(0).uniform(0, 0.02, 64)
+    notes = [Note(start, end, 60, 0.5) for start, end in zip(starts, ends, strict=True)]
+    midi = written([*notes, Note(0.25, 0.3, 60, 0.9), Note(4.0, 4.0001, 72, 0.5)])
+    transcription.write(midi, tmp_path / "song.mid")
+    [track] = transcription.read(tmp_path / "song.mid").instruments
+    found = [note for note in track.notes if note.pitch == 60]
+    assert [note.start for note in found] == pytest.approx(starts, abs=2e-3)
+    assert [note.end - note.start for note in found[:-1]] == pytest.approx([0.25] * 63, abs=3e-3)
+    assert [note.velocity for note in found][:3] == [64, 114, 64]  # of two that begin together the louder one counts
+    assert [note.pitch for note in track.notes if note.pitch != 60] == [72]
+
+
+def written(notes):
+    """What `transcribe` makes of notes at 120 bpm."""
+    midi = _bars(None, None)
+    midi.instruments.append(_track("Piano", instruments.load()["Bright_Acoustic_Piano"], notes))
+    midi.instruments[0].notes = _apart(midi.instruments[0].notes, midi)
+    return midi
 
 
 def test_a_transcription_can_be_quantised(song):
