@@ -25,7 +25,7 @@ from muscomp_lib.core import provenance, remote_io
 from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, MusCompError, SettingError
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.root import open_root
-from muscomp_lib.dataset import library, mixing
+from muscomp_lib.dataset import lending, library, mixing
 from muscomp_lib.reserve import fill_plan
 from muscomp_lib.reserve import split as partitions
 from muscomp_lib.slakh import index_tables
@@ -241,13 +241,11 @@ def test_reserve_songs_feed_one_partition_only_and_are_not_prepared(filled):
 
 
 def test_no_reserve_song_is_used_much_more_often_than_another():
-    sources = [fill_plan._Source(f"Track{n:05d}", "S00", 44100, np.ones(1, bool)) for n in range(5)]
+    sources = [lending.Lender(f"Track{n:05d}", "S00", 44100, np.ones(1, bool)) for n in range(5)]
     used, taken = Counter(), []
     for number in range(40):
         instrument = ("Violin", "Drums", "Violin")[number % 3]
-        taken.append(
-            (fill_plan._least_used(sources, instrument, used, np.random.default_rng(number)).track, instrument)
-        )
+        taken.append((lending.least_used(sources, instrument, used, np.random.default_rng(number)).track, instrument))
     for instrument in ("Violin", "Drums"):
         counts = Counter(track for track, its in taken if its == instrument)
         assert max(counts.values()) - min(counts.values()) <= 1
@@ -278,7 +276,7 @@ def test_a_fill_is_the_reserve_stem_from_its_offset_looped(filled):
 
 def test_a_fill_is_taken_from_where_the_instrument_plays():
     active = np.array([False] * 30 + [True] * 6 + [False] * 30)
-    source = fill_plan._Source("Track00001", "S00", len(active) * 44100, active)
+    source = lending.Lender("Track00001", "S00", len(active) * 44100, active)
     offsets = {source.draw_offset(5 * 44100, 44100, np.random.default_rng(n)) // 44100 for n in range(60)}
     assert all(active[offset : offset + 5].sum() >= 3 for offset in offsets)
     assert len(offsets) > 3

@@ -72,6 +72,7 @@ def test_a_drifting_tempo_is_tracked():
     assert np.mean(near) > 0.8
 
 
+@pytest.mark.full  # librosa compiles for a minute
 @pytest.mark.parametrize("bpm", [72, 143.7])
 def test_onset_strength_and_tracked_beats_are_librosas(bpm):
     sound, *_ = song(bpm)

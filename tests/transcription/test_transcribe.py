@@ -274,6 +274,7 @@ def test_files_give_the_same_notes_as_the_waveforms_in_them(song, tmp_path):
     assert events(from_files) == events(from_waveforms)
 
 
+@pytest.mark.full  # librosa compiles for a minute
 @pytest.mark.parametrize("n_samples", [30_000, beats.HOP * beats.BLOCK, 2 * beats.HOP * beats.BLOCK + 77])
 def test_onsets_found_in_blocks_are_those_of_the_whole(n_samples):
     waveform = np.random.default_rng(0).normal(size=n_samples).astype(np.float32)
