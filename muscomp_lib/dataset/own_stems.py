@@ -191,8 +191,10 @@ def _examine_all(root, stems, settings, workers):
             if found[song.name] is None:
                 jobs[song.name] = (stems.path, song, settings.sample_rate), state
 
+    examined = list(jobs)
+
     def store(number, result):
-        name = list(jobs)[number]
+        name = examined[number]
         if "problem" in result:
             remote_io.check_mounted(stems.path)
         found[name] = result

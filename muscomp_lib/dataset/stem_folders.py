@@ -20,6 +20,7 @@ A first folder called train, validation or test is a song's partition, and so it
 """
 
 import fnmatch
+import itertools
 import os
 import re
 import unicodedata
@@ -179,6 +180,7 @@ def _layouts(folder, namer):
     """Every song: (its path relative to the folder, [(Stem, text that names its instrument)], note)."""
     files = _sound_files(folder)
     grouped = _songs_with_instrument_folders(files, namer)
+    parts_of_songs = {path for paths in grouped.values() for path in paths}
     for place in sorted(files):
         if metadata := next((name for name in files[place] if name.endswith(METADATA_SUFFIX)), None):
             yield place, *_medley_song(folder, place, metadata)
@@ -191,7 +193,7 @@ def _layouts(folder, namer):
             inside += [(_joined(path, name), PurePosixPath(path).name) for path in grouped[place] for name in
                        _best(files[path])]  # fmt: skip
             yield place, [(Stem(path), text) for path, text in inside], ""
-        elif not any(place in paths for paths in grouped.values()) and _best(files[place]):
+        elif place not in parts_of_songs and _best(files[place]):
             yield place, [(Stem(_joined(place, name)), _stem(name)) for name in _best(files[place])], ""
 
 
@@ -360,23 +362,17 @@ def _patterns(path, name, value):
 
 def _with_unique_names(songs):
     """Songs of equal names get those of the folders around them, too: "Album A - Intro"."""
-    uses = Counter(_folded(song.name) for song in songs)
+    uses = Counter(names.folded(song.name) for song in songs)
     named, taken = [], set()
     for song in songs:
         parts = PurePosixPath(song.source.removesuffix(STREAMS_SUFFIX)).parts
-        title = song.name if uses[_folded(song.name)] == 1 else " - ".join(parts)
+        title = song.name if uses[names.folded(song.name)] == 1 else " - ".join(parts)
         name = names.as_folder(_readable(title or "song")).strip(" .") or "song"
-        number = 2
-        while _folded(unique := name if number == 2 and _folded(name) not in taken else f"{name} ({number})") in taken:
-            number += 1
-        taken.add(_folded(unique))
+        candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+        unique = next(each for each in candidates if names.folded(each) not in taken)
+        taken.add(names.folded(unique))
         named.append(replace(song, name=unique, source=_readable(song.source)))
     return named
-
-
-def _folded(name):
-    """A name as disks compare it that do not tell upper case from lower."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _readable(name):

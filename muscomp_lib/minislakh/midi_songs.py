@@ -6,7 +6,6 @@ files rarely use some of ours, and scores name none. Times and velocities vary a
 
 import importlib.util
 import itertools
-import warnings
 import zlib
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
-from muscomp_lib.minislakh import composer, players, productions
+from muscomp_lib.minislakh import composer, midi_file, players, productions
 
 CORPUS, HELD_OUT = "music21", "music21 held out"  # stand for the scores that music21 brings, and those not to train on
 HELD_OUT_SHARE = 5  # one score in so many, by its name
@@ -68,17 +67,14 @@ def read(path):
 
     Raises
     ------
-    MidiError
+    MidiError, MissingError
         It cannot be read, or plays nothing.
     """
-    import pretty_midi
-
-    is_midi = Path(path).suffix.lower() in SUFFIXES
+    if Path(path).suffix.lower() in SUFFIXES:
+        return midi_file.read(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tempo changes outside of the first track, which are ignored
-            midi = pretty_midi.PrettyMIDI(str(path)) if is_midi else _score(path)
-    except Exception as error:  # mido and music21 raise whatever a damaged file makes them stumble over
+        midi = _score(path)
+    except Exception as error:  # music21 raises whatever a damaged file makes it stumble over
         raise MidiError(f"{path} cannot be read as music ({error}).") from error
     if not any(part.notes for part in midi.instruments):
         raise MidiError(f"{path} holds no notes.")

@@ -41,7 +41,7 @@ def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None):
         Instruments to leave unrendered. So are those that make no sound.
     sounds : list of sources.Sound, optional
         How each instrument is played; without it, by the default engine with the default soundfont.
-    mastering : production.Mastering, optional
+    mastering : productions.Mastering, optional
         What is done to all stems alike.
 
     Raises

@@ -18,9 +18,10 @@ from muscomp_lib import audio
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
 from muscomp_lib.dataset.waveform_cache import WaveformCache
+from muscomp_lib.minislakh import midi_file
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training.batches import AUDIBLE, DRAWS
-from muscomp_lib.transcription import cqt, midi_file, network
+from muscomp_lib.transcription import cqt, network
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, FRAME_SECONDS, HOP, N_BINS, N_PITCHES, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
 

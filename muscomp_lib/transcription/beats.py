@@ -22,11 +22,8 @@ RATE = SAMPLE_RATE / HOP  # Hz, of the onset strength
 FRAME = 2048  # samples of a spectrum
 BLOCK = 128  # spectra at a time, which stay in the processor's cache
 N_BANDS = 128  # of the spectrum
-MEL_CORNER, MEL_CORNER_HZ, MEL_STEP = (
-    15.0,
-    1000.0,
-    np.log(6.4) / 27,
-)  # linear below, this step above
+MEL_CORNER, MEL_CORNER_HZ = 15.0, 1000.0  # Slaney's mel scale is linear below, logarithmic above
+MEL_STEP = np.log(6.4) / 27  # of the logarithm of frequency, for one mel
 SOFTEST, DYNAMIC_RANGE = 1e-10, 80.0  # the power of silence; dB below the loudest that count
 BEAT_SHARPNESS, TIGHTNESS = 32.0, 100.0  # how near a beat an onset must be; how steady beats are
 FIRST_BEAT = 0.01  # of the strongest: what is softer comes before the first beat

@@ -3,6 +3,7 @@
 import collections
 import sys
 
+import mido
 import numpy as np
 import pretty_midi
 import pytest
@@ -230,6 +231,14 @@ def test_a_song_from_midi_keeps_its_parts(own, midi_folder):
     assert [players.program_of(part) for part in midi.instruments] == [73, 128]
     assert all(22 <= len(part.notes) <= 25 for part in midi.instruments)
     assert all(0 <= note.start < note.end <= 6.0 for part in midi.instruments for note in part.notes)
+
+
+def test_a_midi_files_tempo_may_be_on_any_track(tmp_path):
+    notes, tempo = mido.MidiTrack(), mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)])  # 60 bpm
+    for _ in range(4):
+        notes += [mido.Message("note_on", note=60, velocity=80), mido.Message("note_off", note=60, time=480)]
+    mido.MidiFile(type=1, ticks_per_beat=480, tracks=[notes, tempo]).save(tmp_path / "song.mid")
+    assert midi_songs.read(tmp_path / "song.mid").get_end_time() == pytest.approx(4.0)
 
 
 def test_rearranged_parts_stay_in_the_range_of_their_instrument(own, midi_folder):

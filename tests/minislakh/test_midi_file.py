@@ -8,7 +8,7 @@ import mido
 import pytest
 
 from muscomp_lib.core.errors import MidiError, MissingError
-from muscomp_lib.transcription import midi_file
+from muscomp_lib.minislakh import midi_file
 
 ODD_MIDI = Path(__file__).parents[3] / "shared" / "data" / "odd_midi"
 

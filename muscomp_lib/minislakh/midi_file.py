@@ -1,4 +1,4 @@
-"""Reading MIDI files, with the reason for those that cannot be used. Used by training and benchmarks of transcription.
+"""Reading MIDI files, with the reason for those that cannot be used. Used by mini-Slakh and to train transcribers.
 
 The libraries are too lenient in some things: mido accepts files of format 2, without tracks, or timed in film frames.
 And too strict in others: one text event that is out of range stops mido, and pretty_midi looks for the tempo in the
