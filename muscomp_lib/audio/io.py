@@ -119,7 +119,8 @@ def fit_channels(waveform, n_channels):
     if waveform.shape[1] == 1:
         return np.repeat(waveform, n_channels, axis=1)
     if n_channels == 1:
-        return waveform.mean(axis=1, keepdims=True, dtype=np.float32).astype(waveform.dtype)
+        total = sum(waveform.T[1:], waveform[:, 0].astype(np.float32))  # `mean` takes five times as long
+        return (total / waveform.shape[1]).astype(waveform.dtype)[:, None]
     return fit_channels(waveform[:, :1], n_channels) if waveform.shape[1] < n_channels else waveform[:, :n_channels]
 
 

@@ -184,7 +184,9 @@ def to_mono(waveform, sample_rate=None):
     waveform = audio.to_float(np.asarray(waveform))
     if not waveform.size:
         return np.zeros(0, np.float32)
-    waveform = np.nan_to_num(waveform.reshape(len(waveform), -1), posinf=0.0, neginf=0.0)
+    waveform = waveform.reshape(len(waveform), -1)
+    if not np.isfinite(waveform.sum()):  # a tenth of the time that replacing takes
+        waveform = np.nan_to_num(waveform, posinf=0.0, neginf=0.0)
     return audio.resample(audio.fit_channels(waveform, 1), sample_rate, SAMPLE_RATE)[:, 0]
 
 
