@@ -27,6 +27,7 @@ DECLARATIONS = {  # per notebook: the classes that declare its parameters, and t
     "03": {"tables.Settings": ("",)},
     "04": {"training.Parameters": ("",)},
     "05": {"separation.Settings": ("",)},
+    "07": {"export.Settings": ("",)},
 }
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "separate": "separate songs into a file per instrument, and write their notes",
     "transcribe": "write the notes of recordings of single instruments",
     "train": "train a model on a folder of songs with their stems",
+    "export": "write a model as files for phones, servers and other programs",
     "models": "list the models that can be chosen by name, with sizes and licences",
 }
 
@@ -46,6 +47,13 @@ Training that was stopped goes on where it was. docs/your_own_stems.md has more;
   muscomp train my_songs --instruments Drums,Bass     these two, and everything else as other
   muscomp train my_songs --train-max-steps 20000 --from-scratch
   muscomp separate song.mp3 --model mine              uses it
+""",
+    "export": """\
+Each file is run without Mus-Comp and compared with the network before it is kept. What is up to date is not made again.
+
+  muscomp export shipped                              the pretrained model, to muscomp_root/exported/shipped
+  muscomp export mine --formats litert_float16        one format of your own model
+  muscomp export spleeter:2stems -o phone             a file per instrument, in phone/spleeter_2stems
 """,
     "models": """\
 A model is chosen by its name: muscomp separate song.mp3 --model spleeter:4stems
@@ -131,6 +139,15 @@ def _declare_train(command):
     )
 
 
+def _declare_export(command):
+    from muscomp_lib.export import Settings
+
+    command.add_argument("model", metavar="MODEL", help="A name, a folder or a Spleeter configuration.")
+    _add_settings(command, without=("model", "out"), declared=Settings)
+    command.add_argument("-o", "--out", metavar="DIR", help="Where its folder is made. Default: exported, in the root.")
+    _add_root(command)
+
+
 def _add_settings(command, without=(), only=None, declared=None):
     """Declare an option for each setting of notebook 05, or of others; those not given are left out of the result."""
     from muscomp_lib.core.settings import expected
@@ -160,5 +177,6 @@ DECLARE = {
     "separate": _declare_separate,
     "transcribe": _declare_transcribe,
     "train": _declare_train,
+    "export": _declare_export,
     "models": _add_root,
 }

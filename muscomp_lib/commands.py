@@ -62,7 +62,7 @@ def train(args):
     from muscomp_lib import tables, training
     from muscomp_lib.dataset import own_stems, stem_folders
 
-    given = {name: value for name, value in vars(args).items() if name in tables.Settings.model_fields}
+    given = _given(args, tables.Settings)
     stems = stem_folders.find(args.stems, given.get("stem_names"))
     wanted = [name.strip() for name in given.get("instruments", "").split(",") if name.strip()]
     usual = FINE_TUNING | ({"learning_rate": 2e-3} if args.from_scratch else {})
@@ -79,6 +79,18 @@ def train(args):
     return True
 
 
+def export(args):
+    """Export a model: what notebook 07 does."""
+    from muscomp_lib import export as exporting
+
+    settings = exporting.Settings(**_given(args, exporting.Settings))
+    table = exporting.write(_root(args), settings, partial(progress.bar, leave=False))
+    for row in table.itertuples():
+        progress.line(f"{row.format}: {row.note or f'{row.megabytes:.1f} MB, {row.status}'}.")
+    progress.line(f"Written to {settings.folder(_root(args))}; README.md there explains the files.")
+    return not (table["status"] == "refused").any()
+
+
 def models(args):
     """List the models that can be chosen by name."""
     for model in available.models(_root(args)):
@@ -90,7 +102,12 @@ def models(args):
 
 def _settings(args):
     """The settings of notebook 05 that the options give."""
-    return Settings(**{name: value for name, value in vars(args).items() if name in Settings.model_fields})
+    return Settings(**_given(args, Settings))
+
+
+def _given(args, declared):
+    """The options that are a setting of a class, by name."""
+    return {name: value for name, value in vars(args).items() if name in declared.model_fields}
 
 
 def _root(args):

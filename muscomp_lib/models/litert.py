@@ -17,6 +17,7 @@ import json
 import logging
 import sys
 import threading
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -167,7 +168,8 @@ def make(computation):
     model = computation.build()
     first, second = (computation.constants(_random(get_weights(model), seed)) for seed in (0, 1))
     try:
-        content = _converted(computation, model, first)
+        set_weights(model, first, computation.name)
+        content = convert(frozen(traced(computation, model)))
     except Exception as error:  # whatever its converter raises for a layer that LiteRT does not have
         log.warning("%s runs on TensorFlow: LiteRT cannot compute it (%s).", computation.name, error)
         return None
@@ -188,17 +190,46 @@ def _random(values, seed):
     return made
 
 
-def _converted(computation, model, values):
-    """The computation as a LiteRT file. Without freezing, the converter leaves the weights out and reports success."""
+def traced(computation, model, n_examples=1):
+    """A computation as a function of TensorFlow's, for so many examples at a time; None for any number."""
     import tensorflow as tf
+
+    function = tf.function(lambda *inputs: computation.call(model, *inputs))
+    shapes = enumerate(computation.shapes)
+    return function.get_concrete_function(*(tf.TensorSpec((n_examples, *s), name=f"input{n}") for n, s in shapes))
+
+
+def frozen(function):
+    """A `traced` function that holds the weights, as they are now, as constants.
+
+    Without this, TensorFlow's converters leave the weights out and report success.
+    """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    set_weights(model, values, computation.name)
-    function = tf.function(lambda *inputs: computation.call(model, *inputs))
-    concrete = function.get_concrete_function(*(tf.TensorSpec((1, *shape)) for shape in computation.shapes))
     with silence_stderr():
-        frozen = convert_variables_to_constants_v2(concrete)
-        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+        return convert_variables_to_constants_v2(function)
+
+
+def convert(function, weights="float32"):
+    """A `frozen` function as a LiteRT file: bytes.
+
+    Parameters
+    ----------
+    function : TensorFlow's ConcreteFunction
+    weights : str
+        "float32"; "float16" or "int8", from which 32-bit floats are computed as it runs.
+    """
+    import tensorflow as tf
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TensorFlow recommends the way that leaves the weights out
+    with silence_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+        if weights != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        return bytes(converter.convert())
 
 
 def _places(content, values):
@@ -259,12 +290,12 @@ def shipped(computation):
 
 def kept(computation):
     """The graph's file in the cache folder, named by all that it depends on; None if that is not known."""
-    code = _code(computation.modules)
+    code = code_of(computation.modules)
     return code and cache_folder() / "graphs" / f"{computation.name}-{_digest([computation.key, code])}.zip"
 
 
 @functools.cache
-def _code(modules):
+def code_of(modules):
     """A digest of the code of modules; None if it is in no file, as a notebook's."""
     try:
         return hashlib.sha256(b"".join(Path(sys.modules[name].__file__).read_bytes() for name in modules)).hexdigest()

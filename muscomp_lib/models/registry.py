@@ -47,6 +47,8 @@ class Network:
     instrument_axes : dict of str to int
         The weights of a last layer that all instruments share, by path, and their axis of instruments; empty where
         there is none.
+    softmax_outside : bool
+        Whether `powers` divides the magnitudes by a softmax of what is computed, which are then no amounts.
     Params : type of Section
         The keys of `model.params`.
     """
@@ -56,6 +58,7 @@ class Network:
     context = 0
     spleeter = False
     instrument_axes = {}  # noqa: RUF012 - read only
+    softmax_outside = False
     Params = Section
 
     def __init__(self, config):
@@ -188,7 +191,21 @@ class Network:
             The folder holds no finished model; its weights do not fit its configuration.
         """
         run = load_computation(self.computation(), self.read_weights(folder), self.weights_file(folder))
-        return lambda magnitude: [self._power(part) for part in np.moveaxis(run(magnitude), 1, 0)]
+        return lambda magnitude: self.powers([run(magnitude)], magnitude)
+
+    def parts(self, folder):
+        """The weights in a model folder as `computation` takes them: {what it is called: {str: np.ndarray}}.
+
+        Raises
+        ------
+        MissingError, SettingError
+        """
+        return {"network": self.read_weights(folder)}
+
+    def powers(self, outputs, magnitude):
+        """What `load`'s function returns, from what `computation` gives with the weights of each of `parts`."""
+        (amounts,) = outputs
+        return [self._power(part) for part in np.moveaxis(amounts, 1, 0)]
 
     def computation(self):
         """What `load`'s function computes, but for the power: amounts, shape (n_segments, n_instruments, T, F, ..)."""

@@ -130,10 +130,17 @@ def _level_and_frequency(magnitude):
 
     level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
     sounding = ops.cast(level > 0, "float32")  # the last segment of a song is padded with silence: it must not count
-    mean = ops.sum(level, axis=(1, 2), keepdims=True) / (ops.sum(sounding, axis=(1, 2), keepdims=True) + 1.0)
+    mean = _sum(level) / (_sum(sounding) + 1.0)
     log_level = ops.log(_to_bands(level / (mean + 1e-7)) + FLOOR) / 3.0  # about -2 to 2
     frequency = ops.reshape(ops.linspace(-1.0, 1.0, log_level.shape[2]), (1, 1, -1, 1))
     return ops.concatenate([log_level, ops.ones_like(log_level) * frequency], axis=-1)
+
+
+def _sum(x):
+    """The sum of each example, (batch, 1, 1, 1). All at once, LiteRT would lose 1e-4."""
+    from keras import ops
+
+    return ops.sum(ops.sum(x, axis=2, keepdims=True), axis=1, keepdims=True)
 
 
 def _bands(n_bins):

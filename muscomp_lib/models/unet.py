@@ -87,22 +87,26 @@ class SpleeterUnet(Network):
 
     def load(self, folder):
         """As `Network.load`."""
-        found, computation = checkpoint.Checkpoint(folder, self.config), self.computation()
-        values = [found.weights(number) for number in range(len(self.instruments))]
+        computation, values = self.computation(), list(self.parts(folder).values())
         graph = find_graph(computation) if len(values) <= MOST_ON_LITERT else None
         if graph:
-            runs = [graph.runner(computation, weights, found.path) for weights in values]
+            runs = [graph.runner(computation, weights, folder) for weights in values]
         else:
             runs = _on_tensorflow(computation, values)
 
         def run_all(magnitude):
             with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-                return self._powers(list(pool.map(lambda run: run(magnitude), runs)), magnitude)
+                return self.powers(list(pool.map(lambda run: run(magnitude), runs)), magnitude)
 
         return run_all
 
+    def parts(self, folder):
+        """As `Network.parts`: the weights of each instrument."""
+        found = checkpoint.Checkpoint(folder, self.config)
+        return {name: found.weights(number) for number, name in enumerate(self.instruments)}
+
     def computation(self):
-        """As `Network.computation`, but for one instrument: what `_powers` gets, (n_segments, T, F, 2)."""
+        """As `Network.computation`, but for one instrument: what `powers` gets, (n_segments, T, F, 2)."""
 
         def call(model, magnitude):
             return self._from_logits(model(magnitude, training=False), magnitude)
@@ -125,13 +129,14 @@ class SpleeterUnet(Network):
         return made | {f"{last} of 3 x 3": as_convolution(values[last], np)}
 
     def _from_logits(self, logits, magnitude):
-        """What is computed of one instrument's logits, of which `_powers` gets those of all."""
+        """What is computed of one instrument's logits, of which `powers` gets those of all."""
         from keras import ops
 
         return ops.sigmoid(logits) * magnitude
 
-    def _powers(self, amounts, magnitude):
-        return [self._power(amount) for amount in amounts]
+    def powers(self, outputs, magnitude):
+        """As `Network.powers`."""
+        return [self._power(amount) for amount in outputs]
 
     # ---- for people ----
 
@@ -171,6 +176,7 @@ class SpleeterSoftmaxUnet(SpleeterUnet):
     """As `unet.unet`, but the masks of all instruments sum to one at every point."""
 
     type = "unet.softmax_unet"
+    softmax_outside = True
 
     def predict_amounts(self, magnitude):
         """As `Network.predict_amounts`: shape=(batch, T, F, 2, n_instruments)."""
@@ -182,8 +188,9 @@ class SpleeterSoftmaxUnet(SpleeterUnet):
     def _from_logits(self, logits, magnitude):
         return logits
 
-    def _powers(self, amounts, magnitude):
-        return [self._power(share * magnitude) for share in _softmax(amounts)]
+    def powers(self, outputs, magnitude):
+        """As `Network.powers`."""
+        return [self._power(share * magnitude) for share in _softmax(outputs)]
 
 
 def unet(magnitude, name, params, last_activation):

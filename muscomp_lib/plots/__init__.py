@@ -16,13 +16,14 @@ from muscomp_lib.plots.data import (
     taxonomies,
     training_example,
 )
-from muscomp_lib.plots.networks import mask_snapshots, network
+from muscomp_lib.plots.networks import exported, mask_snapshots, network
 from muscomp_lib.plots.notes import likelihoods, note_matching, note_training_example, piano_roll
 
 __all__ = [
     "PARTITION_COLOURS",
     "activity",
     "confusion",
+    "exported",
     "filling",
     "instrument_counts",
     "learning_curve",

@@ -1,8 +1,18 @@
-"""Figures of a network: its architecture, and its masks during training. Used by notebook 04."""
+"""Figures of a network: its architecture, its masks during training, and its exported files. Used by 04 and 07."""
 
 import numpy as np
 
 from muscomp_lib.plots.data import subplots
+
+EXPORTED = {  # columns of `export.write`'s table: a title, and how much is worth a long bar
+    "megabytes": ("MB", 0),
+    "run_seconds": ("s a window", 0),
+    "cold_start_seconds": ("s to start", 0),
+    "memory_mb": ("MB of memory", 0),
+    "largest_difference": ("difference", 0.1),
+    "si_sdr_cost_db": ("cost, dB", 0.1),
+    "f1_cost": ("cost in F1", 0.01),
+}
 
 
 def mask_snapshots(names, masks, seconds):
@@ -64,6 +74,29 @@ def network(model, n_frames):
         _arrow(axes, centres[place], centres[2 * deepest - place], linestyle=":")
     axes.set(xlim=(-0.6, 2 * deepest + 0.6), ylim=(-deepest - 0.5, 0.6), title="frames x bands, and channels")
     axes.axis("off")
+    return figure
+
+
+def exported(table):
+    """Size, speed, start, memory and cost of exported formats, side by side (notebook 07).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As from `export.write`; a row per format.
+    """
+    shown = [name for name in EXPORTED if name in table and table[name].notna().any()]
+    figure, axes = subplots(0.9 + 0.35 * len(table), ncols=max(1, len(shown)), sharey=True, squeeze=False)
+    for ax, name in zip(axes[0], shown, strict=False):
+        title, least = EXPORTED[name]
+        values = table[name].fillna(0)
+        bars = ax.barh(table["format"], values, color="tab:orange" if least else "tab:blue")
+        ax.bar_label(bars, ["" if np.isnan(value) else f"{value:.3g}" for value in table[name]], padding=3, fontsize=8)
+        widest = 1.7 * max(values.abs().max(), least)
+        ax.set(xlim=(-widest if values.min() < -widest / 20 else 0, widest), xticks=[])
+        ax.set_title(title, fontsize=10)
+        ax.spines[["top", "right", "bottom"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The five notebooks, run in order by batch/run.py on a tiny data set, as a newcomer's first run."""
+"""The notebooks, run by batch/run.py on a tiny data set: the five in order, as a newcomer's first run, and 07."""
 
 import json
 import os
@@ -129,6 +129,24 @@ def run_05(tmp_path, names, **given):
     notebook = (root.runs / "two" / "05_separate_and_transcribe.ipynb").read_text()
     metrics = json.loads((root.runs / "two" / "metrics.json").read_text())["05_separate_and_transcribe"]["metrics"]
     return {path.name for path in (root.separated / "song").iterdir()}, notebook, metrics
+
+
+@pytest.mark.slow
+def test_a_model_goes_through_notebook_07_and_separates_alone(tmp_path):
+    model = tiny_spleeter.model(tmp_path / "tiny", ["Drums", "other"], **tiny_spleeter.OURS, T=64, F=256).parent
+    given = {"root": tmp_path / "root", "model": model, "formats": "[litert_float32]", "seconds": 4}
+    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "07", *options],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    root = open_root(tmp_path / "root")
+    measured = json.loads((root.runs / "07_export" / "metrics.json").read_text())["07_export"]["metrics"]["formats"]
+    assert measured["litert_float32"]["status"] == "ok" and measured["litert_float32"]["largest_difference"] < 1e-4
+    notebook = (root.runs / "07_export" / "07_export.ipynb").read_text()
+    assert "An exported network" in notebook and notebook.count("image/png") == 2
 
 
 @pytest.mark.full

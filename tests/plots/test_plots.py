@@ -76,6 +76,12 @@ FIGURES = {
         NAMES, {title: RNG.random((40, 32, 3)) for title in ("10 steps", "20 steps", "ideal")}, 1.5
     ),
     "network": lambda: plots.network(u_net(), 64),
+    "exported": lambda: plots.exported(
+        pd.DataFrame(
+            {"format": ["onnx", "litert_int8"], "megabytes": [16.2, np.nan], "si_sdr_cost_db": [-0.01, np.nan]}
+        )
+    ),
+    "exported, none": lambda: plots.exported(pd.DataFrame({"format": ["onnx"], "status": ["left out"]})),
     "si_sdr_bars": lambda: plots.si_sdr_bars(SCORES),
     "confusion": lambda: plots.confusion(pd.DataFrame(np.eye(3) * 0.8 + 0.05, index=NAMES, columns=NAMES)),
     "note_training_example": lambda: plots.note_training_example(levels(), labels(), "Violin"),

@@ -1,0 +1,74 @@
+"""Separates a song with an exported network alone, into a file for each instrument in the current folder.
+
+python separate.py SONG.wav [litert_float32 | litert_float16 | litert_int8 | onnx]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+HERE = Path(__file__).parent
+OVERLAP = 1.5  # what the squared windows of overlapping frames sum to
+
+
+def load(path):
+    """A file as a function from magnitudes to what the network computes."""
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path)
+        return lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = Interpreter(str(path))
+    network.allocate_tensors()
+    x_index, y_index = (each[0]["index"] for each in (network.get_input_details(), network.get_output_details()))
+    return lambda x: (network.set_tensor(x_index, x), network.invoke(), network.get_tensor(y_index))[2]
+
+
+def masks(networks, x, config):
+    """The share of each instrument in magnitudes of shape (1, n_frames, F, n_channels)."""
+    amounts = np.concatenate([y.reshape(-1, *y.shape[-3:]) for y in (network(x) for network in networks)])
+    if config["softmax_outside"]:
+        amounts = np.exp(amounts - amounts.max(axis=0))
+        amounts = amounts / amounts.sum(axis=0) * x[0]
+    powers = amounts ** config["separation_exponent"] + 1e-10 / len(amounts)
+    return powers / powers.sum(axis=0)
+
+
+def main(song, chosen="litert_float32"):
+    """Separate a song of the network's sample rate."""
+    config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
+    length, step, T, F, context = (config[key] for key in ("frame_length", "frame_step", "T", "F", "context"))
+    networks = [load(HERE / chosen / file) for file in config["files"][chosen]]
+    sound, rate = soundfile.read(song, dtype="float32", always_2d=True)
+    if rate != config["sample_rate"]:
+        sys.exit(f"{song} has {rate} Hz. Resample it to {config['sample_rate']} Hz.")
+    sound = sound[:, [0, -1]] if config["n_channels"] == 2 else sound.mean(axis=1, keepdims=True)
+
+    hann = np.hanning(length + 1)[:-1].astype(np.float32)
+    n_frames = -(-(len(sound) + length) // (step * T)) * T  # whole segments
+    padded = np.pad(sound, ((length, n_frames * step - len(sound)), (0, 0)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0)[: n_frames * step : step]
+    spectra = np.fft.rfft(frames * hann).astype(np.complex64).swapaxes(1, 2)  # (n_frames, n_bins, n_channels)
+    magnitude = np.pad(np.abs(spectra[:, :F]), ((context, context), (0, 0), (0, 0)))
+
+    stems = np.zeros((len(config["separates"]), *padded.shape), np.float32)
+    for start in range(0, n_frames, T):
+        for stem, mask in zip(
+            stems, masks(networks, magnitude[None, start : start + T + 2 * context], config), strict=True
+        ):
+            above = mask.mean(axis=1, keepdims=True) * (config["mask_extension"] == "average")
+            mask = np.concatenate([mask, np.repeat(above, spectra.shape[1] - F, axis=1)], axis=1)
+            waves = np.fft.irfft((spectra[start : start + T] * mask).swapaxes(1, 2)) * hann / OVERLAP
+            for frame, wave in enumerate(waves, start):
+                stem[frame * step : frame * step + length] += wave.T
+    for name, stem in zip(config["separates"], stems, strict=True):
+        soundfile.write(f"{name}.wav", stem[length : length + len(sound)], rate, subtype="FLOAT")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
