@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def _write_onnx(function, path):
 
     between = path.with_suffix(".tflite")
     _write_litert("float32")(function, between)
-    with silence_stderr():
+    with silence_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         made, _ = tf2onnx.convert.from_tflite(str(between))
     between.unlink()
     path.write_bytes(made.SerializeToString())
