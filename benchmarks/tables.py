@@ -195,6 +195,27 @@ def slow_mount():
     return _table(["way", "time", "files opened", "most at once"], rows) + _source(found)
 
 
+def export():
+    """Exported networks by format."""
+    found = results.read("export")
+    if found is None:
+        return NOT_YET.format(name="export")
+    columns = {
+        "megabytes": ("MB", "{:.1f}"), "largest_difference": ("largest difference", "{:.1g}"),
+        "si_sdr_cost_db": ("cost, dB of SI-SDR", "{:.2f}"), "f1_cost": ("cost, F1", "{:.3f}"),
+        "run_seconds": ("seconds a window", "{:.3f}"), "cold_start_seconds": ("seconds to start", "{:.1f}"),
+        "memory_mb": ("MB of memory", "{:.0f}"),
+    }  # fmt: skip
+    rows = []
+    for row in found["rows"]:
+        cells = [
+            "-" if row.get(key) is None else form.format(row[key]).replace("-0.00", "0.00")
+            for key, (_, form) in columns.items()
+        ]
+        rows.append([row["model"], row["format"], *cells, row["status"]])
+    return _table(["model", "format", *(head for head, _ in columns.values()), ""], rows) + _source(found)
+
+
 def summary():
     """The five lines of the README."""
     rows = [*_quality_lines(), *_transcription_lines(), _separation_line(), _training_line()]
@@ -272,6 +293,7 @@ TABLES = {
         training,
         preparation,
         slow_mount,
+        export,
     )
 }
 
