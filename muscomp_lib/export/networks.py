@@ -134,7 +134,11 @@ class Separation:
         costs = [
             metrics.si_sdr(s, true[name]) - metrics.si_sdr(s, separated[name]) for name, s in self._references.items()
         ]
-        return {"largest_difference": largest, "si_sdr_cost_db": round(_mean(costs), 6), "agreement_db": agreement}
+        return {
+            "largest_difference": largest,
+            "si_sdr_cost_db": round(_mean(costs), 6) + 0.0,
+            "agreement_db": agreement,
+        }
 
     def _separated(self, powers):
         separated = self._network.instruments

@@ -36,7 +36,7 @@ def masks(networks, x, config):
         amounts = np.exp(amounts - amounts.max(axis=0))
         amounts = amounts / amounts.sum(axis=0) * x[0]
     powers = amounts ** config["separation_exponent"] + 1e-10 / len(amounts)
-    return powers / powers.sum(axis=0)
+    return (powers / powers.sum(axis=0))[..., : x.shape[3]]
 
 
 def main(song, chosen="litert_float32"):

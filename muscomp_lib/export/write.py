@@ -66,7 +66,17 @@ def write(root, settings=None, progress=bar):
         name = next(filter(missing.get, missing))
         raise MissingError(f"{name} cannot be written here: {missing[name]}.")
     model = networks.find(pretrained.model_path(settings.model, root), settings.seconds)
-    folder, original, rows = _claim(settings.folder(root)), _Original(model), []
+    folder = _claim(settings.folder(root))
+    with files.locked(folder):
+        clean_parts(folder)
+        rows = _rows(folder, _Original(model), missing, progress)
+        guide.write(folder, model, rows)
+    return _table(rows)
+
+
+def _rows(folder, original, missing, progress):
+    """Write those formats that are in `missing`, {name: why it cannot be written}: the rows of all that are there."""
+    rows = []
     for name in progress([*FORMATS], desc="exporting", unit="format"):
         row = _up_to_date(name, original, folder)
         if name in missing and not row:
@@ -74,8 +84,7 @@ def write(root, settings=None, progress=bar):
         rows += [{"format": name, **row}] if row else []
         with written_whole(folder / TABLE) as part:
             _table(rows).to_csv(part, index=False)
-    guide.write(folder, model, rows)
-    return _table(rows)
+    return rows
 
 
 def _table(rows):
@@ -89,7 +98,6 @@ def _claim(folder):
         raise SettingError(f"{folder} holds files that no export wrote. Give another folder as out.")
     files.make_folder(folder)
     (folder / TABLE).touch()
-    clean_parts(folder)
     return folder
 
 
