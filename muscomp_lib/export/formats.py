@@ -140,15 +140,13 @@ def run_alone(runtime, files, windows):
     RefusedError
         The process failed, or it loaded what it is to do without.
     """
-    counts = (parallel.cores(), len(windows), len(windows[0]))
+    counts = map(str, (parallel.cores(), len(windows), len(windows[0])))
     command = [sys.executable, SCRIPT, runtime, *counts, *files]
     sent = io.BytesIO()
     for array in (array for inputs in windows for array in inputs):
         np.save(sent, array)
     environment = os.environ | {HIDES_GPUS: "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        list(map(str, command)), input=sent.getbuffer(), capture_output=True, env=environment, check=False
-    )
+    done = subprocess.run(command, input=sent.getbuffer(), capture_output=True, env=environment, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise RefusedError(f"on its own it does not run ({lines[-1]})")
