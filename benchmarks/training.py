@@ -29,7 +29,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 FRAMES = 128  # of an example: 3 s
 WAYS = {  # model.type, engine, precision, batch size, and how many steps to take for one of Spleeter's
     "our network": ("muscomp.shared_unet", "muscomp", "float32", 4, 10),
-    "our network, bfloat16": ("muscomp.shared_unet", "muscomp", "mixed_bfloat16", 4, 10),
     "Spleeter's network, trained here": ("unet.unet", "muscomp", "float32", 1, 1),
     "Spleeter's network, `spleeter train`": ("unet.unet", "spleeter", "float32", 1, 1),
 }

@@ -16,11 +16,19 @@ from muscomp_lib.models.weights import set_weights
 DEVICES = Path("/dev")
 GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")  # of CUDA, of ROCm, and of either in Windows' Linux
 HIDES_GPUS = "CUDA_VISIBLE_DEVICES"  # an environment variable
+BACKEND = "KERAS_BACKEND"  # the same: "jax" trains on JAX, for machines whose GPU TensorFlow cannot use
+
+
+def on_jax():
+    """Whether Keras computes with JAX in this process, instead of TensorFlow."""
+    return os.environ.get(BACKEND) == "jax"
 
 
 @cache
 def start_tensorflow():
-    """Import TensorFlow without the messages that it prints while it starts."""
+    """Import TensorFlow without the messages that it prints while it starts; on JAX it is not needed."""
+    if on_jax():
+        return
     with silence_stderr():
         import tensorflow as tf
 
@@ -56,6 +64,8 @@ def precision(policy):
 
 def n_replicas():
     """The number of copies in which a network built now will be trained (training/strategy.py)."""
+    if on_jax():
+        return 1
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
@@ -63,6 +73,8 @@ def n_replicas():
 
 def replica_mean(x):
     """Inside a training step, the mean of a scalar tensor over all replicas; on one device the tensor itself."""
+    if on_jax():
+        return x
     import tensorflow as tf
 
     replica = tf.distribute.get_replica_context()

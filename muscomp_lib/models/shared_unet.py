@@ -155,7 +155,7 @@ def _to_bands(x):
     """The mean of each band: (batch, T, F, n) to (batch, T, n_bands, n)."""
     from keras import ops
 
-    parts = [ops.average_pool(x[:, :, first:end], (1, width)) for first, end, width in _bands(x.shape[2])]
+    parts = [ops.average_pool(x[:, :, first:end], (1, width), (1, width)) for first, end, width in _bands(x.shape[2])]
     return ops.concatenate(parts, axis=2)
 
 

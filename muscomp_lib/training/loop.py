@@ -24,7 +24,7 @@ from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import read_json
-from muscomp_lib.models.runtime import start_tensorflow
+from muscomp_lib.models.runtime import on_jax, start_tensorflow
 from muscomp_lib.models.weights import CONFIG, HISTORY, REMEDY, WEIGHTS, check_finite, read_arrays, write_arrays
 from muscomp_lib.training import batches
 from muscomp_lib.training.strategy import SINGLE_PROCESS
@@ -123,7 +123,9 @@ def _check_same_settings(folder, settings, read, paths):
 
 
 def make_deterministic():
-    """Import TensorFlow and set it to compute the same each time."""
+    """Import TensorFlow and set it to compute the same each time; on JAX, GPUs may round sums differently."""
+    if on_jax():
+        return
     start_tensorflow()
     import tensorflow as tf
 
@@ -150,7 +152,7 @@ def compiled(settings):
     precision = settings["muscomp"].get("precision", "float32")
     optimizer = adam(schedule, precision)
     model = network.training_model(precision)
-    model.compile(optimizer=optimizer, loss=network.loss, jit_compile=False)
+    model.compile(optimizer=optimizer, loss=network.loss, jit_compile=on_jax())
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from muscomp_lib.core.errors import MusCompError, SettingError
-from muscomp_lib.models.runtime import silence_stderr, start_tensorflow
+from muscomp_lib.models.runtime import on_jax, silence_stderr, start_tensorflow
 from muscomp_lib.training.batches import PART
 
 FIRST_PORT = 15000  # below the ephemeral ports
@@ -194,6 +194,8 @@ def joined():
 def team(batch_size):
     """The team that trains: the one that this process has joined, or all GPUs of this machine that can share a batch.
 
+    On JAX it is one process on one device.
+
     Raises
     ------
     SettingError
@@ -202,6 +204,8 @@ def team(batch_size):
     if _joined is not SINGLE_PROCESS:
         check(batch_size, _joined.n_replicas)
         return _joined
+    if on_jax():
+        return SINGLE_PROCESS
     start_tensorflow()
     import tensorflow as tf
 

@@ -21,6 +21,7 @@ from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optio
 from muscomp_lib.dataset.song_table import read_songs
 from muscomp_lib.models import checkpoint, pretrained, registry, transfer
 from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config
+from muscomp_lib.models.runtime import on_jax
 from muscomp_lib.models.weights import HISTORY, get_weights, set_weights
 from muscomp_lib.spleeter import engine
 from muscomp_lib.training import strategy
@@ -37,6 +38,7 @@ from muscomp_lib.training.loop import (
     write_history,
 )
 from muscomp_lib.training.mask_snapshots import MaskSnapshotCallback
+from muscomp_lib.training.resident import ResidentExamples
 
 PATHS = ("train_csv", "validation_csv", "model_dir", "training_cache", "validation_cache")
 RESUME = "Resume with engine={!r}, or start over with fresh=True."
@@ -203,6 +205,7 @@ def examples(settings, root):
     Returns
     -------
     training, validation : batches.Examples
+        Where Keras runs on JAX, resident.ResidentExamples.
 
     Raises
     ------
@@ -212,7 +215,8 @@ def examples(settings, root):
     settings = _of_root(settings, root)
     n_channels = registry.network(settings).training_channels
     tables = ((settings["train_csv"], settings["muscomp"]["remix"]), (settings["validation_csv"], False))
-    return tuple(Examples(read_songs(root, table, settings), settings, n_channels, remix) for table, remix in tables)
+    make = ResidentExamples if on_jax() else Examples
+    return tuple(make(read_songs(root, table, settings), settings, n_channels, remix) for table, remix in tables)
 
 
 def _run(folder, settings, training, validation, initial):
