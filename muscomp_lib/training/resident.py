@@ -232,9 +232,10 @@ def _excerpts(waveforms, rows, starts, speed, n_samples):
     longest = math.ceil(n_samples * 2 ** (TUNING / 12)) + 4
     begins = jnp.maximum(starts - 1, 0)
     cut = jax.vmap(lambda row, begin: jax.lax.dynamic_slice(waveforms, (row, begin), (1, longest))[0])(rows, begins)
-    at = jnp.arange(n_samples) * speed[:, None] + (starts - begins)[:, None]
-    before = jnp.floor(at).astype(jnp.int32)
-    x = at - before
+    at = jnp.arange(n_samples) + (starts - begins)[:, None]
+    ahead = jnp.arange(n_samples) * (speed - 1)[:, None]  # alone: 32 bits do not hold fractions of large numbers
+    before = at + jnp.floor(ahead).astype(jnp.int32)
+    x = ahead - jnp.floor(ahead)
     left, here, right, after = (
         jnp.take_along_axis(cut, jnp.clip(before + k, 0, longest - 1), axis=1).astype(jnp.float32)
         for k in (-1, 0, 1, 2)
