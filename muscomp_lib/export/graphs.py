@@ -10,17 +10,19 @@ from muscomp_lib.models import litert, pretrained, published
 from muscomp_lib.models.config import read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import CONFIG
+from muscomp_lib.transcription.network import COMPACT
 from muscomp_lib.transcription.note_decoder import Transcriber
 
 
 def computations():
     """What everybody computes: {description: runtime.Computation}."""
     config = read_config(pretrained.FOLDER / CONFIG)
-    names = config["instrument_list"]
+    names, notes = config["instrument_list"], Transcriber()
     found = {
         "the pretrained separator": network(config).computation(),
         "a separator without residual": network(config | {"instrument_list": names[:-1]}).computation(),
-        "the pretrained transcriber": Transcriber().computation(),
+        "the pretrained transcriber": notes.computation(),
+        "a compact transcriber": notes.computation(COMPACT),
     }
     for name, (instruments, model) in published.NETWORKS.items():
         for wide, n_bins in (("", published.BINS), (published.WIDE, published.WIDE_BINS)):

@@ -1,4 +1,4 @@
-"""What computes a network: LiteRT on a CPU, TensorFlow on a GPU and in training. Used by everything that runs one.
+"""What computes a network: LiteRT on a CPU, TensorFlow or JAX on a GPU and in training. Used by all that runs one.
 
 Keras and TensorFlow take seconds to import, so every function here and in the other modules imports them when called.
 LiteRT (litert.py) computes the same without them.
@@ -6,10 +6,13 @@ LiteRT (litert.py) computes the same without them.
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from muscomp_lib.models.weights import set_weights
 
@@ -133,8 +136,36 @@ def load(computation, values, where):
     SettingError
         The weights belong to another network.
     """
+    if on_jax():
+        return compiled_by_jax(computation, values, where)
     graph = find_graph(computation)
     return graph.runner(computation, values, where) if graph else on_tensorflow(computation, values, where)
+
+
+def compiled_by_jax(computation, values, where):
+    """As `load`, on JAX.
+
+    It compiles for one number of examples at a time: that of the first call, or of a later one with more, to which all
+    calls are filled up.
+    """
+    import jax
+
+    model, most, lock = computation.build(), 0, threading.Lock()  # or each thread compiles
+    set_weights(model, values, where)
+    run = jax.jit(lambda *inputs: computation.call(model, *inputs))
+
+    def fill(array):
+        return np.pad(np.float32(array), ((0, most - len(array)), *((0, 0) for _ in array.shape[1:])))
+
+    def filled(*inputs):
+        nonlocal most
+        n_examples = len(inputs[0])
+        with lock:
+            most = max(most, n_examples)
+            output = run(*map(fill, inputs))  # it goes on in the background
+        return np.asarray(output)[:n_examples]
+
+    return filled
 
 
 def find_graph(computation):

@@ -58,7 +58,7 @@ def magnitudes(waveform):
                 continue
             spectra = scipy.fft.rfft(its * window, axis=1)
             spectra = np.sqrt(spectra.real**2 + spectra.imag**2)  # faster than np.abs
-            block[:] = (_filters(length) @ spectra.T).T
+            block[:] = (filters(length) @ spectra.T).T
     return magnitudes
 
 
@@ -82,7 +82,7 @@ def spectrogram(waveform):
 
 
 @cache
-def _filters(length):
+def filters(length):
     """Triangular filters, none narrower than the window resolves: sparse, shape (N_BINS, length // 2 + 1), float32."""
     pitches = (np.arange(-1, N_BINS + 1) - BINS_PER_SEMITONE // 2) / BINS_PER_SEMITONE + LOWEST_PITCH
     hertz = 440.0 * 2 ** ((pitches - 69) / 12)

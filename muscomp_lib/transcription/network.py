@@ -6,6 +6,9 @@ all pitches of a frame tell a note from another's overtone. Each layer is condit
 Perez et al. 2018: its features are scaled and shifted), because an organ's octave may be a drawbar and a bass plays no
 chords.
 
+There are two kinds: the full network, which is described here, and a compact one of a tenth of the work
+(compact_network.py).
+
 Drums have a pitch each as well, General MIDI's. Only `keras.ops` and Keras layers are used, so the network trains on
 TensorFlow and on JAX. Layers keep their names: saved weights are found by them.
 """
@@ -13,8 +16,10 @@ TensorFlow and on JAX. Layers keep their names: saved weights are found by them.
 import numpy as np
 
 from muscomp_lib.models.runtime import Computation
+from muscomp_lib.transcription import compact_network
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, LOWEST_PITCH, N_BINS, N_PITCHES, WINDOWS
 
+FULL, COMPACT = KINDS = "full", "compact"
 HARMONICS = (-12, 0, 12, 19, 24, 28, 31, 34, 36)  # semitones from a note: the octave below, and harmonics 1 to 8
 STACKED_FILTERS, FILTERS = 24, 32
 DILATIONS = (1, 2, 4, 8)  # frames: a receptive field of half a second to either side
@@ -37,8 +42,14 @@ DRUM_PITCHES = {  # drum: General MIDI's notes for it and for similar ones; the 
 WRITTEN_PITCH = {pitch: pitches[0] for pitches in DRUM_PITCHES.values() for pitch in pitches}
 
 
-def build(n_instruments):
+def build(n_instruments, kind=FULL):
     """The network, with fresh weights.
+
+    Parameters
+    ----------
+    n_instruments : int
+    kind : str
+        One of `KINDS`.
 
     Returns
     -------
@@ -47,6 +58,12 @@ def build(n_instruments):
         zeros for an unknown one. Output: (batch, n_frames, N_PITCHES, 3), float32 log odds of an onset, of an active
         note, and of its velocity over 127.
     """
+    if kind == COMPACT:
+        return compact_network.build(n_instruments, HARMONICS, EMBEDDING, INITIAL_LOG_ODDS)
+    return _full(n_instruments)
+
+
+def _full(n_instruments):
     import keras
     from keras import layers
 
@@ -66,13 +83,16 @@ def build(n_instruments):
     return keras.Model([levels, instrument], log_odds)
 
 
-def computation(n_instruments, n_frames):
-    """The network in use, on blocks of so many frames: a `models.computation.Computation`."""
+def computation(n_instruments, n_frames, kind=FULL):
+    """The network in use, on blocks of so many frames: a `models.runtime.Computation`."""
 
     def call(model, levels, instrument):
         return model([levels, instrument], training=False)
 
     shapes = ((n_frames, N_BINS, len(WINDOWS)), (n_instruments,))
+    if kind == COMPACT:
+        modules = (__name__, compact_network.__name__)
+        return Computation("transcriber", (kind, *shapes), modules, shapes, lambda: build(n_instruments, kind), call)
     return Computation("transcriber", shapes, (__name__,), shapes, lambda: build(n_instruments), call, _scales_at_one)
 
 

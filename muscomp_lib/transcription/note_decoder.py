@@ -16,7 +16,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio import stream
 from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import MissingError
-from muscomp_lib.core.settings import check_value
+from muscomp_lib.core.settings import check_value, one_of
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import read_json
 from muscomp_lib.models.runtime import load
@@ -69,7 +69,10 @@ class Transcriber:
         if not (self.folder / WEIGHTS).is_file():
             raise MissingError(f"{self.folder} holds no trained transcriber. Notebook 04 trains one: set notes_model.")
         self.config = read_json(self.folder / CONFIG)
-        check_value("programs", dict[str, list[int]], self.config.get("programs", {}), f"{self.folder / CONFIG}: ")
+        where = f"{self.folder / CONFIG}: "
+        check_value("programs", dict[str, list[int]], self.config.get("programs", {}), where)
+        self.kind = self.config.get("network", network.FULL)  # models of earlier versions do not say
+        check_value("network", one_of(*network.KINDS), self.kind, where)
         self.instruments = self.config["instrument_list"]
 
     @cached_property
@@ -82,9 +85,9 @@ class Transcriber:
         path = self.folder / WEIGHTS
         return load(self.computation(), read_weights(path, self.instruments), path)
 
-    def computation(self):
-        """What is computed for each block of frames: a `models.runtime.Computation`."""
-        return network.computation(len(self.instruments), BLOCK + 2 * CONTEXT)
+    def computation(self, kind=None):
+        """What is computed for each block of frames, with this kind of network: a `models.runtime.Computation`."""
+        return network.computation(len(self.instruments), BLOCK + 2 * CONTEXT, kind or self.kind)
 
     def likelihoods(self, waveform, instrument):
         """Estimate the likelihoods of notes.

@@ -15,14 +15,15 @@ from muscomp_lib.core import settings
 from muscomp_lib.core.settings import Field
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import PRECISIONS
-from muscomp_lib.models.runtime import precision
+from muscomp_lib.models.runtime import on_jax, precision
 from muscomp_lib.models.weights import WEIGHTS, get_weights, write_weights
 from muscomp_lib.reserve.split import instrument_columns
 from muscomp_lib.separation import folder as separated_songs
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training.loop import adam, check_not_silent, fit, make_deterministic, start
 from muscomp_lib.transcription import batches, network
-from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
+from muscomp_lib.transcription.network import ACTIVE, FULL, KINDS, ONSET, VELOCITY
+from muscomp_lib.transcription.resident import ResidentExamples
 
 TRAINING, VALIDATION = ("train", "reserve"), ("validation",)  # partitions
 SEPARATED = "separated"
@@ -47,6 +48,9 @@ class Settings(settings.Settings):
         "shipped", description="The model that separates songs to train on: its name, its folder, or shipped."
     )
     separated_songs: settings.whole(0) = Field(60, description="How many songs it separates.")
+    network: settings.one_of(*KINDS) = Field(
+        FULL, description="The kind of network: the compact one takes a tenth of the full one's work."
+    )
     precision: settings.one_of(*PRECISIONS) = Field("float32", description="Keras' name for the precision.")
     random_seed: settings.whole(0) = Field(0, description="Random seed of the weights and the examples.")
 
@@ -99,7 +103,8 @@ def _config(root, settings):
     stems, tracks = index_tables.read(root)
     listed = instrument_columns(tracks)
     programs = {name: sorted(map(int, set(stems.loc[stems["instrument"] == name, "program_num"]))) for name in listed}
-    return settings.model_dump() | {"instrument_list": listed, "programs": programs}
+    chosen = settings.model_dump(exclude={"network"} if settings.network == FULL else None)  # as earlier versions did
+    return chosen | {"instrument_list": listed, "programs": programs}
 
 
 def examples(root, settings):
@@ -108,13 +113,15 @@ def examples(root, settings):
     Returns
     -------
     training, validation : batches.Examples
+        Where Keras runs on JAX, resident.ResidentExamples.
     """
     config = _config(root, settings)
     pools = [batches.stems(root, TRAINING)]
     if settings.separator and settings.separated_songs:
         pools.append(batches.separated(root, TRAINING, _separate(root, settings)))
     validation = [batches.stems(root, VALIDATION)]
-    return batches.Examples(pools, config), batches.Examples(validation, config, augment=False)
+    make = ResidentExamples if on_jax() else batches.Examples
+    return make(pools, config), make(validation, config, augment=False)
 
 
 def _separate(root, settings):
@@ -138,13 +145,13 @@ def compiled(config):
 
     keras.utils.set_random_seed(config["random_seed"])
     with precision(config["precision"]):
-        model = network.build(len(config["instrument_list"]))
+        model = network.build(len(config["instrument_list"]), config.get("network", FULL))
     warm_up = min(WARM_UP, config["steps"] // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, config["steps"] - warm_up), warmup_target=config["learning_rate"], warmup_steps=warm_up
     )
     optimizer = adam(schedule, config["precision"], global_clipnorm=CLIP_NORM)
-    model.compile(optimizer=optimizer, loss=note_loss, jit_compile=False)
+    model.compile(optimizer=optimizer, loss=note_loss, jit_compile=on_jax())
     model.optimizer.build(model.trainable_variables)
     return model
 
