@@ -72,8 +72,12 @@ def main(argv=None):
     sys.stdout.reconfigure(errors="backslashreplace")  # a song's name may have what a terminal cannot print
     argv = sys.argv[1:] if argv is None else list(map(str, argv))
     try:
-        args = _parser(argv).parse_args(argv)
-        return _run(args)
+        status = _run(_parser(argv).parse_args(argv))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is to be written at exit
+        return FAILED
     except KeyboardInterrupt:
         print("Stopped. What is finished is kept; run the same command again to go on.", file=sys.stderr)
         return STOPPED

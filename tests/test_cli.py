@@ -219,3 +219,11 @@ def test_a_folder_without_stems_is_not_trained_on(folder, capsys):
     assert cli.main(["train", "album", "--root", "mine"]) == cli.REFUSED
     assert "two at least" in capsys.readouterr().err
     assert not (folder / "root").exists()
+
+
+def test_a_closed_pipe_ends_it_quietly():
+    command = [sys.executable, "-m", "muscomp_lib", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as `head` does
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
