@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import tiny_spleeter
+from fixtures import killing, tiny_spleeter
 
 from muscomp_lib import audio, separation, transcription
 from muscomp_lib.audio import stream
@@ -255,6 +255,17 @@ def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path):
             {"killed": "ok", "complete": "up to date"}[before]
         ]
         assert {file.name for file in (tmp_path / "out" / "a").iterdir()} == {"all.flac", RECORD}
+
+
+@pytest.mark.full
+def test_separation_killed_at_any_moment_ends_in_the_same_files(tmp_path):
+    path = make_song(tmp_path / "a.wav", 1, 20 * 44100)
+    imports = "from pathlib import Path; from muscomp_lib.models import pretrained; from muscomp_lib.separation import "
+    imports += "Separator; from muscomp_lib.separation.folder import separate_all"
+    work = f"separate_all(Separator(pretrained.FOLDER), [Path({str(path)!r})], Path({str(tmp_path)!r}) / {{!r}})"
+    lasts = killing.run(imports, work.format("undisturbed"))
+    killing.run_and_kill(imports, work.format("out"), lasts)
+    assert killing.snapshot(tmp_path / "out") == killing.snapshot(tmp_path / "undisturbed")
 
 
 def test_a_song_that_fails_keeps_the_files_it_had(tmp_path):
