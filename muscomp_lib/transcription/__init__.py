@@ -6,9 +6,20 @@ from muscomp_lib.transcription.transcribe import (
     TICKS_PER_BEAT,
     Settings,
     read,
+    tempo,
     transcribe,
     write,
     write_score,
 )
 
-__all__ = ["GRIDS", "TICKS_PER_BEAT", "Settings", "read", "transcribable", "transcribe", "write", "write_score"]
+__all__ = [
+    "GRIDS",
+    "TICKS_PER_BEAT",
+    "Settings",
+    "read",
+    "tempo",
+    "transcribable",
+    "transcribe",
+    "write",
+    "write_score",
+]

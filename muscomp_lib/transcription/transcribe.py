@@ -8,6 +8,7 @@ quantising.
 import io
 import logging
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,8 @@ TICKS_PER_BEAT = 480
 MADE_OF = Annotated[dict[str, list[str]], settings.Expected("{target: [instrument, ...]}")]
 CHARSET = "utf8"  # of the tracks' names
 MICROSECONDS_PER_MINUTE = 60e6
-START_TOLERANCE = 0.02  # seconds: a first bar this early starts with the file
+START_TOLERANCE = 0.02  # seconds: a first beat this early starts with the file
+LEAD_IN_UNIT = 128  # the bar before the first beat is called after the nearest number of 128ths
 GRIDS = {"1/4": 1, "1/8": 2, "1/8T": 3, "1/16": 4, "1/16T": 6, "1/32": 8}  # steps in a beat; T: triplets
 SCORE_DIVISIONS = (4, 3)  # of a beat, in a score: sixteenths and triplets of eighths
 SWING_RANGE, STRAIGHT = (0.4, 0.75), 0.54  # of a beat: where a swung second eighth may lie; up to this it is straight
@@ -127,6 +129,15 @@ def write(midi, path):
         midi.write(str(part))
 
 
+def tempo(midi):
+    """The tempo of most of a transcription, in beats per minute: a float."""
+    times, tempi = midi.get_tempo_changes()
+    lasts = np.diff([*times, max(midi.get_end_time(), times[-1])])
+    order = np.argsort(tempi)
+    middle = np.searchsorted(np.cumsum(lasts[order]), lasts.sum() / 2)
+    return float(tempi[order][middle])
+
+
 def write_score(midi, path, title):
     """Write a transcription as MusicXML, for notation programs; it appears whole or not at all.
 
@@ -141,10 +152,8 @@ def write_score(midi, path, title):
     """
     import music21
 
-    file = io.BytesIO()
-    midi.write(file)
     score = music21.converter.parseData(
-        file.getvalue(), format="midi", quantizePost=True, quarterLengthDivisors=SCORE_DIVISIONS
+        _without_lead_in(midi), format="midi", quantizePost=True, quarterLengthDivisors=SCORE_DIVISIONS
     )
     title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
     score.metadata = music21.metadata.Metadata(title=title, composer=" ")
@@ -153,6 +162,28 @@ def write_score(midi, path, title):
         text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
     with written_whole(path) as part:
         part.write_text(re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text), encoding="utf-8")
+
+
+def _without_lead_in(midi):
+    """The content of the MIDI file that begins with the first beat: bytes."""
+    import mido
+
+    file = io.BytesIO()
+    midi.write(file)
+    lead = _lead_in(midi)
+    if not lead:
+        return file.getvalue()
+    file.seek(0)
+    whole = mido.MidiFile(file=file)
+    for track in whole.tracks:
+        left = lead
+        for message in track:
+            taken = min(left, message.time)
+            message.time, left = message.time - taken, left - taken
+    whole.tracks[0].remove(next(m for m in whole.tracks[0] if m.type == "time_signature"))
+    file = io.BytesIO()
+    whole.save(file=file)
+    return file.getvalue()
 
 
 def _check(stems, sample_rate):
@@ -221,11 +252,10 @@ def _bars(grid, key):
     import pretty_midi
 
     default = mido.MetaMessage("set_tempo", tempo=round(MICROSECONDS_PER_MINUTE / DEFAULT_TEMPO))
-    events = _tempo_map(grid) if grid else [(0, default)]
     track, now = mido.MidiTrack(), 0
-    for beat, message in events:
-        track.append(message.copy(time=(beat - now) * TICKS_PER_BEAT))
-        now = beat
+    for tick, message in _tempo_map(grid) if grid else [(0, default)]:
+        track.append(message.copy(time=tick - now))
+        now = tick
     track.append(mido.MetaMessage("end_of_track", time=0))
     file = io.BytesIO()
     mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, tracks=[track]).save(file=file)
@@ -237,24 +267,48 @@ def _bars(grid, key):
 
 
 def _tempo_map(grid):
-    """Tempo changes and time signatures: [(beat, message)] in order.
+    """Tempo changes and time signatures: [(tick, message)] in order.
 
-    The first downbeat keeps its time, so what is before it becomes whole beats of a length of their own, and a bar of
-    its own (a pickup) where they do not fill the usual one.
+    What is before the first downbeat goes on at the song's tempo: a bar for what is shorter than a beat (the lead-in),
+    then beats, of which those that do not fill a bar have one of their own (the pickup).
     """
-    import mido
-
-    first = grid.times[grid.downbeat]
-    before = grid.downbeat + round(grid.times[0] * grid.tempo / 60)
-    before = max(before, int(first > START_TOLERANCE))
-    pickup = before % grid.metre
-    edges = np.r_[np.linspace(0.0, first, before + 1)[:-1], grid.times[grid.downbeat :]]
+    period = 60 / grid.tempo
+    earlier, lead = divmod(grid.times[0] + START_TOLERANCE, period)
+    lead = max(0.0, lead - START_TOLERANCE)
+    lead = lead if lead > START_TOLERANCE else 0.0
+    lead_ticks = round(lead / period * TICKS_PER_BEAT)
+    edges = np.r_[lead + period * np.arange(earlier), grid.times]
+    edges[0] = lead
     tempi = np.rint(np.diff(edges) * 1e6).astype(int)  # microseconds per beat
     changes = [0, *(np.flatnonzero(np.abs(np.diff(tempi)) > 1) + 1)]  # a microsecond is rounding
-    events = [(int(beat), 1, mido.MetaMessage("set_tempo", tempo=int(tempi[beat]))) for beat in changes]
+    events = [(lead_ticks + beat * TICKS_PER_BEAT, 1, _set_tempo(tempi[beat])) for beat in changes]
+    pickup = (int(earlier) + grid.downbeat) % grid.metre
     bars = [(0, pickup), (pickup, grid.metre)] if pickup else [(0, grid.metre)]
-    events += [(beat, 0, mido.MetaMessage("time_signature", numerator=n, denominator=4)) for beat, n in bars]
-    return [(beat, message) for beat, _, message in sorted(events, key=lambda event: event[:2])]
+    events += [(lead_ticks + beat * TICKS_PER_BEAT, 0, _time_signature(n, 4)) for beat, n in bars]
+    if lead_ticks:
+        exactly = round(lead * 1e6 * TICKS_PER_BEAT / lead_ticks)
+        events += [(0, 1, _set_tempo(tempi[0] if abs(exactly - tempi[0]) <= 1 else exactly))]
+        bar = Fraction(max(1, round(lead / period * LEAD_IN_UNIT / 4)), LEAD_IN_UNIT)
+        events += [(0, 0, _time_signature(bar.numerator, bar.denominator))]
+    return [(int(tick), message) for tick, _, message in sorted(events, key=lambda event: event[:2])]
+
+
+def _set_tempo(microseconds):
+    import mido
+
+    return mido.MetaMessage("set_tempo", tempo=int(microseconds))
+
+
+def _time_signature(numerator, denominator):
+    import mido
+
+    return mido.MetaMessage("time_signature", numerator=int(numerator), denominator=denominator)
+
+
+def _lead_in(midi):
+    """Ticks before the first beat."""
+    first, *later = midi.time_signature_changes or [None]
+    return int(midi.time_to_tick(later[0].time)) if later and 4 * first.numerator < first.denominator else 0
 
 
 def _track(name, instrument, notes):
@@ -271,16 +325,18 @@ def _track(name, instrument, notes):
 
 def _quantise(midi, steps):
     """Move all notes to a grid of `steps` in a beat, in place. Where eighths are swung, so is the grid."""
-    notes = [note for track in midi.instruments for note in track.notes]
-    starts = np.array([midi.time_to_tick(note.start) for note in notes]) / TICKS_PER_BEAT
+    notes, lead = [note for track in midi.instruments for note in track.notes], _lead_in(midi)
+
+    def to_beats(time):
+        return (midi.time_to_tick(time) - lead) / TICKS_PER_BEAT
+
+    starts = np.array([to_beats(note.start) for note in notes])
     swing = _swing(starts) if steps % 3 else 0.5  # swung notes lie on triplets anyway
     for note in notes:
-        start, end = (
-            _nearest(midi.time_to_tick(time) / TICKS_PER_BEAT, steps, swing) for time in (note.start, note.end)
-        )
+        start, end = (_nearest(max(0.0, to_beats(time)), steps, swing) for time in (note.start, note.end))
         if end <= start:
             end = _nearest(start + 1 / steps, steps, swing)
-        note.start, note.end = (midi.tick_to_time(round(beat * TICKS_PER_BEAT)) for beat in (start, end))
+        note.start, note.end = (midi.tick_to_time(lead + round(beat * TICKS_PER_BEAT)) for beat in (start, end))
 
 
 def _apart(notes, midi):

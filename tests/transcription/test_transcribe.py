@@ -13,7 +13,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.transcription import beats
 from muscomp_lib.transcription.note_decoder import Note
-from muscomp_lib.transcription.transcribe import Settings, _apart, _bars, _quantise, _track, transcribe
+from muscomp_lib.transcription.transcribe import Settings, _apart, _bars, _lead_in, _quantise, _track, transcribe
 
 FAMILIES = Settings(taxonomy="families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
@@ -133,15 +133,49 @@ def test_beats_of_the_file_are_those_of_the_song():
 
 def test_one_tempo_is_written_once():
     tempi = midi_of(0.7 + 0.5 * np.arange(40)).get_tempo_changes()[1]
-    assert len(tempi) == 2 and tempi[1] == pytest.approx(120)  # before the first bar, and from there on
+    assert tempi == pytest.approx([120])
     assert len(midi_of(0.5 * np.arange(40)).get_tempo_changes()[1]) == 1
 
 
 def test_a_drifting_tempo_is_written_beat_by_beat():
     times = 1.0 + np.cumsum(0.5 + 0.05 * np.sin(np.arange(40) / 5))
     midi = midi_of(times)
-    ticks = [midi.time_to_tick(time) / transcription.TICKS_PER_BEAT for time in times]
+    ticks = [(midi.time_to_tick(time) - _lead_in(midi)) / transcription.TICKS_PER_BEAT for time in times]
     assert np.abs(np.array(ticks) - np.rint(ticks)).max() < 0.01 and np.allclose(np.diff(np.rint(ticks)), 1)
+
+
+def test_the_tempo_is_that_of_most_of_the_song():
+    midi = midi_of([0.0, 0.4, *(1.0 + 0.5 * np.arange(20)), 11.2])
+    assert midi.get_tempo_changes()[1][0] == pytest.approx(150)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, 0.0, 11.0))
+    assert transcription.tempo(midi) == pytest.approx(120)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.026, 0.1, 0.3, 0.55, 0.59, 1.3])
+def test_what_is_before_the_music_has_its_tempo(start, tmp_path):
+    midi = midi_of(start + 0.6 * np.arange(40))
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes += [pretty_midi.Note(100, 60, start + 2.4 * n, start + 2.4 * n + 1) for n in range(8)]
+    transcription.write(midi, tmp_path / "a.mid")
+    read = transcription.read(tmp_path / "a.mid")
+    assert read.get_tempo_changes()[1] == pytest.approx(100, abs=3)
+    bars = read.get_downbeats()
+    assert all(np.abs(bars - note.start).min() < 0.003 for note in read.instruments[0].notes)
+    _quantise(midi, 4)
+    assert [note.start for note in midi.instruments[0].notes] == pytest.approx(start + 2.4 * np.arange(8), abs=0.02)
+
+
+def test_a_score_begins_with_the_first_beat(tmp_path):
+    import music21
+
+    midi = midi_of(0.3 + 0.6 * np.arange(40))
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes += [pretty_midi.Note(100, 60, 0.3 + 0.6 * n, 0.85 + 0.6 * n) for n in range(8)]
+    transcription.write_score(midi, tmp_path / "a.musicxml", "a")
+    (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
+    assert [note.offset for note in part.flatten().notes] == list(range(8))
+    assert [sign.ratioString for sign in part.flatten().getElementsByClass("TimeSignature")] == ["4/4"]
 
 
 @pytest.mark.parametrize(("start", "downbeat", "pickup"), [(0.0, 1, 1), (0.0, 3, 3), (1.0, 2, 0), (0.005, 0, 0)])
@@ -208,7 +242,7 @@ def written(notes):
 
 def test_a_transcription_can_be_quantised(song):
     midi = transcribe(song, RATE, Settings(taxonomy="families", quantise="1/16"))
-    ticks = [midi.time_to_tick(note.start) for track in midi.instruments for note in track.notes]
+    ticks = [midi.time_to_tick(note.start) - _lead_in(midi) for track in midi.instruments for note in track.notes]
     assert np.mean(np.array(ticks) % 120 == 0) > 0.99
 
 
