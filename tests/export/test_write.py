@@ -108,7 +108,7 @@ def test_what_a_device_needs_lies_beside_the_files(exported):
     assert (folder / "formats.csv").read_text().count("\n") == 1 + len(table)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_saved_model_runs_without_us_for_any_batch(root, tmp_path):
     table, folder = write(root, "ours", ["saved_model"], out=str(tmp_path))
     assert table.loc["saved_model", "status"] == "ok" and table.loc["saved_model", "largest_difference"] < 1e-5
@@ -120,7 +120,7 @@ def test_a_saved_model_runs_without_us_for_any_batch(root, tmp_path):
     assert loaded.signatures["serving_default"](input0=given)["output"].shape[:2] == (3, len(NAMES))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_pretrained_transcriber_is_exported_with_its_cost(root, tmp_path):
     table, folder = write(root, str(pretrained.TRANSCRIBER), out=str(tmp_path))
     assert table.loc["litert_float32", "largest_difference"] < 1e-4
