@@ -1,6 +1,7 @@
 """Notebooks 04 and 05, second part: from the audio of instruments to notes."""
 
 from muscomp_lib.transcription.choice import transcribable
+from muscomp_lib.transcription.score import write_score
 from muscomp_lib.transcription.transcribe import (
     GRIDS,
     TICKS_PER_BEAT,
@@ -9,7 +10,6 @@ from muscomp_lib.transcription.transcribe import (
     tempo,
     transcribe,
     write,
-    write_score,
 )
 
 __all__ = [

@@ -7,7 +7,6 @@ quantising.
 
 import io
 import logging
-import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +35,6 @@ MICROSECONDS_PER_MINUTE = 60e6
 START_TOLERANCE = 0.02  # seconds: a first beat this early starts with the file
 LEAD_IN_UNIT = 128  # the bar before the first beat is called after the nearest number of 128ths
 GRIDS = {"1/4": 1, "1/8": 2, "1/8T": 3, "1/16": 4, "1/16T": 6, "1/32": 8}  # steps in a beat; T: triplets
-SCORE_DIVISIONS = (4, 3)  # of a beat, in a score: sixteenths and triplets of eighths
 SWING_RANGE, STRAIGHT = (0.4, 0.75), 0.54  # of a beat: where a swung second eighth may lie; up to this it is straight
 
 log = logging.getLogger(__name__)
@@ -136,54 +134,6 @@ def tempo(midi):
     order = np.argsort(tempi)
     middle = np.searchsorted(np.cumsum(lasts[order]), lasts.sum() / 2)
     return float(tempi[order][middle])
-
-
-def write_score(midi, path, title):
-    """Write a transcription as MusicXML, for notation programs; it appears whole or not at all.
-
-    Notes are moved to the nearest sixteenth or triplet of eighths, the finest that is readable.
-
-    Parameters
-    ----------
-    midi : pretty_midi.PrettyMIDI
-    path : str or Path
-    title : str
-        Of the score.
-    """
-    import music21
-
-    score = music21.converter.parseData(
-        _without_lead_in(midi), format="midi", quantizePost=True, quarterLengthDivisors=SCORE_DIVISIONS
-    )
-    title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
-    score.metadata = music21.metadata.Metadata(title=title, composer=" ")
-    text = music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode()
-    for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
-        text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
-    with written_whole(path) as part:
-        part.write_text(re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text), encoding="utf-8")
-
-
-def _without_lead_in(midi):
-    """The content of the MIDI file that begins with the first beat: bytes."""
-    import mido
-
-    file = io.BytesIO()
-    midi.write(file)
-    lead = _lead_in(midi)
-    if not lead:
-        return file.getvalue()
-    file.seek(0)
-    whole = mido.MidiFile(file=file)
-    for track in whole.tracks:
-        left = lead
-        for message in track:
-            taken = min(left, message.time)
-            message.time, left = message.time - taken, left - taken
-    whole.tracks[0].remove(next(m for m in whole.tracks[0] if m.type == "time_signature"))
-    file = io.BytesIO()
-    whole.save(file=file)
-    return file.getvalue()
 
 
 def _check(stems, sample_rate):
@@ -305,8 +255,8 @@ def _time_signature(numerator, denominator):
     return mido.MetaMessage("time_signature", numerator=int(numerator), denominator=denominator)
 
 
-def _lead_in(midi):
-    """Ticks before the first beat."""
+def lead_in(midi):
+    """The length of what comes before a transcription's first beat, in ticks: an int."""
     first, *later = midi.time_signature_changes or [None]
     return int(midi.time_to_tick(later[0].time)) if later and 4 * first.numerator < first.denominator else 0
 
@@ -325,7 +275,7 @@ def _track(name, instrument, notes):
 
 def _quantise(midi, steps):
     """Move all notes to a grid of `steps` in a beat, in place. Where eighths are swung, so is the grid."""
-    notes, lead = [note for track in midi.instruments for note in track.notes], _lead_in(midi)
+    notes, lead = [note for track in midi.instruments for note in track.notes], lead_in(midi)
 
     def to_beats(time):
         return (midi.time_to_tick(time) - lead) / TICKS_PER_BEAT

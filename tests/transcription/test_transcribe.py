@@ -1,5 +1,6 @@
 import io
 import logging
+import re
 
 import librosa
 import mido
@@ -13,7 +14,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.transcription import beats
 from muscomp_lib.transcription.note_decoder import Note
-from muscomp_lib.transcription.transcribe import Settings, _apart, _bars, _lead_in, _quantise, _track, transcribe
+from muscomp_lib.transcription.transcribe import Settings, _apart, _bars, _quantise, _track, lead_in, transcribe
 
 FAMILIES = Settings(taxonomy="families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
@@ -114,6 +115,34 @@ def test_the_score_is_valid_and_reproducible(song, tmp_path):
     assert written == [note.pitch for note in midi.instruments[0].notes]
 
 
+@pytest.mark.parametrize("start", [0.0, 0.2])
+def test_drums_are_written_as_drummers_read_them(start, tmp_path):
+    import music21
+
+    midi = midi_of(start + 0.5 * np.arange(20))
+    drums = pretty_midi.Instrument(0, is_drum=True, name="Drums")
+    for n in range(16):
+        strokes = [42] + [36] * (n % 4 == 0) + [38] * (n % 4 == 2)
+        drums.notes += [pretty_midi.Note(90, drum, start + n / 4, start + n / 4 + 0.05) for drum in strokes]
+    midi.instruments.append(drums)
+    transcription.write_score(midi, tmp_path / "a.musicxml", "a")
+    (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
+    assert isinstance(part.flatten().getElementsByClass("Clef").first(), music21.clef.PercussionClef)
+    found = list(part.flatten().notes)
+    assert [note.offset for note in found] == [n / 2 for n in range(16)] and not part.flatten().getElementsByClass(
+        "Rest"
+    )
+    kick_and_hat = sorted((note.displayStep, note.displayOctave, note.notehead) for note in found[0].notes)
+    assert kick_and_hat == [("F", 4, "normal"), ("G", 5, "x")]
+    text = (tmp_path / "a.musicxml").read_text()
+    sounds = dict(
+        re.findall(r'<midi-instrument id="(\w+)">\s*<midi-channel>10</midi-channel>\s*<midi-unpitched>(\d+)', text)
+    )
+    assert sorted(sounds.values()) == ["37", "39", "43"]  # from 1
+    heard = re.findall(r'<display-step>(.)<(?:(?!</note>).)*?<instrument id="(\w+)"', text, re.DOTALL)
+    assert {(step, sounds[which]) for step, which in heard} == {("F", "37"), ("C", "39"), ("G", "43")}
+
+
 # ---- the tempo map ----
 
 
@@ -140,7 +169,7 @@ def test_one_tempo_is_written_once():
 def test_a_drifting_tempo_is_written_beat_by_beat():
     times = 1.0 + np.cumsum(0.5 + 0.05 * np.sin(np.arange(40) / 5))
     midi = midi_of(times)
-    ticks = [(midi.time_to_tick(time) - _lead_in(midi)) / transcription.TICKS_PER_BEAT for time in times]
+    ticks = [(midi.time_to_tick(time) - lead_in(midi)) / transcription.TICKS_PER_BEAT for time in times]
     assert np.abs(np.array(ticks) - np.rint(ticks)).max() < 0.01 and np.allclose(np.diff(np.rint(ticks)), 1)
 
 
@@ -242,7 +271,7 @@ def written(notes):
 
 def test_a_transcription_can_be_quantised(song):
     midi = transcribe(song, RATE, Settings(taxonomy="families", quantise="1/16"))
-    ticks = [midi.time_to_tick(note.start) - _lead_in(midi) for track in midi.instruments for note in track.notes]
+    ticks = [midi.time_to_tick(note.start) - lead_in(midi) for track in midi.instruments for note in track.notes]
     assert np.mean(np.array(ticks) % 120 == 0) > 0.99
 
 

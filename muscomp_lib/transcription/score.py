@@ -1,0 +1,138 @@
+"""A transcription as a score, MusicXML, for notation programs. Used by notebook 05.
+
+music21 turns MIDI into notation, but for drums: there every stroke lies on one line. Here each drum has its place on
+the staff, its notehead and its sound, as drummers read them, and a stroke lasts until the next or to the end of its
+beat, which saves rests.
+"""
+
+import copy
+import io
+import re
+
+import numpy as np
+
+from muscomp_lib.core.files import written_whole
+from muscomp_lib.transcription.network import WRITTEN_PITCH
+from muscomp_lib.transcription.transcribe import TICKS_PER_BEAT, lead_in
+
+DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
+DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its notehead
+    36: ("F4", "normal"),  # kick
+    45: ("A4", "normal"),  # toms, from low to high
+    47: ("D5", "normal"),
+    50: ("E5", "normal"),
+    38: ("C5", "normal"),  # snare
+    42: ("G5", "x"),  # hi-hat, closed and open
+    46: ("G5", "circle-x"),
+    51: ("F5", "x"),  # ride
+    49: ("A5", "x"),  # crash
+}
+OTHER_DRUM = ("B4", "normal")
+NOTE = re.compile(r"<note\b.*?</note>", re.DOTALL)
+
+
+def write_score(midi, path, title):
+    """Write a transcription as MusicXML; it appears whole or not at all.
+
+    Notes are moved to the nearest sixteenth or triplet of eighths, the finest that is readable.
+
+    Parameters
+    ----------
+    midi : pretty_midi.PrettyMIDI
+    path : str or Path
+    title : str
+        Of the score.
+    """
+    import music21
+
+    score = music21.converter.parseData(_file(midi), format="midi", quantizePost=True, quarterLengthDivisors=DIVISIONS)
+    title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
+    score.metadata = music21.metadata.Metadata(title=title, composer=" ")
+    for part in score.parts:
+        _write_drums(part)
+    text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
+    for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
+        text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
+    with written_whole(path) as part:
+        part.write_text(re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text), encoding="utf-8")
+
+
+# ---- the MIDI file that music21 reads ----
+
+
+def _file(midi):
+    """The content of a MIDI file that begins with the first beat, with longer drum strokes: bytes."""
+    import mido
+
+    lead, midi = lead_in(midi), copy.deepcopy(midi)
+    for track in midi.instruments:
+        if track.is_drum:
+            _lengthen(track.notes, midi, lead)
+    file = io.BytesIO()
+    midi.write(file)
+    if not lead:
+        return file.getvalue()
+    file.seek(0)
+    whole = mido.MidiFile(file=file)
+    for track in whole.tracks:
+        left = lead
+        for message in track:
+            taken = min(left, message.time)
+            message.time, left = message.time - taken, left - taken
+    whole.tracks[0].remove(next(message for message in whole.tracks[0] if message.type == "time_signature"))
+    file = io.BytesIO()
+    whole.save(file=file)
+    return file.getvalue()
+
+
+def _lengthen(notes, midi, lead):
+    """Let each stroke last until the next, or to the end of its beat, in place."""
+    starts = np.array(sorted({int(midi.time_to_tick(note.start)) for note in notes}))
+    for note in notes:
+        start = int(midi.time_to_tick(note.start))
+        end = start + TICKS_PER_BEAT - (start - lead) % TICKS_PER_BEAT
+        later = starts[starts > start]
+        note.end = midi.tick_to_time(int(min(end, later[0])) if len(later) else end)
+
+
+# ---- drums ----
+
+
+def _write_drums(part):
+    """Give each stroke of a part its drum's place and notehead, and the part its drums' sounds."""
+    from music21 import clef, note
+
+    sounds = {}
+    for found in part.recurse().notes:
+        for stroke in [found] if isinstance(found, note.Unpitched) else getattr(found, "notes", []):
+            if not isinstance(stroke, note.Unpitched):
+                return
+            drum = _drum(stroke.storedInstrument.percMapPitch)
+            place, stroke.notehead = DRUM_STAFF.get(drum, OTHER_DRUM)
+            stroke.displayStep, stroke.displayOctave = place[0], int(place[1])
+            sounds.setdefault(drum, stroke.storedInstrument).partName = part.partName
+    if sounds:
+        first = part.recurse().getElementsByClass("Measure").first() or part
+        first.removeByClass(clef.Clef)
+        first.insert(0, clef.PercussionClef())
+        for sound in sounds.values():
+            first.insert(0, sound)
+
+
+def _drum(pitch):
+    return WRITTEN_PITCH.get(pitch, pitch)
+
+
+def _with_drums(text):
+    """MusicXML with General MIDI's channel for drums, and with its own sound for each stroke of a chord."""
+    text = re.sub(r"<midi-channel>\d+(</midi-channel>\s*<midi-unpitched>)", r"<midi-channel>10\1", text)
+    listed = re.findall(r'<midi-instrument id="(\w+)">\s*<midi-channel>10<[^>]*>\s*<midi-unpitched>(\d+)<', text)
+    sounds = {DRUM_STAFF.get(_drum(int(number) - 1), OTHER_DRUM): name for name, number in listed}  # counted from 1
+
+    def named(note):
+        place = re.search(r"<display-step>(.)</display-step>\s*<display-octave>(\d)<", note[0])
+        head = re.search(r"<notehead[^>]*>([^<]*)<", note[0])
+        sound = place and sounds.get((place[1] + place[2], head[1] if head else "normal"))
+        return re.sub(r'<instrument id="\w+"', f'<instrument id="{sound}"', note[0]) if sound else note[0]
+
+    return NOTE.sub(named, text) if sounds else text
