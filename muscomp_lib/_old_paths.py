@@ -10,7 +10,7 @@ import sys
 
 MOVED = {
     "batches": "separation.folder",
-    "beats": "transcription.beats",
+    "beats": "notation.beats",
     "catalogue": "slakh.index_tables",
     "config": "models.config",
     "constant_q": "transcription.cqt",

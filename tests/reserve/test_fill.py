@@ -640,7 +640,7 @@ def test_shards_at_the_same_time_end_in_the_same_files(root, filled, tmp_path):
     assert digests(root) == digests(filled)
 
 
-def test_of_two_runs_at_once_one_fills_and_one_says_so(root, filled, tmp_path):
+def test_of_two_runs_at_once_one_fills(root, filled, tmp_path):
     runs = [start_filling(root, tmp_path, 1) for _ in range(2)]
     messages = [run.communicate()[1] for run in runs]
     for run, message in zip(runs, messages, strict=True):

@@ -12,9 +12,9 @@ from fixtures.rendered import RATE, rendered
 from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
-from muscomp_lib.transcription import beats
+from muscomp_lib.notation import bars, beats
 from muscomp_lib.transcription.note_decoder import Note
-from muscomp_lib.transcription.transcribe import Settings, _apart, _bars, _quantise, _track, lead_in, transcribe
+from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
 
 FAMILIES = Settings(taxonomy="families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
@@ -147,7 +147,7 @@ def test_drums_are_written_as_drummers_read_them(start, tmp_path):
 
 
 def midi_of(times, metre=4, downbeat=0, key=None):
-    return _bars(beats.Grid(np.asarray(times, float), metre, downbeat), key)
+    return bars.empty(beats.Grid(np.asarray(times, float), metre, downbeat), key)
 
 
 def test_beats_of_the_file_are_those_of_the_song():
@@ -169,7 +169,7 @@ def test_one_tempo_is_written_once():
 def test_a_drifting_tempo_is_written_beat_by_beat():
     times = 1.0 + np.cumsum(0.5 + 0.05 * np.sin(np.arange(40) / 5))
     midi = midi_of(times)
-    ticks = [(midi.time_to_tick(time) - lead_in(midi)) / transcription.TICKS_PER_BEAT for time in times]
+    ticks = [(midi.time_to_tick(time) - bars.lead_in(midi)) / transcription.TICKS_PER_BEAT for time in times]
     assert np.abs(np.array(ticks) - np.rint(ticks)).max() < 0.01 and np.allclose(np.diff(np.rint(ticks)), 1)
 
 
@@ -189,9 +189,9 @@ def test_what_is_before_the_music_has_its_tempo(start, tmp_path):
     transcription.write(midi, tmp_path / "a.mid")
     read = transcription.read(tmp_path / "a.mid")
     assert read.get_tempo_changes()[1] == pytest.approx(100, abs=3)
-    bars = read.get_downbeats()
-    assert all(np.abs(bars - note.start).min() < 0.003 for note in read.instruments[0].notes)
-    _quantise(midi, 4)
+    downbeats = read.get_downbeats()
+    assert all(np.abs(downbeats - note.start).min() < 0.003 for note in read.instruments[0].notes)
+    bars.quantise(midi, 4)
     assert [note.start for note in midi.instruments[0].notes] == pytest.approx(start + 2.4 * np.arange(8), abs=0.02)
 
 
@@ -227,7 +227,7 @@ def quantised(notes, steps, times=None):
     midi = midi_of(0.5 * np.arange(40) if times is None else times)
     midi.instruments.append(pretty_midi.Instrument(0))
     midi.instruments[0].notes = [pretty_midi.Note(100, 60, start, end) for start, end in notes]
-    _quantise(midi, steps)
+    bars.quantise(midi, steps)
     return [(round(note.start, 3), round(note.end, 3)) for note in midi.instruments[0].notes]
 
 
@@ -263,15 +263,15 @@ def test_repeated_notes_stay_whole_in_the_file(tmp_path):
 
 def written(notes):
     """What `transcribe` makes of notes at 120 bpm."""
-    midi = _bars(None, None)
+    midi = bars.empty(None, None)
     midi.instruments.append(_track("Piano", instruments.load()["Bright_Acoustic_Piano"], notes))
-    midi.instruments[0].notes = _apart(midi.instruments[0].notes, midi)
+    midi.instruments[0].notes = bars.apart(midi.instruments[0].notes, midi)
     return midi
 
 
 def test_a_transcription_can_be_quantised(song):
     midi = transcribe(song, RATE, Settings(taxonomy="families", quantise="1/16"))
-    ticks = [midi.time_to_tick(note.start) - lead_in(midi) for track in midi.instruments for note in track.notes]
+    ticks = [midi.time_to_tick(note.start) - bars.lead_in(midi) for track in midi.instruments for note in track.notes]
     assert np.mean(np.array(ticks) % 120 == 0) > 0.99
 
 

@@ -2,7 +2,7 @@ import librosa
 import numpy as np
 import pytest
 
-from muscomp_lib.transcription import beats
+from muscomp_lib.notation import beats
 from muscomp_lib.transcription.cqt import SAMPLE_RATE
 from muscomp_lib.transcription.note_decoder import Note
 

@@ -12,8 +12,7 @@ import re
 import numpy as np
 
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.transcription.network import WRITTEN_PITCH
-from muscomp_lib.transcription.transcribe import TICKS_PER_BEAT, lead_in
+from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in
 
 DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
 DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its notehead
@@ -107,7 +106,7 @@ def _write_drums(part):
         for stroke in [found] if isinstance(found, note.Unpitched) else getattr(found, "notes", []):
             if not isinstance(stroke, note.Unpitched):
                 return
-            drum = _drum(stroke.storedInstrument.percMapPitch)
+            drum = stroke.storedInstrument.percMapPitch
             place, stroke.notehead = DRUM_STAFF.get(drum, OTHER_DRUM)
             stroke.displayStep, stroke.displayOctave = place[0], int(place[1])
             sounds.setdefault(drum, stroke.storedInstrument).partName = part.partName
@@ -119,15 +118,11 @@ def _write_drums(part):
             first.insert(0, sound)
 
 
-def _drum(pitch):
-    return WRITTEN_PITCH.get(pitch, pitch)
-
-
 def _with_drums(text):
     """MusicXML with General MIDI's channel for drums, and with its own sound for each stroke of a chord."""
     text = re.sub(r"<midi-channel>\d+(</midi-channel>\s*<midi-unpitched>)", r"<midi-channel>10\1", text)
     listed = re.findall(r'<midi-instrument id="(\w+)">\s*<midi-channel>10<[^>]*>\s*<midi-unpitched>(\d+)<', text)
-    sounds = {DRUM_STAFF.get(_drum(int(number) - 1), OTHER_DRUM): name for name, number in listed}  # counted from 1
+    sounds = {DRUM_STAFF.get(int(number) - 1, OTHER_DRUM): name for name, number in listed}  # counted from 1
 
     def named(note):
         place = re.search(r"<display-step>(.)</display-step>\s*<display-octave>(\d)<", note[0])

@@ -1,0 +1,1 @@
+"""Notebook 05, second part: from beats and notes to MIDI's bars and to scores."""
