@@ -39,6 +39,9 @@ FAST = 120.0  # bpm: ... if the tempo is at least this
 BASS_BELOW = 48  # MIDI pitch
 KICK_AND_CRASH = (36, 49)  # drum hits that mark beats
 METRES = (4, 3)  # beats per bar; the first is the usual one
+FIRST_NOTE = (
+    0.2  # of the mean accent: what it adds that a song begins there, where two beats of a bar have bass and kick
+)
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)  # key profiles
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
@@ -234,9 +237,12 @@ def _bars(times, pitched, drums):
     harmony = _chroma(pitched, [*times, max((note.end for note in pitched), default=0.0)])
     change = np.r_[0.0, 1.0 - (harmony[1:] * harmony[:-1]).sum(axis=1)]
     accents = _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
+    begin = min((note.start for note in [*pitched, *drums]), default=times[0])
+    first_note = np.flatnonzero(np.abs(times - begin) < TOLERANCE)[:1]
     rated = []
     for metre in METRES:
         means = np.array([accents[beat::metre].mean() if beat < len(accents) else 0.0 for beat in range(metre)])
+        means[first_note % metre] += FIRST_NOTE * means.mean()
         first = int(np.argmax(means))
         rated.append(((means[first] + 1e-9) / (np.delete(means, first).mean() + 1e-9), metre, first))
     usual, best = rated[0], max(rated)

@@ -57,6 +57,14 @@ def test_bars_begin_where_bass_and_harmony_change(metre):
     assert np.quantile([np.abs(bars - time).min() for time in true[::metre]], 0.9) < 0.03
 
 
+def test_of_two_alike_beats_the_songs_first_begins_the_bar():
+    times = 0.5 * np.arange(64)
+    bass = [Note(time, time + 0.5, 36 + 7 * (index % 2), 0.9) for index, time in enumerate(times[::2])]
+    kicks = [Note(time, time + 0.1, KICK, 1.0) for time in [*times[::2], *times[2::4]]]  # a few more on three
+    assert beats._bars(times, bass, []) == (4, 0)
+    assert beats._bars(times, bass, kicks) == (4, 2), "what is clear counts more"
+
+
 def test_beats_with_nothing_between_them_are_half_beats():
     _, pitched, drums, _ = song(140)
     drums = [note for note in drums if note.pitch != HAT]
