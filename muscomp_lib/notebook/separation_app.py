@@ -28,6 +28,7 @@ REFRESH = 0.2  # seconds between updates of the progress bar
 STYLE = """<style>
 .muscomp-app button, .muscomp-app select, .muscomp-app label { font-size: 16px; }
 .muscomp-app button, .muscomp-app select { height: 40px; line-height: 24px; }
+.muscomp-app .widget-dropdown { height: auto; }
 .muscomp-app .muscomp-status { font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto; }
 </style>"""
 
