@@ -16,6 +16,7 @@ from muscomp_lib.models.config import read_config
 from muscomp_lib.training import read_history, resident
 
 pytest.importorskip("jax")
+pytestmark = pytest.mark.full  # to compile for a device takes half a minute
 
 TRAIN = "import sys; from muscomp_lib import training; from muscomp_lib.core.root import open_root; "
 TRAIN += "training.train('tiny', open_root(sys.argv[1]))"
@@ -102,7 +103,6 @@ def test_networks_with_a_mask_per_channel_are_refused(songs, settings):
         resident.ResidentExamples(songs, settings, 2, remix=True)
 
 
-@pytest.mark.full
 def test_the_same_command_trains_on_jax(root):
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -18,6 +18,7 @@ from muscomp_lib.transcription.resident import ResidentExamples, _stems
 
 pytest.importorskip("jax")
 device = pytest.importorskip("muscomp_lib.transcription.device_examples")
+pytestmark = pytest.mark.full  # to compile for a device takes half a minute
 
 CONFIG = {"instrument_list": tiny_notes.NAMES, "batch_size": 12, "n_frames": 40, "random_seed": 0}
 TRAIN = """
@@ -124,7 +125,6 @@ def test_what_does_not_fit_is_refused(pools, monkeypatch):
         ResidentExamples(pools[:1], CONFIG)
 
 
-@pytest.mark.full
 def test_training_runs_on_jax_and_its_weights_anywhere(root):
     rng = np.random.default_rng(0)
     shape = (3, *network.computation(3, 560).shapes[0])
