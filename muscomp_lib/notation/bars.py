@@ -44,37 +44,27 @@ def _tempo_map(grid):
     What is before the first downbeat goes on at the song's tempo: a bar for what is shorter than a beat (the lead-in),
     then beats, of which those that do not fill a bar have one of their own (the pickup).
     """
+    import mido
+
     period = 60 / grid.tempo
-    earlier, lead = divmod(grid.times[0] + START_TOLERANCE, period)
-    lead = max(0.0, lead - START_TOLERANCE)
+    earlier = int((grid.times[0] + START_TOLERANCE) // period)
+    lead = grid.times[0] - earlier * period
     lead = lead if lead > START_TOLERANCE else 0.0
-    lead_ticks = round(lead / period * TICKS_PER_BEAT)
+    ahead = round(lead / period * TICKS_PER_BEAT)
     edges = np.r_[lead + period * np.arange(earlier), grid.times]
     edges[0] = lead
     tempi = np.rint(np.diff(edges) * 1e6).astype(int)  # microseconds per beat
-    changes = [0, *(np.flatnonzero(np.abs(np.diff(tempi)) > 1) + 1)]  # a microsecond is rounding
-    events = [(lead_ticks + beat * TICKS_PER_BEAT, 1, _set_tempo(tempi[beat])) for beat in changes]
-    pickup = (int(earlier) + grid.downbeat) % grid.metre
-    bars = [(0, pickup), (pickup, grid.metre)] if pickup else [(0, grid.metre)]
-    events += [(lead_ticks + beat * TICKS_PER_BEAT, 0, _time_signature(n, 4)) for beat, n in bars]
-    if lead_ticks:
-        exactly = round(lead * 1e6 * TICKS_PER_BEAT / lead_ticks)
-        events += [(0, 1, _set_tempo(tempi[0] if abs(exactly - tempi[0]) <= 1 else exactly))]
+    changes = np.flatnonzero(np.abs(np.diff(tempi)) > 1) + 1  # a microsecond is rounding
+    pickup = (earlier + grid.downbeat) % grid.metre
+    bars = [(0, pickup, 4), (pickup, grid.metre, 4)] if pickup else [(0, grid.metre, 4)]
+    signatures = [(ahead + beat * TICKS_PER_BEAT, *signature) for beat, *signature in bars]
+    if ahead:
         bar = Fraction(max(1, round(lead / period * LEAD_IN_UNIT / 4)), LEAD_IN_UNIT)
-        events += [(0, 0, _time_signature(bar.numerator, bar.denominator))]
-    return [(int(tick), message) for tick, _, message in sorted(events, key=lambda event: event[:2])]
-
-
-def _set_tempo(microseconds):
-    import mido
-
-    return mido.MetaMessage("set_tempo", tempo=int(microseconds))
-
-
-def _time_signature(numerator, denominator):
-    import mido
-
-    return mido.MetaMessage("time_signature", numerator=int(numerator), denominator=denominator)
+        signatures.insert(0, (0, bar.numerator, bar.denominator))
+    starts = [(0, tempi[0]), *((ahead + beat * TICKS_PER_BEAT, tempi[beat]) for beat in changes)]
+    events = [(at, mido.MetaMessage("time_signature", numerator=n, denominator=unit)) for at, n, unit in signatures]
+    events += [(int(at), mido.MetaMessage("set_tempo", tempo=int(tempo))) for at, tempo in starts]
+    return sorted(events, key=lambda event: event[0])
 
 
 def lead_in(midi):

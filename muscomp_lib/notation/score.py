@@ -86,12 +86,11 @@ def _file(midi):
 
 def _lengthen(notes, midi, lead):
     """Let each stroke last until the next, or to the end of its beat, in place."""
-    starts = np.array(sorted({int(midi.time_to_tick(note.start)) for note in notes}))
-    for note in notes:
-        start = int(midi.time_to_tick(note.start))
+    starts = [int(midi.time_to_tick(note.start)) for note in notes]
+    later = np.append(np.unique(starts), np.iinfo(int).max)
+    for note, start, following in zip(notes, starts, later[np.searchsorted(later, starts, side="right")], strict=True):
         end = start + TICKS_PER_BEAT - (start - lead) % TICKS_PER_BEAT
-        later = starts[starts > start]
-        note.end = midi.tick_to_time(int(min(end, later[0])) if len(later) else end)
+        note.end = midi.tick_to_time(int(min(end, following)))
 
 
 # ---- drums ----

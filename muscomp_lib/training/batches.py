@@ -44,6 +44,16 @@ def n_parts(batch_size):
     return -(-batch_size // PART)
 
 
+def n_samples(config):
+    """The length of an example of a training configuration, in samples."""
+    return (config["muscomp"]["crop_frames"] - 1) * config["frame_step"] + config["frame_length"]
+
+
+def octaves(n_bins):
+    """Where each bin lies from the lowest to the highest, by octaves, 0 to 1: shape (n_bins,)."""
+    return np.log2(1 + np.arange(n_bins)) / np.log2(n_bins)
+
+
 class Examples:
     """Batches of training examples by number.
 
@@ -60,11 +70,10 @@ class Examples:
     def __init__(self, songs, config, n_channels, remix):
         self.songs, self.config, self.n_channels, self.remix = songs, config, n_channels, remix
         self.n_frames = config["muscomp"]["crop_frames"]
-        self.n_samples = (self.n_frames - 1) * config["frame_step"] + config["frame_length"]
+        self.n_samples = n_samples(config)
         self._parts = range(n_parts(config["batch_size"]))
         self._waveforms = WaveformCache()
-        bins = np.arange(config["F"])
-        self._octaves = np.log2(1 + bins) / np.log2(config["F"])  # of each bin, as a share of them all
+        self._octaves = octaves(config["F"])
 
     def share(self, worker, n_workers):
         """These examples for one of several workers, which makes only its share of each batch: equal, and in order.

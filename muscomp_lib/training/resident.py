@@ -23,20 +23,14 @@ from muscomp_lib.core.progress import bar, size
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.song_table import READERS
 from muscomp_lib.models.config import covers_mix
-from muscomp_lib.training.batches import (
-    AUDIBLE,
-    DRAWS,
-    EQ_DB,
-    EQ_POINTS,
-    GAIN_DB,
-    REST,
-    TOGETHER,
-    TUNING,
-)
+from muscomp_lib.training import batches
+from muscomp_lib.training.batches import DRAWS, EQ_DB, EQ_POINTS, GAIN_DB, REST, TOGETHER, TUNING
 
 ABSENT = (0.2, 0.95)  # chance that an instrument is left out of a remix: drawn from this range for each example
+LEAST = round(batches.AUDIBLE * audio.INT16_SCALE)  # of samples that count as sound
 BLOCK = 8192  # samples, of each of which it is known whether it is silent
 MOST_SAMPLES = 2**31 - 1  # of an instrument: XLA counts elements of an array in 32 bits
+BYTES = 2  # of a sample
 MEMORY_SHARE = 0.5  # of the device's, for songs
 
 
@@ -85,10 +79,11 @@ class ResidentExamples:
                 f"{config['model']['type']} has a mask for each channel and trains on TensorFlow only. Unset "
                 "KERAS_BACKEND, or take muscomp.shared_unet."
             )
-        self._batch_size, self._seed = config["batch_size"], config["random_seed"]
+        self._seed = config["random_seed"]
         names = [*config["instrument_list"], *([] if covers_mix(config) else [REST])]
-        _check_memory(songs, names, jax.local_devices()[0])
-        sounds = tuple(jax.device_put(each) for each in _read(songs, names, _n_samples(config)))
+        n_samples = max(song.n_samples for song in songs) + 2 * batches.n_samples(config)  # excerpts may begin anywhere
+        _check_memory(len(songs), n_samples, len(names), jax.local_devices()[0])
+        sounds = tuple(jax.device_put(each) for each in _read(songs, names, n_samples))
         self._make = partial(jax.jit(_maker(config, remix)), sounds)
 
     def share(self, worker, n_workers):
@@ -102,43 +97,40 @@ class ResidentExamples:
         return self._make(jax.random.fold_in(jax.random.key(self._seed), number))
 
 
-def _n_samples(config):
-    return (config["muscomp"]["crop_frames"] - 1) * config["frame_step"] + config["frame_length"]
-
-
 # ---- reading ----
 
 
-def _check_memory(songs, names, device):
-    longest = max(song.n_samples for song in songs)
-    limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)
-    needed = 2 * longest * len(songs) * len(names)  # at most: what is silent takes none
-    if longest * (len(songs) + 1) > MOST_SAMPLES or needed > MEMORY_SHARE * limit:
+def _check_memory(n_songs, n_samples, n_instruments, device):
+    """Make sure that songs of so many samples fit into the device, even if all instruments play in all of them."""
+    less = "Train on fewer songs, or unset KERAS_BACKEND."
+    if n_samples * (n_songs + 1) > MOST_SAMPLES:
         raise SettingError(
-            f"{len(songs)} songs of up to {longest} samples may take {size(needed)} of this device's memory "
-            f"({size(limit) if limit < math.inf else 'unknown'}), of which half is for songs, and an instrument "
-            f"may have {MOST_SAMPLES} samples. Train on fewer songs, or unset KERAS_BACKEND."
+            f"{n_songs} songs of up to {n_samples} samples are more than the {MOST_SAMPLES} samples that an "
+            f"instrument may have on a device. {less}"
+        )
+    limit = MEMORY_SHARE * (device.memory_stats() or {}).get("bytes_limit", math.inf)
+    needed = BYTES * n_samples * n_songs * n_instruments
+    if needed > limit:
+        raise SettingError(
+            f"{n_songs} songs may take {size(needed)} of this device's memory, of which {size(limit)} are for songs. "
+            f"{less}"
         )
 
 
 def _read(songs, names, n_samples):
-    """What there is of each instrument: list of Sounds, in NumPy arrays."""
-    longest = max(song.n_samples for song in songs) + 2 * n_samples  # an excerpt may begin anywhere
+    """What there is of each instrument: list of Sounds, in NumPy arrays with rows of `n_samples`."""
     read = []
     with ThreadPoolExecutor(READERS) as pool:
         for name in bar(names, desc="reading songs", unit="instrument"):
             found = list(pool.map(partial(_waveform, name), songs))
-            sounding = [number for number, waveform in enumerate(found) if np.abs(waveform).max(initial=0) > _LEAST]
-            waveforms = np.zeros((1 + len(sounding), longest), np.int16)
+            sounding = [number for number, waveform in enumerate(found) if np.abs(waveform).max(initial=0) > LEAST]
+            waveforms = np.zeros((1 + len(sounding), n_samples), np.int16)
             lengths, of_song = np.zeros(len(waveforms), np.int32), np.zeros(len(songs), np.int32)
             for row, number in enumerate(sounding, start=1):
                 waveforms[row, : len(found[number])] = found[number]
                 lengths[row], of_song[number] = len(found[number]), row
             read.append(Sounds(waveforms, lengths, _sounding(waveforms), of_song))
     return read
-
-
-_LEAST = round(AUDIBLE * audio.INT16_SCALE)  # of samples that count as sound
 
 
 def _waveform(name, song):
@@ -151,13 +143,13 @@ def _waveform(name, song):
 
 def _mono(file):
     waveform, _ = library.read(file, dtype="int16")
-    return (waveform.sum(axis=1, dtype=np.int32) // waveform.shape[1]).astype(np.int16)
+    return audio.fit_channels(waveform, 1)[:, 0]
 
 
 def _sounding(waveforms):
     n_blocks = waveforms.shape[1] // BLOCK
     loudest = np.abs(waveforms[:, : n_blocks * BLOCK].reshape(len(waveforms), n_blocks, BLOCK)).max(axis=2)
-    return np.pad(np.cumsum(loudest > _LEAST, axis=1, dtype=np.int32), ((0, 0), (1, 0)))
+    return np.pad(np.cumsum(loudest > LEAST, axis=1, dtype=np.int32), ((0, 0), (1, 0)))
 
 
 # ---- drawing, on the device ----
@@ -168,8 +160,9 @@ def _maker(config, remix):
     import jax
     import jax.numpy as jnp
 
-    n_samples, n_targets, batch = _n_samples(config), len(config["instrument_list"]), config["batch_size"]
-    hats = np.stack([np.interp(_octaves(config["F"]), np.linspace(0, 1, EQ_POINTS), one) for one in np.eye(EQ_POINTS)])
+    n_samples, n_targets, batch = batches.n_samples(config), len(config["instrument_list"]), config["batch_size"]
+    places = batches.octaves(config["F"]), np.linspace(0, 1, EQ_POINTS)
+    hats = np.stack([np.interp(*places, one) for one in np.eye(EQ_POINTS)])
 
     def make(sounds, key):
         songs, draws, levels = jax.random.split(key, 3)  # few calls: each is a large program to compile
@@ -196,11 +189,6 @@ def _maker(config, remix):
         return mix[..., None], jnp.moveaxis(instruments, 0, -1)[:, :, :, None]
 
     return make
-
-
-def _octaves(n_bins):
-    """Where each bin lies between the lowest and the highest on a logarithmic scale, 0 to 1."""
-    return np.log2(1 + np.arange(n_bins)) / np.log2(n_bins)
 
 
 def _place(random, lengths, n_samples):

@@ -9,6 +9,7 @@ import papermill
 import pytest
 
 import muscomp_lib
+from muscomp_lib import export, separation
 
 PROJECT = Path(__file__).parents[2]
 PATHS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -121,3 +122,11 @@ def test_the_modules_and_files_it_names_exist(path):
     present = {file.stem for file in (PROJECT / "muscomp_lib").iterdir()} | set(muscomp_lib.__all__)
     assert names and names <= present
     assert set(re.findall(r"\b\w+\.ipynb", prose_of(notebook))) <= {other.name for other in PATHS}
+
+
+@pytest.mark.parametrize(("number", "settings"), [("05", separation.Settings), ("07", export.Settings)])
+def test_the_parameters_are_the_settings_with_their_defaults(number, settings):
+    (path,) = (path for path in PATHS if path.name.startswith(number))
+    found = {line.targets[0].id: ast.literal_eval(line.value) for line in parsed(parameters_cell(read(path))).body}
+    assert found.pop("root") is None
+    assert found == settings().model_dump() and list(found) == list(settings.model_fields)

@@ -1,23 +1,11 @@
-"""Notebook 05's settings: the same in the notebook and in the class, and checked before anything starts."""
+"""Notebook 05's settings, checked before anything starts."""
 
-import ast
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.separation import Settings
-
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_separate_and_transcribe.ipynb"
-
-
-def test_the_notebooks_parameters_are_the_settings_with_their_defaults():
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    (source,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    found = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(source).body}
-    assert found.pop("root") is None
-    assert found == Settings().model_dump() and list(found) == list(Settings.model_fields)
 
 
 @pytest.mark.parametrize(

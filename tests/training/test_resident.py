@@ -94,7 +94,7 @@ def test_places_where_an_instrument_sounds_are_taken():
 
 def test_what_does_not_fit_is_refused_with_its_size(songs, settings, monkeypatch):
     monkeypatch.setattr(resident, "MOST_SAMPLES", 1000)
-    with pytest.raises(SettingError, match=r"2 songs of up to 176400 samples .* Train on fewer songs"):
+    with pytest.raises(SettingError, match=r"2 songs of up to 313616 samples .* Train on fewer songs"):
         resident.ResidentExamples(songs, settings, 1, remix=True)
 
 
