@@ -24,7 +24,7 @@ MUSCOMP_SPLEETER_ENV ?= $(CURDIR)/.venv-spleeter
 export MUSCOMP_SPLEETER_ENV
 export SONG
 
-.PHONY: help setup demo test test-all fuzz check docs benchmark lab clean
+.PHONY: help setup demo test test-all fuzz check docs benchmark lab site clean
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ benchmark: $(VENV)/tools-installed ## measure how fast songs are separated, besi
 
 lab: $(VENV)/tools-installed ## open the notebooks in JupyterLab, with their data in muscomp_root/
 	@MUSCOMP_ROOT="$(CURDIR)/muscomp_root" $(BIN)/python -m jupyterlab notebooks
+
+site: $(VENV)/packages-installed ## open a web page that separates songs, at http://127.0.0.1:8000
+	@$(BIN)/muscomp serve
 
 clean: ## remove .venv, .venv-spleeter, demo/ and caches; muscomp_root/ stays
 	rm -rf $(VENV) .venv-spleeter demo build *.egg-info .pytest_cache .ruff_cache

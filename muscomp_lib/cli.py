@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import typing
 
 DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 128 + signal.SIGINT
 COMMANDS = {
@@ -20,6 +21,7 @@ COMMANDS = {
     "train": "train a model on a folder of songs with their stems",
     "export": "write a model as files for phones, servers and other programs",
     "models": "list the models that can be chosen by name, with sizes and licences",
+    "serve": "open a web page that separates songs, for this machine or for a class",
 }
 
 EXAMPLES = {
@@ -60,6 +62,14 @@ A model is chosen by its name: muscomp separate song.mp3 --model spleeter:4stems
 
   muscomp models                                      the pretrained ones, yours, and Spleeter's
   muscomp models --root project                       yours are those in project/models/
+""",
+    "serve": """\
+Songs are dropped into the page, wait in a queue, and are played and downloaded there. A day later they are deleted.
+docs/hosting.md has more: a class, a server of one's own, what it costs.
+
+  muscomp serve                                       http://127.0.0.1:8000, for this machine only
+  MUSCOMP_PASSWORD=... muscomp serve --host 0.0.0.0   for everybody in the room who knows the password
+  muscomp serve --host 0.0.0.0 --open --workers 4     for everybody, four songs at a time
 """,
 }
 
@@ -113,7 +123,7 @@ def _parser(argv):
 
 
 # ---- options ----
-TYPES = {"seconds": float, "train_max_steps": int, "seed": int}  # of the options that are no texts
+NUMBERS = (int, float)  # of the options that are no texts
 
 
 def _declare_separate(command):
@@ -152,6 +162,13 @@ def _declare_export(command):
     _add_root(command)
 
 
+def _declare_serve(command):
+    from muscomp_lib.website.settings import Settings
+
+    _add_settings(command, declared=Settings)
+    _add_root(command)
+
+
 def _add_settings(command, without=(), only=None, declared=None):
     """Declare an option for each setting of notebook 05, or of others; those not given are left out of the result."""
     from muscomp_lib.core.settings import expected
@@ -167,8 +184,9 @@ def _add_settings(command, without=(), only=None, declared=None):
             words, _, none = expected(field).partition(", or None for ")
             text = f"{field.description} It is {words}. Default: {field.default or none}."
             options |= {"metavar": name.rpartition("_")[2].upper(), "help": text.replace("%", "%%")}
-        if name in TYPES:
-            options["type"] = TYPES[name]
+        parts = (field.annotation, *typing.get_args(field.annotation))
+        for kind in {getattr(part, "__origin__", part) for part in parts}.intersection(NUMBERS):
+            options["type"] = kind
         command.add_argument(f"--{name.replace('_', '-')}", **options)
 
 
@@ -183,4 +201,5 @@ DECLARE = {
     "train": _declare_train,
     "export": _declare_export,
     "models": _add_root,
+    "serve": _declare_serve,
 }

@@ -100,6 +100,15 @@ def models(args):
     return True
 
 
+def serve(args):
+    """Run the website until it is stopped."""
+    from muscomp_lib.website import site
+    from muscomp_lib.website.settings import Settings as SiteSettings
+
+    site.serve(SiteSettings(**_given(args, SiteSettings)), _root(args))
+    return True
+
+
 def _settings(args):
     """The settings of notebook 05 that the options give."""
     return Settings(**_given(args, Settings))

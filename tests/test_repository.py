@@ -29,6 +29,7 @@ LAYERS = (  # each imports from itself and from those above it in this list
     {"models", "minislakh", "slakh", "dataset"},
     {"reserve", "tables", "training", "spleeter", "separation", "notation", "transcription"},
     {"plots", "notebook", "export"},
+    {"website"},
 )
 NOT_IN_COLAB = {
     "ai-edge-litert",

@@ -1,4 +1,4 @@
-"""The mixer of notebook 05: plays the separated instruments together, and mixes them.
+"""The mixer of notebook 05 and of the website: plays the separated instruments together, and mixes them.
 
 `Mixer` holds the stems and their settings. In a browser it is a mixing desk (`static/mixer.js`, an anywidget, which
 works with ipywidgets 7 on Colab and with 8): all stems are decoded near the playhead, piece by piece, and each piece is
@@ -16,6 +16,7 @@ only the piece that is being sent is in memory.
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ from muscomp_lib.audio.waveform_file import WaveformFile
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.progress import HEADLESS
 from muscomp_lib.core.settings import check_value, flag, number, suggestion
+from muscomp_lib.notebook import STATIC
 
-STATIC = Path(__file__).with_name("static")
 DEFAULTS = {"gain": 0.0, "pan": 0.0, "mute": False, "solo": False, "midi": False}
 MAX_GAIN = 12.0  # dB
 KINDS = {"gain": number(highest=MAX_GAIN, unit="dB"), "pan": number(-1, 1)}
@@ -121,15 +122,24 @@ class Mixer:
 
         Always of the separated audio: notes are played only in the browser.
         """
-        total = np.zeros((len(next(iter(self._stems.values()))), 2), np.float32)
-        soloed = any(setting["solo"] for setting in self.settings.values())
-        for name, stem in self._stems.items():
-            setting = self.settings[name]
-            if setting["mute"] or (soloed and not setting["solo"]):
-                continue
-            sides = np.minimum(1.0, [1.0 - setting["pan"], 1.0 + setting["pan"]])
-            total += audio.fit_channels(stem[:], 2) * (audio.to_gain(setting["gain"]) * sides).astype(np.float32)
+        return self.mix_of(slice(None))
+
+    def mix_of(self, part):
+        """As `mix`, of a slice of the samples."""
+        total = np.zeros((len(range(*part.indices(len(next(iter(self._stems.values())))))), 2), np.float32)
+        for name, gains in self._gains().items():
+            total += audio.fit_channels(self._stems[name][part], 2) * gains
         return total
+
+    def _gains(self):
+        """By what the left and right channels of each audible stem are multiplied: {name: (2,) float32}."""
+        soloed = any(setting["solo"] for setting in self.settings.values())
+        found = {}
+        for name, setting in self.settings.items():
+            if not setting["mute"] and (setting["solo"] or not soloed):
+                sides = np.minimum(1.0, [1.0 - setting["pan"], 1.0 + setting["pan"]])
+                found[name] = (audio.to_gain(setting["gain"]) * sides).astype(np.float32)
+        return found
 
     def players(self):
         """Plain players (IPython.display.Audio) of the mix and of each stem: {name: player}."""
@@ -155,22 +165,32 @@ class Mixer:
             anywidget is not installed.
         """
         if self._desk is None:
-            self._waveforms = self._to_send()
-            self._piece = -(-round(PIECE * browser_rate(self.sample_rate)) // PEAK) * PEAK  # samples
-            self._desk = _desk_class(self._n_pieces())(
-                song=self._description(), midi_file=self._midi_file(), settings=self.settings
+            self._desk = _desk_class(self.n_pieces)(
+                song=self.description(), midi_file=self._midi_file(), settings=self.settings
             )
             self._desk.observe(lambda change: setattr(self, "settings", change["new"]), "settings")
         return self._desk
 
     def send_audio(self):
         """Encode the audio and send it to the desk, starting with the song's beginning."""
-        missing = [number for number in range(self._n_pieces()) if not getattr(self._desk, f"piece_{number}")]
+        missing = [number for number in range(self.n_pieces) if not getattr(self._desk, f"piece_{number}")]
+        for k, piece in self.pieces(missing):
+            setattr(self._desk, f"piece_{k}", piece)
+
+    def pieces(self, numbers):
+        """Encode pieces of the audio, as `static/mixer.js` takes them.
+
+        Yields
+        ------
+        number : int
+        piece : list of bytes
+            A file for each stem, and for the original; then what is drawn of all of them, and their energies.
+        """
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for number in missing:
-                encoded = list(pool.map(lambda w, number=number: self._encode_piece(w, number), self._waveforms))
+            for k in numbers:
+                encoded = list(pool.map(lambda waveform, k=k: self._encode_piece(waveform, k), self._waveforms))
                 drawn = (b"".join(parts) for parts in zip(*(drawing for _, drawing in encoded), strict=True))
-                setattr(self._desk, f"piece_{number}", [*(file for file, _ in encoded), *drawn])
+                yield k, [*(file for file, _ in encoded), *drawn]
 
     def _ipython_display_(self):
         """Show the desk and send its audio, or show plain players without a browser or anywidget."""
@@ -191,8 +211,9 @@ class Mixer:
             display(HTML(f"<b>{name.replace('_', ' ')}</b>"), player)
         return None
 
-    def _to_send(self):
-        """The waveforms the desk plays at its rate, stems first."""
+    @cached_property
+    def _waveforms(self):
+        """What the desk plays, at its rate, stems first."""
         waveforms = list(self._stems.values())
         if isinstance(self._original, WaveformFile):
             waveforms.append(self._original)
@@ -211,7 +232,14 @@ class Mixer:
         bit_rate = 8 * MAX_BYTES / (stereo_count * max(seconds, 1.0))  # of one stereo waveform
         return float(np.clip((bit_rate - BASE_RATE) / RATE_PER_QUALITY, 0.0, MAX_QUALITY))
 
-    def _n_pieces(self):
+    @property
+    def _piece(self):
+        """The length of a piece, in samples."""
+        return -(-round(PIECE * browser_rate(self.sample_rate)) // PEAK) * PEAK
+
+    @property
+    def n_pieces(self):
+        """How many pieces the audio is sent in."""
         return -(-len(self._waveforms[0]) // self._piece)
 
     def _encode_piece(self, waveform, number):
@@ -232,8 +260,8 @@ class Mixer:
         file = encode_vorbis(piece, browser_rate(self.sample_rate), self._quality())
         return file, (np.ceil(255 * peaks).astype(np.uint8).tobytes(), squares.tobytes())
 
-    def _description(self):
-        """What the desk needs to know before the audio arrives."""
+    def description(self):
+        """What the desk needs to know before the audio arrives, for JSON: a dict."""
         return {
             "title": self.title,
             "names": self.names,
@@ -242,14 +270,17 @@ class Mixer:
             "frames": len(self._waveforms[0]),
             "piece": self._piece,
             "lead": LEAD,
-            "pieces": self._n_pieces(),
+            "pieces": self.n_pieces,
             "channels": [waveform.shape[1] for waveform in self._waveforms],
             "peak": PEAK,
             "tracks": {
                 name: {
-                    "program": track.program,
+                    "program": int(track.program),
                     "drums": track.is_drum,
-                    "notes": [[round(n.start, 4), round(n.end, 4), n.pitch, n.velocity] for n in track.notes],
+                    "notes": [
+                        [round(float(n.start), 4), round(float(n.end), 4), int(n.pitch), int(n.velocity)]
+                        for n in track.notes
+                    ],
                 }
                 for name, track in self._tracks.items()
             },

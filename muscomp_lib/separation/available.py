@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import size
 from muscomp_lib.models import pretrained, published
@@ -51,11 +49,18 @@ def models(root):
 
 def separators(root):
     """Those that separate: {label: name}."""
-    return {_label(model): model.name for model in models(root) if model.makes == STEMS}
+    return {label: model.name for label, model in labelled(root)}
+
+
+def labelled(root):
+    """Those that separate, with what a list calls them: [(label, Model)]."""
+    return [(_label(model), model) for model in models(root) if model.makes == STEMS]
 
 
 def table(root):
     """All of them as a table: pd.DataFrame with COLUMNS."""
+    import pandas as pd  # half a second, and 40 MB, which a list does not need
+
     rows = [(m.name, m.makes, ", ".join(m.instruments), m.where, m.licence) for m in models(root)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
