@@ -56,7 +56,7 @@ def test_all_files_come_in_a_zip(done):
         assert {f"Tune/{name}" for name in done.state()["files"]} == set(archive.namelist())
 
 
-def test_the_mix_is_that_of_the_files_as_the_mixer_is_set(done):
+def test_the_mix_is_that_of_the_files(done):
     settings = {"Drums": {"mute": True, "midi": True}, "other": {"gain": -6.0, "pan": -1.0}}
     mix, _ = soundfile.read(io.BytesIO(done.get("mix.flac", settings=json.dumps(settings))))
     wanted = 0
@@ -212,7 +212,7 @@ def test_the_log_names_no_song(site, done):
 # ---- what can happen ----
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_song_done(site, tmp_path):
+def test_a_killed_worker_is_replaced_and_its_song_done(site, tmp_path):
     sent = site.send(website.write_song(tmp_path / "song.wav", 12.0))
     sent.until_stage("Preparing")
     for worker in site.workers():
