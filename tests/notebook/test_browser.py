@@ -209,7 +209,7 @@ def test_clicks_keep_their_times_on_both_sides_of_a_seam(desk):
 
 @pytest.mark.full
 def test_notes_replace_the_audio_at_its_times_and_loudness(page, desk):
-    for name in ("Play the notes of Electric Bass pick in place of its sound", "Solo Electric Bass pick"):
+    for name in ("Play the MIDI notes of Electric Bass pick in place of its sound", "Solo Electric Bass pick"):
         press(desk, name)
     made = mixdown(desk)[:, 0]
     assert not made[: round(0.99 * RATE)].any() and not made[4 * RATE :].any()
@@ -221,7 +221,7 @@ def test_notes_replace_the_audio_at_its_times_and_loudness(page, desk):
     until(page, "outputLevel() > 0.1")
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 4.5")
     assert page.evaluate("outputLevel()") < 1e-4
-    expect(desk.get_by_role("button", name="Play the notes of Violin in place of its sound")).to_be_disabled()
+    expect(desk.get_by_role("button", name="Play the MIDI notes of Violin in place of its sound")).to_be_disabled()
 
 
 @pytest.mark.full

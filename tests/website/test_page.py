@@ -57,7 +57,7 @@ def page(chromium, site):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(site.address)
         yield page
-        assert not wrong
+        assert not [text for text in wrong if "status of 400" not in text]  # a song that is refused
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_song_is_sent_played_and_taken_away(page, song):
     until(lambda: desk.evaluate("(element) => element.mixer.position") > 0.5)
     expect(line(page)).to_contain_text("Ready", timeout=LONG)
     until(lambda: desk.evaluate("(element) => element.mixer.playing || element.mixer.at === 0"))
-    expect(page.get_by_role("button", name="Play the notes of Drums in place of its sound")).to_be_visible()
+    expect(page.get_by_role("button", name="Play the MIDI notes of Drums in place of its sound")).to_be_visible()
     with page.expect_download() as taken:
         page.get_by_text("Download all (zip)").click()
     assert taken.value.suggested_filename == "Tune.zip"
@@ -246,7 +246,7 @@ def test_what_is_deleted_is_gone_for_everybody(page, site, song):
 
 @pytest.mark.full
 def test_four_minutes_take_little_memory(page, site, tmp_path):
-    content = website.write_song(tmp_path / "Long.ogg", 240.0)
+    content = website.write_song(tmp_path / "Long.mp3", 240.0)
     send(page, content)
     expect(line(page)).to_contain_text("Ready", timeout=5 * LONG)
     expect(page.locator(".muscomp-mixer.complete")).to_be_visible(timeout=LONG)

@@ -764,7 +764,7 @@ class Desk {
     const keys = {
       mute: button("M", `Mute ${label}`, flip("mute")),
       solo: button("S", `Solo ${label}`, flip("solo")),
-      midi: button("MIDI", `Play the notes of ${label} in place of its sound`, flip("midi"), { disabled: !engine.hasNotes(name) }),
+      midi: button("MIDI", `Play the MIDI notes of ${label} in place of its sound`, flip("midi"), { disabled: !engine.hasNotes(name) }),
     };
     const gain = slider(`Gain of ${label}`, MIN_GAIN, MAX_GAIN, 1, 0, (db) => engine.set(name, { gain: db }), formatGain);
     const pan = slider(`Pan of ${label}`, -1, 1, 0.05, 0, (value) => engine.set(name, { pan: value }), formatPan);
