@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import batch  # noqa: F401  # isort: skip  # before nbformat: it makes that start faster
+
 import nbformat
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
