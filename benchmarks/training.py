@@ -4,14 +4,17 @@
 
 All train on the same songs, a mini-Slakh rendered for the purpose, twelve instruments and the rest, in examples of
 three seconds: four of them per step of ours, one per step of Spleeter's network, which is as much work as fits into
-memory. So what is compared is how many seconds of sound are trained on in a second. It is the difference of a longer
-and a shorter training, so neither start nor saving counts. For trainings of ours, how fast the network alone takes
-examples and how fast they are made are shown as well: made must be the larger number, or the network starves. Both at
-once share the processor, so training is slower than either. It takes a quarter of an hour on two cores.
+memory. So what is compared is how many seconds of sound are trained on in a second: the median of the steps after the
+first few, which build the network and fill caches. Neither start nor saving counts. Spleeter's steps are timed by the
+summary that it writes after each. For trainings of ours, how fast the network alone takes examples and how fast they
+are made are shown as well: made must be the larger number, or the network starves. Both at once share the processor,
+so training is slower than either. It takes some eight minutes on two cores.
 """
 
 import argparse
+import itertools
 import logging
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -21,18 +24,16 @@ import results
 from muscomp_lib import minislakh, reserve, slakh, tables, training
 from muscomp_lib.core.root import open_root
 from muscomp_lib.models.config import read_config, write_config
-from muscomp_lib.training import batches
-
-PROJECT = Path(__file__).resolve().parents[1]
-
+from muscomp_lib.training import batches, loop, strategy
 
 FRAMES = 128  # of an example: 3 s
-WAYS = {  # model.type, engine, precision, batch size, and how many steps to take for one of Spleeter's
-    "our network": ("muscomp.shared_unet", "muscomp", "float32", 4, 10),
-    "Spleeter's network, trained here": ("unet.unet", "muscomp", "float32", 1, 1),
-    "Spleeter's network, `spleeter train`": ("unet.unet", "spleeter", "float32", 1, 1),
+WAYS = {  # model.type, engine, batch size, and how many steps to take for one of Spleeter's
+    "our network": ("muscomp.shared_unet", "muscomp", 4, 4),
+    "Spleeter's network, trained here": ("unet.unet", "muscomp", 1, 1),
+    "Spleeter's network, `spleeter train`": ("unet.unet", "spleeter", 1, 1),
 }
 FIGURES = ("training", "network", "examples")  # seconds of sound per second
+WARM_UP = 3  # steps that do not count
 BATCHES = 12  # made to time the making
 
 
@@ -56,11 +57,9 @@ def main():
 def arguments():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tracks", type=int, default=8)
-    parser.add_argument("--seconds", type=int, default=40, help="length of each track")
-    parser.add_argument(
-        "--steps", type=int, default=12, help="of Spleeter's network, between shorter and longer training"
-    )
+    parser.add_argument("--tracks", type=int, default=6)
+    parser.add_argument("--seconds", type=int, default=25, help="length of each track")
+    parser.add_argument("--steps", type=int, default=12, help="of Spleeter's network that are timed")
     return parser.parse_args()
 
 
@@ -73,35 +72,49 @@ def prepared(folder, args):
     return root
 
 
-def measure(root, model_type, engine, precision, batch_size, times, args):
+def measure(root, model_type, engine, batch_size, times, args):
     """Seconds of sound per second: trained on; taken by the network alone; made into examples alone."""
-    settings = tables.Settings(
-        model_type=model_type, precision=precision, batch_size=batch_size, T=FRAMES, crop_frames=FRAMES, time_steps=0
-    )
+    settings = tables.Settings(model_type=model_type, batch_size=batch_size, T=FRAMES, crop_frames=FRAMES, time_steps=0)
     tables.write(root, settings)
     config = read_config(tables.config(root, settings))
     sound = batch_size * FRAMES * config["frame_step"] / config["sample_rate"]
-    if engine == "spleeter":  # its first training also fills its cache of spectrograms
-        seconds(root, config, engine, 1)
-    few, many = (seconds(root, config, engine, times * steps) for steps in (2, 2 + args.steps))
-    trained = sound * times * args.steps / (many - few)
+    n_steps = WARM_UP + times * args.steps
     if engine == "spleeter":
-        return trained, None, None
+        return sound / step_seconds(their_steps(root, config, n_steps)), None, None
+    trained = sound / step_seconds(our_steps(root, config, n_steps))
     return trained, sound / training.try_out(config, steps=5).step_seconds, sound * made_per_second(root, config)
 
 
-def seconds(root, config, engine, steps):
-    """How long a training of so many steps takes."""
-    path = root.configs / "timed.json"
-    changes = {
-        "train_max_steps": steps,
-        "save_checkpoints_steps": steps,
-        "model_dir": str(root.models / f"timed{steps}"),
-    }
-    write_config(path, config | changes)
-    began = time.perf_counter()
-    training.train(path, root, fresh=True, engine=engine)
-    return time.perf_counter() - began
+def step_seconds(moments):
+    """The median duration of a step, from the moments at which steps ended, in seconds."""
+    return statistics.median(after - before for before, after in itertools.pairwise(moments[WARM_UP:]))
+
+
+def our_steps(root, config, n_steps):
+    """Train as notebook 04 does, without saving; the moments at which steps ended."""
+    loop.make_deterministic()
+    examples, _ = training.examples(config, root)
+    team = strategy.team(config["batch_size"])
+    with team.scope():
+        step = team.steps(loop.compiled(config)).train
+    moments = []
+    for batch in batches.prefetch(examples, range(n_steps + 1)):
+        step(*batch)
+        moments.append(time.perf_counter())
+    return moments
+
+
+def their_steps(root, config, n_steps):
+    """Train with `spleeter train`; the moments at which it wrote the summary of a step."""
+    from tensorflow.compat.v1.train import summary_iterator
+
+    path, folder = root.configs / "timed.json", root.models / "timed"
+    changes = {"train_max_steps": n_steps + 1, "save_checkpoints_steps": n_steps + 1, "save_summary_steps": 1}
+    write_config(path, config | changes | {"model_dir": str(folder)})
+    training.train(path, root, fresh=True, engine="spleeter")
+    events = itertools.chain.from_iterable(map(summary_iterator, map(str, folder.glob("events.out.*"))))
+    ended = {event.step: event.wall_time for event in events if event.HasField("summary")}
+    return [ended[step] for step in sorted(ended)]
 
 
 def made_per_second(root, config):

@@ -321,3 +321,8 @@ def test_what_cannot_train_on_several_nodes_is_refused(tmp_path, words, printed)
     done = subprocess.run(worker, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert printed in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_grammar_of_web_addresses_is_compiled_at_start():
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); sys.exit('rfc3987_syntax.syntax_helpers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, RUN], check=False).returncode == 0
