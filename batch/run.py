@@ -32,6 +32,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from batch import run_lock
+from batch.device import DeviceError, device, require_gpus
 from batch.notebook_parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of
 from muscomp_lib import audio
 from muscomp_lib.core import names, progress
@@ -83,7 +85,9 @@ def main(argv=None):
     try:
         with _stop_on_signals():
             steps, root = plan(args)
-            return run(steps, _folder(args, steps, root), root)
+            folder = _folder(args, steps, root)
+            with run_lock.hold(folder):
+                return run(steps, folder, root, args.gpus)
     except MusCompError as error:
         print(error, file=sys.stderr)
         return REFUSED
@@ -103,6 +107,7 @@ def arguments(argv):
     add("--also-song", metavar="PATH", help="at the end, separate this song as well", **each)
     add("--name", help="name of the run: results go to <root>/runs/NAME")
     add("--out", metavar="DIR", help="folder for the results, instead of <root>/runs/NAME")
+    add("--gpus", type=int, default=0, metavar="N", help="start nothing unless networks can use N GPUs")
     return parser.parse_args(argv)
 
 
@@ -189,8 +194,8 @@ def _song_steps(steps, songs):
     return more
 
 
-def run(steps, folder, root):
-    """Run the steps in order until one fails; the exit status."""
+def run(steps, folder, root, gpus=0):
+    """Run the steps in order until one fails, the first only if `gpus` can be used; the exit status."""
     metrics_file, results = folder / METRICS, {}
     targets = {step.name: _target(step, folder) for step in steps}
     for stale in (metrics_file, *targets.values()):  # of an earlier run with this name
@@ -198,7 +203,7 @@ def run(steps, folder, root):
     for number, step in enumerate(steps, start=1):
         place = f"[{number}/{len(steps)}] {step.name}"
         print(f"{place} ...", flush=True)
-        entry, status = execute(step, targets[step.name])
+        entry, status = execute(step, targets[step.name], gpus)
         results[step.name] = entry
         with written_whole(metrics_file) as part:
             part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -210,20 +215,24 @@ def run(steps, folder, root):
     return 0
 
 
-def execute(step, target):
-    """Run one notebook, with the executed copy saved as `target`.
+def execute(step, target, gpus=0):
+    """Run one notebook, if so many GPUs can be used, with the executed copy saved as `target`.
 
     Returns
     -------
     entry : dict
-        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, memory_mb, note, metrics.
+        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, memory_mb, device, note, metrics.
     status : int
         The exit status.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     started, state, note, status = time.monotonic(), "ok", "", 0
     try:
+        if gpus:
+            require_gpus(gpus)
         _run_notebook(step, target)
+    except DeviceError as error:
+        state, status, note = "failed", REFUSED, str(error)
     except PapermillExecutionError as error:
         state, status = "failed", 1
         shown = ANSI_COLOURS.sub("", "\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
@@ -234,7 +243,8 @@ def execute(step, target):
     except KeyboardInterrupt as stop:
         state, status = "interrupted", _exit_status(stop)
         note = f"{step.name} was stopped. {_stop_message(target)}The notebook so far: {target}"
-    entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "memory_mb": peak_memory(), "note": note}
+    entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "memory_mb": peak_memory()}
+    entry |= {"device": device(), "note": note}
     return {**entry, "metrics": collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
 
 

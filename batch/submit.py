@@ -6,6 +6,7 @@
     python batch/submit.py campaign.yaml resume
     python batch/submit.py campaign.yaml files
 
+Once submitted, a campaign is found by its folder too: python batch/submit.py ROOT/runs/NAME status
 docs/batch.md is the manual.
 """
 
@@ -15,10 +16,10 @@ import subprocess
 import sys
 
 from batch.campaign import copy_commands, cost_estimate, html_report, job_scripts, slurm, status, transfer
-from batch.campaign.campaign import read_campaign, write_campaign
+from batch.campaign.campaign import BEFORE, read_campaign, submitted_folder, write_campaign
 from muscomp_lib.core.errors import MusCompError, SettingError
 
-COMMANDS = ("submit", "status", "cancel", "resume", "report", "files")
+COMMANDS = ("submit", "status", "cancel", "resume", "report", "files", "afford")
 DONE, INCOMPLETE, REFUSED = 0, 1, 2  # exit statuses
 
 
@@ -28,11 +29,16 @@ def main(argv=None):
     try:
         if args.command == "files":
             return print_files(args.campaign, args.way, args.only)
-        campaign, estimates = load(args.campaign)
-        command = {"status": print_status, "cancel": cancel, "report": write_report}.get(args.command)
+        folder = submitted_folder(args.campaign) if args.command != "submit" else None
+        if args.command == "cancel":
+            return cancel(folder)
+        campaign, estimates = load(folder or args.campaign)
+        command = {"status": print_status, "report": write_report, "afford": afford}.get(args.command)
         if command:
             return command(campaign, estimates)
-        return dry_run(campaign, estimates) if args.dry_run else submit(campaign, estimates)
+        if args.dry_run:
+            return dry_run(campaign, estimates, args.scripts)
+        return submit(campaign, estimates, is_new=folder is None)
     except MusCompError as error:
         print(error, file=sys.stderr)
         return REFUSED
@@ -46,10 +52,12 @@ def arguments(argv):
     parser = argparse.ArgumentParser(prog="batch/submit.py", description="Submit Mus-Comp's notebooks as a campaign.")
     add = parser.add_argument
     commands = "submit and resume: submit what is not done; status: print it; cancel: end its jobs; report: write it; "
-    commands += "files: print the commands that copy files to the site and results home"
-    add("campaign", help="the campaign's YAML file")
+    commands += "files: print the commands that copy files to the site and results home; "
+    commands += "afford: fail if one more run of a job could exceed the budget (jobs ask before they requeue)"
+    add("campaign", help="the campaign's YAML file; of a submitted one its folder runs/NAME, too")
     add("command", nargs="?", choices=COMMANDS, default="submit", help=commands)
-    add("--dry-run", action="store_true", help="print the scripts and the estimate, and do nothing")
+    add("--dry-run", action="store_true", help="print the estimate, and do nothing")
+    add("--scripts", action="store_true", help="with --dry-run: print the job scripts as well")
     add("--way", choices=copy_commands.WAYS, help="files: the program to use, instead of the campaign's")
     add("--only", choices=transfer.PARTS, help="files: only the commands that copy to the site, or home")
     return parser.parse_args(argv)
@@ -70,27 +78,29 @@ def load(file):
     return campaign, cost_estimate.estimate(campaign)
 
 
-def dry_run(campaign, estimates):
-    """Print the scripts and the estimate."""
-    for name, text in job_scripts.all_of(campaign).items():
-        print(f"==== {campaign.folder / name}\n{text}")
+def dry_run(campaign, estimates, with_scripts=False):
+    """Print the estimate, and the scripts where they are asked for."""
     print("\n".join(cost_estimate.table(campaign, estimates)))
+    for name, text in job_scripts.all_of(campaign).items() if with_scripts else ():
+        print(f"==== {campaign.folder / name}\n{text}")
+    _check_data(campaign)
     _check_budget(campaign, estimates, status.rows(campaign, estimates))
     return DONE
 
 
-def submit(campaign, estimates):
-    """Submit what is not done, or run it here; the exit status."""
+def submit(campaign, estimates, is_new=True):
+    """Submit what is not done, or run it here; the exit status. What is not new keeps its scripts as they are."""
     rows = status.rows(campaign, estimates)
     if any(row.running or row.waiting for row in rows):
         raise SettingError(
             f"{campaign.name} is under way: see its status. To submit it again, wait for its end, or cancel it first."
         )
-    if campaign.missing(campaign.stages[0]):  # after that stage, the tracks may be deleted
-        transfer.check_complete(campaign)
+    _check_data(campaign)
     print("\n".join(cost_estimate.table(campaign, estimates)))
     _check_budget(campaign, estimates, rows)
-    write_campaign(campaign, job_scripts.all_of(campaign))
+    if is_new:
+        for name in write_campaign(campaign, job_scripts.all_of(campaign)):
+            print(f"Replaced: {campaign.folder / name}. The one before is kept as {name}{BEFORE}.")
     if not any(campaign.missing(stage) for stage in campaign.stages):
         return write_report(campaign, estimates)
     return (_submit_chain if campaign.site.has_scheduler else _run_here)(campaign, estimates)
@@ -102,10 +112,26 @@ def print_files(file, way, part):
     return DONE
 
 
+def _check_data(campaign):
+    if campaign.missing(campaign.stages[0]):  # after that stage, the tracks may be deleted
+        transfer.check_complete(campaign)
+
+
 def _check_budget(campaign, estimates, rows):
-    used = sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in rows)
+    used = _used(campaign, rows)
     print(cost_estimate.balance(campaign, estimates, used))
     cost_estimate.check_budget(campaign, estimates, used)
+
+
+def _used(campaign, rows):
+    return sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in rows)
+
+
+def afford(campaign, estimates):
+    """Refuse one more run of the jobs that are running if it could exceed the budget."""
+    rows = status.rows(campaign, estimates)
+    cost_estimate.check_one_more(campaign, [row.stage for row in rows if row.running], _used(campaign, rows))
+    return DONE
 
 
 def _submit_chain(campaign, estimates):
@@ -129,7 +155,7 @@ def _submit_chain(campaign, estimates):
         raise
     status.record(campaign, entries, estimates)
     print(f"Scripts, logs and results: {campaign.folder}")
-    print(f"Status: python batch/submit.py {shlex.quote(str(campaign.file))} status")
+    print(f"Status: python batch/submit.py {shlex.quote(str(campaign.folder))} status")
     return DONE
 
 
@@ -158,14 +184,15 @@ def write_report(campaign, estimates):
     return print_status(campaign, estimates)
 
 
-def cancel(campaign, estimates):
-    """End all jobs of the campaign, waiting or running."""
-    if not campaign.site.has_scheduler:
-        raise SettingError(f"{campaign.name} runs without a scheduler: stop it where it runs, with Ctrl-C.")
-    submitted = {entry["job"] for entry in status.submissions(campaign)}
+def cancel(folder):
+    """End all jobs of the campaign in this folder, waiting or running."""
+    submitted = {entry["job"] for entry in status.submissions(folder)} if folder else set()
+    if not submitted:
+        raise SettingError("No job was submitted. Without a scheduler, a campaign ends where it runs, with Ctrl-C.")
     active = {number for (number, _), job in slurm.queue().items() if job.is_waiting or job.is_running}
     ours = sorted(active & submitted)
     if ours:
+        status.record_cancelled(folder, ours)
         slurm.cancel(ours)
     print(f"Cancelled: {', '.join(ours) or 'nothing; no job was left'}. Finished work is kept: resume continues.")
     return DONE

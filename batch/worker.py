@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 
+from batch.device import require_gpus
 from batch.notebook_parameters import assign, defaults, from_file, from_option, step_of
 from batch.run import REFUSED, find_notebook
 from muscomp_lib import training
@@ -33,7 +34,10 @@ def main(argv=None):
     for each in SIGNALS:
         signal.signal(each, _stop)
     try:
-        parameters = plan(arguments(argv))
+        args = arguments(argv)
+        parameters = plan(args)
+        if args.gpus:
+            require_gpus(args.gpus)
         team = strategy.join()
         logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.WARNING)
         log.setLevel(logging.INFO if team.is_chief else logging.ERROR)  # each line once, not once per task
@@ -81,6 +85,7 @@ def arguments(argv):
     parser.add_argument("notebook", help="notebook 04: a number, a file name or a path")
     each = {"action": "append", "default": []}
     parser.add_argument("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help="a parameter, as in run.py", **each)
+    parser.add_argument("--gpus", type=int, default=0, help="end unless this node has so many usable GPUs")
     parser.add_argument("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
     return parser.parse_args(argv)
 

@@ -43,15 +43,18 @@ def main():
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         root = prepared(Path(folder), args)
-        rows = [
-            {"way": way} | dict(zip(FIGURES, measure(root, *what, args), strict=True)) for way, what in WAYS.items()
-        ]
-    print(f"\n{args.tracks} songs of {args.seconds} s; seconds of sound per second:\n")
-    print(f"{'':40}{'training':>10}{'network':>10}{'examples':>10}")
-    for row in rows:
-        figures = [row[name] for name in FIGURES]
-        print(f"{row['way']:40}" + "".join(f"{'-' if f is None else format(f, '.1f'):>10}" for f in figures))
+        print(f"{args.tracks} songs of {args.seconds} s; seconds of sound per second:\n")
+        print(f"{'':40}{'training':>10}{'network':>10}{'examples':>10}")
+        rows = [row(root, way, what, args) for way, what in WAYS.items()]
     results.write("training", rows, args)
+
+
+def row(root, way, what, args):
+    """Measure one of the trainings, and print its line of the table."""
+    figures = dict(zip(FIGURES, measure(root, *what, args), strict=True))
+    shown = (f"{'-' if figure is None else format(figure, '.1f'):>10}" for figure in figures.values())
+    print(f"{way:40}{''.join(shown)}", flush=True)
+    return {"way": way} | figures
 
 
 def arguments():

@@ -43,6 +43,8 @@ SET_BY_CAMPAIGN = {  # parameters that a campaign sets itself, and the key that 
 PARAMETERS, SONGS, METRICS = "parameters.yaml", "songs.txt", "metrics.json"
 ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}  # in the list of songs
 JOBS, ESTIMATE = "jobs.json", "estimate.json"
+FROZEN, SITE_FILE = "campaign.yaml", "site.yaml"  # the campaign and its site as they were submitted
+BEFORE = ".before"  # of a script that was replaced
 NAME = that(
     lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w-]{0,99}", value, re.ASCII),
     "a text of letters, digits, - and _ only (digits alone in quotes)",
@@ -194,7 +196,7 @@ class Campaign:
 
 
 def read_campaign(file, songs_exist=True):
-    """Read a campaign's file.
+    """Read a campaign's file, or the campaign that was submitted into a folder `runs/NAME`.
 
     Parameters
     ----------
@@ -212,6 +214,8 @@ def read_campaign(file, songs_exist=True):
         What is wrong in it, and where.
     """
     file = absolute(file)
+    frozen = file.is_dir()
+    file = file / FROZEN if frozen else file
     content = mapping(yaml_file.read(file, "The campaign file"), file)
     given = check(CampaignFile, {"name": file.stem, **without_blanks(CampaignFile, content)}, file)
     site = read_site(path_of(given.site, file) if given.site.endswith((".yaml", ".yml")) else given.site)
@@ -230,7 +234,36 @@ def read_campaign(file, songs_exist=True):
         songs=_songs(given.songs if songs_exist else None, file, root),
         files=given.files,
     )
-    return _with_stages(campaign, notebooks, given.stages)
+    return _with_stages(campaign, notebooks, given.stages, _listed(campaign) if frozen else _listed_songs(campaign))
+
+
+def submitted_folder(file):
+    """The folder of the campaign that this file has submitted; None where it has not yet.
+
+    Only the name and the root are taken from the file: it may have been edited for another run.
+
+    Parameters
+    ----------
+    file : str or Path
+        A campaign's file, or the folder itself.
+
+    Raises
+    ------
+    MissingError, SettingError
+        The folder is none of a campaign; the file cannot be read, or its root is not possible.
+    """
+    file = absolute(file)
+    if file.is_dir():
+        if not (file / FROZEN).is_file():
+            raise MissingError(f"{file} is not the folder of a submitted campaign: it has no {FROZEN}.")
+        return file
+    content = mapping(yaml_file.read(file, "The campaign file"), file)
+    site, root = str(content.get("site") or "local"), content.get("root") or os.environ.get("MUSCOMP_ROOT")
+    if not content.get("root"):
+        site = path_of(site, file) if site.endswith((".yaml", ".yml")) else site
+        root = read_site(site).root or root or "muscomp_root"
+    folder = Root(path_of(root, file)).runs / str(content.get("name") or file.stem)
+    return folder if (folder / FROZEN).is_file() else None
 
 
 def path_of(text, file):
@@ -294,12 +327,12 @@ def _songs(given, file, root):
     return [song.resolve() for each in given for song in songs.choose(path_of(each, file), root)]
 
 
-def _with_stages(campaign, notebooks, given):
+def _with_stages(campaign, notebooks, given, listed):
     """The campaign with its songs in order and its stages."""
     for stage in given:
         if stage not in STAGES:
             raise SettingError(f"{campaign.file}, stages: there is no stage {stage!r}. {suggestion(stage, STAGES)}")
-    stages, listed = [], _listed_songs(campaign)
+    stages = []
     for name, (number, _) in STAGES.items():
         source = f"{campaign.file}, stages, {name}"
         request = campaign.site.request(name, mapping(given.get(name), source), source)
@@ -332,9 +365,14 @@ def _check_batch_size(campaign, request):
 
 def _listed_songs(campaign):
     """All songs, those listed earlier first, in their order: a job keeps its song when others are added."""
+    return list(dict.fromkeys([*(_listed(campaign) if campaign.songs else []), *campaign.songs]))
+
+
+def _listed(campaign):
+    """The songs that were listed when the campaign was submitted."""
     file = campaign.folder / SONGS
-    listed = os.fsdecode(file.read_bytes()).split("\n")[:-1] if file.is_file() and campaign.songs else []
-    return list(dict.fromkeys([*(Path(_unescaped(line)) for line in listed), *campaign.songs]))
+    lines = os.fsdecode(file.read_bytes()).split("\n")[:-1] if file.is_file() else []
+    return [Path(_unescaped(line)) for line in lines]
 
 
 def _escaped(song):
@@ -348,13 +386,18 @@ def _unescaped(line):
 
 
 def write_campaign(campaign, scripts):
-    """Write the campaign's folder: scripts, parameters and the list of songs.
+    """Write the campaign's folder: scripts, parameters, the list of songs, and the campaign as it is now.
 
     Parameters
     ----------
     campaign : Campaign
     scripts : dict of str to str
         File names and contents.
+
+    Returns
+    -------
+    list of str
+        Scripts that were there and differ, as when they were edited by hand; they are kept under another name.
 
     Raises
     ------
@@ -364,15 +407,42 @@ def write_campaign(campaign, scripts):
     open_root(campaign.root.path)
     make_folder(campaign.folder / "logs")  # Slurm makes no folder, and fails without a message
     _check_unchanged(campaign)
+    replaced = [name for name, text in scripts.items() if _differs(campaign.folder / name, text)]
+    for name in replaced:
+        (campaign.folder / name).replace(campaign.folder / f"{name}{BEFORE}")
     texts = {
         **scripts,
         PARAMETERS: yaml_file.dump(campaign.parameters),
         SONGS: "".join(f"{_escaped(song)}\n" for song in campaign.songs),
+        SITE_FILE: yaml_file.dump(campaign.site.model_dump()),
+        FROZEN: yaml_file.dump(_frozen(campaign)),  # the last: the mark that all is there
     }
     for name, text in texts.items():
         with written_whole(campaign.folder / name) as part:
             part.write_bytes(os.fsencode(text))  # paths may have bytes that are not UTF-8
             part.chmod(0o755 if name.endswith(".sh") else 0o644)
+    return replaced
+
+
+def _differs(file, text):
+    return file.is_file() and file.read_bytes() != os.fsencode(text)
+
+
+def _frozen(campaign):
+    """The campaign as a file in its own folder: complete, and with no path outside, so that it can be moved."""
+    own = campaign.stages[0].notebook.parent
+    stages = {stage.name: stage.request.model_dump() for stage in campaign.stages}
+    return {
+        "name": campaign.name,
+        "site": SITE_FILE,
+        "root": os.path.relpath(campaign.root.path, campaign.folder),
+        "account": campaign.account,
+        "budget": campaign.budget,
+        "notebooks": None if own == NOTEBOOKS else str(own),
+        "parameters": campaign.parameters,
+        "stages": {"shards": {"jobs": 1}} | stages,  # where there are no shards, join makes all songs
+        "files": campaign.files.model_dump(by_alias=True),
+    }
 
 
 def _check_unchanged(campaign):

@@ -122,7 +122,7 @@ def with_hours(campaign, estimates):
 
 
 def check_budget(campaign, estimates, used):
-    """Refuse what would cost more than the campaign's budget.
+    """Refuse what could cost more than the campaign's budget.
 
     Parameters
     ----------
@@ -135,24 +135,46 @@ def check_budget(campaign, estimates, used):
     ------
     SettingError
     """
-    remaining = sum(_remaining(campaign, each) for each in estimates)
-    if campaign.budget is not None and used + remaining > campaign.budget:
+    worst = sum(_remaining(each, each.most, campaign) for each in estimates)
+    if campaign.budget is not None and used + worst > campaign.budget:
         raise SettingError(
-            f"The rest of {campaign.name} is estimated at {remaining:.1f} {campaign.site.unit}, {used:.1f} are used, "
-            f"and its budget is {campaign.budget:g}. Raise budget in {campaign.file}, or request less."
+            f"In the worst case, with every job at work for all of its wall time and requeued as often as it may be, "
+            f"the rest of {campaign.name} costs {worst:.1f} {campaign.site.unit}; {used:.1f} are used, and its budget "
+            f"is {campaign.budget:g}. Raise budget in {campaign.file}, or request fewer hours or requeues."
+        )
+
+
+def check_one_more(campaign, stages, used):
+    """Refuse one more run of a job of any of these stages if it could exceed the budget.
+
+    Raises
+    ------
+    SettingError
+    """
+    run = max((campaign.site.units_per_hour(each.request) * each.request.hours for each in stages), default=0.0)
+    if campaign.budget is not None and used + run > campaign.budget:
+        raise SettingError(
+            f"{used:.1f} {campaign.site.unit} of the budget of {campaign.budget:g} are used: there is not enough for "
+            "another run of this job. Raise budget and submit again."
         )
 
 
 def balance(campaign, estimates, used):
-    """The remaining cost, what is used, and the budget: one line."""
-    remaining = sum(_remaining(campaign, each) for each in estimates)
+    """The remaining cost as estimated and in the worst case, what is used, and the budget: one line."""
+    remaining, worst = (
+        sum(_remaining(each, figure, campaign) for each, figure in figures)
+        for figures in (((each, each.cost) for each in estimates), ((each, each.most) for each in estimates))
+    )
     budget = "none" if campaign.budget is None else f"{campaign.budget:g}"
-    return f"{campaign.site.unit} still to be used: {remaining:.2f}; used: {used:.2f}; budget: {budget}"
+    return (
+        f"{campaign.site.unit} still to be used: {remaining:.2f}, in the worst case {worst:.2f}; used: {used:.2f}; "
+        f"budget: {budget}"
+    )
 
 
-def _remaining(campaign, estimate):
-    """The part of an estimated cost that is not spent yet, by the number of jobs that are not done."""
-    return estimate.cost * len(campaign.missing(estimate.stage)) / estimate.stage.request.jobs
+def _remaining(estimate, figure, campaign):
+    """The part of a cost that is not spent yet, by the number of jobs that are not done."""
+    return figure * len(campaign.missing(estimate.stage)) / estimate.stage.request.jobs
 
 
 def cost(campaign, stage, seconds):
@@ -182,7 +204,7 @@ def _place(campaign, stage):
     return "/".join(filter(None, (campaign.site.name, request.partition, request.gpu_type, *many)))
 
 
-def save_durations(campaign, seconds, runs):
+def save_durations(campaign, seconds, runs, devices):
     """Save the durations of finished stages, for the next estimate.
 
     Parameters
@@ -192,17 +214,21 @@ def save_durations(campaign, seconds, runs):
         Of all runs of all jobs of a stage; finished stages only. Those that took but a moment are skipped.
     runs : dict of str to int
         How often a job of the stage has started.
+    devices : dict of str to str
+        What they ran on. A stage that asked for a GPU and ran without one is skipped.
     """
     measured, units, before = _measured(campaign), workload(campaign), _measured(campaign)
     for stage in campaign.stages:
-        if stage.name not in seconds:
+        device = devices.get(stage.name, "")
+        if stage.name not in seconds or (stage.request.gpus and device.startswith("CPU")):
             continue
         starting = DEFAULTS["start"] * runs[stage.name]
         working = seconds[stage.name] - starting
         if working < starting:
             continue  # mostly start-up, from which nothing follows for more work
         per_unit = working * _cores(campaign, stage) / _counted(stage, units[stage.name])
-        entry = {"seconds": round(per_unit, 4), "origin": f"{campaign.name}, {date.today()}"}
+        origin = ", ".join(filter(None, (campaign.name, str(date.today()), device)))
+        entry = {"seconds": round(per_unit, 4), "origin": origin}
         measured.setdefault(_place(campaign, stage), {})[_work(campaign, stage)] = entry
     if measured != before:
         with written_whole(_file(campaign)) as part:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from muscomp_lib.core import remote_io
 
+from .. import run_lock
 from .campaign import PARAMETERS, SONGS, STAGES
 from .quoting import command, in_double_quotes, quoted
 
@@ -16,8 +17,21 @@ REPORT = "report"
 REPORT_HOURS = 0.25
 PLAIN = re.compile(r"[\w@:.-]+", re.ASCII)  # what sbatch takes without quotes
 
+BEGIN = """
+job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}
+device="$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null | paste -s -d ';')"
+echo "==== $(date '+%F %T') on ${SLURMD_NODENAME:-$(hostname)}: ${device:-no GPU}; job $job, \
+run $((${SLURM_RESTART_COUNT:-0} + 1))"
+"""
+
+MODULES = """load() {  # some systems report a module that is not there, and go on
+  module load "$1" && case ":${LOADEDMODULES:-}:" in *":$1:"* | *":$1/"*) return ;; esac
+  echo "The module $1 cannot be loaded. Correct modules in the site's file." >&2
+  exit 1
+}"""
+
 JOB = """
-log_time() {{ echo "$1 $(date +%s) ${{SLURM_ARRAY_JOB_ID:-${{SLURM_JOB_ID:-none}}}}" >> "$out/times.log"; }}
+log_time() {{ echo "$1 $(date +%s) $job" >> "$out/times.log"; }}
 leave() {{ log_time end; log_cache; exit "$1"; }}
 log_cache() {{
   if [ -d "${{{cache}:-}}" ]; then
@@ -27,21 +41,26 @@ log_cache() {{
 stop() {{ kill -{stop_signal} "$run" 2> /dev/null; wait "$run"; }}  # the notebook saves its work
 requeue() {{  # the time is nearly up: the same job waits in the queue again, and resumes later
   stop
-  if [ "${{SLURM_RESTART_COUNT:-0}}" -ge {requeues} ]; then
+  # Only these are counted: Slurm's own count has preemptions and lost nodes in it.
+  if [ "$(grep -c "^requeue .* $job\\$" "$out/times.log")" -ge {requeues} ]; then
     echo "The time is up, after {requeues} requeues."
     leave 1
   fi
-  echo "The time is nearly up. This job is requeued, to resume."
+{afford}  echo "The time is nearly up. This job is requeued, to resume."
   log_time end
+  log_time requeue
   log_cache
   # This element of an array only: SLURM_JOB_ID of one of them is the whole array's.
-  scontrol requeue "${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}"
+  scontrol requeue "$job${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
   exit 1
 }}
 trap requeue USR1
 trap 'stop; leave 143' TERM
 
 mkdir -p "$out"
+if [ -e "$out/{lock}" ]; then  # of a run that was killed: its last sign of life
+  echo "end $(date -r "$out/{lock}" +%s) $job" >> "$out/times.log"
+fi
 log_time start
 {workers}{launcher}"$python" "$project/batch/run.py" {notebook} \\
   -f "$campaign/{parameters}" -p root {root}{options} --out "$out" &
@@ -50,10 +69,14 @@ wait "$run"
 leave $?
 """
 
+AFFORD = """  {launcher}"$python" "$project/batch/submit.py" "$campaign" afford
+  [ $? -eq 2 ] && leave 1  # the reason is printed
+"""
+
 WORKERS = """stop_signal=USR1  # srun forwards it to its tasks, which save and stop; at TERM it would kill them
 srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=1 \\
   {launcher}"$python" "$project/batch/worker.py" {notebook} \\
-  -f "$campaign/{parameters}" -p root {root} &
+  -f "$campaign/{parameters}" -p root {root}{gpus} &
 run=$!
 wait "$run" || leave $?
 stop_signal=TERM  # now the notebook, on this node alone: the network is trained; it plots and scores it
@@ -92,17 +115,20 @@ def job(campaign, stage):
         lines += [f"# By hand: sbatch {script}"]
     else:
         lines += [f"# By hand: sbatch {script}; without a scheduler: bash {script}"]
-    lines += ["", *_variables(campaign)]
+    lines += ["", *_variables(campaign), BEGIN.strip()]
     lines += ["task=${SLURM_ARRAY_TASK_ID:-${1:?which one?}}"] if stage.is_array else []
     lines += [f'out="$campaign/{stage.name}{"/$task" if stage.is_array else ""}"']
     lines += _environment(campaign, stage.request)
     options = "".join(f" \\\n  {option}" for option in _options(campaign, stage))
     words = {
         "cache": remote_io.CACHE,
+        "lock": run_lock.FILE,
         "launcher": command(campaign.site.launcher),
         "notebook": quoted(stage.notebook),
         "parameters": PARAMETERS,
         "root": quoted(campaign.root.path),
+        "afford": "" if campaign.budget is None else AFFORD.format(launcher=command(campaign.site.launcher)),
+        "gpus": f" --gpus {stage.request.n_gpus}" if stage.request.gpus else "",
     }
     nodes, requeues = stage.request.nodes, stage.request.requeues
     workers, signal = (WORKERS.format(nodes=nodes, **words), '"$stop_signal"') if nodes > 1 else ("", "TERM")
@@ -115,6 +141,8 @@ def _options(campaign, stage):
     """Parameters that are this job's own, and so not in the parameter file."""
     if stage.name == "shards":
         yield f'-p 02.shard "$task/{stage.request.jobs}"'
+    if stage.request.gpus:
+        yield f"--gpus {stage.request.n_gpus}"
     if stage.name == "songs" and campaign.songs:
         yield f'-p song "$(printf %b "$(sed -n "${{task}}p" "$campaign/{SONGS}")")"'  # %b: \\n is a line break
     cores = campaign.site.cores(stage.request)
@@ -128,7 +156,7 @@ def _sbatch_lines(campaign, name, request, is_array):
     if not site.has_scheduler:
         return ["#!/bin/bash"]
     logs = str(campaign.folder / "logs").replace("%", "%%")
-    log = f"{logs}/{name}-%a.log" if is_array else f"{logs}/{name}.log"
+    log = f"{logs}/{name}-%A_%a.log" if is_array else f"{logs}/{name}-%j.log"
     whole = site.partition(request).whole_nodes
     tasks = {"ntasks": 1} if request.nodes == 1 else {"ntasks-per-node": 1}
     options = {
@@ -148,7 +176,8 @@ def _sbatch_lines(campaign, name, request, is_array):
     }
     given = {option: str(value) for option, value in options.items() if value is not None}
     words = {option: value if PLAIN.fullmatch(value) else in_double_quotes(value) for option, value in given.items()}
-    return ["#!/bin/bash", *(f"#SBATCH --{option}={word}" for option, word in words.items()), "#SBATCH --requeue"]
+    lines = [f"--{option}={word}" for option, word in words.items()] + ["--requeue", *site.sbatch, *request.sbatch]
+    return ["#!/bin/bash", *(f"#SBATCH {line}" for line in lines)]
 
 
 def _wall_time(hours):
@@ -159,14 +188,15 @@ def _wall_time(hours):
 def _variables(campaign):
     yield f"project={quoted(PROJECT)}"
     yield f"campaign={quoted(campaign.folder)}"
-    yield f"python={quoted(sys.executable)}"
+    yield f"python={quoted(campaign.site.python or sys.executable, True)}"
 
 
 def _environment(campaign, request):
     site = campaign.site
     modules = site.modules + (site.gpu_modules if request.gpus else [])
     if modules:
-        yield f"module load {' '.join(map(quoted, modules))}"
+        yield MODULES
+        yield from (f"load {quoted(module)}" for module in modules)
     for name, folder, inside in (("TMPDIR", site.temporary, ""), (remote_io.CACHE, site.cache, f"/{CACHE_FOLDER}")):
         if folder:
             yield f"if [ -d {quoted(folder, True)} ]; then export {name}={quoted(folder + inside, True)}; fi"
@@ -178,6 +208,6 @@ def _report(campaign):
     request = request.model_copy(update={"hours": request.hours or REPORT_HOURS})
     lines = _sbatch_lines(campaign, REPORT, request, is_array=False)
     lines += [f"# Campaign {campaign.name}: prints what is done and what is missing, and writes the report.", ""]
-    lines += [*_variables(campaign), *_environment(campaign, request), ""]
+    lines += [*_variables(campaign), BEGIN.strip(), *_environment(campaign, request), ""]
     launcher = command(campaign.site.launcher)
-    return "\n".join([*lines, f'{launcher}"$python" "$project/batch/submit.py" {quoted(campaign.file)} report']) + "\n"
+    return "\n".join([*lines, f'{launcher}"$python" "$project/batch/submit.py" "$campaign" report']) + "\n"

@@ -33,6 +33,24 @@ GPUS = that(
     lambda value: isinstance(value, str) and re.fullmatch(r"[\w.-]+:[1-9][0-9]{0,5}", value, re.ASCII),
     "type:number, such as h100-80:1",
 )
+SET_BY_SCRIPTS = ("array", "dependency", "output", "open-mode", "signal", "requeue", "no-requeue")
+
+
+def _are_options(value):
+    """Whether a list has nothing but options of sbatch that no script sets itself."""
+    lines = value if isinstance(value, list) else [None]
+    return all(
+        isinstance(line, str)
+        and line.isprintable()
+        and re.match(r"--[a-z]", line)
+        and re.split(r"[=\s]", line[2:])[0] not in SET_BY_SCRIPTS
+        for line in lines
+    )
+
+
+SBATCH = that(
+    _are_options, f"a list of options of sbatch, such as [--mail-type=END], but none of {', '.join(SET_BY_SCRIPTS)}"
+)
 MAX_JOBS = 10_000  # of a stage
 POSITIVE = optional(number(above=0), "no limit")
 COUNT = optional(whole(1), "no limit")
@@ -59,6 +77,7 @@ class Request(Section):
     hours: optional(number(above=0), "twice the estimate") = Field(None, description="Wall time.")
     jobs: whole(1, MAX_JOBS) = Field(1, description="Jobs that share the stage.")
     requeues: whole() = Field(3, description="How often a job whose time is up may requeue itself.")
+    sbatch: SBATCH = Field([], description="Further options of sbatch, after the site's.")
 
     @property
     def gpu_type(self):
@@ -112,6 +131,8 @@ class Site(Section):
     inodes_per_gb: COUNT = None
     modules: list[LINE] = []  # noqa: RUF012
     gpu_modules: list[LINE] = []  # noqa: RUF012
+    sbatch: SBATCH = []  # noqa: RUF012
+    python: optional(LINE, "the one that submits") = Field(None, description="The interpreter of the jobs.")
     launcher: optional(COMMAND, "none") = Field(None, description="A command to put before python.")
     array_size: COUNT = None
     unit: LINE = "credits"

@@ -12,6 +12,7 @@ from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import duration
 
+from .. import run_lock
 from . import cost_estimate, slurm
 from .campaign import ESTIMATE, JOBS
 
@@ -19,6 +20,21 @@ TIMES = "times.log"  # when a job started and ended, written by the job itself
 LOGGED = re.compile(r"(start|end) \d+ \S+", re.ASCII)  # a line of it
 HISTORY = "history.csv"  # of a model in training
 REPORT = "report.html"
+WORDS = {  # what Slurm calls the end of a job
+    "CANCELLED": "was cancelled",
+    "OUT_OF_MEMORY": "ran out of memory; request more memory_gb",
+    "TIMEOUT": "ran out of time; request more hours or requeues",
+    "NODE_FAIL": "lost its node",
+    "PREEMPTED": "was preempted",
+}
+REASONS = {  # what it gives as the reason
+    "NonZeroExitCode": "",
+    "OutOfMemory": "",
+    "TimeLimit": "",
+    "JobLaunchFailure": " (its script or its node was killed)",
+    "RaisedSignal:9(Killed)": " (killed)",
+    "DependencyNeverSatisfied": " (an earlier stage failed)",
+}
 
 
 @dataclass
@@ -41,6 +57,8 @@ class StageStatus:
         Until it is done; None when it is not running.
     memory : float or None
         MB, the peak of its largest process.
+    device : str
+        That the latest of its jobs to end used.
     progress : str
     notes : list of str
         What has gone wrong.
@@ -57,6 +75,7 @@ class StageStatus:
     runs: int = 0
     seconds_left: float | None = None
     memory: float | None = None
+    device: str = ""
     progress: str = ""
     notes: list = field(default_factory=list)
 
@@ -75,14 +94,14 @@ class StageStatus:
         return ", ".join(words) or "not submitted"
 
 
-def submissions(campaign):
-    """The submitted jobs: dicts of stage, job, tasks; the latest is the last."""
-    return _recorded(campaign, JOBS, [])
+def submissions(folder):
+    """The jobs submitted from a campaign's folder: dicts of stage, job, tasks; the latest is the last."""
+    return _recorded(folder, JOBS, [])
 
 
 def record(campaign, entries, estimates):
     """Record submitted jobs and, the first time, their estimated cost."""
-    texts = {JOBS: [*submissions(campaign), *entries]}
+    texts = {JOBS: [*submissions(campaign.folder), *entries]}
     if not (campaign.folder / ESTIMATE).exists():
         texts[ESTIMATE] = {each.stage.name: round(each.cost, 4) for each in estimates}
     for name, content in texts.items():
@@ -90,9 +109,16 @@ def record(campaign, entries, estimates):
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _recorded(campaign, name, default):
+def record_cancelled(folder, numbers):
+    """Record that these jobs are cancelled by the user."""
+    entries = [{**entry, "cancelled": True} if entry["job"] in numbers else entry for entry in submissions(folder)]
+    with written_whole(folder / JOBS) as part:
+        part.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def _recorded(folder, name, default):
     try:
-        found = json.loads((campaign.folder / name).read_text(encoding="utf-8"))
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return default
     return found if isinstance(found, type(default)) else default
@@ -100,11 +126,11 @@ def _recorded(campaign, name, default):
 
 def rows(campaign, estimates):
     """A `StageStatus` for each stage, in order."""
-    submitted = submissions(campaign)
+    submitted = submissions(campaign.folder)
     queue, accounts = {}, None
     if campaign.site.has_scheduler and submitted:
         queue, accounts = slurm.queue(), slurm.accounting(sorted({entry["job"] for entry in submitted}))
-    first = _recorded(campaign, ESTIMATE, {})
+    first = _recorded(campaign.folder, ESTIMATE, {})
     return [_row(campaign, each, first, submitted, queue, accounts) for each in estimates]
 
 
@@ -120,7 +146,10 @@ def _row(campaign, estimate, first, submitted, queue, accounts):
         row.runs += len(spans)
         row.seconds += sum(accounts[key][1] for key in keys if key in accounts) if accounts else sum(spans)
         row.memory = max(filter(None, (row.memory, memory)), default=None)
+        row.device = metrics.get("device") or row.device
         _classify(row, task, job, metrics, accounts and keys and accounts.get(keys[-1]), campaign)
+        if keys and task in row.failed and any(e.get("cancelled") and e["job"] == keys[-1][0] for e in ours):
+            row.notes[-1] = row.notes[-1].replace("was cancelled", "was cancelled by you", 1)
     if row.is_done and stage.name == "index":
         row.notes += _incomplete_data(campaign.metrics(stage, 1).get("metrics") or {})
     if row.running:
@@ -155,9 +184,18 @@ def _classify(row, task, job, metrics, account, campaign):
         row.failed.append(task)
         name = f"{row.stage.name} {task}" if row.stage.is_array else row.stage.name
         why = (metrics.get("note") or "").strip().splitlines()
-        note = f": {why[0]} {why[-1] if len(why) > 1 else ''}".rstrip() if why else ""
-        reason = f" ({job.reason})" if job and job.reason else ""
-        row.notes.append(f"{name} {state.lower().replace('_', ' ') or 'stopped'}{reason}{note}")
+        note = f": {why[0]} {why[-1] if len(why) > 1 else ''}".rstrip() if why else _last_line(campaign, name)
+        reason = REASONS.get(job.reason, f" ({job.reason})") if job and job.reason else ""
+        row.notes.append(f"{name} {WORDS.get(state, state.lower().replace('_', ' ')) or 'stopped'}{reason}{note}")
+
+
+def _last_line(campaign, name):
+    """The end of a job's log, where its notebook left no note: ": ..."; "" without."""
+    logs = (campaign.folder / "logs").glob(f"{name.replace(' ', '-*_')}{'' if ' ' in name else '-*'}.log")
+    with contextlib.suppress(ValueError, OSError, IndexError):
+        text = max(logs, key=lambda log: log.stat().st_mtime).read_text(encoding="utf-8", errors="replace")
+        return f": {text.strip().splitlines()[-1]}"
+    return ""
 
 
 def _times(campaign, stage, task, queue):
@@ -176,15 +214,19 @@ def _times(campaign, stage, task, queue):
             started = None
     if started:
         moment, number = started
-        spans.append(_open_span(moment, queue.get((number, task if stage.is_array else 0))))
+        job = queue.get((number, task if stage.is_array else 0))
+        spans.append(_open_span(moment, job, campaign.out(stage, task) / run_lock.FILE))
     return spans
 
 
-def _open_span(started, job):
-    """Seconds of a run that has logged no end: it is running, or was killed."""
+def _open_span(started, job, lock):
+    """Seconds of a run that has logged no end: it is running, or was killed, after the last renewal of its lock."""
     if job and job.is_running:
         return time.time() - started
-    return float(max(0, job.end - started)) if job and job.end else 0.0
+    end = job.end if job and job.end else None
+    with contextlib.suppress(OSError):
+        end = end or lock.stat().st_mtime
+    return float(max(0, end - started)) if end else 0.0
 
 
 def _progress(campaign, row):
@@ -217,6 +259,7 @@ def columns(campaign):
         "memory",
         f"{campaign.site.unit} used",
         "estimated",
+        "device",
     ]
 
 
@@ -233,6 +276,7 @@ def cells(campaign, row):
         f"{row.memory:.0f} MB" if row.memory else "-",
         f"{cost_estimate.cost(campaign, row.stage, row.seconds):.2f}",
         f"{row.first_estimate:.2f}",
+        row.device or "-",
     ]
 
 
@@ -241,7 +285,7 @@ def total(campaign, found):
     used = sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in found)
     estimated = sum(row.first_estimate for row in found)
     seconds = duration(sum(row.seconds for row in found))
-    return ["in all", "", "", "", "", seconds, "", "", f"{used:.2f}", f"{estimated:.2f}"]
+    return ["in all", "", "", "", "", seconds, "", "", f"{used:.2f}", f"{estimated:.2f}", ""]
 
 
 def text(campaign, found):
@@ -259,13 +303,19 @@ def verdict(campaign, found):
     """Whether all is done; else what is missing and the command that resumes."""
     yield from (note for row in found for note in row.notes)
     missing = [row for row in found if not row.is_done]
+    again = f"python batch/submit.py {shlex.quote(str(campaign.folder))}"
     if not missing:
-        yield f"Complete. The report: {campaign.folder / REPORT}"
+        is_there = (campaign.folder / REPORT).is_file()
+        yield (
+            f"Complete. The report: {campaign.folder / REPORT}"
+            if is_there
+            else f"Complete. To write the report: {again} report"
+        )
     elif any(row.running or row.waiting for row in missing):
         yield "Under way."
     else:
         yield f"Missing: {'; '.join(map(_missing, missing))}. Logs: {campaign.folder / 'logs'}"
-        yield f"To resume: python batch/submit.py {shlex.quote(str(campaign.file))} resume"
+        yield f"To resume: {again} resume"
 
 
 def _missing(row):
@@ -281,4 +331,5 @@ def save_durations(campaign, found):
             campaign,
             {name: row.seconds for name, row in done.items()},
             {name: row.runs for name, row in done.items()},
+            {name: row.device for name, row in done.items()},
         )

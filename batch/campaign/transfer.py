@@ -68,13 +68,21 @@ WHOLE_SLAKH = Amount(
 
 
 def check_complete(campaign):
-    """Refuse to start with a data set that has fewer tracks than the campaign requires.
+    """Refuse to start with a data set that has fewer tracks than the campaign requires, or, on a cluster, with none.
 
     Raises
     ------
     SettingError
     """
     required, found = campaign.files.tracks, campaign.tracks_on_disk()
+    asked = {"minislakh_tracks", "stems"} & {name for each in campaign.parameters.values() for name in each}
+    if campaign.site.has_scheduler and not found and not asked:
+        raise SettingError(
+            f"{campaign.root.slakh} is empty, and notebook 01 would generate "
+            f"{campaign.value('01', 'minislakh_tracks')} small songs instead. Transfer the data set: python "
+            f"batch/submit.py {shlex.quote(str(campaign.file))} files prints how. Or ask for the small one: "
+            "minislakh_tracks under parameters."
+        )
     if required and found < required:
         raise SettingError(
             f"{campaign.root.slakh} holds {found} tracks, and {campaign.file} says files: tracks: {required}. "

@@ -30,11 +30,12 @@ STAGES = ("index", "shards", "join", "tables", "train", "songs")
 class Tiny:
     """A campaign of small notebooks on the test's Slurm, without the stages `done`."""
 
-    def __init__(self, folder, env, run, done=(), **given):
+    def __init__(self, folder, env, run, done=(), gpus=False, **given):
         self.folder, self.env, self.run = folder / "root" / "runs" / "tiny", env, run
         self.root = folder / "root"
         self.root.mkdir()
-        self.file = tiny_campaign.write(folder, site=site(folder), stages={"shards": {"jobs": 2}}, **given)
+        stages = {"shards": {"jobs": 2}}
+        self.file = tiny_campaign.write(folder, site=site(folder, gpus), stages=stages, **given)
         tiny_campaign.done(self.root, folder / "notebooks", done)
 
     def __call__(self, *words, status=0):
@@ -65,8 +66,7 @@ class Tiny:
     def ended(self):
         """Wait until no job of this user is left, and return the report's log; "" when the report was cancelled too."""
         until(lambda: not self.run("squeue", "--noheader", "--me"))
-        log = self.folder / "logs" / "report.log"
-        return log.read_text() if log.exists() else ""
+        return "".join(log.read_text() for log in sorted((self.folder / "logs").glob("report-*.log")))
 
 
 @pytest.fixture
@@ -124,12 +124,26 @@ def test_cancel_ends_the_notebook_and_resume_continues(tiny, run):
     assert campaign.job("train") in campaign("cancel")
     assert campaign.ended() == ""
     printed = campaign("status", status=1)
-    assert "train cancelled" in printed and "04_train was stopped." in printed and "Missing: train; songs 1." in printed
+    assert (
+        "train was cancelled" in printed
+        and "04_train was stopped." in printed
+        and "Missing: train; songs 1." in printed
+    )
     assert campaign.times("train") == ["start", "end"]
     hold.unlink()
     campaign("resume")
     assert "Complete" in campaign.ended()
     assert campaign.times("tables") == ["start", "end"]
+
+
+@pytest.mark.full
+@pytest.mark.slow
+def test_a_job_without_its_gpu_ends_before_the_notebook(tiny):
+    campaign = tiny(done=("index", "shards/1", "shards/2", "join", "tables"), gpus=True)
+    campaign()
+    assert campaign.ended() and not (campaign.root / "began-train").exists()
+    printed = campaign("status", status=1)
+    assert "train failed: 1 GPU requested, and TensorFlow can use 0 on" in printed and "exclude this node" in printed
 
 
 @pytest.mark.full
@@ -144,7 +158,7 @@ def test_a_job_requeued_too_often_ends_with_a_message(tiny, run):
     campaign.at_work("index")
     run("scancel", "--batch", "--signal=USR1", campaign.job("index"))
     assert "Missing: index" in campaign.ended()
-    assert "The time is up, after 0 requeues" in (campaign.folder / "logs" / "index.log").read_text()
+    assert "The time is up, after 0 requeues" in next((campaign.folder / "logs").glob("index-*.log")).read_text()
 
 
 def start_worker(run, root, log):
@@ -226,7 +240,7 @@ def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, 
     until(lambda: (model / "history.csv").exists() and loop.read_history(model)[-1][0] >= 8)
     run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time is up
     until(lambda: not run("squeue", "--noheader", "--me"))
-    log = (root.runs / "tiny" / "logs" / "train.log").read_text()
+    log = (root.runs / "tiny" / "logs" / f"train-{job}.log").read_text()
     assert "This job is requeued" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
     assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
     assert "5 of 5 stages done" in submit(file, "status", env=env)

@@ -137,7 +137,9 @@ def test_an_error_in_the_file_is_reported_before_anything_starts(prepared, tmp_p
 
 def test_dry_run_prints_scripts_and_estimate_and_writes_nothing(tmp_path):
     file = tiny_campaign.write(tmp_path, site="bridges2", account="abc", songs=None)
-    printed = submit(file, "--dry-run")
+    assert "#SBATCH" not in submit(file, "--dry-run")
+    printed = submit(file, "--dry-run", "--scripts")
+    assert printed.startswith("stage ")  # the estimate first
     for line in ("#SBATCH --array=1-8", "#SBATCH --gpus=h100-80:1", "#SBATCH --account=abc", "module load", "in all"):
         assert line in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["campaign.yaml", "notebooks"]
@@ -152,7 +154,7 @@ def test_a_percent_sign_in_the_root_is_not_slurms(prepared):
 
 def test_quotes_and_hashes_in_the_root_stay_in_its_path(prepared):
     campaign, _ = prepared(root='a "b # c')
-    assert '/a \\"b # c/runs/tiny/logs/index.log"\n' in job_scripts.job(campaign, campaign.stages[0])
+    assert '/a \\"b # c/runs/tiny/logs/index-%j.log"\n' in job_scripts.job(campaign, campaign.stages[0])
 
 
 @pytest.mark.parametrize(
@@ -243,6 +245,37 @@ def test_every_script_is_bash_in_the_order_of_stages(prepared, tmp_path):
         head = text.splitlines()
         first = next(i for i, line in enumerate(head) if not line.startswith("#"))
         assert not any(line.startswith("#SBATCH") for line in head[first:])  # sbatch stops reading there
+
+
+def load_modules(campaign, loaded):
+    """The beginning of a job's script where `module load` loads nothing, and says that all is well."""
+    text = job_scripts.job(campaign, campaign.stages[0]).partition("log_time()")[0]
+    environment = {**os.environ, "LOADEDMODULES": loaded}
+    done = subprocess.run(
+        ["bash", "-c", f"module() {{ :; }}\n{text}echo begun"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_module_that_is_not_there_stops_the_job(prepared):
+    campaign, _ = prepared()
+    assert load_modules(campaign, "gcc/13:anaconda3/2024.10-1")[0] == 0
+    status, printed = load_modules(campaign, "gcc/13:anaconda3/2024.10")
+    assert status == 1 and "The module anaconda3/2024.10-1 cannot be loaded" in printed and "begun" not in printed
+    assert printed.startswith("==== 20") and "job none, run 1" in printed.splitlines()[0]
+
+
+def test_further_options_go_to_sbatch_and_gpus_to_the_notebook(prepared):
+    campaign, _ = prepared(stages={"train": {"sbatch": ["--mail-type=END", "--exclude=gpu1"]}})
+    train = job_scripts.job(campaign, stage(campaign, "train"))
+    assert "#SBATCH --mail-type=END\n#SBATCH --exclude=gpu1\n" in train and "--gpus 1 --out" in train
+    for option in ("--array=1-3", "mail", "--output x", "--comment=a\nb"):
+        with pytest.raises(SettingError, match=r"sbatch.* is not possible. It must be a list of options of sbatch"):
+            prepared(stages={"train": {"sbatch": [option]}})
 
 
 def test_a_job_copies_what_it_reads_to_the_nodes_disk(tmp_path):
@@ -342,13 +375,18 @@ def test_what_finished_stages_took_is_the_next_estimate(prepared, tmp_path):
     open_root(campaign.root.path)
     start = cost_estimate.DEFAULTS["start"]
     cost_estimate.save_durations(
-        campaign, {"shards": 2 * start + 100, "train": start + 60, "tables": 2}, {"shards": 2, "train": 1, "tables": 1}
+        campaign,
+        {"shards": 2 * start + 100, "train": start + 60, "tables": 2},
+        {"shards": 2, "train": 1, "tables": 1},
+        {"train": "NVIDIA H100"},
     )
     after = {each.stage.name: each for each in prepared(**given)[1]}
     assert after["shards"].per_unit == pytest.approx(100 * 4 / 4)  # seconds x cores / tracks
     assert after["shards"].seconds == pytest.approx(start + 50)
     assert after["train"].per_unit == pytest.approx(60 / 30)
-    assert after["train"].origin.startswith("tiny, ")
+    assert after["train"].origin.startswith("tiny, ") and after["train"].origin.endswith(", NVIDIA H100")
+    cost_estimate.save_durations(campaign, {"train": start + 90}, {"train": 1}, {"train": "CPU, 4 cores"})
+    assert prepared(**given)[1][4].per_unit == after["train"].per_unit  # a GPU was asked for: not its figure
     assert after["tables"].per_unit == before[3].per_unit  # over in a moment: it tells nothing
     elsewhere = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "v100-32:1"}})[1]}
     assert elsewhere["train"].origin == "default"
@@ -370,6 +408,66 @@ def test_other_parameters_under_the_same_name_are_refused(prepared):
     campaign, _ = prepared(parameters={"03": {"train_max_steps": 4}})
     with pytest.raises(SettingError, match="train_max_steps was 3, is 4"):
         write_campaign(campaign, {})
+
+
+def test_a_submitted_campaign_needs_only_its_folder(prepared, tmp_path, capsys):
+    (tmp_path / "site.yaml").write_text((SITES / "local.yaml").read_text())
+    (tmp_path / "a.wav").touch()
+    given = {"site": "site.yaml", "songs": "a.wav", "stages": {"join": {"hours": 3}}, "budget": 7}
+    campaign, _ = prepared(**given)
+    write_campaign(campaign, job_scripts.all_of(campaign))
+    shutil.move(tmp_path / "root", tmp_path / "moved")
+    for gone in ("site.yaml", "a.wav", "campaign.yaml"):
+        (tmp_path / gone).unlink()
+    again, _ = command.load(tmp_path / "moved" / "runs" / "tiny")
+    assert again.root.path == tmp_path / "moved" and again.songs == campaign.songs
+    names = ("parameters", "budget", "account", "files")
+    assert all(getattr(again, name) == getattr(campaign, name) for name in names)
+    assert [each.request for each in again.stages] == [each.request for each in campaign.stages]
+    assert command.main([str(again.folder), "status"]) == 1
+    assert f"python batch/submit.py {again.folder} resume" in capsys.readouterr().out
+
+
+def test_an_edit_for_the_next_run_changes_no_submitted_one(prepared, tmp_path, capsys):
+    campaign, _ = prepared(site="local")
+    write_campaign(campaign, job_scripts.all_of(campaign))
+    tiny_campaign.write(tmp_path, site="nowhere", stages={"trian": {}})
+    assert command.main([str(tmp_path / "campaign.yaml"), "status"]) == 1
+    assert "0 of 5 stages done" in capsys.readouterr().out
+    assert command.main([str(tmp_path / "campaign.yaml")]) == 2
+
+
+def test_an_edited_script_is_kept_and_named_when_replaced(prepared, tmp_path):
+    campaign, _ = prepared(site="local")
+    scripts = job_scripts.all_of(campaign)
+    assert write_campaign(campaign, scripts) == write_campaign(campaign, scripts) == []
+    script = campaign.folder / "1_index.sh"
+    script.write_text("mine")
+    assert write_campaign(campaign, scripts) == ["1_index.sh"]
+    assert (campaign.folder / "1_index.sh.before").read_text() == "mine" and script.read_text() == scripts["1_index.sh"]
+
+
+def test_an_empty_data_set_is_refused_on_a_cluster(tmp_path):
+    file = tiny_campaign.write(tmp_path, site="bridges2")
+    content = yaml.safe_load(file.read_text())
+    del content["parameters"]["minislakh_tracks"]
+    file.write_text(yaml.safe_dump(content))
+    printed = submit(file, "--dry-run", status=2)
+    assert "slakh is empty, and notebook 01 would generate 4 small songs" in printed and "files prints how" in printed
+
+
+def test_the_budget_is_held_against_the_worst_case(prepared):
+    campaign, estimates = prepared(budget=20.0, stages={"train": {"hours": 2, "requeues": 4}})
+    train = estimates[4]
+    assert train.most == pytest.approx(2 * 2 * 5) and train.cost < 1  # units an hour, hours, runs
+    with pytest.raises(SettingError, match=r"In the worst case.*; 3.0 are used, and its budget is 20"):
+        cost_estimate.check_budget(campaign, [train], 3.0)
+    cost_estimate.check_budget(campaign, [train], 0.0)
+    cost_estimate.check_one_more(campaign, [train.stage], 16.0)
+    with pytest.raises(SettingError, match=r"16\.1 SU of the budget of 20 are used: there is not enough"):
+        cost_estimate.check_one_more(campaign, [train.stage], 16.1)
+    script = job_scripts.job(campaign, campaign.stages[0])
+    assert script.index("afford") < script.index("scontrol requeue")
 
 
 def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):

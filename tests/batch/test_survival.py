@@ -77,7 +77,8 @@ class Real:
 
     def log(self, stage):
         """The log of a stage."""
-        return (self.folder / "logs" / f"{stage}.log").read_text()
+        name, _, task = stage.partition("-")
+        return (self.folder / "logs" / f"{name}-{self.job(name)}{f'_{task}' * bool(task)}.log").read_text()
 
 
 @pytest.mark.full
