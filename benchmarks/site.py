@@ -67,13 +67,9 @@ def started(folder, workers):
 
 def throughput(folder, workers, song, count):
     with started(folder, workers) as site:
-        for sent in [site.send(song) for _ in range(workers)]:
-            sent.until_ended()  # so that each worker is warm
-        before, began, memory = used(site)[0], time.monotonic(), 0.0
-        for sent in [site.send(song) for _ in range(count)]:
-            while (state := sent.state())["state"] != "done":
-                memory = max(memory, used(site)[1])
-                time.sleep(0.2)
+        finish(site, song, workers)  # so that each worker is warm
+        before, began = used(site)[0], time.monotonic()
+        state, memory = finish(site, song, count)
         took, kept = time.monotonic() - began, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return {
             "workers": workers,
@@ -84,6 +80,16 @@ def throughput(folder, workers, song, count):
             "server MB": server_memory(site),
             "disk MB a song": kept / (count + workers) / 1e6,
         }
+
+
+def finish(site, song, count):
+    """Wait until so many songs are done: the state of the last, and the largest memory of a worker in MB."""
+    memory = 0.0
+    for sent in [site.send(song) for _ in range(count)]:
+        while (state := sent.state())["state"] != "done":
+            memory = max(memory, used(site)[1])
+            time.sleep(0.2)
+    return state, memory
 
 
 def used(site):

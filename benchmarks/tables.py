@@ -216,6 +216,43 @@ def export():
     return _table(["model", "format", *(head for head, _ in columns.values()), ""], rows) + _source(found)
 
 
+def site():
+    """Songs an hour on the website, and what they take."""
+    columns = {
+        "workers": "{:.0f}", "seconds of a song": "{:.0f}", "songs an hour": "{:.0f}", "processor s a song": "{:.0f}",
+        "worker MB": "{:.0f}", "server MB": "{:.0f}", "disk MB a song": "{:.0f}",
+    }  # fmt: skip
+    return _site_table("rows", columns)
+
+
+def site_answers():
+    """The website's answers, without and beside an upload."""
+    columns = {
+        "clients": "{:.0f}", "uploads": "{:.0f}", "requests": "{:.0f}", "errors": "{:.0f}", "median ms": "{:.0f}",
+        "95 % below ms": "{:.0f}", "slowest ms": "{:.0f}", "upload MB a second": "{:.0f}", "server MB": "{:.0f}",
+    }  # fmt: skip
+    return _site_table("answers", columns)
+
+
+def site_days():
+    """How long songs wait on a busier site, simulated."""
+    columns = {
+        "songs a day": "{:,.0f}", "workers": "{:.0f}", "median wait s": "{:.0f}", "95 % below s": "{:.0f}",
+        "longer than 10 min": "{:.0%}",
+    }  # fmt: skip
+    return _site_table("simulated", columns)
+
+
+def _site_table(part, columns):
+    found = results.read("site")
+    if found is None:
+        return NOT_YET.format(name="site")
+    rows = [
+        ["-" if row[name] is None else form.format(row[name]) for name, form in columns.items()] for row in found[part]
+    ]
+    return _table(list(columns), rows) + _source(found)
+
+
 def summary():
     """The five lines of the README."""
     rows = [*_quality_lines(), *_transcription_lines(), _separation_line(), _training_line()]
@@ -294,6 +331,9 @@ TABLES = {
         preparation,
         slow_mount,
         export,
+        site,
+        site_answers,
+        site_days,
     )
 }
 

@@ -4,6 +4,7 @@ It takes the options as an argparse.Namespace, prints a line for each result, an
 of the usage are raised before any work.
 """
 
+import logging
 import os
 import sys
 import textwrap
@@ -105,8 +106,15 @@ def serve(args):
     from muscomp_lib.website import site
     from muscomp_lib.website.settings import Settings as SiteSettings
 
-    site.serve(SiteSettings(**_given(args, SiteSettings)), _root(args))
+    settings = SiteSettings(**_given(args, SiteSettings))
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, force=True)
+    workers = f"{settings.n_workers} worker{'s' * (settings.n_workers != 1)}"
+    site.serve(settings, _root(args), partial(_announce, f" ({workers}); Ctrl-C stops it."))
     return True
+
+
+def _announce(more, address):
+    print(f"Open {address}{more}", flush=True)
 
 
 def _settings(args):

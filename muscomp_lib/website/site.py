@@ -18,7 +18,6 @@ import time
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import locked, make_folder
-from muscomp_lib.core.progress import line
 from muscomp_lib.website.queue import Queue
 from muscomp_lib.website.server import Api, app, environment
 from muscomp_lib.website.songs import Songs
@@ -32,14 +31,16 @@ GOODBYE = 5.0  # seconds for answers that are being sent, and for workers, when 
 log = logging.getLogger("muscomp_lib.website")
 
 
-def serve(settings, root):
-    """Run the website until it is stopped by Ctrl-C or SIGTERM.
+def serve(settings, root, ready):
+    """Run the website until it is stopped by Ctrl-C or SIGTERM; in another thread than the main one, until the end.
 
     Parameters
     ----------
     settings : settings.Settings
     root : core.root.Root
         With the operator's own models.
+    ready : callable
+        Called once, with the address (str) at which it can be opened.
 
     Raises
     ------
@@ -48,7 +49,6 @@ def serve(settings, root):
     """
     import uvicorn
 
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, force=True)
     log.setLevel(logging.INFO)
     with _held(settings) as place, _listening(settings.host, settings.port) as listener:
         queue, songs = Queue(place / "queue.sqlite"), Songs(place)
@@ -68,8 +68,7 @@ def serve(settings, root):
             proxy_headers=bool(settings.proxies), forwarded_allow_ips=settings.proxies or "",
             timeout_graceful_shutdown=int(GOODBYE), ws="none",
         )  # fmt: skip
-        line(f"Mus-Comp is at http://{_address(listener)}/ ({settings.n_workers} workers). Ctrl-C stops it.")
-        sys.stdout.flush()
+        ready(f"http://{_address(listener)}/")
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -109,7 +108,7 @@ def _sweep(api, queue, songs, keep_hours):
     for id_ in queue.created_before(now - 3600 * keep_hours, now - STALE_UPLOAD):
         api.forget(id_)
         log.info("%.6s: deleted, as it is too old", id_)
-    songs.remove_others(queue.ids())
+    songs.remove_others(queue.ids)
 
 
 class Crew:
@@ -183,8 +182,9 @@ class WorkerProcess:
             [sys.executable, "-m", "muscomp_lib.website.worker"], stdin=subprocess.PIPE, start_new_session=True,
             env=environment(), text=True,
         )  # fmt: skip
-        self._process.stdin.write(json.dumps(given | {"name": self.name}) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(OSError):  # one that has ended already is replaced after a pause
+            self._process.stdin.write(json.dumps(given | {"name": self.name}) + "\n")
+            self._process.stdin.flush()
 
     def has_ended(self):
         """Whether it has ended since this was asked last."""

@@ -125,7 +125,9 @@ class Songs:
         return SongFolder(self.place / entry.id, entry.suffix)
 
     def remove_others(self, ids):
-        """Delete the folders of songs that the queue does not know."""
-        for folder in self.place.iterdir():
-            if folder.name not in ids:
+        """Delete the folders of songs that are not among what `ids()` returns, which is asked after they are listed."""
+        folders = list(self.place.iterdir())
+        known = ids()
+        for folder in folders:
+            if folder.name not in known:
                 remove(folder)

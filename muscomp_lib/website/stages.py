@@ -156,9 +156,9 @@ def _limited(progress, max_minutes):
 
 
 def _outputs(options, separator):
-    """The files to write: those to keep, and the rest in one; None for all."""
+    """The files to write: those to keep, and the rest in one; None for all, also where the rest is one instrument."""
     keep = options["keep"]
-    return None if not keep or set(keep) == set(separator.instruments) else [*keep, "rest"]
+    return None if not keep or len(keep) >= len(separator.instruments) - 1 else [*keep, "rest"]
 
 
 def _mixer(entry, place, files, midi=None):

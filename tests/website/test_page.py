@@ -203,6 +203,9 @@ def test_a_listener_listens_and_can_do_nothing_else(chromium, site, ready):
         page.get_by_role("button", name="Play (space)").click(timeout=LONG)
         until(lambda: page.locator(".muscomp-mixer").evaluate("(element) => element.mixer.position") > 0.5)
         assert page.locator("#send, #zip, #mix, #stems, #share, #list").locator("visible=true").count() == 0
+        page.goto(site.address)
+        expect(page.locator("#send")).to_be_visible()
+        expect(page.locator("#songs li")).to_have_count(0)
     owner.context.close()
 
 
@@ -218,6 +221,16 @@ def test_everybody_can_use_it(chromium, site, ready, scheme, width):
         page.evaluate(Path(os.environ[AXE]).read_text())
         assert page.evaluate(VIOLATIONS) == []
     page.context.close()
+
+
+@pytest.mark.full
+def test_two_tabs_have_the_same_songs(page, song):
+    other = page.context.new_page()
+    other.goto(page.url)
+    send(page, song)
+    expect(other.locator("#songs .title")).to_have_text("Tune")
+    other.get_by_role("button", name="Cancel Tune").click()
+    expect(page.locator("#songs li")).to_have_count(0)
 
 
 @pytest.mark.full

@@ -2,7 +2,12 @@
 
 import io
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
+import threading
 import time
 import zipfile
 
@@ -10,6 +15,7 @@ import numpy as np
 import pretty_midi
 import psutil
 import pytest
+import requests
 import soundfile
 from fixtures import website
 
@@ -294,6 +300,61 @@ def test_a_folder_and_a_port_belong_to_one_site(site, tmp_path):
     port = site.address.rpartition(":")[2]
     with pytest.raises(AssertionError, match=f"--port {port}: Address"), website.site(tmp_path / "b", "--port", port):
         pass
+
+
+def test_a_notebook_opens_the_page_until_its_kernel_ends(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from muscomp_lib.core.root import Root\n"
+        "from muscomp_lib.website.window import open_page\n"
+        "root = Root(Path(sys.argv[1])); address = open_page(root); assert open_page(root) == address\n"
+        "import psutil\nwhile not psutil.Process().children(): time.sleep(0.1)\n"
+        "print(address, psutil.Process().children()[0].pid, flush=True); time.sleep(600)"
+    )
+    paths = [str(website.PROJECT), str(website.PROJECT / "tests" / "fixtures" / "colab")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", code, tmp_path]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as kernel:
+        *windows, last = (kernel.stdout.readline() for _ in range(3))
+        address, worker = last.split()
+        port = address.rstrip("/").rpartition(":")[2]
+        assert windows == [f"window of port {port}/\n"] * 2
+        assert requests.get(f"{address}api/site", headers={"Host": "x.colab.example"}, timeout=30).json()["models"]
+        worker = psutil.Process(int(worker))
+        kernel.kill()
+    psutil.wait_procs([worker], timeout=5)
+    assert not worker.is_running()
+
+
+@pytest.mark.full
+def test_two_workers_share_twenty_songs(tmp_path, song):
+    with website.site(tmp_path / "site", "--workers", "2", "--max-each", "20") as site:
+        sent = [site.send(song, seconds=1) for _ in range(20)]
+        assert {each.until_ended()["state"] for each in sent} == {"done"}
+        numbers = re.findall(r"worker (\d+) (\S+): done", site.log())
+        assert len({worker for worker, _ in numbers}) == 2
+        assert sorted(id_ for _, id_ in numbers) == sorted(each.id[:6] for each in sent)
+
+
+@pytest.mark.full
+def test_a_large_upload_disturbs_nobody(tmp_path):
+    size, statuses, ended = 200_000_000, [], threading.Event()
+    with website.site(tmp_path / "site") as site:
+        server = psutil.Process(site.process.pid)
+
+        def ask():
+            while not ended.wait(0.2):
+                statuses.append(site.ask("GET", "/api/site").status_code)
+
+        clients = [threading.Thread(target=ask) for _ in range(20)]
+        for client in clients:
+            client.start()
+        sent = site.enter("large.wav", size)
+        sent.upload(bytes(size))
+        memory = server.memory_info().rss
+        ended.set()
+        for client in clients:
+            client.join()
+    assert set(statuses) == {200} and memory < 150e6
 
 
 def test_senders_behind_a_proxy_are_told_apart(tmp_path):

@@ -63,7 +63,8 @@ function say(text, wrong = false) {
 // ------------------------------------------------------------------------------------------- the songs of this browser
 
 let site = null; // what the server offers
-let songs = read();
+const listened = shared(); // the song of a share link, to which this page then belongs
+let songs = listened ? [listened] : read();
 
 function read() {
   try {
@@ -73,7 +74,14 @@ function read() {
   }
 }
 
+// A share link opens one song, to listen.
+function shared() {
+  const [, id, key] = location.hash.match(/^#listen=([\w-]+)\.([\w-]+)$/) ?? [];
+  return id && { id, key, settings: {} };
+}
+
 function keep() {
+  if (listened) return;
   const stored = songs.filter((song) => song.key).map(({ id, key, listen, name, bytes, settings }) => ({ id, key, listen, name, bytes, settings }));
   try {
     localStorage.setItem(STORE, JSON.stringify(stored));
@@ -82,11 +90,19 @@ function keep() {
   }
 }
 
-function forget(song) {
+// Another tab has sent songs, or deleted some.
+function followOtherTabs() {
+  const stored = read(), ids = new Set(stored.map(({ id }) => id));
+  for (const song of songs.filter((one) => !ids.has(one.id) && !one.sending)) forget(song, false);
+  songs.unshift(...stored.filter(({ id }) => !songs.some((one) => one.id === id)));
+  showList();
+}
+
+function forget(song, store = true) {
   songs = songs.filter((other) => other !== song);
   song.row?.remove();
   if (player.song === song) player.close();
-  keep();
+  if (store) keep();
   showList();
 }
 
@@ -180,7 +196,7 @@ function makeRow(song) {
   const row = make("li");
   row.title_ = make("div", { className: "title" });
   row.line = make("div", { className: "line" });
-  row.open = make("button", { type: "button", textContent: "Open", hidden: true, onclick: () => player.open(song, true) });
+  row.open = make("button", { type: "button", textContent: "Open", hidden: true, onclick: () => show(song) });
   row.drop = make("button", { type: "button", className: "quiet", textContent: "Delete", onclick: () => remove(song) });
   row.bar = make("progress", { max: 1 });
   row.append(row.title_, make("div", { className: "buttons" }, row.open, row.drop), row.line, row.bar);
@@ -224,6 +240,12 @@ const minutes = (seconds) => (seconds < 50 ? `about ${Math.max(5, Math.ceil(seco
 function when(seconds) {
   const date = new Date(1000 * seconds), time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   return date.toDateString() === new Date().toDateString() ? `today at ${time}` : `tomorrow at ${time}`;
+}
+
+// Open a song, if it is still there.
+async function show(song) {
+  await refresh(song);
+  if (songs.includes(song)) await player.open(song, true);
 }
 
 async function remove(song) {
@@ -428,12 +450,6 @@ const player = {
 
 // ---------------------------------------------------------------------------------------------------------- start
 
-// A share link opens one song, to listen.
-function shared() {
-  const [, id, key] = location.hash.match(/^#listen=([\w-]+)\.([\w-]+)$/) ?? [];
-  return id && { id, key, settings: {} };
-}
-
 function listenToPage() {
   const drop = $("drop"), prevent = (event) => event.preventDefault();
   $("files").onchange = () => (add([...$("files").files]), ($("files").value = ""));
@@ -450,12 +466,12 @@ function listenToPage() {
   $("share").onclick = () => player.share();
   document.addEventListener("click", (event) => $("stems").contains(event.target) || ($("stems").open = false));
   window.addEventListener("hashchange", () => location.reload());
+  window.addEventListener("storage", ({ key }) => key === STORE && !listened && followOtherTabs());
   window.addEventListener("beforeunload", (event) => songs.some((song) => song.sending) && event.preventDefault());
 }
 
 async function start() {
   listenToPage();
-  const listened = shared();
   site = await (await askUntilAnswered("GET", "api/site")).json();
   $("files").accept = [...site.suffixes, "audio/*"].join();
   $("limits").textContent = `MP3, WAV, FLAC, m4a and others, up to ${site.minutes} minutes and ${site.megabytes} MB` +
@@ -463,10 +479,7 @@ async function start() {
   $("kept").textContent = `Everything is deleted after ${site.hours} hours, or when you press Delete.`;
   $("model").append(...site.models.map(({ name, label }) => make("option", { value: name, textContent: name === "shipped" ? "Mus-Comp's own, twelve instruments" : label })));
   showOptions();
-  if (listened) {
-    $("send").hidden = true;
-    songs = [listened];
-  }
+  $("send").hidden = Boolean(listened);
   showList();
   await follow();
 }
