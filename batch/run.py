@@ -221,12 +221,14 @@ def execute(step, target, gpus=0):
     Returns
     -------
     entry : dict
-        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, memory_mb, device, note, metrics.
+        For metrics.json: status ("ok", "failed" or "interrupted"), seconds, memory_mb, cpu_seconds, device,
+        note, metrics.
     status : int
         The exit status.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     started, state, note, status = time.monotonic(), "ok", "", 0
+    cpu_before = sum(os.times()[2:4])  # of all processes that have ended
     try:
         if gpus:
             require_gpus(gpus)
@@ -244,7 +246,7 @@ def execute(step, target, gpus=0):
         state, status = "interrupted", _exit_status(stop)
         note = f"{step.name} was stopped. {_stop_message(target)}The notebook so far: {target}"
     entry = {"status": state, "seconds": round(time.monotonic() - started, 1), "memory_mb": peak_memory()}
-    entry |= {"device": device(), "note": note}
+    entry |= {"cpu_seconds": round(sum(os.times()[2:4]) - cpu_before, 1), "device": device(), "note": note}
     return {**entry, "metrics": collect(nbformat.read(target, as_version=4)) if target.exists() else {}}, status
 
 

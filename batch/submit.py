@@ -142,7 +142,8 @@ def _submit_chain(campaign, estimates):
             missing = campaign.missing(stage)
             if missing:
                 script = campaign.folder / job_scripts.file_name(campaign, stage.name)
-                job = slurm.submit(script, last, tasks=missing if stage.is_array else None)
+                tasks = missing if stage.is_array else None
+                job = slurm.submit(script, last, tasks=tasks, at_once=job_scripts.at_once(stage.request))
                 entries.append({"stage": stage.name, "job": job, "tasks": missing})
                 print(f"{stage.name}: job {job}{f', {len(missing)} of them' if stage.is_array else ''}")
                 last = (job,)

@@ -15,7 +15,7 @@ SECONDS_TO_SAVE = 120  # how long before the wall-time limit Slurm sends USR1; i
 CACHE_FOLDER = "muscomp_cache"  # inside the site's cache folder
 REPORT = "report"
 REPORT_HOURS = 0.25
-PLAIN = re.compile(r"[\w@:.-]+", re.ASCII)  # what sbatch takes without quotes
+PLAIN = re.compile(r"[\w@:.%-]+", re.ASCII)  # what sbatch takes without quotes
 
 BEGIN = """
 job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-none}}
@@ -169,7 +169,7 @@ def _sbatch_lines(campaign, name, request, is_array):
         "gpus": request.gpus and f"{request.gpu_type}:{request.nodes * request.n_gpus}",
         "mem": request.memory_gb and f"{round(1000 * request.memory_gb)}M",
         "time": _wall_time(request.hours),
-        "array": f"1-{request.jobs}" if is_array else None,
+        "array": f"1-{request.jobs}{at_once(request)}" if is_array else None,
         "output": log,
         "open-mode": "append",  # else a requeued job would truncate its own log
         "signal": f"B:USR1@{SECONDS_TO_SAVE}",
@@ -178,6 +178,11 @@ def _sbatch_lines(campaign, name, request, is_array):
     words = {option: value if PLAIN.fullmatch(value) else in_double_quotes(value) for option, value in given.items()}
     lines = [f"--{option}={word}" for option, word in words.items()] + ["--requeue", *site.sbatch, *request.sbatch]
     return ["#!/bin/bash", *(f"#SBATCH {line}" for line in lines)]
+
+
+def at_once(request):
+    """The end of an array's list of jobs: "%4" where only so many may run at the same time."""
+    return f"%{request.at_once}" if request.at_once else ""
 
 
 def _wall_time(hours):

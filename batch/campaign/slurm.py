@@ -46,7 +46,7 @@ class Job:
         return self.state in RUNNING_STATES
 
 
-def submit(script, after=(), kind="afterok", tasks=None):
+def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
     """Submit a script.
 
     Parameters
@@ -58,6 +58,8 @@ def submit(script, after=(), kind="afterok", tasks=None):
         Whether they must have succeeded.
     tasks : list of int, optional
         Only these tasks of an array.
+    at_once : str
+        "%4": at most so many of them at the same time.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def submit(script, after=(), kind="afterok", tasks=None):
     if after:
         options += [f"--dependency={kind}:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
     if tasks:
-        options += [f"--array={','.join(map(str, tasks))}"]
+        options += [f"--array={','.join(map(str, tasks))}{at_once}"]
     return _output("sbatch", *options, script).strip().partition(";")[0]
 
 
@@ -94,9 +96,13 @@ def accounting(numbers):
     """Slurm's records of jobs and all their runs: {("12", 3): (state, seconds)}; None without accounting."""
     words = ["--duplicates", "--noheader", "--parsable2", "--allocations", "--format=JobID,State,ElapsedRaw"]
     try:
-        records = _output("sacct", *words, "--jobs", ",".join(numbers))
+        return accounts(_output("sacct", *words, "--jobs", ",".join(numbers)))
     except MusCompError:
         return None
+
+
+def accounts(records):
+    """Read sacct's lines of JobID|State|ElapsedRaw, one for each run of a job, as `accounting` returns them."""
     found = {}
     for line in records.splitlines():
         name, state, seconds = line.split("|")

@@ -57,6 +57,8 @@ class StageStatus:
         Until it is done; None when it is not running.
     memory : float or None
         MB, the peak of its largest process.
+    efficiency : float or None
+        Share of its cores' time that its notebooks computed, of the runs that ended.
     device : str
         That the latest of its jobs to end used.
     progress : str
@@ -75,6 +77,7 @@ class StageStatus:
     runs: int = 0
     seconds_left: float | None = None
     memory: float | None = None
+    efficiency: float | None = None
     device: str = ""
     progress: str = ""
     notes: list = field(default_factory=list)
@@ -150,12 +153,21 @@ def _row(campaign, estimate, first, submitted, queue, accounts):
         _classify(row, task, job, metrics, accounts and keys and accounts.get(keys[-1]), campaign)
         if keys and task in row.failed and any(e.get("cancelled") and e["job"] == keys[-1][0] for e in ours):
             row.notes[-1] = row.notes[-1].replace("was cancelled", "was cancelled by you", 1)
+    row.efficiency = _efficiency(campaign, stage)
     if row.is_done and stage.name == "index":
         row.notes += _incomplete_data(campaign.metrics(stage, 1).get("metrics") or {})
     if row.running:
         share, row.progress = _progress(campaign, row)
         row.seconds_left = estimate.seconds * (1 - share)
     return row
+
+
+def _efficiency(campaign, stage):
+    """Seconds of processors over those of allocated cores; None where no notebook has ended, or cores are unknown."""
+    found = [campaign.metrics(stage, task) for task in stage.tasks]
+    found = [each for each in found if each.get("cpu_seconds") is not None]
+    allocated = sum(each["seconds"] for each in found) * (campaign.site.cores(stage.request) or 0)
+    return sum(each["cpu_seconds"] for each in found) / allocated if allocated else None
 
 
 def _incomplete_data(metrics):
@@ -257,6 +269,7 @@ def columns(campaign):
         "time",
         "left",
         "memory",
+        "cores busy",
         f"{campaign.site.unit} used",
         "estimated",
         "device",
@@ -274,6 +287,7 @@ def cells(campaign, row):
         duration(row.seconds) if row.runs else "-",
         duration(row.seconds_left),
         f"{row.memory:.0f} MB" if row.memory else "-",
+        "-" if row.efficiency is None else f"{row.efficiency:.0%} of {campaign.site.cores(row.stage.request)}",
         f"{cost_estimate.cost(campaign, row.stage, row.seconds):.2f}",
         f"{row.first_estimate:.2f}",
         row.device or "-",
@@ -285,7 +299,7 @@ def total(campaign, found):
     used = sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in found)
     estimated = sum(row.first_estimate for row in found)
     seconds = duration(sum(row.seconds for row in found))
-    return ["in all", "", "", "", "", seconds, "", "", f"{used:.2f}", f"{estimated:.2f}", ""]
+    return ["in all", "", "", "", "", seconds, "", "", "", f"{used:.2f}", f"{estimated:.2f}", ""]
 
 
 def text(campaign, found):

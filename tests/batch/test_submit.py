@@ -16,7 +16,7 @@ from fixtures.needs import require
 from fixtures.tiny_campaign import PROJECT, submit
 
 from batch import submit as command
-from batch.campaign import cost_estimate, job_scripts
+from batch.campaign import cost_estimate, job_scripts, slurm, status
 from batch.campaign.campaign import read_campaign, write_campaign
 from batch.campaign.sites import Request
 from muscomp_lib.core.errors import MissingError, SettingError
@@ -456,6 +456,47 @@ def test_an_empty_data_set_is_refused_on_a_cluster(tmp_path):
     assert "slakh is empty, and notebook 01 would generate 4 small songs" in printed and "files prints how" in printed
 
 
+SACCT = """\
+20|REQUEUED|61
+20|PREEMPTED|30
+20|COMPLETED|100
+21_1|COMPLETED|10
+21_2|CANCELLED by 1000|7
+21_3|OUT_OF_MEMORY|12
+21_[4-9%2]|PENDING|0
+22|NODE_FAIL|5
+22|RUNNING|40
+23|CANCELLED by 0|0
+24|TIMEOUT|
+"""
+
+
+def test_all_runs_of_a_job_count_and_the_last_is_its_state():
+    assert slurm.accounts(SACCT) == {
+        ("20", 0): ("COMPLETED", 191),
+        ("21", 1): ("COMPLETED", 10),
+        ("21", 2): ("CANCELLED", 7),
+        ("21", 3): ("OUT_OF_MEMORY", 12),
+        ("22", 0): ("RUNNING", 45),
+        ("23", 0): ("CANCELLED", 0),
+        ("24", 0): ("TIMEOUT", 0),
+    }
+
+
+def test_only_so_many_jobs_of_an_array_run_at_once(prepared):
+    campaign, _ = prepared(stages={"shards": {"jobs": 6, "at_once": 2}})
+    assert "#SBATCH --array=1-6%2\n" in job_scripts.job(campaign, campaign.stages[1])
+
+
+def test_the_status_shows_how_busy_the_cores_were(prepared):
+    campaign, estimates = prepared(site="local", stages={"index": {"cores": 4}})
+    tiny_campaign.done(campaign.root.path, campaign.stages[0].notebook.parent, ["index"])
+    entry = {"status": "ok", "seconds": 10, "cpu_seconds": 30, "device": "CPU, 4 cores"}
+    (campaign.folder / "index" / "metrics.json").write_text(json.dumps({"01_index": entry}))
+    row = status.rows(campaign, estimates)[0]
+    assert {"75% of 4", "CPU, 4 cores"} <= set(status.cells(campaign, row))
+
+
 def test_the_budget_is_held_against_the_worst_case(prepared):
     campaign, estimates = prepared(budget=20.0, stages={"train": {"hours": 2, "requeues": 4}})
     train = estimates[4]
@@ -523,7 +564,7 @@ def test_without_a_scheduler_stages_run_here_and_resume_after_failure(tmp_path):
     printed = submit(file, status=1)
     assert "tables stopped: 03_tables failed in cell" in printed
     assert "ZeroDivisionError" in printed
-    assert "Missing: tables; train; songs 1." in printed and "campaign.yaml resume" in printed
+    assert "Missing: tables; train; songs 1." in printed and "runs/tiny resume" in printed
     shards = [json.loads((tmp_path / "root/runs/tiny/shards" / str(n) / "metrics.json").read_text()) for n in (1, 2)]
     assert [shard["02_fill"]["metrics"]["given"]["shard"] for shard in shards] == ["1/2", "2/2"]
     tables.write_text(whole)

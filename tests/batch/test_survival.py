@@ -98,7 +98,7 @@ def test_a_campaign_with_every_failure_ends_like_an_undisturbed_one(tmp_path, en
         printed = campaign.ended()
         assert "1 of 6 stages done" in printed and "shards 1 failed" in printed and "shards 2 failed" in printed
         assert "Missing: shards 1, 2; join; tables; train; songs 1." in printed
-        assert f"To resume: python batch/submit.py {campaign.file} resume" in printed
+        assert f"To resume: python batch/submit.py {campaign.folder} resume" in printed
         assert "shards: job" in campaign("resume")
         until(lambda: campaign.step() >= 20)
         assert "running, step " in submit(campaign.file, "status", status=1, env=env)
