@@ -11,6 +11,7 @@ docs/batch.md is the manual.
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import sys
 from batch.campaign import copy_commands, cost_estimate, html_report, job_scripts, slurm, status, transfer
 from batch.campaign.campaign import BEFORE, read_campaign, submitted_folder, write_campaign
 from muscomp_lib.core.errors import MusCompError, SettingError
+from muscomp_lib.core.files import make_folder
 
-COMMANDS = ("submit", "status", "cancel", "resume", "report", "files", "afford")
+COMMANDS = ("submit", "status", "cancel", "resume", "report", "files", "check", "afford")
 DONE, INCOMPLETE, REFUSED = 0, 1, 2  # exit statuses
 
 
@@ -29,13 +31,15 @@ def main(argv=None):
     try:
         if args.command == "files":
             return print_files(args.campaign, args.way, args.only)
-        folder = submitted_folder(args.campaign) if args.command != "submit" else None
+        folder = submitted_folder(args.campaign) if args.command not in ("submit", "check") else None
         if args.command == "cancel":
             return cancel(folder)
         campaign, estimates = load(folder or args.campaign)
         command = {"status": print_status, "report": write_report, "afford": afford}.get(args.command)
         if command:
             return command(campaign, estimates)
+        if args.command == "check":
+            return check_nodes(campaign)
         if args.dry_run:
             return dry_run(campaign, estimates, args.scripts)
         return submit(campaign, estimates, is_new=folder is None)
@@ -53,6 +57,7 @@ def arguments(argv):
     add = parser.add_argument
     commands = "submit and resume: submit what is not done; status: print it; cancel: end its jobs; report: write it; "
     commands += "files: print the commands that copy files to the site and results home; "
+    commands += "check: submit a job of five minutes to each partition, which looks for what could be missing; "
     commands += "afford: fail if one more run of a job could exceed the budget (jobs ask before they requeue)"
     add("campaign", help="the campaign's YAML file; of a submitted one its folder runs/NAME, too")
     add("command", nargs="?", choices=COMMANDS, default="submit", help=commands)
@@ -109,6 +114,19 @@ def submit(campaign, estimates, is_new=True):
 def print_files(file, way, part):
     """Print the commands that copy files, as a script; nothing is copied."""
     print("\n".join(transfer.script(read_campaign(file, songs_exist=False), way, part)))
+    return DONE
+
+
+def check_nodes(campaign):
+    """Submit the jobs that check a node of each partition, or check this machine."""
+    make_folder(campaign.folder / "logs")
+    for name, text in job_scripts.checks(campaign).items():
+        script = campaign.folder / name
+        script.write_bytes(os.fsencode(text))
+        if not campaign.site.has_scheduler:
+            return subprocess.run(["bash", script], check=False).returncode
+        job = slurm.submit(script)
+        print(f"{script.stem}: job {job}. Its log: {campaign.folder / 'logs' / f'{script.stem}-{job}.log'}")
     return DONE
 
 

@@ -15,6 +15,7 @@ SECONDS_TO_SAVE = 120  # how long before the wall-time limit Slurm sends USR1; i
 CACHE_FOLDER = "muscomp_cache"  # inside the site's cache folder
 REPORT = "report"
 REPORT_HOURS = 0.25
+CHECK_HOURS = 1 / 12
 PLAIN = re.compile(r"[\w@:.%-]+", re.ASCII)  # what sbatch takes without quotes
 
 BEGIN = """
@@ -69,7 +70,7 @@ wait "$run"
 leave $?
 """
 
-AFFORD = """  {launcher}"$python" "$project/batch/submit.py" "$campaign" afford
+AFFORD = """  {submitter} "$project/batch/submit.py" "$campaign" afford
   [ $? -eq 2 ] && leave 1  # the reason is printed
 """
 
@@ -127,7 +128,7 @@ def job(campaign, stage):
         "notebook": quoted(stage.notebook),
         "parameters": PARAMETERS,
         "root": quoted(campaign.root.path),
-        "afford": "" if campaign.budget is None else AFFORD.format(launcher=command(campaign.site.launcher)),
+        "afford": "" if campaign.budget is None else AFFORD.format(submitter=quoted(sys.executable)),
         "gpus": f" --gpus {stage.request.n_gpus}" if stage.request.gpus else "",
     }
     nodes, requeues = stage.request.nodes, stage.request.requeues
@@ -135,6 +136,25 @@ def job(campaign, stage):
     return "\n".join(lines) + JOB.format(
         requeues=requeues, options=options, workers=workers, stop_signal=signal, **words
     )
+
+
+def checks(campaign):
+    """A script for each kind of node that the campaign requests, which checks one for five minutes at most.
+
+    Returns
+    -------
+    dict of str to str
+        {file name: text}
+    """
+    scripts = {}
+    for stage in campaign.stages:
+        name = "-".join(filter(None, ("check", stage.request.partition, stage.request.gpu_type)))
+        request = stage.request.model_copy(update={"hours": CHECK_HOURS, "jobs": 1, "nodes": 1})
+        lines = [*_sbatch_lines(campaign, name, request, is_array=False), *_variables(campaign), BEGIN.strip()]
+        launcher, gpus = command(campaign.site.launcher), request.n_gpus
+        check = f'{launcher}"$python" "$project/batch/check_node.py" {quoted(campaign.root.path)} --gpus {gpus}'
+        scripts.setdefault(f"{name}.sh", "\n".join([*lines, *_environment(campaign, request), check, ""]))
+    return scripts
 
 
 def _options(campaign, stage):
@@ -193,6 +213,7 @@ def _wall_time(hours):
 def _variables(campaign):
     yield f"project={quoted(PROJECT)}"
     yield f"campaign={quoted(campaign.folder)}"
+    yield 'export PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}"'
     yield f"python={quoted(campaign.site.python or sys.executable, True)}"
 
 
@@ -214,5 +235,5 @@ def _report(campaign):
     lines = _sbatch_lines(campaign, REPORT, request, is_array=False)
     lines += [f"# Campaign {campaign.name}: prints what is done and what is missing, and writes the report.", ""]
     lines += [*_variables(campaign), BEGIN.strip(), *_environment(campaign, request), ""]
-    launcher = command(campaign.site.launcher)
-    return "\n".join([*lines, f'{launcher}"$python" "$project/batch/submit.py" "$campaign" report']) + "\n"
+    submitter = quoted(sys.executable)  # without the launcher: a container has none of Slurm's commands
+    return "\n".join([*lines, f'{submitter} "$project/batch/submit.py" "$campaign" report']) + "\n"

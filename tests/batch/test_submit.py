@@ -15,6 +15,7 @@ from fixtures import tiny_campaign
 from fixtures.needs import require
 from fixtures.tiny_campaign import PROJECT, submit
 
+from batch import check_node
 from batch import submit as command
 from batch.campaign import cost_estimate, job_scripts, slurm, status
 from batch.campaign.campaign import read_campaign, write_campaign
@@ -471,7 +472,7 @@ SACCT = """\
 """
 
 
-def test_all_runs_of_a_job_count_and_the_last_is_its_state():
+def test_all_runs_count_and_the_last_has_the_state():
     assert slurm.accounts(SACCT) == {
         ("20", 0): ("COMPLETED", 191),
         ("21", 1): ("COMPLETED", 10),
@@ -486,6 +487,31 @@ def test_all_runs_of_a_job_count_and_the_last_is_its_state():
 def test_only_so_many_jobs_of_an_array_run_at_once(prepared):
     campaign, _ = prepared(stages={"shards": {"jobs": 6, "at_once": 2}})
     assert "#SBATCH --array=1-6%2\n" in job_scripts.job(campaign, campaign.stages[1])
+
+
+def test_each_partition_is_checked_for_five_minutes(prepared):
+    campaign, _ = prepared(stages={"train": {"sbatch": ["--qos=debug"]}})
+    scripts = job_scripts.checks(campaign)
+    assert sorted(scripts) == ["check-GPU-shared-h100-80.sh", "check-RM-shared.sh"]
+    for text in scripts.values():
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+        assert "--time=00:05:00" in text and "check_node.py" in text and "load anaconda3" in text
+    assert (
+        "--gpus 1\n" in scripts["check-GPU-shared-h100-80.sh"]
+        and "--qos=debug" in scripts["check-GPU-shared-h100-80.sh"]
+    )
+
+
+def test_a_node_without_room_or_gpu_is_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(check_node, "require_gpus", lambda number: None)
+    monkeypatch.setattr(check_node, "LEAST_FREE", 0)
+    monkeypatch.setattr(check_node, "LEAST_FILES", 0)
+    assert check_node.main([str(tmp_path / "root")]) == 0 and "All is well." in capsys.readouterr().out
+    monkeypatch.setattr(check_node, "LEAST_FREE", 1e18)
+    assert check_node.main([str(tmp_path / "root")]) == 1 and "PROBLEM: Only" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    assert check_node.main([str(tmp_path / "file" / "root")]) == 1
+    assert "cannot be written to" in capsys.readouterr().out
 
 
 def test_the_status_shows_how_busy_the_cores_were(prepared):
