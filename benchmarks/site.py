@@ -3,8 +3,9 @@
     python benchmarks/site.py
 
 The site runs as `muscomp serve` does, and gets the same composed song again and again. Where the machine has other
-work, the workers' processor time is the figure to go by. Then a day of a busier site is simulated, with the time of a
-song that was measured: songs come at random, three times as many in the busiest hour as on average.
+work, the workers' processor time is the figure to go by. Then a day of a busier site is simulated, with songs of four
+minutes and the processor time that was measured: they come at random, three times as many in the busiest hour as on
+average.
 """
 
 import argparse
@@ -32,8 +33,9 @@ from fixtures import website  # noqa: E402
 UPLOAD = 200_000_000  # bytes of the file that is sent beside the clients
 CLIENTS, PAUSE = 20, 0.5  # how many ask, and seconds between their requests
 PEAK = 3.0  # songs in the busiest hour, by those of an average one
-DAYS = {100: (1, 2), 10_000: (8, 10, 12, 16), 1_000_000: (800, 900, 1000, 1200)}  # songs a day, and workers to try
+DAYS = {100: (1, 2), 10_000: (80, 85, 90), 1_000_000: (8000, 8200, 8500)}  # songs a day, and workers to try
 LONG_WAIT = 600.0  # seconds
+SONG = 240.0  # seconds of a song on a simulated day
 
 
 def main():
@@ -50,7 +52,7 @@ def main():
         answers = latency(Path(folder) / "busy", args.seconds)
     show("songs", rows)
     show("answers", answers)
-    days = simulated(rows[0]["processor s a song"])
+    days = simulated(SONG * rows[0]["processor s a song"] / rows[0]["seconds of a song"])
     show("simulated", days)
     results.write("site", rows, args, answers=answers, simulated=days)
 

@@ -9,7 +9,7 @@ from muscomp_lib.core.settings import Field, flag, number, optional, text, whole
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PASSWORD = "MUSCOMP_PASSWORD"  # environment variable: a command line can be read by everybody on a machine
-CORES_EACH = 2  # of a worker: a second worker on two cores made 4 % more songs an hour
+CORES_EACH = 2  # of a worker: much of its work runs on several
 
 
 class Settings(settings.Settings):

@@ -61,16 +61,16 @@ class _Bar(UndrawnBar):
         super().__init__(*args, **{**options, "disable": False, "mininterval": 0.2})
 
     def __iter__(self):
-        for item in super().__iter__():
-            self.show()
+        for number, item in enumerate(super().__iter__()):
+            self._show(number)  # tqdm itself counts only so often
             yield item
 
     def update(self, n=1):
         super().update(n)
-        self.show()
+        self._show(self.n)
 
-    def show(self):
-        self._progress.begin(self.desc, min(1.0, self.n / self.total) if self.total else 0.0)
+    def _show(self, number):
+        self._progress.begin(self.desc, min(1.0, number / self.total) if self.total else 0.0)
 
 
 class Models:
@@ -120,7 +120,7 @@ def work(entry, place, models, max_minutes, progress):
     separator = models.load(options["model"], progress.bar)
     folder.separate_all(
         separator, [place.upload], place.separated, _outputs(options, separator), seconds=options["seconds"],
-        progress=_limited(progress, max_minutes),
+        progress=limited(progress, max_minutes, separator.config),
     )  # fmt: skip
     files = folder.files_of(place.stems)
     _prepare_mixer(entry, place, files, progress)
@@ -143,14 +143,22 @@ def check_length(path, max_minutes):
         raise AudioError(f"This song lasts {seconds / 60:.0f} minutes, and {max_minutes:g} are the most. Cut it.")
 
 
-def _limited(progress, max_minutes):
-    """Bars that end the work where a song goes on for longer than its header says."""
+def limited(progress, max_minutes, config):
+    """Bars that end the work where a song goes on for longer than its header says, which is all that they count to.
+
+    Each step of a separation is one segment, or more.
+    """
+    segment = config["T"] * config["frame_step"] / config["sample_rate"]  # seconds
+    most = 60 * max_minutes / segment + 2  # the last step, and silence behind it
 
     class Limited(_Bar):
-        def show(self):
-            if self.desc == "separating" and self.n > 60 * max_minutes:
+        steps = 0
+
+        def update(self, n=1):
+            self.steps += 1
+            if self.steps > most:
                 raise AudioError(f"This song is longer than its header says, and than {max_minutes:g} minutes. Cut it.")
-            super().show()
+            super().update(n)
 
     return lambda *args, **options: Limited(*args, **options, progress=progress)
 
