@@ -17,7 +17,9 @@ import json, sys
 import muscomp_lib
 from muscomp_lib import Separator, audio, transcribe, transcription
 from muscomp_lib.spleeter import environment
+from muscomp_lib.website.server import FILES
 
+assert all((folder / name).is_file() for name, (folder, _) in FILES.items())
 files = Separator().separate_file("song.wav", "separated")
 stems = {name: audio.read(path)[0] for name, path in files.items()}
 transcription.write(transcribe(stems, 44100), "song.mid")

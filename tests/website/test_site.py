@@ -302,6 +302,7 @@ def test_a_folder_and_a_port_belong_to_one_site(site, tmp_path):
         pass
 
 
+@pytest.mark.full
 def test_a_notebook_opens_the_page_until_its_kernel_ends(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from muscomp_lib.core.root import Root\n"

@@ -26,7 +26,7 @@ def test_a_stopped_song_ends_at_its_next_step():
     assert number == 3
 
 
-def test_a_song_that_is_longer_than_its_header_says_is_ended():
+def test_a_song_longer_than_its_header_says_is_ended():
     bar = limited(Progress(), 2.0, CONFIG)(total=60, desc="separating")
     for _ in range(11):  # the two minutes that are allowed
         bar.update(0)
