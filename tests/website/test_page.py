@@ -134,6 +134,7 @@ def test_mute_and_solo_change_what_is_heard_and_the_mix(chromium, site, ready):
     page.context.close()
 
 
+@pytest.mark.full
 def test_a_reload_finds_the_song_again(page, tmp_path):
     send(page, website.write_song(tmp_path / "Long.wav", 60.0))
     expect(line(page)).to_contain_text("Separating", timeout=LONG)
@@ -143,6 +144,19 @@ def test_a_reload_finds_the_song_again(page, tmp_path):
     page.get_by_role("button", name="Cancel Long").click()
     expect(page.locator("#message")).to_have_text("Long is deleted.")
     expect(page.locator("#songs li")).to_have_count(0)
+
+
+@pytest.mark.full
+def test_a_server_that_is_restarted_finishes_the_song(chromium, tmp_path):
+    song = website.write_song(tmp_path / "Tune.wav", 12.0)
+    with website.site(tmp_path / "site") as site:
+        page = chromium.new_context().new_page()
+        page.goto(site.address)
+        send(page, song)
+        expect(line(page)).to_contain_text("Separating", timeout=LONG)
+    with website.site(tmp_path / "site", "--port", site.address.rpartition(":")[2]):
+        expect(line(page)).to_contain_text("Ready", timeout=LONG)
+        page.context.close()
 
 
 @pytest.mark.full

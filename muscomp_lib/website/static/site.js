@@ -14,7 +14,7 @@ const DEFAULTS = { gain: 0, pan: 0, mute: false, solo: false, midi: false };
 const $ = (id) => document.getElementById(id);
 const wait = (ms) => new Promise((resume) => setTimeout(resume, ms));
 const pretty = (name) => name.replaceAll("_", " ");
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`;
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
