@@ -297,7 +297,8 @@ def _stop_on_signals():
     def stop(number, frame):
         for each in before:
             signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not leave the kernel behind
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # no report of the interrupted cell
+        for name in ("asyncio", "papermill", "traitlets"):  # no reports of the interrupted cell and its kernel's end
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:  # between two tasks of the loop: interrupting one of them would interrupt the kernel's shutdown too
             asyncio.get_running_loop().call_soon_threadsafe(interrupt, number)
         except RuntimeError:  # there is no loop

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import shlex
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -30,11 +31,11 @@ STAGES = ("index", "shards", "join", "tables", "train", "songs")
 class Tiny:
     """A campaign of small notebooks on the test's Slurm, without the stages `done`."""
 
-    def __init__(self, folder, env, run, done=(), gpus=False, **given):
+    def __init__(self, folder, env, run, done=(), gpus=False, shards=None, **given):
         self.folder, self.env, self.run = folder / "root" / "runs" / "tiny", env, run
         self.root = folder / "root"
         self.root.mkdir()
-        stages = {"shards": {"jobs": 2}}
+        stages = {"shards": shards or {"jobs": 2}}
         self.file = tiny_campaign.write(folder, site=site(folder, gpus), stages=stages, **given)
         tiny_campaign.done(self.root, folder / "notebooks", done)
 
@@ -134,6 +135,38 @@ def test_cancel_ends_the_notebook_and_resume_continues(tiny, run):
     campaign("resume")
     assert "Complete" in campaign.ended()
     assert campaign.times("tables") == ["start", "end"]
+
+
+@pytest.mark.full
+@pytest.mark.slow
+def test_only_the_element_whose_time_is_up_comes_back(tiny, run):
+    campaign = tiny(done=("index", "join", "tables", "songs/1"), shards={"jobs": 3, "at_once": 1})
+    holds = campaign.hold("fill-2"), campaign.hold("train")
+    campaign()
+    campaign.at_work("fill-2")  # while 1 is done and 3 waits
+    job = campaign.job("shards")
+    for element in (1, 2):
+        with contextlib.suppress(subprocess.CalledProcessError):  # it has ended
+            run("scancel", "--batch", "--signal=USR1", f"{job}_{element}")
+    until(lambda: campaign.times("shards/2").count("start") == 2)
+    holds[0].unlink()
+    campaign.at_work("train")
+    run("scancel", "--batch", "--signal=KILL", campaign.job("train"))
+    assert campaign.ended()
+    assert [campaign.times(f"shards/{n}").count("start") for n in (1, 2, 3)] == [1, 2, 1]
+    assert campaign.times("shards/2") == ["start", "end", "requeue", "start", "end"]
+    log = next((campaign.folder / "logs").glob("shards-*_2.log")).read_text()
+    assert (
+        "This job is requeued" in log
+        and "Traceback" not in log
+        and "Kernel died" not in log
+        and log.count("==== ") == 2
+    )
+    printed = campaign("status", status=1)
+    assert "was killed" in printed and "Missing: train" in printed
+    holds[1].unlink()
+    campaign("resume")
+    assert "Complete" in campaign.ended()
 
 
 @pytest.mark.full
