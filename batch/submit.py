@@ -76,7 +76,7 @@ def load(file):
     MusCompError
         What is wrong, or would be refused.
     """
-    campaign = read_campaign(file)
+    campaign = cost_estimate.with_jobs(read_campaign(file))
     campaign = cost_estimate.with_hours(campaign, cost_estimate.estimate(campaign))
     for stage in campaign.stages:
         campaign.site.check(stage.name, stage.request)

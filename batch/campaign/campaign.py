@@ -138,6 +138,8 @@ class Campaign:
     songs : list of Path
         Empty: the song that notebook 05 chooses itself.
     files : Files
+    has_jobs : bool
+        Whether the file says how many jobs share the stage shards.
     stages : list of Stage
     """
 
@@ -151,6 +153,7 @@ class Campaign:
     defaults: dict
     songs: list
     files: Files
+    has_jobs: bool = False
     stages: list = field(default_factory=list)
 
     @property
@@ -189,10 +192,14 @@ class Campaign:
 
     def tracks_on_disk(self):
         """The number of tracks under the root's slakh/."""
+        return len(self.track_folders())
+
+    def track_folders(self):
+        """The tracks under the root's slakh/."""
         try:
-            return len(slakh.find_tracks(self.root.slakh))
+            return [place.folder for place in slakh.find_tracks(self.root.slakh)]
         except FileNotFoundError:  # of which MissingError is one
-            return 0
+            return []
 
 
 def read_campaign(file, songs_exist=True):
@@ -233,6 +240,7 @@ def read_campaign(file, songs_exist=True):
         defaults={number: defaults(step.notebook) for number, step in notebooks.items()},
         songs=_songs(given.songs if songs_exist else None, file, root),
         files=given.files,
+        has_jobs="jobs" in (given.stages.get("shards") or {}),
     )
     return _with_stages(campaign, notebooks, given.stages, _listed(campaign) if frozen else _listed_songs(campaign))
 

@@ -1,9 +1,11 @@
 """What a campaign costs: seconds per track, step and song, times the site's rates. Used by `submit.py`.
 
-Seconds come from earlier campaigns under the same root, on the same site and partition; where there are none yet, from
-`seconds.yaml`, which says how they were measured. Costs are in the site's own unit, on Bridges-2 service units.
+They scale with the seconds of sound of a track, a step's examples and a song. They come from earlier campaigns under
+the same root, on the same site and partition; where there are none yet, from `seconds.yaml`, which says how they were
+measured. Costs are in the site's own unit, on Bridges-2 service units.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -11,16 +13,20 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from muscomp_lib import audio
 from muscomp_lib.core import yaml_file
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import MusCompError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import duration
 
 DEFAULTS = yaml_file.read(Path(__file__).parent / "seconds.yaml")
 MEASURED = "batch_seconds.json"  # in the root's journal folder
 MARGIN = 2  # requested wall time over the estimated
+SHARD_SECONDS = 900  # so long each of the jobs that share a stage is to work: a shorter one would mostly start
+LISTENED = 20  # tracks or songs whose lengths are looked up
 HOURS_STEP = 0.25  # wall times are rounded up to quarters of an hour
 HOUR = 3600  # seconds
+FRAME_STEP = 1024  # samples from one frame of an example to the next
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,14 @@ def workload(campaign):
 def estimate(campaign):
     """An `Estimate` for each stage, in order."""
     measured, units = _measured(campaign), workload(campaign)
-    return [_estimate(campaign, stage, units[stage.name], measured) for stage in campaign.stages]
+    lengths = {unit: _audio(campaign, unit) for unit in {each["unit"] for each in DEFAULTS["stages"].values()}}
+    return [_estimate(campaign, stage, units[stage.name], measured, lengths) for stage in campaign.stages]
 
 
-def _estimate(campaign, stage, count, measured):
+def _estimate(campaign, stage, count, measured, lengths):
     default = DEFAULTS["stages"][_work(campaign, stage)]
     found = measured.get(_place(campaign, stage), {}).get(_work(campaign, stage), {})
-    per_unit = found.get("seconds", default["seconds"])
+    per_unit = _per_unit(found or default, lengths[default["unit"]], default["audio"])
     seconds = DEFAULTS["start"] + per_unit * _counted(stage, count) / stage.request.jobs / _cores(campaign, stage)
     rate = campaign.site.units_per_hour(stage.request) * stage.request.jobs
     hours = stage.request.hours or _hours(campaign, stage, seconds)
@@ -82,6 +89,50 @@ def _estimate(campaign, stage, count, measured):
         stage, count, default["unit"], per_unit, seconds, rate * seconds / HOUR,
         rate * hours * (1 + stage.request.requeues), found.get("origin", "default"),
     )  # fmt: skip
+
+
+def _per_unit(found, length, usual):
+    """Seconds for one unit with so many seconds of sound, from those for another."""
+    return found["seconds"] * (length or usual) / (found.get("audio") or usual)
+
+
+def _audio(campaign, unit):
+    """The seconds of sound of a unit of work, on average; None where it is not known."""
+    if unit == "step":
+        names = ("batch_size", "crop_frames", "sample_rate")
+        batch_size, frames, rate = (campaign.value("03", name) for name in names)
+        return batch_size * frames * FRAME_STEP / rate if batch_size and frames and rate else None
+    if unit == "song":
+        return _mean_length(campaign.songs) or campaign.value("01", "minislakh_seconds")
+    mixes = [folder / "mix.flac" for folder in campaign.track_folders()[:LISTENED]]
+    return _mean_length(mixes) or (None if mixes else campaign.value("01", "minislakh_seconds"))
+
+
+def _mean_length(files):
+    """The mean duration of the first of some files, in seconds; None without one that can be read."""
+    found = []
+    for file in files[:LISTENED]:
+        with contextlib.suppress(MusCompError, OSError):
+            found.append(audio.info(file).duration)
+    return sum(found) / len(found) if found else None
+
+
+def with_jobs(campaign):
+    """The campaign with as many shards as its work is worth, and no more than the site's choice.
+
+    Where the campaign says how many, it stays; where one job is enough, `join` does it all.
+    """
+    stages = {stage.name: stage for stage in campaign.stages}
+    shards = stages.get("shards")
+    if shards is None or campaign.has_jobs:
+        return campaign
+    alone = replace(shards, request=shards.request.model_copy(update={"jobs": 1}))
+    seconds = estimate(replace(campaign, stages=[alone]))[0].seconds - DEFAULTS["start"]
+    jobs = min(shards.request.jobs, math.ceil(seconds / SHARD_SECONDS))
+    stages["shards"] = replace(shards, request=shards.request.model_copy(update={"jobs": jobs}))
+    if jobs <= 1:
+        del stages["shards"]
+    return replace(campaign, stages=list(stages.values()))
 
 
 def _work(campaign, stage):
@@ -229,6 +280,8 @@ def save_durations(campaign, seconds, runs, devices):
         per_unit = working * _cores(campaign, stage) / _counted(stage, units[stage.name])
         origin = ", ".join(filter(None, (campaign.name, str(date.today()), device)))
         entry = {"seconds": round(per_unit, 4), "origin": origin}
+        length = _audio(campaign, DEFAULTS["stages"][stage.name]["unit"])
+        entry |= {"audio": round(length, 2)} if length else {}
         measured.setdefault(_place(campaign, stage), {})[_work(campaign, stage)] = entry
     if measured != before:
         with written_whole(_file(campaign)) as part:
@@ -244,7 +297,7 @@ def table(campaign, estimates):
     for each in estimates:
         request = each.stage.request
         limit = duration(request.hours * HOUR) if request.hours and campaign.site.has_scheduler else "-"
-        work = f"{each.count} {each.unit}{'s' * (each.count != 1)}, {each.per_unit:.3g} s each{_shared(campaign, each)}"
+        work = f"{each.count} {each.unit}{'s' * (each.count != 1)}, {each.per_unit:.2g} s each{_shared(campaign, each)}"
         figures = f"{duration(each.seconds):>13}{limit:>13}{each.cost:10.2f}{each.most:10.1f}"
         yield f"{each.stage.name:8}{request.jobs:5}{figures}  {work} ({each.origin})"
     total, most = sum(each.cost for each in estimates), sum(each.most for each in estimates)

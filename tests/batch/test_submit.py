@@ -30,7 +30,13 @@ SITES = PROJECT / "batch" / "campaign" / "sites"
 def prepared(tmp_path, monkeypatch):
     """Read and check a campaign with what is given: (campaign, estimates)."""
     monkeypatch.delenv("MUSCOMP_ROOT", raising=False)
-    return lambda **given: command.load(tiny_campaign.write(tmp_path, **{"site": "bridges2", **given}))
+
+    def read(**given):
+        stages = {"shards": {"jobs": 8}} if given.get("site", "bridges2") == "bridges2" else {}
+        given = {"site": "bridges2", **given, "stages": {**stages, **given.get("stages", {})}}
+        return command.load(tiny_campaign.write(tmp_path, **given))
+
+    return read
 
 
 def stage(campaign, name):
@@ -137,7 +143,7 @@ def test_an_error_in_the_file_is_reported_before_anything_starts(prepared, tmp_p
 
 
 def test_dry_run_prints_scripts_and_estimate_and_writes_nothing(tmp_path):
-    file = tiny_campaign.write(tmp_path, site="bridges2", account="abc", songs=None)
+    file = tiny_campaign.write(tmp_path, site="bridges2", account="abc", songs=None, stages={"shards": {"jobs": 8}})
     assert "#SBATCH" not in submit(file, "--dry-run")
     printed = submit(file, "--dry-run", "--scripts")
     assert printed.startswith("stage ")  # the estimate first
@@ -352,6 +358,33 @@ def test_the_estimate_grows_with_what_there_is_to_do(prepared):
     assert many == all_tracks > more["tables"]  # it listens to some songs only
     for name, times in {"index": 3, "shards": 3, "join": 3, "tables": 3, "train": 4, "songs": 1}.items():
         assert more[name] == pytest.approx(times * once[name])
+
+
+def test_estimates_scale_with_the_seconds_of_sound(prepared, tmp_path):
+    folder = tmp_path / "root" / "slakh" / "train" / "Track00001"
+    (folder / "stems").mkdir(parents=True)
+    (folder / "metadata.yaml").touch()
+    found = []
+    for seconds in (24.0, 240.0):
+        soundfile.write(folder / "mix.flac", np.zeros(int(seconds * 8000)), 8000)
+        soundfile.write(tmp_path / "a.wav", np.zeros(int(seconds * 8000)), 8000)
+        found.append({each.stage.name: each.per_unit for each in prepared(songs="a.wav")[1]})
+    assert found[1] == pytest.approx(
+        {"train": found[1]["train"]} | {name: 10 * x for name, x in found[0].items() if name != "train"}
+    )
+    assert found[1]["index"] == cost_estimate.DEFAULTS["stages"]["index"]["seconds"]
+    step = {"batch_size": 8, "crop_frames": 128}
+    many, few = (prepared(parameters={"03": {**step, "batch_size": n}}, notebooks=None)[1][4] for n in (8, 4))
+    assert many.per_unit == pytest.approx(2 * few.per_unit)
+
+
+def test_shards_are_no_more_than_the_work_is_worth(tmp_path, monkeypatch):
+    monkeypatch.delenv("MUSCOMP_ROOT", raising=False)
+    for tracks, jobs in ((4, None), (10_000, 5), (10**6, 8)):
+        file = tiny_campaign.write(tmp_path, site="bridges2", parameters={"minislakh_tracks": tracks})
+        campaign, _ = command.load(file)
+        found = {each.name: each.request.jobs for each in campaign.stages}
+        assert found.get("shards") == jobs
 
 
 def test_the_tracks_that_lie_there_are_counted(prepared, tmp_path):
