@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 DEFAULT_TEMPO = 120.0  # bpm: MIDI's own, for a song without a beat
-TICKS_PER_BEAT = 480
+TICKS_PER_BEAT = 480  # quarter notes
 CHARSET = "utf8"  # of the tracks' names
 MICROSECONDS_PER_MINUTE = 60e6
 START_TOLERANCE = 0.02  # seconds: a first beat this early starts with the file
@@ -46,22 +46,23 @@ def _tempo_map(grid):
     """
     import mido
 
-    period = 60 / grid.tempo
+    period, ticks = 60 / grid.tempo, round(grid.quarters * TICKS_PER_BEAT)
     earlier = int((grid.times[0] + START_TOLERANCE) // period)
     lead = grid.times[0] - earlier * period
     lead = lead if lead > START_TOLERANCE else 0.0
-    ahead = round(lead / period * TICKS_PER_BEAT)
+    ahead = round(lead / period * ticks)
     edges = np.r_[lead + period * np.arange(earlier), grid.times]
     edges[0] = lead
-    tempi = np.rint(np.diff(edges) * 1e6).astype(int)  # microseconds per beat
+    tempi = np.rint(np.diff(edges) / grid.quarters * 1e6).astype(int)  # microseconds per quarter note
     changes = np.flatnonzero(np.abs(np.diff(tempi)) > 1) + 1  # a microsecond is rounding
     pickup = (earlier + grid.downbeat) % grid.metre
-    bars = [(0, pickup, 4), (pickup, grid.metre, 4)] if pickup else [(0, grid.metre, 4)]
-    signatures = [(ahead + beat * TICKS_PER_BEAT, *signature) for beat, *signature in bars]
+    bars = [(0, pickup), (pickup, grid.metre)] if pickup else [(0, grid.metre)]
+    of_beat = (3, 8) if grid.compound else (1, 4)
+    signatures = [(ahead + beat * ticks, n_beats * of_beat[0], of_beat[1]) for beat, n_beats in bars]
     if ahead:
-        bar = Fraction(max(1, round(lead / period * LEAD_IN_UNIT / 4)), LEAD_IN_UNIT)
+        bar = Fraction(max(1, round(lead / period * grid.quarters * LEAD_IN_UNIT / 4)), LEAD_IN_UNIT)
         signatures.insert(0, (0, bar.numerator, bar.denominator))
-    starts = [(0, tempi[0]), *((ahead + beat * TICKS_PER_BEAT, tempi[beat]) for beat in changes)]
+    starts = [(0, tempi[0]), *((ahead + beat * ticks, tempi[beat]) for beat in changes)]
     events = [(at, mido.MetaMessage("time_signature", numerator=n, denominator=unit)) for at, n, unit in signatures]
     events += [(int(at), mido.MetaMessage("set_tempo", tempo=int(tempo))) for at, tempo in starts]
     return sorted(events, key=lambda event: event[0])
@@ -70,16 +71,25 @@ def _tempo_map(grid):
 def lead_in(midi):
     """The length of what comes before a transcription's first beat, in ticks: an int."""
     first, *later = midi.time_signature_changes or [None]
-    return int(midi.time_to_tick(later[0].time)) if later and 4 * first.numerator < first.denominator else 0
+    if not later:
+        return 0
+    ahead = 4 * TICKS_PER_BEAT * Fraction(first.numerator, first.denominator)
+    return int(midi.time_to_tick(later[0].time)) if ahead < ticks_of_beat(midi) else 0
 
 
 def tempo(midi):
-    """The tempo of most of a transcription, in beats per minute: a float."""
+    """The tempo of most of a transcription, in beats per minute, which in 6/8 are dotted quarters: a float."""
     times, tempi = midi.get_tempo_changes()
     lasts = np.diff([*times, max(midi.get_end_time(), times[-1])])
     order = np.argsort(tempi)
     middle = np.searchsorted(np.cumsum(lasts[order]), lasts.sum() / 2)
-    return float(tempi[order][middle])
+    return float(tempi[order][middle]) * TICKS_PER_BEAT / ticks_of_beat(midi)
+
+
+def ticks_of_beat(midi):
+    """How many ticks a beat of a transcription lasts: an int."""
+    compound = any(signature.denominator == 8 for signature in midi.time_signature_changes)
+    return TICKS_PER_BEAT * 3 // 2 if compound else TICKS_PER_BEAT
 
 
 def quantise(midi, steps):

@@ -3,9 +3,11 @@
 **Tempo** is a peak in the spectrum of the song's onset strength. If one tempo fits the whole song, its beats are evenly
 spaced; otherwise they are tracked one by one with dynamic programming (Ellis 2007), since people do not
 play like clockwork. Onsets alone hardly distinguish a beat from the half-beat between two: bass notes, kick and crash
-fall on beats, and where nothing is played between two beats, they were half-beats. A **bar** begins where these
-coincide with a change of harmony. The **key** is the one whose profile correlates best with the pitches (Krumhansl
-1990).
+fall on beats, and where nothing is played between two beats, they were half-beats. Kick and snare take turns on beats:
+where they clearly do so on others than were found, between them or at half, twice, or two thirds of the tempo, those
+are the beats. A **bar** begins where bass, kick and crash coincide with a change of harmony; one of three beats whose
+second long notes begin half-way is in 6/8. The **key** is the one whose profile correlates best with the pitches
+(Krumhansl 1990).
 """
 
 from functools import cache
@@ -38,7 +40,16 @@ SPARSE = 0.15  # share of half-beats with a note: with less, the beats themselve
 FAST = 120.0  # bpm: ... if the tempo is at least this
 BASS_BELOW = 48  # MIDI pitch
 KICK_AND_CRASH = (36, 49)  # drum hits that mark beats
-METRES = (4, 3)  # beats per bar; the first is the usual one
+KICKS, SNARES = (35, 36), (37, 38, 39, 40)
+FEW_HITS = 4  # of snares: too few to be a backbeat
+SHIFTS, SHIFT_MARGIN = (1 / 3, 1 / 2, 2 / 3), 0.25  # of a beat; how much better a backbeat has to fit after a shift ...
+LEVELS, LEVEL_MARGIN = (
+    (1 / 2, 2 / 3, 3 / 2, 2),
+    0.6,
+)  # ... or with beats so many times as long, at most that fast and slow:
+BACKBEAT_RANGE = (50.0, 200.0)  # bpm
+METRES = (4, 3, 5)  # beats per bar; the first is the usual one
+LONG_NOTES = 1.5  # times as long as those of other beats: notes half-way through a bar of three, which is then 6/8
 FIRST_NOTE = (
     0.2  # of the mean accent: what it adds that a song begins there, where two beats of a bar have bass and kick
 )
@@ -49,12 +60,19 @@ MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 class Grid(NamedTuple):
     """A song's beats.
 
-    `times` in seconds, ascending; `metre` in beats per bar; `downbeat`: index of the first beat that begins a bar.
+    `times` in seconds, ascending; `metre` in beats per bar; `downbeat`: index of the first beat that begins a bar;
+    `compound`: whether beats are of three eighths, as in 6/8.
     """
 
     times: np.ndarray
     metre: int
     downbeat: int
+    compound: bool = False
+
+    @property
+    def quarters(self):
+        """How many quarter notes a beat lasts."""
+        return 1.5 if self.compound else 1.0
 
     @property
     def tempo(self):
@@ -90,7 +108,8 @@ def grid(song, pitched, drums):
     between = (times[1:] + times[:-1]) / 2
     if tempo > FAST and len(onsets) > len(times) and np.mean(_count(onsets, between) > 0) < SPARSE:
         times = _every_other(times, pitched, drums)
-    return Grid(times, *_bars(times, pitched, drums)) if len(times) > 1 else None
+    times = _on_backbeat(times, drums)
+    return _compound(Grid(times, *_bars(times, pitched, drums)), pitched) if len(times) > 1 else None
 
 
 def key(pitched):
@@ -220,11 +239,65 @@ def _every_other(times, pitched, drums):
     return times[int(accents[1::2].sum() > accents[::2].sum()) :: 2]
 
 
+def _on_backbeat(times, drums):
+    """Beats moved by a part of one, or twice as fast or slow, where kick and snare then clearly take turns on them."""
+    kicks, snares = (_starts(note for note in drums if note.pitch in its) for its in (KICKS, SNARES))
+    kicks = kicks[_count(snares, kicks) == 0]
+    if len(times) < 2 * FEW_HITS or len(kicks) < FEW_HITS or len(snares) < FEW_HITS:
+        return times
+    shifted = [(SHIFT_MARGIN, _taken(times, shift, 1)) for shift in SHIFTS]
+    levels = [(LEVEL_MARGIN, _taken(times, first, step)) for step in LEVELS for first in np.arange(0, step, 0.5)]
+    slowest, fastest = 60 / np.array(BACKBEAT_RANGE)
+    found, better = _backbeat(times, kicks, snares), []
+    for margin, other in [*shifted, *levels]:
+        fit, period = _backbeat(other, kicks, snares), float(np.median(np.diff(other)))
+        if fit >= found + margin and fastest <= period <= slowest:
+            better.append((round(fit, 1), period, other))  # of two that fit alike, the slower has fewer empty beats
+    return max(better, key=lambda each: each[:2])[2] if better else times
+
+
+def _taken(times, first, step):
+    """Every `step`-th beat from number `first`: of beats between two, the time in proportion."""
+    early = times[0] + (first - step) * (times[1] - times[0])
+    taken = np.interp(np.arange(first, len(times) - 1 + 1e-6, step), np.arange(len(times)), times)
+    return np.r_[early, taken] if first > 0 and early > -TOLERANCE else taken
+
+
+def _backbeat(times, kicks, snares):
+    """How far kicks fall on every other beat and snares on those between: from -1 to 1 for all."""
+    found = [[(_count(times[part::2], hits) > 0).mean() for part in (0, 1)] for hits in (kicks, snares)]
+    (kicks_even, kicks_odd), (snares_even, snares_odd) = found
+    return abs(kicks_even - kicks_odd + snares_odd - snares_even) / 2
+
+
+def _compound(grid, pitched):
+    """The grid in beats of three eighths, where a bar of three beats has its second long notes half-way."""
+    if grid.metre != 3 or not pitched:
+        return grid
+    starts, order = _starts(pitched), np.argsort([note.start for note in pitched])
+    length = np.r_[0.0, np.cumsum([pitched[number].end - pitched[number].start for number in order])]
+    eighths = _taken(grid.times[grid.downbeat :], 0, 0.5)
+    first, last = (np.searchsorted(starts, eighths + side * TOLERANCE) for side in (-1, 1))
+    means = [(length[last] - length[first])[place::6].mean() for place in (2, 3, 4)]
+    if means[1] <= LONG_NOTES * max(means[0], means[2]):
+        return grid
+    return Grid(_taken(grid.times[grid.downbeat % 3 :], 0, 1.5), 2, 0, compound=True)
+
+
 def _low_notes(times, pitched, drums):
-    """The shares of bass notes, and of kicks and crashes, that begin at each time, added up: shape (n_times,)."""
-    bass = [note.start for note in pitched if note.pitch < BASS_BELOW]
-    hits = [note.start for note in drums if note.pitch in KICK_AND_CRASH]
-    return sum(_count(np.sort(onsets), times) / max(1, len(onsets)) for onsets in (bass, hits))
+    """The shares of bass notes, and of kicks and crashes, that begin at each time, added up: shape (n_times,).
+
+    A kick together with a snare is none: it is the third beat of a reggae, or a fill.
+    """
+    bass = _starts(note for note in pitched if note.pitch < BASS_BELOW)
+    hits, snares = (_starts(note for note in drums if note.pitch in its) for its in (KICK_AND_CRASH, SNARES))
+    hits = hits[_count(snares, hits) == 0]
+    return sum(_count(onsets, times) / max(1, len(onsets)) for onsets in (bass, hits))
+
+
+def _starts(notes):
+    """When notes begin, in seconds, ascending: np.ndarray."""
+    return np.sort([note.start for note in notes])
 
 
 def _count(onsets, times):
@@ -237,8 +310,9 @@ def _bars(times, pitched, drums):
     harmony = _chroma(pitched, [*times, max((note.end for note in pitched), default=0.0)])
     change = np.r_[0.0, 1.0 - (harmony[1:] * harmony[:-1]).sum(axis=1)]
     accents = _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
-    begin = min((note.start for note in [*pitched, *drums]), default=times[0])
-    first_note = np.flatnonzero(np.abs(times - begin) < TOLERANCE)[:1]
+    starts = [note.start for note in [*pitched, *drums]] or [times[0]]
+    first_note = np.flatnonzero(np.abs(times - min(starts)) < TOLERANCE)[:1]
+    accents = accents[: np.searchsorted(times, max(starts) + TOLERANCE)]  # after the last note, all beats are alike
     rated = []
     for metre in METRES:
         means = np.array([accents[beat::metre].mean() if beat < len(accents) else 0.0 for beat in range(metre)])

@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in
+from muscomp_lib.notation.bars import lead_in, ticks_of_beat
 
 DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
 DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its notehead
@@ -86,10 +86,10 @@ def _file(midi):
 
 def _lengthen(notes, midi, lead):
     """Let each stroke last until the next, or to the end of its beat, in place."""
-    starts = [int(midi.time_to_tick(note.start)) for note in notes]
+    starts, beat = [int(midi.time_to_tick(note.start)) for note in notes], ticks_of_beat(midi)
     later = np.append(np.unique(starts), np.iinfo(int).max)
     for note, start, following in zip(notes, starts, later[np.searchsorted(later, starts, side="right")], strict=True):
-        end = start + TICKS_PER_BEAT - (start - lead) % TICKS_PER_BEAT
+        end = start + beat - (start - lead) % beat
         note.end = midi.tick_to_time(int(min(end, following)))
 
 

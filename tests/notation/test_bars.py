@@ -63,6 +63,19 @@ def test_beats_before_the_first_bar_form_a_pickup(start, downbeat, pickup):
     assert signatures == ([(pickup, 0.0), (4, first)] if pickup else [(4, 0.0)])
 
 
+@pytest.mark.parametrize(("start", "pickup"), [(0.0, 0), (0.833, 0), (1.0, 1)])
+def test_dotted_quarters_are_written_as_six_eight(start, pickup):
+    midi = bars.empty(beats.Grid(start + np.arange(30.0), 2, 0, compound=True), None)
+    signatures = [(s.numerator, s.denominator) for s in midi.time_signature_changes]
+    assert signatures[-1] == (6, 8) and signatures.count((3, 8)) == pickup
+    assert midi.get_tempo_changes()[1] == pytest.approx([90]), "in quarters"
+    assert transcription.tempo(midi) == pytest.approx(60)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, start, start + 9))
+    assert np.abs(midi.get_downbeats() - start).min() < 0.003
+    assert bars.lead_in(midi) == (round(0.833 * 720) if start == 0.833 else 0)
+
+
 # ---- the grid ----
 
 

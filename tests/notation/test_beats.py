@@ -48,7 +48,7 @@ def test_beats_of_a_steady_song_are_found_within_20_ms(bpm):
     assert np.quantile(nearest, 0.95) < 0.02
 
 
-@pytest.mark.parametrize("metre", [4, 3])
+@pytest.mark.parametrize("metre", [4, 3, 5])
 def test_bars_begin_where_bass_and_harmony_change(metre):
     sound, pitched, drums, true = song(110, metre)
     grid = beats.grid(sound, pitched, drums)
@@ -63,6 +63,55 @@ def test_of_two_alike_beats_the_songs_first_begins_the_bar():
     kicks = [Note(time, time + 0.1, KICK, 1.0) for time in [*times[::2], *times[2::4]]]  # a few more on three
     assert beats._bars(times, bass, []) == (4, 0)
     assert beats._bars(times, bass, kicks) == (4, 2), "what is clear counts more"
+
+
+def test_kicks_with_a_snare_begin_no_bar():
+    times = 0.5 * np.arange(64)
+    bass = [Note(time, time + 0.5, 45, 0.9) for time in times[::2]]
+    dropped = [Note(time, time + 0.1, drum, 0.9) for time in times[2::4] for drum in (KICK, 37)]
+    assert beats._bars(times, bass, dropped) == (4, 0)
+
+
+def test_beats_after_the_last_note_count_for_no_bar():
+    times, two_more = 0.5 * np.arange(64), 0.5 * np.arange(66)
+    bass = [Note(time, time + 0.5, 36 + 7 * (index // 2 % 2), 0.9) for index, time in enumerate(times[::2])]
+    assert beats._bars(two_more, bass, []) == beats._bars(times, bass, [])
+
+
+@pytest.mark.parametrize(("bpm", "hats"), [(110, (0, 2 / 3)), (60, (0, 0.25, 0.5, 0.75)), (185, (0, 0.5))])
+def test_kick_and_snare_take_turns_on_beats(bpm, hats):
+    true = 0.4 + 60 / bpm * np.arange(40)
+    drums = [
+        Note(time, time + 0.1, SNARE if index % 2 else KICK, 0.7 if index % 2 else 0.9)
+        for index, time in enumerate(true)
+    ]
+    swung = [time + 60 / bpm * place for time in true for place in hats]
+    drums = sorted([*drums, *(Note(time, time + 0.05, HAT, 0.6) for time in swung)])
+    bass = [Note(time, time + 0.1, 40, 0.9) for time in (swung if len(hats) == 2 else true)]
+    played = sorted([*drums, *bass])
+    sound = clicks([note.start for note in played], true[-1] + 1, [note.velocity for note in played])
+    grid = beats.grid(sound, bass, drums)
+    assert grid.tempo == pytest.approx(bpm, rel=0.01)
+    assert np.mean([np.abs(grid.times - time).min() < 0.05 for time in true]) > 0.9
+
+
+def six_eight(seconds=30.0, start=0.4):
+    """A tune in 6/8, dotted quarter = 60: its sound, its notes and its bars."""
+    bars = np.arange(start, seconds - 2, 2.0)
+    notes = []
+    for number, bar in enumerate(bars):
+        root = (0, 5, 7, 9)[number % 4]
+        notes += [Note(bar + beat, bar + beat + 0.9, 40 + root + 7 * beat, 0.9) for beat in (0, 1)]
+        notes += [Note(bar + n / 3, bar + (n + 1) / 3, 64 + root + n, 0.5) for n in range(6)]
+    notes = sorted(notes)
+    return clicks([note.start for note in notes], seconds, [note.velocity for note in notes]), notes, bars
+
+
+def test_bars_of_two_long_notes_are_six_eight():
+    sound, notes, bars = six_eight()
+    grid = beats.grid(sound, notes, [])
+    assert grid.compound and grid.metre == 2 and grid.tempo == pytest.approx(60, rel=0.01)
+    assert np.quantile([np.abs(grid.times[grid.downbeat :: 2] - bar).min() for bar in bars], 0.9) < 0.03
 
 
 def test_beats_with_nothing_between_them_are_half_beats():

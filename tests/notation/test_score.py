@@ -46,3 +46,16 @@ def test_a_score_begins_with_the_first_beat(tmp_path):
     (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
     assert [note.offset for note in part.flatten().notes] == list(range(8))
     assert [sign.ratioString for sign in part.flatten().getElementsByClass("TimeSignature")] == ["4/4"]
+
+
+def test_six_eight_is_beamed_in_threes(tmp_path):
+    import music21
+
+    midi = bars.empty(beats.Grid(0.3 + np.arange(20.0), 2, 0, compound=True), None)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes += [pretty_midi.Note(90, 60, 0.3 + n / 3, 0.6 + n / 3) for n in range(12)]
+    transcription.write_score(midi, tmp_path / "a.musicxml", "a")
+    (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
+    assert part.flatten().getElementsByClass("TimeSignature").first().ratioString == "6/8"
+    beams = [[beam.type for beam in note.beams] for note in part.flatten().notes]
+    assert beams[:6] == 2 * [["start"], ["continue"], ["stop"]]
