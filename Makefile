@@ -93,7 +93,7 @@ $(VENV)/packages-installed: $(VENV)/made requirements.txt requirements-synthesis
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(VENV)/tools-installed: $(VENV)/packages-installed requirements-dev.txt requirements-effects.txt requirements-export.txt
+$(VENV)/tools-installed: $(VENV)/packages-installed requirements-dev.txt requirements-effects.txt requirements-export.txt requirements-hosting.txt
 	@began=$$(date +%s); echo "Installing the packages of requirements-dev.txt ..."; \
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements-dev.txt && $(call took,tools)
 	@touch $@

@@ -70,6 +70,7 @@ docs/hosting.md has more: a class, a server of one's own, what it costs.
   muscomp serve                                       http://127.0.0.1:8000, for this machine only
   MUSCOMP_PASSWORD=... muscomp serve --host 0.0.0.0   for everybody in the room who knows the password
   muscomp serve --host 0.0.0.0 --open --workers 4     for everybody, four songs at a time
+  muscomp serve --only-workers --queue postgresql://...  work for a site on another machine
 """,
 }
 

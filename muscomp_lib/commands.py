@@ -109,12 +109,15 @@ def serve(args):
     settings = SiteSettings(**_given(args, SiteSettings))
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, force=True)
     workers = f"{settings.n_workers} worker{'s' * (settings.n_workers != 1)}"
-    site.serve(settings, _root(args), partial(_announce, f" ({workers}); Ctrl-C stops it."))
+    if settings.only_workers:
+        site.work(settings, _root(args), partial(_announce, f"{workers} for the site in ", "; Ctrl-C stops."))
+    else:
+        site.serve(settings, _root(args), partial(_announce, "Open ", f" ({workers}); Ctrl-C stops it."))
     return True
 
 
-def _announce(more, address):
-    print(f"Open {address}{more}", flush=True)
+def _announce(before, after, what):
+    print(f"{before}{what}{after}", flush=True)
 
 
 def _settings(args):

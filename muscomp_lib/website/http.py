@@ -166,8 +166,8 @@ def known_error(_, error):
 
 
 def queue_error(_, error):
-    """The answer where the queue cannot be read or written."""
-    log.error("The queue cannot be used: %s", error)
+    """The answer where the queue cannot be read or written, without what the database says."""
+    log.error("%s", error)
     return as_json({"error": "The server cannot take notes now. Its disk may be full. Try again later."}, 507)
 
 

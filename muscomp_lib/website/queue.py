@@ -5,8 +5,8 @@ went down, the lease runs out, or the site releases it at once, and another work
 is given up, as it may be what ends the workers. What a worker that has lost its song still writes here is ignored.
 
 Only keys' checksums are stored: who reads this file cannot open a song. SQLite's file must lie on a disk of this
-machine, not on NFS or Lustre, where its locks do not hold. Another queue, for several machines, would be a class with
-these methods.
+machine, not on NFS or Lustre, where its locks do not hold. For several machines there is the same queue on Postgres, in
+the same SQL (`postgres.py`).
 """
 
 import contextlib
@@ -37,18 +37,22 @@ COLUMNS = {
     "options": "TEXT NOT NULL",
     "state": f"TEXT NOT NULL DEFAULT '{UPLOADING}'",
     "stage": "TEXT NOT NULL DEFAULT ''",
-    "share": "REAL NOT NULL DEFAULT 0",
+    "share": "DOUBLE PRECISION NOT NULL DEFAULT 0",
     "facts": "TEXT NOT NULL DEFAULT '{}'",
     "note": "TEXT NOT NULL DEFAULT ''",
     "tries": "INTEGER NOT NULL DEFAULT 0",
     "worker": "TEXT",
-    "lease": "REAL",
-    "created": "REAL NOT NULL",
-    "touched": "REAL NOT NULL",
-    "queued": "REAL",
-    "started": "REAL",
-    "ended": "REAL",
+    "lease": "DOUBLE PRECISION",
+    "created": "DOUBLE PRECISION NOT NULL",
+    "touched": "DOUBLE PRECISION NOT NULL",
+    "queued": "DOUBLE PRECISION",
+    "started": "DOUBLE PRECISION",
+    "ended": "DOUBLE PRECISION",
 }
+
+
+class QueueError(MusCompError):
+    """The queue cannot be read or written: a disk is full, or the database is away."""
 
 
 class FullError(MusCompError):
@@ -91,12 +95,16 @@ class Queue:
         Made if it is not there.
     """
 
+    ERRORS = sqlite3.Error
+    BEGIN = ("BEGIN IMMEDIATE",)  # of a transaction that no other process writes beside
+    PREPARE = ("PRAGMA journal_mode = WAL",)  # reading does not wait for writing
+
     def __init__(self, path):
         self._path = path
+        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         with self._connected() as database:
-            database.execute("PRAGMA journal_mode = WAL")  # reading does not wait for writing
-            columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-            database.execute(f"CREATE TABLE IF NOT EXISTS songs ({columns})")
+            for command in (*self.PREPARE, f"CREATE TABLE IF NOT EXISTS songs ({columns})"):
+                database.execute(command)
 
     # ---- for the server ----
 
@@ -119,14 +127,13 @@ class Queue:
         row |= {"suffix": suffix, "bytes": n_bytes, "options": json.dumps(options), "created": now, "touched": now}
         with self._transaction() as database:
             self._check_room(database, row["sender"], max_waiting, max_each)
-            database.execute(
-                f"INSERT INTO songs ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})", row
-            )
+            marks = ", ".join("?" * len(row))
+            database.execute(f"INSERT INTO songs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
         return id_, key, listen
 
     def _check_room(self, database, sender, max_waiting, max_each):
         counts = database.execute(
-            "SELECT COUNT(*), COALESCE(SUM(sender = ?), 0) FROM songs WHERE state IN (?, ?) "
+            "SELECT COUNT(*), COUNT(CASE WHEN sender = ? THEN 1 END) FROM songs WHERE state IN (?, ?) "
             "OR (state = ? AND touched > ?)",
             (sender, WAITING, RUNNING, UPLOADING, time.time() - STALLED),
         ).fetchone()
@@ -138,8 +145,7 @@ class Queue:
     def get(self, id_):
         """A song: Entry, or None."""
         with self._connected() as database:
-            row = database.execute("SELECT * FROM songs WHERE id = ?", (id_,)).fetchone()
-        return _entry(row) if row else None
+            return _entry(database.execute("SELECT * FROM songs WHERE id = ?", (id_,)))
 
     def touch(self, id_):
         """Note that a piece of an upload has arrived."""
@@ -171,7 +177,8 @@ class Queue:
         """The mean time that the latest songs took, in seconds."""
         with self._connected() as database:
             found = database.execute(
-                "SELECT AVG(ended - started) FROM (SELECT * FROM songs WHERE state = ? ORDER BY ended DESC LIMIT ?)",
+                "SELECT AVG(ended - started) FROM "
+                "(SELECT * FROM songs WHERE state = ? ORDER BY ended DESC LIMIT ?) AS recent",
                 (DONE, RECENT),
             ).fetchone()[0]
         return FIRST_GUESS if found is None else found
@@ -207,7 +214,7 @@ class Queue:
                 "share = 0 WHERE id = ?",
                 (RUNNING, worker, now + LEASE, now, row[0]),
             )
-            return _entry(database.execute("SELECT * FROM songs WHERE id = ?", (row[0],)).fetchone())
+            return _entry(database.execute("SELECT * FROM songs WHERE id = ?", (row[0],)))
 
     def beat(self, id_, worker, stage, share, facts):
         """Renew the lease and say how far a song is; whether it is still this worker's."""
@@ -261,17 +268,21 @@ class Queue:
 
     @contextlib.contextmanager
     def _connected(self):
-        database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-        database.row_factory = sqlite3.Row
+        """A connection, whose errors become QueueErrors."""
         try:
-            yield database
-        finally:
-            database.close()
+            with self._connection() as database:
+                yield database
+        except self.ERRORS as error:
+            raise QueueError(f"The queue cannot be used ({error}). Its disk may be full.") from error
+
+    def _connection(self):
+        return contextlib.closing(sqlite3.connect(self._path, timeout=30, isolation_level=None))
 
     @contextlib.contextmanager
     def _transaction(self):
         with self._connected() as database:
-            database.execute("BEGIN IMMEDIATE")
+            for command in self.BEGIN:
+                database.execute(command)
             try:
                 yield database
             except BaseException:
@@ -285,6 +296,10 @@ def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _entry(row):
-    values = dict(row)
+def _entry(cursor):
+    """The first row of an answer as an Entry, or None."""
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    values = dict(zip((column[0] for column in cursor.description), row, strict=True))
     return Entry(**values | {name: json.loads(values[name]) for name in ("options", "facts")})

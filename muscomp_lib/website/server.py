@@ -19,7 +19,6 @@ import logging
 import os
 import secrets
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -325,7 +324,7 @@ def app(api, settings, lifespan=None):
     handlers = {
         HTTPException: http.http_error,
         MusCompError: http.known_error,
-        sqlite3.OperationalError: http.queue_error,
+        queues.QueueError: http.queue_error,
         Exception: http.unknown_error,
     }
     guards = [

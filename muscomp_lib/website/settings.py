@@ -26,8 +26,12 @@ class Settings(settings.Settings):
     )
     port: whole(0, 65535) = Field(8000, description="The port; 0 takes one that is free.")
     folder: optional(text("a folder"), "a folder in the user's cache") = Field(
-        None, description="Where songs are kept until they are deleted. On a disk of this machine."
+        None, description="Where songs are kept until they are deleted. With --queue, all machines have to share it."
     )
+    queue: optional(text("an address, postgresql://..."), "a file in the folder") = Field(
+        None, description="A database of Postgres, for workers on several machines."
+    )
+    only_workers: flag() = Field(False, description="Answer no browsers: work for the site with the same --queue.")
     workers: optional(whole(1, 64), "one for two cores") = Field(
         None, description="How many songs are separated at a time, each in a process of its own."
     )
@@ -53,7 +57,9 @@ class Settings(settings.Settings):
     keep_free_gb: number(0) = Field(2.0, description="Disk that stays free: below it, no song is taken.")
 
     def model_post_init(self, _):
-        """Refuse an open door that nobody has asked for."""
+        """Refuse an open door that nobody has asked for, and workers without work."""
+        if self.only_workers and not self.queue:
+            raise SettingError("--only-workers needs --queue, the one of the site that they work for.")
         if self.host not in LOOPBACK and not (self.open or self.secret):
             raise SettingError(
                 f"--host {self.host} lets other machines in. Give a password (${PASSWORD} or --password), or --open if "

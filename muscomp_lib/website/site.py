@@ -15,12 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import locked, make_folder
-from muscomp_lib.website.queue import Queue
-from muscomp_lib.website.server import Api, app, environment
-from muscomp_lib.website.songs import Songs
+from muscomp_lib.website.server import Api, app, environment, offered
+from muscomp_lib.website.songs import Songs, open_queue
 
 WATCH = 0.2  # seconds between two looks at the workers
 SWEEP = 60.0  # seconds between two looks for what is to be deleted
@@ -51,11 +51,10 @@ def serve(settings, root, ready):
 
     log.setLevel(logging.INFO)
     with _held(settings) as place, _listening(settings.host, settings.port) as listener:
-        queue, songs = Queue(place / "queue.sqlite"), Songs(place)
+        queue, songs = open_queue(place, settings.queue), Songs(place)
         api = Api(settings, queue, songs, root)
-        given = {"place": str(place), "root": str(root.path), "model": api.models[0][1].name}
-        given |= {"max_minutes": settings.max_minutes, "max_job_minutes": settings.max_job_minutes}
-        crew = Crew(queue, settings.n_workers, given, lambda: _sweep(api, queue, songs, settings.keep_hours))
+        sweep = partial(_sweep, api, queue, songs, settings.keep_hours)
+        crew = Crew(queue, settings.n_workers, _for_workers(settings, place, root, api.models), sweep)
 
         @contextlib.asynccontextmanager
         async def lifespan(_):
@@ -70,6 +69,34 @@ def serve(settings, root, ready):
         )  # fmt: skip
         ready(f"http://{_address(listener)}/")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def work(settings, root, ready):
+    """Run workers alone, for the site on another machine that has the same queue and folder, until they are stopped.
+
+    Parameters
+    ----------
+    settings, root
+        As for `serve`.
+    ready : callable
+        Called once, with the folder (Path).
+    """
+    log.setLevel(logging.INFO)
+    place = make_folder(settings.place)
+    for_workers = _for_workers(settings, place, root, offered(settings.models, root))
+    crew = Crew(open_queue(place, settings.queue), settings.n_workers, for_workers)
+    crew.start()
+    try:
+        ready(place)
+        threading.Event().wait()
+    finally:
+        crew.stop()
+
+
+def _for_workers(settings, place, root, models):
+    """What workers need to know (`worker.main`), but for their names."""
+    given = {"place": str(place), "queue": settings.queue, "root": str(root.path), "model": models[0][1].name}
+    return given | {"max_minutes": settings.max_minutes, "max_job_minutes": settings.max_job_minutes}
 
 
 @contextlib.contextmanager
@@ -120,11 +147,11 @@ class Crew:
     n_workers : int
     given : dict
         What a worker needs to know (`worker.main`), but for its name.
-    sweep : callable
+    sweep : callable, optional
         Called now and then.
     """
 
-    def __init__(self, queue, n_workers, given, sweep):
+    def __init__(self, queue, n_workers, given, sweep=lambda: None):
         self._queue, self._given, self._sweep = queue, given, sweep
         self._slots, self._numbers = [None] * n_workers, itertools.count()
         self._stopped, self._thread = threading.Event(), threading.Thread(target=self._watch, daemon=True)

@@ -13,6 +13,7 @@ import struct
 import zipfile
 
 from muscomp_lib.core.files import make_folder, remove, written_whole
+from muscomp_lib.website.queue import Queue
 
 SONG, SEPARATED, PIECES, DESK = "song", "separated", "pieces", "desk.json"
 MIDI, SCORE, ZIP, MIX = "notes.mid", "score.musicxml", "all.zip", "mix.flac"
@@ -112,6 +113,15 @@ class _Sink:
     def taken(self):
         parts, self._parts = self._parts, []
         return b"".join(parts)
+
+
+def open_queue(place, url=None):
+    """The queue of the site whose folder is `place`: in a file there, or in the database at an address."""
+    if url:
+        from muscomp_lib.website.postgres import PostgresQueue
+
+        return PostgresQueue(url)
+    return Queue(place / "queue.sqlite")
 
 
 class Songs:

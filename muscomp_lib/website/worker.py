@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -18,8 +17,8 @@ from pathlib import Path
 
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.root import Root
-from muscomp_lib.website.queue import Queue
-from muscomp_lib.website.songs import Songs
+from muscomp_lib.website.queue import QueueError
+from muscomp_lib.website.songs import Songs, open_queue
 
 POLL = 0.25  # seconds between two looks into an empty queue
 BEAT = 0.5  # seconds between two signs of life
@@ -104,7 +103,7 @@ class Worker:
                 os._exit(STOPPED)
             try:
                 is_mine = self._queue.beat(entry.id, self._name, progress.stage, progress.share, progress.facts)
-            except sqlite3.Error as error:  # on a full disk; the lease holds for a while
+            except QueueError as error:  # the lease holds for a while
                 log.error("%.6s: %s", entry.id, error)
                 continue
             if not is_mine:
@@ -129,7 +128,7 @@ def main():
     place, models = Path(given["place"]), stages.Models(Root(Path(given["root"])))
     models.load(given["model"], stages.Progress().bar)
     Worker(
-        Queue(place / "queue.sqlite"),
+        open_queue(place, given["queue"]),
         Songs(place),
         models,
         given["name"],

@@ -1,18 +1,38 @@
 """The queue: each song is worked on by one worker at a time, and by none for ever."""
 
 import threading
+from pathlib import Path
 
 import pytest
+from fixtures.postgres import postgres
 
 from muscomp_lib.website import queue as queues
+from muscomp_lib.website.postgres import PostgresQueue
 from muscomp_lib.website.queue import DONE, FAILED, RUNNING, TRIES, WAITING, FullError, Queue
 
 NO_LIMITS = {"max_waiting": 1000, "max_each": 1000}
 
 
+@pytest.fixture(scope="module")
+def database():
+    with postgres() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+def another(request, tmp_path):
+    """Opens the same queue, which is empty, as another process does."""
+    if request.param == "sqlite":
+        return lambda: Queue(tmp_path / "queue.sqlite")
+    address = request.getfixturevalue("database")
+    with PostgresQueue(address)._connected() as songs:
+        songs.execute("DELETE FROM songs")
+    return lambda: PostgresQueue(address)
+
+
 @pytest.fixture
-def queue(tmp_path):
-    return Queue(tmp_path / "queue.sqlite")
+def queue(another):
+    return another()
 
 
 def add(queue, sender="somebody", wait=True, **limits):
@@ -34,11 +54,12 @@ def test_a_song_goes_from_its_sender_to_a_worker(queue):
     assert (queue.get(id_).state, queue.get(id_).share, queue.get(id_).facts) == (DONE, 1.0, {"tempo": 120})
 
 
-def test_no_song_is_given_to_two_workers(queue):
+def test_no_song_is_given_to_two_workers(queue, another):
     ids, taken = [add(queue) for _ in range(20)], []
 
     def work(name):
-        while entry := Queue(queue._path).claim(name):
+        its = another()
+        while entry := its.claim(name):
             taken.append(entry.id)
 
     threads = [threading.Thread(target=work, args=(str(number),)) for number in range(4)]
@@ -80,8 +101,6 @@ def test_an_orderly_stop_of_the_site_is_no_try(queue):
     for _ in range(2 * TRIES):
         assert queue.claim("a").id == id_
         queue.release("a", blame=False)
-    queue.claim("a")
-    queue.release_all()
     assert queue.get(id_).state == WAITING
 
 
@@ -123,11 +142,22 @@ def test_the_time_of_the_latest_songs_is_the_estimate(queue):
     assert queue.mean_seconds() < 5
 
 
-def test_nobody_who_reads_the_file_can_open_a_song(queue):
+def test_nobody_who_reads_the_queue_can_open_a_song(queue):
     id_, key, listen = queue.add("192.0.2.7", "Song", ".mp3", 1000, {}, **NO_LIMITS)
-    content = b"".join(path.read_bytes() for path in queue._path.parent.iterdir())
-    assert id_.encode() in content
-    assert not any(secret.encode() in content for secret in (key, listen, "192.0.2.7"))
+    with queue._connected() as songs:
+        stored = str(list(songs.execute("SELECT * FROM songs")))
+    if isinstance(queue._path, Path):
+        stored += str([path.read_bytes() for path in queue._path.parent.iterdir()])
+    assert id_ in stored
+    assert not any(secret in stored for secret in (key, listen, "192.0.2.7"))
+
+
+def test_a_site_that_was_killed_gives_its_songs_back(tmp_path):
+    queue = Queue(tmp_path / "queue.sqlite")
+    id_ = add(queue)
+    queue.claim("a")
+    queue.release_all()
+    assert queue.get(id_).state == WAITING
 
 
 def test_running_songs_are_counted(queue):

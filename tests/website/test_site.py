@@ -18,6 +18,7 @@ import pytest
 import requests
 import soundfile
 from fixtures import website
+from fixtures.postgres import postgres
 
 pytestmark = pytest.mark.slow
 
@@ -324,6 +325,23 @@ def test_a_notebook_opens_the_page_until_its_kernel_ends(tmp_path):
         kernel.kill()
     psutil.wait_procs([worker], timeout=5)
     assert not worker.is_running()
+
+
+@pytest.mark.full
+def test_workers_share_nothing_but_postgres_and_the_folder(tmp_path):
+    song = website.write_song(tmp_path / "song.wav", 24.0)
+    with postgres() as address:
+        shared = ("--queue", address)
+        with (
+            website.site(tmp_path / "site", *shared) as site,
+            website.site(tmp_path / "site", *shared, "--only-workers") as far,
+        ):
+            sent = [site.send(song) for _ in range(3)]
+            for each in sent[:2]:
+                each.until(lambda state: state["state"] == "running")
+            far.process.kill()  # the whole machine is gone, and only the lease tells
+            assert {each.until_ended()["state"] for each in sent} == {"done"}
+        assert len(re.findall(r"worker \d+ \S+: done", site.log())) == 3
 
 
 @pytest.mark.full
