@@ -62,7 +62,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tracks", type=int, default=6)
     parser.add_argument("--seconds", type=int, default=25, help="length of each track")
-    parser.add_argument("--steps", type=int, default=12, help="of Spleeter's network that are timed")
+    parser.add_argument("--steps", type=int, default=8, help="of Spleeter's network that are timed")
     return parser.parse_args()
 
 

@@ -302,11 +302,18 @@ def total(campaign, found):
     return ["in all", "", "", "", "", seconds, "", "", "", f"{used:.2f}", f"{estimated:.2f}", ""]
 
 
+def _report(campaign):
+    """The row of the report: whether it is there, or else how its job ended."""
+    is_there = (campaign.folder / REPORT).is_file()
+    state = "done" if is_there else f"failed{why}" if (why := _last_line(campaign, "report")) else "-"
+    return ["report", "", f"{int(is_there)}/1", "", state, *[""] * (len(columns(campaign)) - 5)]
+
+
 def text(campaign, found):
     """The status of a campaign as lines."""
     done = sum(row.is_done for row in found)
     yield f"{campaign.name} on {campaign.site.name}: {done} of {len(found)} stages done"
-    table = [columns(campaign), *(cells(campaign, row) for row in found), total(campaign, found)]
+    table = [columns(campaign), *(cells(campaign, row) for row in found), _report(campaign), total(campaign, found)]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     for line in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -556,6 +556,17 @@ def test_the_status_shows_how_busy_the_cores_were(prepared):
     assert {"75% of 4", "CPU, 4 cores"} <= set(status.cells(campaign, row))
 
 
+def test_a_report_that_failed_is_a_row_with_its_reason(prepared):
+    campaign, estimates = prepared(site="local")
+    rows = status.rows(campaign, estimates)
+    (campaign.folder / "logs").mkdir(parents=True)
+    (campaign.folder / "logs" / "report-9.log").write_text("==== today on cpu1\nNo room left.\n")
+    line = next(line for line in status.text(campaign, rows) if line.startswith("report"))
+    assert "0/1" in line and "failed: No room left." in line
+    (campaign.folder / "report.html").touch()
+    assert any(line.split()[:3] == ["report", "1/1", "done"] for line in status.text(campaign, rows))
+
+
 def test_the_budget_is_held_against_the_worst_case(prepared):
     campaign, estimates = prepared(budget=20.0, stages={"train": {"hours": 2, "requeues": 4}})
     train = estimates[4]
