@@ -88,8 +88,8 @@ def tempo(midi):
 
 def ticks_of_beat(midi):
     """How many ticks a beat of a transcription lasts: an int."""
-    compound = any(signature.denominator == 8 for signature in midi.time_signature_changes)
-    return TICKS_PER_BEAT * 3 // 2 if compound else TICKS_PER_BEAT
+    compound = [signature.denominator == 8 for signature in midi.time_signature_changes][-1:]  # not of the lead-in
+    return TICKS_PER_BEAT * 3 // 2 if any(compound) else TICKS_PER_BEAT
 
 
 def quantise(midi, steps):
