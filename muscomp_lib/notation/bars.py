@@ -47,7 +47,7 @@ def _tempo_map(grid):
     import mido
 
     period, ticks = 60 / grid.tempo, round(grid.quarters * TICKS_PER_BEAT)
-    earlier = int((grid.times[0] + START_TOLERANCE) // period)
+    earlier = max(0, int((grid.times[0] + START_TOLERANCE) // period))
     lead = grid.times[0] - earlier * period
     lead = lead if lead > START_TOLERANCE else 0.0
     ahead = round(lead / period * ticks)

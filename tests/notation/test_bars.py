@@ -56,7 +56,9 @@ def test_what_is_before_the_music_has_its_tempo(start, tmp_path):
     assert [note.start for note in midi.instruments[0].notes] == pytest.approx(start + 2.4 * np.arange(8), abs=0.02)
 
 
-@pytest.mark.parametrize(("start", "downbeat", "pickup"), [(0.0, 1, 1), (0.0, 3, 3), (1.0, 2, 0), (0.005, 0, 0)])
+@pytest.mark.parametrize(
+    ("start", "downbeat", "pickup"), [(0.0, 1, 1), (0.0, 3, 3), (1.0, 2, 0), (0.005, 0, 0), (-0.03, 0, 0)]
+)
 def test_beats_before_the_first_bar_form_a_pickup(start, downbeat, pickup):
     midi = midi_of(start + 0.5 * np.arange(40), downbeat=downbeat)
     signatures = [(s.numerator, round(s.time, 3)) for s in midi.time_signature_changes]
