@@ -21,8 +21,8 @@ from muscomp_lib.website.queue import QueueError
 from muscomp_lib.website.songs import Songs, open_queue
 
 POLL = 0.25  # seconds between two looks into an empty queue
-BEAT = 0.5  # seconds between two signs of life
-GRACE = 1.0  # seconds to stop by itself: with these, a song is stopped within two
+BEAT = 0.4  # seconds between two signs of life
+GRACE = 0.8  # seconds to stop by itself: with these, a song is stopped within two
 NICE = 10  # behind the process that answers the browsers
 STOPPED = 3  # exit status after a song that did not stop
 UNEXPECTED = "Something went wrong while working on this song. The operator's log has the details."
