@@ -297,7 +297,7 @@ def table(campaign, estimates):
     for each in estimates:
         request = each.stage.request
         limit = duration(request.hours * HOUR) if request.hours and campaign.site.has_scheduler else "-"
-        work = f"{each.count} {each.unit}{'s' * (each.count != 1)}, {each.per_unit:.2g} s each{_shared(campaign, each)}"
+        work = f"{each.count} {each.unit}{'s' * (each.count != 1)}, {each.per_unit:.3g} s each{_shared(campaign, each)}"
         figures = f"{duration(each.seconds):>13}{limit:>13}{each.cost:10.2f}{each.most:10.1f}"
         yield f"{each.stage.name:8}{request.jobs:5}{figures}  {work} ({each.origin})"
     total, most = sum(each.cost for each in estimates), sum(each.most for each in estimates)
