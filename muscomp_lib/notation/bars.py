@@ -57,6 +57,7 @@ def _tempo_map(grid):
     changes = np.flatnonzero(np.abs(np.diff(tempi)) > 1) + 1  # a microsecond is rounding
     pickup = (earlier + grid.downbeat) % grid.metre
     bars = [(0, pickup), (pickup, grid.metre)] if pickup else [(0, grid.metre)]
+    bars += [(earlier + beat, metre) for beat, metre in grid.changes]
     of_beat = (3, 8) if grid.compound else (1, 4)
     signatures = [(ahead + beat * ticks, n_beats * of_beat[0], of_beat[1]) for beat, n_beats in bars]
     if ahead:

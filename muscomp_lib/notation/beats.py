@@ -6,8 +6,8 @@ play like clockwork. Onsets alone hardly distinguish a beat from the half-beat b
 fall on beats, and where nothing is played between two beats, they were half-beats. Kick and snare take turns on beats:
 where they clearly do so on others than were found, between them or at half, twice, or two thirds of the tempo, those
 are the beats. A **bar** begins where bass, kick and crash coincide with a change of harmony; one of three beats whose
-second long notes begin half-way is in 6/8. The **key** is the one whose profile correlates best with the pitches
-(Krumhansl 1990).
+second long notes begin half-way is in 6/8. The best way through the song from bar to bar shows where the metre
+changes. The **key** is the one whose profile correlates best with the pitches (Krumhansl 1990).
 """
 
 from functools import cache
@@ -49,6 +49,8 @@ LEVELS, LEVEL_MARGIN = (
 )  # ... or with beats so many times as long, at most that fast and slow:
 BACKBEAT_RANGE = (50.0, 200.0)  # bpm
 METRES = (4, 3, 5)  # beats per bar; the first is the usual one
+MOST_ACCENT = 4.0  # times the mean: louder accents count as that much
+CHANGE_COST = 16.0  # of another metre from a bar on, or of another first bar, in beats with twice the mean accent
 LONG_NOTES = 1.5  # times as long as those of other beats: notes half-way through a bar of three, which is then 6/8
 FIRST_NOTE = (
     0.2  # of the mean accent: what it adds that a song begins there, where two beats of a bar have bass and kick
@@ -61,13 +63,14 @@ class Grid(NamedTuple):
     """A song's beats.
 
     `times` in seconds, ascending; `metre` in beats per bar; `downbeat`: index of the first beat that begins a bar;
-    `compound`: whether beats are of three eighths, as in 6/8.
+    `compound`: whether beats are of three eighths, as in 6/8; `changes`: (index of a beat, metre from there on).
     """
 
     times: np.ndarray
     metre: int
     downbeat: int
     compound: bool = False
+    changes: tuple = ()
 
     @property
     def quarters(self):
@@ -109,7 +112,11 @@ def grid(song, pitched, drums):
     if tempo > FAST and len(onsets) > len(times) and np.mean(_count(onsets, between) > 0) < SPARSE:
         times = _every_other(times, pitched, drums)
     times = _on_backbeat(times, drums)
-    return _compound(Grid(times, *_bars(times, pitched, drums)), pitched) if len(times) > 1 else None
+    if len(times) < 2:
+        return None
+    metre, downbeat, changes = _bars(times, pitched, drums)
+    found = Grid(times, metre, downbeat, changes=changes)
+    return found if changes else _compound(found, pitched)
 
 
 def key(pitched):
@@ -306,13 +313,25 @@ def _count(onsets, times):
 
 
 def _bars(times, pitched, drums):
-    """Beats per bar, and the index of the beat that begins the first bar."""
-    harmony = _chroma(pitched, [*times, max((note.end for note in pitched), default=0.0)])
-    change = np.r_[0.0, 1.0 - (harmony[1:] * harmony[:-1]).sum(axis=1)]
-    accents = _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
+    """Beats per bar, the index of the beat that begins the first bar, and the changes of metre."""
     starts = [note.start for note in [*pitched, *drums]] or [times[0]]
     first_note = np.flatnonzero(np.abs(times - min(starts)) < TOLERANCE)[:1]
+    accents = _accents(times, pitched, drums)
     accents = accents[: np.searchsorted(times, max(starts) + TOLERANCE)]  # after the last note, all beats are alike
+    metre, first = _one_metre(accents, first_note)
+    (first, metre), *changes = _sections(accents, metre, first)
+    return metre, first, tuple(changes)
+
+
+def _accents(times, pitched, drums):
+    """How much points to a bar's beginning: low notes and changes of harmony; shape (n_times,)."""
+    harmony = _chroma(pitched, [*times, max((note.end for note in pitched), default=0.0)])
+    change = np.r_[0.0, 1.0 - (harmony[1:] * harmony[:-1]).sum(axis=1)]
+    return _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
+
+
+def _one_metre(accents, first_note):
+    """The metre of most of a song, and the index of its first bar's first beat."""
     rated = []
     for metre in METRES:
         means = np.array([accents[beat::metre].mean() if beat < len(accents) else 0.0 for beat in range(metre)])
@@ -321,6 +340,31 @@ def _bars(times, pitched, drums):
         rated.append(((means[first] + 1e-9) / (np.delete(means, first).mean() + 1e-9), metre, first))
     usual, best = rated[0], max(rated)
     return (best if best[0] > METRE_MARGIN * usual[0] else usual)[1:]
+
+
+def _sections(accents, metre, first):
+    """Where a metre begins: [(index of the beat, metre)]. It is as given from `first`, unless others fit much better.
+
+    The best way through the song from bar to bar, in any metre: a bar is worth its first accent, as often as it has
+    beats, and each change costs.
+    """
+    worth = np.minimum(accents / max(accents.mean(), 1e-9), MOST_ACCENT) - 1 if len(accents) else accents
+    best, came_from = {}, {}
+    for beat, length in ((beat, length) for beat in range(len(worth)) for length in METRES):
+        before = [((beat - other, other), best.get((beat - other, other))) for other in METRES]
+        ways = [(value - CHANGE_COST * (bar[1] != length), bar) for bar, value in before if value is not None]
+        if beat < length:
+            ways.append((0.0 if (beat, length) == (first, metre) else -CHANGE_COST, None))
+        if ways:
+            value, came_from[beat, length] = max(ways, key=lambda way: way[0])
+            best[beat, length] = value + length * worth[beat]
+    ends = [bar for bar in best if bar[0] >= len(worth) - bar[1]]
+    bar, bars = max(ends, key=best.get, default=(first, metre)), []
+    while bar:
+        bars.append(bar)
+        bar = came_from.get(bar)
+    bars.reverse()
+    return [bar for before, bar in zip([None, *bars], bars, strict=False) if not before or before[1] != bar[1]]
 
 
 def _chroma(notes, times):

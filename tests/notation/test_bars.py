@@ -66,6 +66,12 @@ def test_beats_before_the_first_bar_form_a_pickup(start, downbeat, pickup):
     assert signatures == ([(pickup, 0.0), (4, first)] if pickup else [(4, 0.0)])
 
 
+def test_a_change_of_metre_is_written_where_it_is():
+    midi = bars.empty(beats.Grid(0.3 + 0.5 * np.arange(60), 4, 1, changes=((33, 3),)), None)
+    signatures = [(s.numerator, s.denominator, round(s.time, 2)) for s in midi.time_signature_changes]
+    assert signatures[1:] == [(1, 4, 0.3), (4, 4, 0.8), (3, 4, 16.8)]
+
+
 @pytest.mark.parametrize(("start", "pickup"), [(0.0, 0), (0.833, 0), (1.0, 1)])
 def test_dotted_quarters_are_written_as_six_eight(start, pickup):
     midi = bars.empty(beats.Grid(start + np.arange(30.0), 2, 0, compound=True), None)

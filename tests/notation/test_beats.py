@@ -61,15 +61,28 @@ def test_of_two_alike_beats_the_songs_first_begins_the_bar():
     times = 0.5 * np.arange(64)
     bass = [Note(time, time + 0.5, 36 + 7 * (index % 2), 0.9) for index, time in enumerate(times[::2])]
     kicks = [Note(time, time + 0.1, KICK, 1.0) for time in [*times[::2], *times[2::4]]]  # a few more on three
-    assert beats._bars(times, bass, []) == (4, 0)
-    assert beats._bars(times, bass, kicks) == (4, 2), "what is clear counts more"
+    assert beats._bars(times, bass, []) == (4, 0, ())
+    assert beats._bars(times, bass, kicks) == (4, 2, ()), "what is clear counts more"
+
+
+@pytest.mark.parametrize(("bars", "found"), [([4] * 8 + [3] * 12, (4, 0, ((32, 3),))), ([4] * 24, (4, 0, ()))])
+def test_the_metre_changes_within_a_song(bars, found):
+    starts = np.cumsum([0, *bars])
+    times = 0.5 * np.arange(starts[-1])
+    roots = [(0, 5, 7, 9)[number % 4] for number in range(len(bars))]
+    notes = [
+        Note(0.5 * start, 0.5 * (start + length), 36 + root + above, 0.9)
+        for start, length, root in zip(starts, bars, roots, strict=False)
+        for above in (0, 28)
+    ]
+    assert beats._bars(times, notes, []) == found
 
 
 def test_kicks_with_a_snare_begin_no_bar():
     times = 0.5 * np.arange(64)
     bass = [Note(time, time + 0.5, 45, 0.9) for time in times[::2]]
     dropped = [Note(time, time + 0.1, drum, 0.9) for time in times[2::4] for drum in (KICK, 37)]
-    assert beats._bars(times, bass, dropped) == (4, 0)
+    assert beats._bars(times, bass, dropped) == (4, 0, ())
 
 
 def test_beats_after_the_last_note_count_for_no_bar():
