@@ -381,7 +381,7 @@ NETWORKS = pytest.mark.parametrize(
 def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes):
     times = 2 if changes else 1
     imports = TINY + "import tensorflow\nfrom muscomp_lib import training"
-    work = f"root = tiny_prepared.write('FOLDER', train_max_steps=40, **{changes!r})\ntraining.train('tiny', root)"
+    work = f"root = tiny_prepared.write('FOLDER', train_max_steps=20, **{changes!r})\ntraining.train('tiny', root)"
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     lasts = run(imports, work.replace("FOLDER", str(undisturbed)))
     run_and_kill(imports, work.replace("FOLDER", str(killed)), lasts, times=times)
