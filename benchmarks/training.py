@@ -8,7 +8,7 @@ memory. So what is compared is how many seconds of sound are trained on in a sec
 first few, which build the network and fill caches. Neither start nor saving counts. Spleeter's steps are timed by the
 summary that it writes after each. For trainings of ours, how fast the network alone takes examples and how fast they
 are made are shown as well: made must be the larger number, or the network starves. Both at once share the processor,
-so training is slower than either. It takes some eight minutes on two cores.
+so training is slower than either. Most of its time goes to the steps of Spleeter's network.
 """
 
 import argparse
