@@ -28,7 +28,7 @@ import results
 from muscomp_lib import audio, minislakh, separation, slakh, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.root import open_root
-from muscomp_lib.minislakh import midi_file
+from muscomp_lib.minislakh import midi_file, synthesizer
 from muscomp_lib.models import pretrained
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.transcription import cqt, metrics, network
@@ -38,6 +38,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 SEED = 1000  # of the songs
+TRUTHS = ("beats", "downbeats")  # of a tune, in its JSON file
 TAXONOMY = "families"
 (DRUMS,) = instruments.drums(TAXONOMY)
 PEER = """
@@ -74,7 +75,7 @@ def main():
             rows += [{"stems": where, "name": name} | row for name, row in its.to_dict("index").items()]
         mixes = whole_songs(songs, ours, peer)
         speed = times_realtime(songs, ours, peer) if args.speed else {}
-    beats = measure_beats(songs, ours)
+    beats = measure_beats(songs, ours) | measure_tunes(args.tunes, separator, ours)
     for title, found in (("whole songs, F1", mixes), ("times realtime", speed), ("tempo, beats, bars, key", beats)):
         print(f"\n{title}\n{pd.Series(found).round(2).to_string()}")
     results.write("transcription", rows, args, whole_songs=mixes, times_realtime=speed, beats=beats)
@@ -90,6 +91,7 @@ def arguments():
     )
     parser.add_argument("--speed", action="store_true", help="also time both, which takes a quiet machine")
     parser.add_argument("--basic-pitch", metavar="PYTHON", help="the Python of an environment that has basic-pitch")
+    parser.add_argument("--tunes", help="a folder of tunes by others: NAME.mid, and NAME.json with beats and downbeats")
     return parser.parse_args()
 
 
@@ -249,6 +251,36 @@ def measure_beats(songs, ours):
             }
         )
     return pd.DataFrame(rows).astype(float).mean().to_dict()
+
+
+def measure_tunes(folder, separator, ours):
+    """How far the beats and bars of tunes by others are right in the file that is written; nothing without a folder."""
+    import mir_eval
+
+    rows = []
+    for path in sorted(Path(folder).glob("*.json")) if folder else []:
+        truth = json.loads(path.read_text())
+        if "beats" not in truth:
+            continue
+        mix = tune(midi_file.read(path.with_suffix(".mid")))
+        with tempfile.TemporaryDirectory() as out:
+            stems = separator.separate(mix, audio.SAMPLE_RATE)
+            written = Path(out) / "tune.mid"
+            settings = transcription.Settings(taxonomy=TAXONOMY)
+            transcription.write(transcription.transcribe(stems, audio.SAMPLE_RATE, settings, ours), written)
+            midi = transcription.read(written)
+        first, last = truth["beats"][0] - 0.2, truth["beats"][-1] + 0.2
+        found = [np.array([t for t in times if first < t < last]) for times in (midi.get_beats(), midi.get_downbeats())]
+        rows.append([mir_eval.beat.f_measure(np.array(truth[n]), f) for n, f in zip(TRUTHS, found, strict=True)])
+        print(path.stem, *np.round(rows[-1], 2))
+    means = np.mean(rows, axis=0) if rows else []
+    return dict(zip((f"{len(rows)} tunes by others: {what}, F1" for what in ("beats", "bars")), means, strict=False))
+
+
+def tune(midi):
+    """The sound of a MIDI file: shape (n_samples, 1), float32."""
+    parts = [synthesizer.render(part, midi.get_end_time() + 1.0) for part in midi.instruments if part.notes]
+    return sum(parts) / (1.2 * np.abs(sum(parts)).max())
 
 
 if __name__ == "__main__":
