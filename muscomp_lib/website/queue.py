@@ -21,6 +21,7 @@ from muscomp_lib.core.errors import MusCompError
 
 LEASE = 15.0  # seconds without a sign of life until a worker counts as gone
 TRIES = 3
+ID = "[A-Za-z0-9_-]{24}"  # a regular expression for the ids of songs: 18 random bytes
 RECENT = 20  # songs whose time is averaged to estimate the next
 FIRST_GUESS = 60.0  # seconds of work on a song, before any is done
 STALLED = 60.0  # seconds without a piece after which an upload no longer counts as its sender's
@@ -122,7 +123,7 @@ class Queue:
             `max_waiting` songs are waiting, or `max_each` of this sender.
         """
         id_, key, listen = (secrets.token_urlsafe(18) for _ in range(3))
-        now = time.time()
+        now = self._now()
         row = {"id": id_, "key": digest(key), "listen": digest(listen), "sender": digest(sender), "title": title}
         row |= {"suffix": suffix, "bytes": n_bytes, "options": json.dumps(options), "created": now, "touched": now}
         with self._transaction() as database:
@@ -135,7 +136,7 @@ class Queue:
         counts = database.execute(
             "SELECT COUNT(*), COUNT(CASE WHEN sender = ? THEN 1 END) FROM songs WHERE state IN (?, ?) "
             "OR (state = ? AND touched > ?)",
-            (sender, WAITING, RUNNING, UPLOADING, time.time() - STALLED),
+            (sender, WAITING, RUNNING, UPLOADING, self._now() - STALLED),
         ).fetchone()
         if counts[1] >= max_each:
             raise FullError(f"{counts[1]} of your songs are waiting already. Send more once one of them is done.")
@@ -149,11 +150,11 @@ class Queue:
 
     def touch(self, id_):
         """Note that a piece of an upload has arrived."""
-        self._change("touched = ?", "id = ? AND state = ?", time.time(), id_, UPLOADING)
+        self._change("touched = ?", "id = ? AND state = ?", self._now(), id_, UPLOADING)
 
     def enqueue(self, id_):
         """Let a song wait for a worker, once it is uploaded."""
-        self._change("state = ?, queued = ?", "id = ? AND state = ?", WAITING, time.time(), id_, UPLOADING)
+        self._change("state = ?, queued = ?", "id = ? AND state = ?", WAITING, self._now(), id_, UPLOADING)
 
     def delete(self, id_):
         """Forget a song; whoever works on it notices at the next `beat`."""
@@ -202,13 +203,13 @@ class Queue:
     def claim(self, worker):
         """Take the song that has waited longest: Entry, or None. No other worker gets it while this one renews it."""
         with self._transaction() as database:
-            self._requeue(database, "lease < ?", time.time())
+            self._requeue(database, "lease < ?", self._now())
             row = database.execute(
                 "SELECT id FROM songs WHERE state = ? ORDER BY queued, id LIMIT 1", (WAITING,)
             ).fetchone()
             if row is None:
                 return None
-            now = time.time()
+            now = self._now()
             database.execute(
                 "UPDATE songs SET state = ?, worker = ?, lease = ?, started = ?, tries = tries + 1, stage = '', "
                 "share = 0 WHERE id = ?",
@@ -222,7 +223,7 @@ class Queue:
             "lease = ?, stage = ?, share = ?, facts = ?",
             id_,
             worker,
-            time.time() + LEASE,
+            self._now() + LEASE,
             stage,
             share,
             json.dumps(facts),
@@ -231,11 +232,11 @@ class Queue:
     def finish(self, id_, worker, facts):
         """Note that a song is done."""
         changes = "state = ?, worker = NULL, ended = ?, share = 1, facts = ?"
-        return self._mine(changes, id_, worker, DONE, time.time(), json.dumps(facts))
+        return self._mine(changes, id_, worker, DONE, self._now(), json.dumps(facts))
 
     def fail(self, id_, worker, note):
         """Note that a song cannot be done, and why."""
-        return self._mine("state = ?, worker = NULL, ended = ?, note = ?", id_, worker, FAILED, time.time(), note)
+        return self._mine("state = ?, worker = NULL, ended = ?, note = ?", id_, worker, FAILED, self._now(), note)
 
     def release(self, worker, blame=True):
         """Give back what a worker held that has ended; without `blame`, this was no try."""
@@ -254,9 +255,13 @@ class Queue:
         running = f"state = '{RUNNING}' AND {which}"
         database.execute(
             f"UPDATE songs SET state = ?, note = ?, worker = NULL, ended = ? WHERE tries >= ? AND {running}",
-            (FAILED, GAVE_UP, time.time(), TRIES, value),
+            (FAILED, GAVE_UP, self._now(), TRIES, value),
         )
         database.execute(f"UPDATE songs SET state = ?, worker = NULL WHERE {running}", (WAITING, value))
+
+    def _now(self):
+        """Seconds since 1970, by a clock that all workers share."""
+        return time.time()
 
     def _mine(self, changes, id_, worker, *values):
         return self._change(changes, "id = ? AND worker = ? AND state = ?", *values, id_, worker, RUNNING) == 1

@@ -20,8 +20,9 @@ from functools import partial
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import locked, make_folder
 from muscomp_lib.website.server import Api, app, environment, offered
-from muscomp_lib.website.songs import Songs, open_queue
+from muscomp_lib.website.songs import FILE, Songs, open_queue
 
+MARK = "lock"  # the file that shows that a folder is a site's; the site that has the folder holds it
 WATCH = 0.2  # seconds between two looks at the workers
 SWEEP = 60.0  # seconds between two looks for what is to be deleted
 SHORT_LIFE, PAUSE = 5.0, 5.0  # seconds: a worker that lived for less is replaced after a pause
@@ -82,7 +83,7 @@ def work(settings, root, ready):
         Called once, with the folder (Path).
     """
     log.setLevel(logging.INFO)
-    place = make_folder(settings.place)
+    place = _own_folder(settings.place)
     for_workers = _for_workers(settings, place, root, offered(settings.models, root))
     crew = Crew(open_queue(place, settings.queue), settings.n_workers, for_workers)
     crew.start()
@@ -102,13 +103,24 @@ def _for_workers(settings, place, root, models):
 @contextlib.contextmanager
 def _held(settings):
     """The folder of the site, which no other has at the same time."""
-    place = make_folder(settings.place)
-    place.chmod(0o700)
+    place = _own_folder(settings.place)
     try:
-        with locked(place / "lock", wait=False):
+        with locked(place / MARK, wait=False):
             yield place
     except BlockingIOError:
         raise SettingError(f"Another site has the folder {place}. Stop it, or give --folder another one.") from None
+
+
+def _own_folder(place):
+    """The folder of a site, made and marked as ours; one with files of others is refused, as songs are deleted."""
+    is_new = not place.exists()
+    make_folder(place)
+    if is_new:
+        place.chmod(0o700)
+    if any(place.iterdir()) and not any((place / mark).is_file() for mark in (MARK, FILE)):
+        raise SettingError(f"The folder {place} has files in it, and no site made them. Give --folder an empty one.")
+    (place / MARK).touch()
+    return place
 
 
 @contextlib.contextmanager

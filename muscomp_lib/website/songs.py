@@ -9,12 +9,15 @@ Nothing is called like the song: names come from strangers, and are only shown, 
 """
 
 import json
+import re
+import shutil
 import struct
 import zipfile
 
-from muscomp_lib.core.files import make_folder, remove, written_whole
-from muscomp_lib.website.queue import Queue
+from muscomp_lib.core.files import make_folder, written_whole
+from muscomp_lib.website.queue import ID, Queue
 
+FILE = "queue.sqlite"
 SONG, SEPARATED, PIECES, DESK = "song", "separated", "pieces", "desk.json"
 MIDI, SCORE, ZIP, MIX = "notes.mid", "score.musicxml", "all.zip", "mix.flac"
 ZIP_BLOCK = 1 << 18  # bytes
@@ -40,9 +43,8 @@ class SongFolder:
         return next(self.separated.glob(f"{SONG}*"), self.separated / SONG)
 
     def remove(self):
-        """Delete everything of this song."""
-        if self.path.exists():
-            remove(self.path)
+        """Delete everything of this song, but for what a worker writes at this moment, which the next sweep deletes."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     # ---- pieces ----
 
@@ -121,7 +123,7 @@ def open_queue(place, url=None):
         from muscomp_lib.website.postgres import PostgresQueue
 
         return PostgresQueue(url)
-    return Queue(place / "queue.sqlite")
+    return Queue(place / FILE)
 
 
 class Songs:
@@ -135,9 +137,12 @@ class Songs:
         return SongFolder(self.place / entry.id, entry.suffix)
 
     def remove_others(self, ids):
-        """Delete the folders of songs that are not among what `ids()` returns, which is asked after they are listed."""
-        folders = list(self.place.iterdir())
+        """Delete the folders of songs that are not among what `ids()` returns, which is asked after they are listed.
+
+        What is not named like a song of ours stays.
+        """
+        folders = [folder for folder in self.place.iterdir() if re.fullmatch(ID, folder.name)]
         known = ids()
         for folder in folders:
             if folder.name not in known:
-                remove(folder)
+                shutil.rmtree(folder, ignore_errors=True)
