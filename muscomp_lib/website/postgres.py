@@ -45,6 +45,11 @@ class PostgresQueue(Queue):
     def release_all(self):
         """Nothing: workers of other machines may be at work, and the leases of those that are not run out."""
 
+    def _now(self):
+        """The database's time: those of several machines differ, and a lease could run out at once."""
+        with self._connected() as database:
+            return database.execute("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS FLOAT8)").fetchone()[0]
+
     @contextlib.contextmanager
     def _connection(self):
         """The connection of this thread, which stays open; after an error it is opened again."""

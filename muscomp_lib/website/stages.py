@@ -133,7 +133,6 @@ def work(entry, place, models, max_minutes, progress):
         progress.facts["notes"] = True
         progress.begin(SCORE)
         transcription.write_score(midi, folder.named_file(place.stems, folder.SCORE), entry.title)
-    place.upload.unlink(missing_ok=True)  # from here on, nothing needs it
 
 
 def check_length(path, max_minutes):
@@ -181,7 +180,8 @@ def _prepare_mixer(entry, place, files, progress):
     description = mixer.description()
     progress.facts |= {"stems": list(files), "seconds": description["frames"] / description["rate"], "desk": True}
     place.write_desk(description)
-    missing = range(place.n_pieces(), mixer.n_pieces)
+    progress.facts["pieces"] = place.n_pieces()
+    missing = range(progress.facts["pieces"], mixer.n_pieces)
     for number, piece in progress.bar(mixer.pieces(missing), desc=ENCODING, total=len(missing)):
         place.write_piece(number, piece)
         progress.facts["pieces"] = number + 1

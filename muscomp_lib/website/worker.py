@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from muscomp_lib.core.errors import MusCompError
@@ -61,7 +62,7 @@ class Worker:
         """Work on a song of this worker; whatever goes wrong is noted for its sender."""
         from muscomp_lib.website import stages
 
-        progress, ended = stages.Progress(), threading.Event()
+        progress, ended, self._began = stages.Progress(), threading.Event(), time.monotonic()
         progress.facts = dict(entry.facts)
         keeper = threading.Thread(target=self._keep, args=(entry, progress, ended), daemon=True)
         keeper.start()
@@ -87,20 +88,25 @@ class Worker:
 
     def _end(self, entry, note, progress):
         if progress.stopped:
-            self._songs.of(entry).remove()  # it may have been written to since it was deleted
+            self._remove_deleted(entry)
         elif note:
             self._queue.fail(entry.id, self._name, note)
-        else:
-            self._queue.finish(entry.id, self._name, progress.facts)
-            log.info("%.6s: done in %.1f s", entry.id, time.time() - entry.started)
+        elif self._queue.finish(entry.id, self._name, progress.facts):
+            self._songs.of(entry).upload.unlink(missing_ok=True)  # a song that is tried again would need it
+            log.info("%.6s: done in %.1f s", entry.id, time.monotonic() - self._began)
+
+    def _remove_deleted(self, entry):
+        """Delete what was written since a song was deleted; one that another worker has now is not touched."""
+        if self._queue.get(entry.id) is None:
+            self._songs.of(entry).remove()
 
     def _keep(self, entry, progress, ended):
         """Renew the lease until the work has ended; end it where the song is gone or takes too long."""
         while not ended.wait(BEAT):
-            if time.time() - entry.started > self._max_seconds:
+            if time.monotonic() - self._began > self._max_seconds:
                 minutes = f"{self._max_seconds / 60:g} minutes"
-                self._queue.fail(entry.id, self._name, f"This song took more than {minutes} of work, and was given up.")
-                os._exit(STOPPED)
+                note = f"This song took more than {minutes} of work, and was given up."
+                self._exit_after(partial(self._queue.fail, entry.id, self._name, note))
             try:
                 is_mine = self._queue.beat(entry.id, self._name, progress.stage, progress.share, progress.facts)
             except QueueError as error:  # the lease holds for a while
@@ -109,9 +115,17 @@ class Worker:
             if not is_mine:
                 progress.stopped = True
                 if not ended.wait(GRACE):
-                    self._songs.of(entry).remove()
-                    os._exit(STOPPED)
+                    self._exit_after(partial(self._remove_deleted, entry))
                 return
+
+    def _exit_after(self, last):
+        """End this process, whatever becomes of the last that it does."""
+        try:
+            last()
+        except QueueError as error:
+            log.error("%s", error)
+        finally:
+            os._exit(STOPPED)
 
 
 def main():

@@ -54,7 +54,7 @@ def test_a_song_becomes_stems_notes_and_a_score(done, song):
     assert pretty_midi.PrettyMIDI(io.BytesIO(done.get("notes.mid"))).instruments
     assert b"<score-partwise" in done.get("score.musicxml") and b">Tune<" in done.get("score.musicxml")
     assert state["facts"]["tempo"] > 30 and state["facts"]["key"] and "Violin" in state["facts"]["absent"]
-    assert not list(done.folder.glob("song.*"))  # what was sent is no longer needed
+    done.until(lambda _: not list(done.folder.glob("song.*")), "the deletion of what was sent")
 
 
 def test_all_files_come_in_a_zip(done):
@@ -226,6 +226,7 @@ def test_a_killed_worker_is_replaced_and_its_song_done(site, tmp_path):
         worker.kill()
     state = sent.until_ended()
     assert state["state"] == "done" and "notes.mid" in state["files"]
+    assert state["facts"]["pieces"] == sent.ask(path="/desk").json()["pieces"]
 
 
 @pytest.mark.full
@@ -237,6 +238,7 @@ def test_a_worker_may_be_killed_at_any_stage(site, tmp_path, stage):
         worker.kill()
     state = sent.until_ended()
     assert state["state"] == "done" and len(state["files"]) == 15
+    assert state["facts"]["pieces"] == sent.ask(path="/desk").json()["pieces"]
 
 
 @pytest.mark.full
