@@ -146,9 +146,13 @@ def _used(campaign, rows):
 
 
 def afford(campaign, estimates):
-    """Refuse one more run of the jobs that are running if it could exceed the budget."""
+    """Refuse one more run of the jobs that are running if it could exceed the budget; the exit status says so."""
     rows = status.rows(campaign, estimates)
-    cost_estimate.check_one_more(campaign, [row.stage for row in rows if row.running], _used(campaign, rows))
+    try:
+        cost_estimate.check_one_more(campaign, [row.stage for row in rows if row.running], _used(campaign, rows))
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return job_scripts.TOO_DEAR
     return DONE
 
 
@@ -168,11 +172,11 @@ def _submit_chain(campaign, estimates):
         script = campaign.folder / job_scripts.file_name(campaign, job_scripts.REPORT)
         job = slurm.submit(script, [entry["job"] for entry in entries], kind="afterany")
         entries.append({"stage": job_scripts.REPORT, "job": job, "tasks": [1]})
-    except MusCompError:
-        if entries:  # half a chain is of no use
+        status.record(campaign, entries, estimates)
+    except BaseException:  # Ctrl-C too: half a chain is of no use, and nobody can cancel what is not recorded
+        if entries:
             slurm.cancel([entry["job"] for entry in entries])
         raise
-    status.record(campaign, entries, estimates)
     print(f"Scripts, logs and results: {campaign.folder}")
     print(f"Status: python batch/submit.py {shlex.quote(str(campaign.folder))} status")
     return DONE

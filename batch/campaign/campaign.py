@@ -240,7 +240,7 @@ def read_campaign(file, songs_exist=True):
         defaults={number: defaults(step.notebook) for number, step in notebooks.items()},
         songs=_songs(given.songs if songs_exist else None, file, root),
         files=given.files,
-        has_jobs="jobs" in (given.stages.get("shards") or {}),
+        has_jobs="jobs" in mapping(given.stages.get("shards"), f"{file}, stages, shards"),
     )
     return _with_stages(campaign, notebooks, given.stages, _listed(campaign) if frozen else _listed_songs(campaign))
 

@@ -11,7 +11,9 @@ from .campaign import PARAMETERS, SONGS, STAGES
 from .quoting import command, in_double_quotes, quoted
 
 PROJECT = Path(__file__).resolve().parents[2]
-SECONDS_TO_SAVE = 120  # how long before the wall-time limit Slurm sends USR1; it may be ten seconds early
+SECONDS_TO_SAVE = 240  # before the wall-time limit Slurm sends USR1: the notebook saves, Slurm is asked for the costs
+SECONDS_TO_ANSWER = 60  # how long Slurm may take to tell the costs
+TOO_DEAR = 3  # exit status of `submit.py afford`, and of nothing else: one more run could exceed the budget
 CACHE_FOLDER = "muscomp_cache"  # inside the site's cache folder
 REPORT = "report"
 REPORT_HOURS = 0.25
@@ -70,8 +72,8 @@ wait "$run"
 leave $?
 """
 
-AFFORD = """  {submitter} "$project/batch/submit.py" "$campaign" afford
-  [ $? -eq 2 ] && leave 1  # the reason is printed
+AFFORD = f"""  timeout {SECONDS_TO_ANSWER} {{submitter}} "$project/batch/submit.py" "$campaign" afford
+  [ $? -eq {TOO_DEAR} ] && leave 1  # the reason is printed; where Slurm does not answer, the job goes on
 """
 
 WORKERS = """stop_signal=USR1  # srun forwards it to its tasks, which save and stop; at TERM it would kill them

@@ -33,18 +33,33 @@ GPUS = that(
     lambda value: isinstance(value, str) and re.fullmatch(r"[\w.-]+:[1-9][0-9]{0,5}", value, re.ASCII),
     "type:number, such as h100-80:1",
 )
-SET_BY_SCRIPTS = ("array", "dependency", "output", "open-mode", "signal", "requeue", "no-requeue")
+SET_BY_SCRIPTS = (  # how jobs are stopped and found again, and what they are charged for
+    *("array", "dependency", "job-name", "output", "open-mode", "signal", "requeue", "no-requeue"),
+    *("account", "partition", "time", "nodes", "ntasks", "cpus-per-task", "cpus-per-gpu"),
+    *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "tasks-per-node"),
+    *("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "mem", "mem-per-cpu", "mem-per-gpu"),
+)
+
+
+def _is_command(value):
+    try:
+        return isinstance(value, str) and value.isprintable() and shlex.split(value)
+    except ValueError:  # a quotation mark is missing
+        return False
 
 
 def _are_options(value):
-    """Whether a list has nothing but options of sbatch that no script sets itself."""
+    """Whether a list has nothing but options of sbatch that no script sets itself, abbreviated or not."""
     lines = value if isinstance(value, list) else [None]
+    return all(_is_command(line) and line.startswith("--") and _sets_nothing(shlex.split(line)) for line in lines)
+
+
+def _sets_nothing(words):
+    """Whether no word is an option that scripts set; a single - begins an option of one letter."""
+    options = [word.partition("=")[0] for word in words if word.startswith("-")]
     return all(
-        isinstance(line, str)
-        and line.isprintable()
-        and re.match(r"--[a-z]", line)
-        and re.split(r"[=\s]", line[2:])[0] not in SET_BY_SCRIPTS
-        for line in lines
+        re.match(r"--[a-z]", option) and not any(name.startswith(option[2:]) for name in SET_BY_SCRIPTS)
+        for option in options
     )
 
 
@@ -54,13 +69,6 @@ SBATCH = that(
 MAX_JOBS = 10_000  # of a stage
 POSITIVE = optional(number(above=0), "no limit")
 COUNT = optional(whole(1), "no limit")
-
-
-def _is_command(value):
-    try:
-        return isinstance(value, str) and value.isprintable() and shlex.split(value)
-    except ValueError:  # a quotation mark is missing
-        return False
 
 
 COMMAND = that(_is_command, "a command on a single line")

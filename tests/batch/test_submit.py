@@ -20,7 +20,7 @@ from batch import submit as command
 from batch.campaign import cost_estimate, job_scripts, slurm, status
 from batch.campaign.campaign import read_campaign, write_campaign
 from batch.campaign.sites import Request
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
 from muscomp_lib.core.root import open_root
 
 SITES = PROJECT / "batch" / "campaign" / "sites"
@@ -113,6 +113,7 @@ def test_requests_at_the_limits_are_accepted(prepared):
         ({"site": "bridges3"}, "There is no site 'bridges3'"),
         ({"root": "$MUSCOMP_NOWHERE/root"}, "names a variable that is not set"),
         ({"stages": {"trian": {}}}, "Did you mean 'train'"),
+        ({"site": "local", "stages": {"shards": 8}}, "stages, shards holds 8, not lines of the form name: value"),
         ({"stages": {"train": {"gpu": 1}}}, "Did you mean 'gpus'"),
         ({"stages": {"train": {"gpus": 2}}}, "It must be type:number"),
         ({"stages": {"train": {"hours": "1:00"}}}, "hours = '1:00' is not possible. It must be a number above 0"),
@@ -280,7 +281,8 @@ def test_further_options_go_to_sbatch_and_gpus_to_the_notebook(prepared):
     campaign, _ = prepared(stages={"train": {"sbatch": ["--mail-type=END", "--exclude=gpu1"]}})
     train = job_scripts.job(campaign, stage(campaign, "train"))
     assert "#SBATCH --mail-type=END\n#SBATCH --exclude=gpu1\n" in train and "--gpus 1 --out" in train
-    for option in ("--array=1-3", "mail", "--output x", "--comment=a\nb"):
+    charged = ("--time=9", "--tim 9", "--gres=gpu:8", "--mem-per-c=1", "--mail-type=END --nodes=9", "--requeue -N9")
+    for option in (*charged, "--array=1-3", "mail", "--output x", "--comment=a\nb", "--comment='a"):
         with pytest.raises(SettingError, match=r"sbatch.* is not possible. It must be a list of options of sbatch"):
             prepared(stages={"train": {"sbatch": [option]}})
 
@@ -579,6 +581,44 @@ def test_the_budget_is_held_against_the_worst_case(prepared):
         cost_estimate.check_one_more(campaign, [train.stage], 16.1)
     script = job_scripts.job(campaign, campaign.stages[0])
     assert script.index("afford") < script.index("scontrol requeue")
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(0, True), (2, True), (124, True), (job_scripts.TOO_DEAR, False)])
+def test_only_the_budget_keeps_a_job_from_requeueing(prepared, tmp_path, status, goes_on):
+    campaign, _ = prepared(budget=20.0)
+    text = job_scripts.job(campaign, campaign.stages[0])
+    functions = text[text.index("log_time()") : text.index("trap requeue")]
+    stand_ins = f"stop() {{ :; }}; timeout() {{ return {status}; }}; scontrol() {{ echo requeued; }}"
+    script = f"out={shlex.quote(str(tmp_path))}; job=1\n{functions}{stand_ins}\nrequeue"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and ("requeued\n" in done.stdout) == goes_on
+
+
+def test_too_small_a_budget_has_its_own_exit_status(prepared, monkeypatch, capsys):
+    campaign, estimates = prepared(budget=20.0)
+    monkeypatch.setattr(command, "_used", lambda *_: 19.0)
+    assert command.afford(campaign, estimates) == 0
+    monkeypatch.setattr(command, "_used", lambda *_: 21.0)
+    assert command.afford(campaign, estimates) == job_scripts.TOO_DEAR
+    assert "there is not enough for another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MusCompError("sbatch failed: no such account")])
+def test_half_a_chain_is_cancelled_however_submitting_ends(prepared, monkeypatch, error):
+    campaign, estimates = prepared()
+    answers, cancelled = iter(["11", "12"]), []
+
+    def submit_two(*_, **__):
+        number = next(answers, None)
+        if number is None:
+            raise error
+        return number
+
+    monkeypatch.setattr(slurm, "submit", submit_two)
+    monkeypatch.setattr(slurm, "cancel", cancelled.extend)
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        command.submit(campaign, estimates)
+    assert cancelled == ["11", "12"] and not status.submissions(campaign.folder)
 
 
 def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):
