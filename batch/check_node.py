@@ -32,7 +32,7 @@ def main(argv=None):
 
 def check(root, gpus):
     """Print what there is; yield what is amiss."""
-    print(f"Python {platform.python_version()}, {sys.executable}; TensorFlow {metadata.version('tensorflow')}")
+    print(f"Python {platform.python_version()}, {sys.executable}; TensorFlow {_version('tensorflow')}")
     print(f"Device: {device()}")
     try:
         require_gpus(gpus)
@@ -45,6 +45,13 @@ def check(root, gpus):
             yield from check_folder(name, Path(folder), is_root=name == "the root")
         else:
             print(f"No folder for {name}.")
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # as a package of another name, perhaps: that decides whether networks run
+        return "not installed"
 
 
 def check_folder(name, folder, is_root=False):

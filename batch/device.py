@@ -26,7 +26,7 @@ PACKAGES = "requirements-gpu.txt"
 
 
 class DeviceError(MusCompError):
-    """Fewer GPUs can be used than were asked for."""
+    """Fewer GPUs can be used than were asked for, or no network can run."""
 
 
 def device():
@@ -53,11 +53,23 @@ def _cores():
 
 
 def usable_gpus():
-    """The number of GPUs that networks can use; counted in a process of its own, which takes no memory of theirs."""
+    """The number of GPUs that networks can use; counted in a process of its own, which takes no memory of theirs.
+
+    Raises
+    ------
+    DeviceError
+        No network can run, as where TensorFlow is not installed.
+    """
     done = subprocess.run(
         [sys.executable, "-c", COUNT], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
-    return int(done.stdout.split()[-1]) if done.returncode == 0 and done.stdout.split() else 0
+    if done.returncode:
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise DeviceError(
+            f"No network can run with {sys.executable} on {platform.node()}: {reason.rstrip('.')}. Install "
+            "requirements.txt for it, or correct python, modules or launcher in the site's file."
+        )
+    return int(done.stdout.split()[-1]) if done.stdout.split() else 0
 
 
 def require_gpus(number):

@@ -94,7 +94,7 @@ def dry_run(campaign, estimates, with_scripts=False):
 
 
 def submit(campaign, estimates, is_new=True):
-    """Submit what is not done, or run it here; the exit status. What is not new keeps its scripts as they are."""
+    """Submit what is not done, or run it here; the exit status. What is not new and not moved keeps its scripts."""
     rows = status.rows(campaign, estimates)
     if any(row.running or row.waiting for row in rows):
         raise SettingError(
@@ -103,9 +103,9 @@ def submit(campaign, estimates, is_new=True):
     _check_data(campaign)
     print("\n".join(cost_estimate.table(campaign, estimates)))
     _check_budget(campaign, estimates, rows)
-    if is_new:
-        for name in write_campaign(campaign, job_scripts.all_of(campaign)):
-            print(f"Replaced: {campaign.folder / name}. The one before is kept as {name}{BEFORE}.")
+    scripts = job_scripts.all_of(campaign) if is_new else job_scripts.moved(campaign)
+    for name in write_campaign(campaign, scripts) if scripts else ():
+        print(f"Replaced: {campaign.folder / name}. The one before is kept as {name}{BEFORE}.")
     if not any(campaign.missing(stage) for stage in campaign.stages):
         return write_report(campaign, estimates)
     return (_submit_chain if campaign.site.has_scheduler else _run_here)(campaign, estimates)
@@ -172,6 +172,7 @@ def _submit_chain(campaign, estimates):
         script = campaign.folder / job_scripts.file_name(campaign, job_scripts.REPORT)
         job = slurm.submit(script, [entry["job"] for entry in entries], kind="afterany")
         entries.append({"stage": job_scripts.REPORT, "job": job, "tasks": [1]})
+        (campaign.folder / status.REPORT).unlink(missing_ok=True)  # of an earlier chain
         status.record(campaign, entries, estimates)
     except BaseException:  # Ctrl-C too: half a chain is of no use, and nobody can cancel what is not recorded
         if entries:

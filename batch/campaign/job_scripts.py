@@ -1,5 +1,6 @@
 """The job scripts of a campaign: text that a person can read, change, and give to sbatch. Used by `submit.py`."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -100,6 +101,25 @@ def all_of(campaign):
     return scripts
 
 
+def moved(campaign):
+    """Those of its scripts that name other folders than the campaign's and the project's, as after a move, or are gone.
+
+    Returns
+    -------
+    dict of str to str
+        {file name: text as it should be}
+    """
+    return {name: text for name, text in all_of(campaign).items() if _folders(campaign.folder / name) != _set_in(text)}
+
+
+def _folders(script):
+    return _set_in(os.fsdecode(script.read_bytes())) if script.is_file() else None
+
+
+def _set_in(text):
+    return [line for line in text.splitlines() if line.startswith(("project=", "campaign="))]
+
+
 def file_name(campaign, name):
     """The file name of a stage's script: "3_join.sh"."""
     names = [*(stage.name for stage in campaign.stages), REPORT]
@@ -109,7 +129,7 @@ def file_name(campaign, name):
 def job(campaign, stage):
     """The script of a stage."""
     script, number = file_name(campaign, stage.name), stage.tasks[-1]
-    lines = _sbatch_lines(campaign, stage.name, stage.request, stage.is_array)
+    lines = _sbatch_lines(campaign, stage.name, stage.request, stage.is_array, is_warned=True)
     lines += [f"# Campaign {campaign.name}, notebook {stage.number}: {STAGES[stage.name][1]}."]
     if stage.is_array:
         lines += [f"# By hand: sbatch {script}; one of them only: sbatch --array=1 {script}"]
@@ -152,7 +172,7 @@ def checks(campaign):
     for stage in campaign.stages:
         name = "-".join(filter(None, ("check", stage.request.partition, stage.request.gpu_type)))
         request = stage.request.model_copy(update={"hours": CHECK_HOURS, "jobs": 1, "nodes": 1})
-        lines = [*_sbatch_lines(campaign, name, request, is_array=False), *_variables(campaign), BEGIN.strip()]
+        lines = [*_sbatch_lines(campaign, name, request), *_variables(campaign), BEGIN.strip()]
         launcher, gpus = command(campaign.site.launcher), request.n_gpus
         check = f'{launcher}"$python" "$project/batch/check_node.py" {quoted(campaign.root.path)} --gpus {gpus}'
         scripts.setdefault(f"{name}.sh", "\n".join([*lines, *_environment(campaign, request), check, ""]))
@@ -172,8 +192,8 @@ def _options(campaign, stage):
         yield f"-p {stage.number}.workers {cores}"
 
 
-def _sbatch_lines(campaign, name, request, is_array):
-    """The lines that sbatch reads."""
+def _sbatch_lines(campaign, name, request, is_array=False, is_warned=False):
+    """The lines that sbatch reads; a job is warned before its time is up only if it has a trap: it would end it."""
     site, cores = campaign.site, campaign.site.cores(request)
     if not site.has_scheduler:
         return ["#!/bin/bash"]
@@ -194,7 +214,7 @@ def _sbatch_lines(campaign, name, request, is_array):
         "array": f"1-{request.jobs}{at_once(request)}" if is_array else None,
         "output": log,
         "open-mode": "append",  # else a requeued job would truncate its own log
-        "signal": f"B:USR1@{SECONDS_TO_SAVE}",
+        "signal": f"B:USR1@{SECONDS_TO_SAVE}" if is_warned else None,
     }
     given = {option: str(value) for option, value in options.items() if value is not None}
     words = {option: value if PLAIN.fullmatch(value) else in_double_quotes(value) for option, value in given.items()}
@@ -234,7 +254,7 @@ def _report(campaign):
     """The script that runs last, however the others ended."""
     request = campaign.site.request(REPORT, {})
     request = request.model_copy(update={"hours": request.hours or REPORT_HOURS})
-    lines = _sbatch_lines(campaign, REPORT, request, is_array=False)
+    lines = _sbatch_lines(campaign, REPORT, request)
     lines += [f"# Campaign {campaign.name}: prints what is done and what is missing, and writes the report.", ""]
     lines += [*_variables(campaign), BEGIN.strip(), *_environment(campaign, request), ""]
     submitter = quoted(sys.executable)  # without the launcher: a container has none of Slurm's commands

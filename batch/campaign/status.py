@@ -303,9 +303,12 @@ def total(campaign, found):
 
 
 def _report(campaign):
-    """The row of the report: whether it is there, or else how its job ended."""
+    """The row of the report: whether it is there, or else how its job is getting on, or ended."""
     is_there = (campaign.folder / REPORT).is_file()
+    numbers = [entry["job"] for entry in submissions(campaign.folder) if entry["stage"] == "report"]
+    job = slurm.queue().get((numbers[-1], 0)) if numbers and not is_there else None
     state = "done" if is_there else f"failed{why}" if (why := _last_line(campaign, "report")) else "-"
+    state = "waiting" if job and job.is_waiting else "running" if job and job.is_running else state
     return ["report", "", f"{int(is_there)}/1", "", state, *[""] * (len(columns(campaign)) - 5)]
 
 

@@ -462,6 +462,15 @@ def test_a_submitted_campaign_needs_only_its_folder(prepared, tmp_path, capsys):
     assert [each.request for each in again.stages] == [each.request for each in campaign.stages]
     assert command.main([str(again.folder), "status"]) == 1
     assert f"python batch/submit.py {again.folder} resume" in capsys.readouterr().out
+    tiny_campaign.done(again.root.path, tmp_path / "notebooks", ("index", "join", "tables", "train", "songs/1"))
+    before = (again.folder / "1_index.sh").read_text()
+    assert command.main([str(again.folder), "resume"]) == 0
+    assert f"Replaced: {again.folder / '1_index.sh'}" in capsys.readouterr().out
+    assert (again.folder / "1_index.sh.before").read_text() == before and str(campaign.folder) in before
+    assert f"campaign={again.folder}\n" in (again.folder / "1_index.sh").read_text()
+    (again.folder / "1_index.sh").write_text(text := f"{(again.folder / '1_index.sh').read_text()}# mine\n")
+    assert command.main([str(again.folder), "resume"]) == 0
+    assert (again.folder / "1_index.sh").read_text() == text
 
 
 def test_an_edit_for_the_next_run_changes_no_submitted_one(prepared, tmp_path, capsys):
@@ -530,6 +539,7 @@ def test_each_partition_is_checked_for_five_minutes(prepared):
     assert sorted(scripts) == ["check-GPU-shared-h100-80.sh", "check-RM-shared.sh"]
     for text in scripts.values():
         subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+        assert "--signal" not in text  # without a trap it would end the job
         assert "--time=00:05:00" in text and "check_node.py" in text and "load anaconda3" in text
     assert (
         "--gpus 1\n" in scripts["check-GPU-shared-h100-80.sh"]
@@ -567,6 +577,21 @@ def test_a_report_that_failed_is_a_row_with_its_reason(prepared):
     assert "0/1" in line and "failed: No room left." in line
     (campaign.folder / "report.html").touch()
     assert any(line.split()[:3] == ["report", "1/1", "done"] for line in status.text(campaign, rows))
+
+
+def test_a_report_that_waits_has_not_failed(prepared, monkeypatch):
+    campaign, estimates = prepared()
+    numbers = map(str, range(10, 99))
+    monkeypatch.setattr(slurm, "submit", lambda *_, **__: next(numbers))
+    command.submit(campaign, estimates)
+    (campaign.folder / "report.html").touch()
+    (campaign.folder / "logs" / "report-9.log").write_text("No room left.\n")
+    command._submit_chain(campaign, estimates)
+    assert not (campaign.folder / "report.html").exists()
+    job = status.submissions(campaign.folder)[-1]["job"]
+    for state, words in {"PENDING": "waiting", "RUNNING": "running", "FAILED": "failed: No room left."}.items():
+        monkeypatch.setattr(slurm, "queue", lambda state=state: {(job, 0): slurm.Job(state)})
+        assert words in status._report(campaign)
 
 
 def test_the_budget_is_held_against_the_worst_case(prepared):
