@@ -1,5 +1,6 @@
 """Requests and answers of the website: their headers, bodies, keys and errors. Used by `server.py`."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -9,11 +10,14 @@ from urllib.parse import quote
 
 from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError, SettingError
 from muscomp_lib.core.files import full_disk_reported
+from muscomp_lib.core.progress import size
 from muscomp_lib.website import queue as queues
 
 MAX_JSON = 1 << 14  # bytes
 MAX_PIECE = 1 << 23  # bytes of an upload in one request
 BLOCK = 1 << 18  # bytes
+SILENCE = 30.0  # seconds without a byte until a connection counts as dead, and its upload may go on in another
+MAX_DIGITS = 18  # of a position in a file
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -111,20 +115,31 @@ async def take_piece(request, path, n_bytes):
 
     at = request.query_params.get("at", "")
     there = size_of(path)
-    if not at.isdecimal() or int(at) != there:
+    if not at.isdecimal() or len(at) > MAX_DIGITS or int(at) != there:
         return as_json({"next": there}, 409)
     most = min(there + MAX_PIECE, n_bytes)
     path.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_reported("the song"), path.open("ab") as file:
+        chunks = request.stream()
         try:
-            async for chunk in request.stream():
+            while chunk := await asyncio.wait_for(_next(chunks), SILENCE):
                 there += len(chunk)
-                if there > most:
+                if there > n_bytes:
                     raise HTTPException(413, "That is more than was announced.")
+                if there > most:
+                    raise HTTPException(413, f"A piece has at most {size(MAX_PIECE)}.")
                 file.write(chunk)  # to the system's cache: quicker than to hand it to a thread
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.TimeoutError):
             pass  # what has arrived is kept
     return as_json({"next": there})
+
+
+async def _next(chunks):
+    """The next bytes of a request, empty at its end."""
+    async for chunk in chunks:
+        if chunk:
+            return chunk
+    return b""
 
 
 def size_of(path):
@@ -168,7 +183,7 @@ def known_error(_, error):
 def queue_error(_, error):
     """The answer where the queue cannot be read or written, without what the database says."""
     log.error("%s", error)
-    return as_json({"error": "The server cannot take notes now. Its disk may be full. Try again later."}, 507)
+    return as_json({"error": "The server cannot take notes now. Try again later."}, 503)
 
 
 def unknown_error(_, error):

@@ -127,16 +127,17 @@ class Queue:
         row = {"id": id_, "key": digest(key), "listen": digest(listen), "sender": digest(sender), "title": title}
         row |= {"suffix": suffix, "bytes": n_bytes, "options": json.dumps(options), "created": now, "touched": now}
         with self._transaction() as database:
-            self._check_room(database, row["sender"], max_waiting, max_each)
+            self._check_room(database, row["sender"], max_waiting, max_each, since=now - STALLED)
             marks = ", ".join("?" * len(row))
             database.execute(f"INSERT INTO songs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
         return id_, key, listen
 
-    def _check_room(self, database, sender, max_waiting, max_each):
+    def _check_room(self, database, sender, max_waiting, max_each, since=float("inf")):
+        """Refuse a song where there are too many, uploads included that had a piece since a time; FullError."""
         counts = database.execute(
             "SELECT COUNT(*), COUNT(CASE WHEN sender = ? THEN 1 END) FROM songs WHERE state IN (?, ?) "
             "OR (state = ? AND touched > ?)",
-            (sender, WAITING, RUNNING, UPLOADING, self._now() - STALLED),
+            (sender, WAITING, RUNNING, UPLOADING, since),
         ).fetchone()
         if counts[1] >= max_each:
             raise FullError(f"{counts[1]} of your songs are waiting already. Send more once one of them is done.")
@@ -152,9 +153,14 @@ class Queue:
         """Note that a piece of an upload has arrived."""
         self._change("touched = ?", "id = ? AND state = ?", self._now(), id_, UPLOADING)
 
-    def enqueue(self, id_):
-        """Let a song wait for a worker, once it is uploaded."""
-        self._change("state = ?, queued = ?", "id = ? AND state = ?", WAITING, self._now(), id_, UPLOADING)
+    def enqueue(self, id_, max_waiting, max_each):
+        """Let a song wait for a worker, once it is uploaded, if there is room as for `add`: uploads may be slow."""
+        with self._transaction() as database:
+            found = database.execute("SELECT sender FROM songs WHERE id = ? AND state = ?", (id_, UPLOADING)).fetchone()
+            if found is None:
+                return
+            self._check_room(database, found[0], max_waiting, max_each)
+            database.execute("UPDATE songs SET state = ?, queued = ? WHERE id = ?", (WAITING, self._now(), id_))
 
     def delete(self, id_):
         """Forget a song; whoever works on it notices at the next `beat`."""
@@ -168,6 +174,16 @@ class Queue:
                 "SELECT COUNT(*) FROM songs WHERE state = ? OR (state = ? AND (queued, id) < (?, ?))",
                 (RUNNING, WAITING, entry.queued, entry.id),
             ).fetchone()[0]
+
+    def bytes_to_come(self):
+        """How many bytes uploads have announced that are going on: int."""
+        with self._connected() as database:
+            return int(
+                database.execute(
+                    "SELECT COALESCE(SUM(bytes), 0) FROM songs WHERE state = ? AND touched > ?",
+                    (UPLOADING, self._now() - STALLED),
+                ).fetchone()[0]
+            )
 
     def counts(self):
         """How many songs are in each state: {state: int}."""

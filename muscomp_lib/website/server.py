@@ -21,7 +21,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -49,7 +48,7 @@ TYPES = {".flac": "audio/flac", ".mid": "audio/midi", ".musicxml": "application/
 MAX_TITLE = 120  # characters
 REFUSED = 2  # exit status of mix.py after wrong settings
 MIX_SECONDS = 300  # until one is given up
-MIX_WAIT = 30.0  # seconds until a mix that waits for others is refused
+MAX_MIXES = 4  # of which one is made, and the others wait; more are refused
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +76,11 @@ class Api:
     """
 
     def __init__(self, settings, queue, songs, root):
+        from anyio import CapacityLimiter
+
         self._settings, self._queue, self._songs = settings, queue, songs
         self.models = offered(settings.models, root)
-        self._uploading, self._mixing = set(), threading.Semaphore(1)
+        self._uploading, self._n_mixes, self._mixer = set(), 0, CapacityLimiter(1)
 
     def routes(self):
         """Starlette's routes."""
@@ -96,6 +97,7 @@ class Api:
             Route(song, self.delete, methods=["DELETE"]),
             Route(f"{song}/desk", self.desk),
             Route(f"{song}/pieces/{{number:int}}", self.piece),
+            Route(f"{song}/files/{songs.MIX}", self.mix),
             Route(f"{song}/files/{{name}}", self.file),
         ]
 
@@ -143,11 +145,11 @@ class Api:
             raise SettingError(
                 f"The file has {size(given.bytes)}, and {size(limit)} are the most. Send it as FLAC or MP3."
             )
-        if shutil.disk_usage(self._songs.place).free < given.bytes + self._settings.keep_free_gb * 1e9:
+        to_come = given.bytes + self._queue.bytes_to_come() + self._settings.keep_free_gb * 1e9
+        if shutil.disk_usage(self._songs.place).free < to_come:
             raise DiskFullError("The disk of this server is full. Try again later, when older songs are deleted.")
         options = {"model": self._model(given.model).name, "seconds": given.seconds, "keep": self._keep(given)}
-        limits = self._settings.max_waiting, self._settings.max_each
-        id_, key, listen = self._queue.add(sender, title, suffix, given.bytes, options, *limits)
+        id_, key, listen = self._queue.add(sender, title, suffix, given.bytes, options, *self._settings.most_songs)
         log.info("%.6s: %s", id_, size(given.bytes))
         return http.as_json({"id": id_, "key": key, "listen": listen}, 201)
 
@@ -181,7 +183,7 @@ class Api:
             self._uploading.discard(entry.id)
         await run_in_threadpool(self._queue.touch, entry.id)
         if http.size_of(place.upload) == entry.bytes:
-            await run_in_threadpool(self._queue.enqueue, entry.id)
+            await run_in_threadpool(self._queue.enqueue, entry.id, *self._settings.most_songs)
         return reply
 
     # ---- a song is asked for ----
@@ -227,8 +229,6 @@ class Api:
         entry, name = self._opened(request, to_own=True), request.path_params["name"]
         place = self._songs.of(entry)
         downloads = place.downloads()
-        if name == songs.MIX:
-            return self._mix(request, entry, place)
         if name == songs.ZIP and downloads:
             blocks = filter(None, place.zipped(names.as_folder(entry.title)))
             return StreamingResponse(blocks, media_type="application/zip", headers=http.attached(f"{entry.title}.zip"))
@@ -236,21 +236,21 @@ class Api:
             raise MissingError("There is no such file. It may not be ready yet.")
         return self._sent(downloads[name], TYPES[downloads[name].suffix], http.attached(_download_name(entry, name)))
 
-    def _mix(self, request, entry, place):
-        """The mix, from a file that nobody else can open and that is gone once it is closed."""
+    async def mix(self, request):
+        """The mix of the files. Those who wait for theirs take none of the threads that answer the others."""
+        from anyio.to_thread import run_sync
+        from starlette.concurrency import run_in_threadpool
         from starlette.responses import StreamingResponse
 
+        entry = await run_in_threadpool(self._opened, request, True)
         settings = _mix_settings(request.query_params.get("settings", "{}"))
-        path = place.path / f"{secrets.token_hex(8)}.flac"
-        if not self._mixing.acquire(timeout=MIX_WAIT):
+        if self._n_mixes >= MAX_MIXES:
             raise http.BusyError("Others are waiting for their mixes. Try again in a minute.")
+        self._n_mixes += 1
         try:
-            _run_mix(place.stems, path, settings)
-            file = path.open("rb")
-            n_bytes = path.stat().st_size
+            file, n_bytes = await run_sync(_mixed, self._songs.of(entry), settings, limiter=self._mixer)
         finally:
-            self._mixing.release()
-            path.unlink(missing_ok=True)
+            self._n_mixes -= 1
         headers = http.attached(f"{entry.title} - mix.flac") | {"Content-Length": str(n_bytes)}
         return StreamingResponse(http.blocks(file), media_type=TYPES[".flac"], headers=headers)
 
@@ -301,6 +301,8 @@ def offered(chosen, root):
     if chosen is None:
         return list(found.values())
     wanted = [name.strip() for name in chosen.split(",") if name.strip()]
+    if not wanted:
+        raise SettingError(f"--models names none. There is {', '.join(found)}.")
     if unknown := [name for name in wanted if name not in found]:
         raise SettingError(f"--models: there is no {unknown[0]!r}. There is {', '.join(found)}.")
     return [found[name] for name in wanted]
@@ -346,6 +348,16 @@ def _mix_settings(given):
         raise SettingError("The settings of a stem are not a JSON object.")
     kept = ("gain", "pan", "mute", "solo")
     return {name: {key: values[key] for key in kept if key in values} for name, values in settings.items()}
+
+
+def _mixed(place, settings):
+    """A mix: a file that nobody else can open and that is gone once it is closed, and its size in bytes."""
+    path = place.path / f"{secrets.token_hex(8)}.flac"
+    try:
+        _run_mix(place.stems, path, settings)
+        return path.open("rb"), path.stat().st_size
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _run_mix(folder, path, settings):

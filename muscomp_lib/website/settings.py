@@ -82,6 +82,11 @@ class Settings(settings.Settings):
         return self.workers or max(1, parallel.cores() // CORES_EACH)
 
     @property
+    def most_songs(self):
+        """How many songs may be in the queue: of all senders, and of one."""
+        return self.max_waiting, self.max_each
+
+    @property
     def trusted_hosts(self):
         """The names in `Host` that are answered: list of str."""
         if self.hosts:

@@ -49,11 +49,13 @@ def _started(root):
     def run():
         try:
             site.serve(settings, root, answers.put)
-        except MusCompError as error:
+        except BaseException as error:  # or whoever waits for the address would wait for ever
             answers.put(error)
+            if not isinstance(error, MusCompError):
+                raise
 
     threading.Thread(target=run, daemon=True).start()
     answer = answers.get()
-    if isinstance(answer, MusCompError):
+    if isinstance(answer, BaseException):
         raise answer
     return answer

@@ -16,7 +16,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from muscomp_lib.core.errors import MusCompError
+from muscomp_lib.core.errors import DiskFullError, MusCompError
 from muscomp_lib.core.root import Root
 from muscomp_lib.website.queue import QueueError
 from muscomp_lib.website.songs import Songs, open_queue
@@ -27,6 +27,7 @@ GRACE = 0.8  # seconds to stop by itself: with these, a song is stopped within t
 NICE = 10  # behind the process that answers the browsers
 STOPPED = 3  # exit status after a song that did not stop
 UNEXPECTED = "Something went wrong while working on this song. The operator's log has the details."
+NO_ROOM = "The disk of this server is full. Send the song again later, when older ones are deleted."
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Worker:
     def _for_sender(self, entry, error):
         """What its sender reads of an error: without the places of files on this machine."""
         log.info("%.6s: %s", entry.id, type(error).__name__)
+        if isinstance(error, DiskFullError):
+            return NO_ROOM
         place = self._songs.of(entry)
         return str(error).replace(str(place.upload), "This file").replace(str(place.path), "the server")
 

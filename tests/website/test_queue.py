@@ -38,14 +38,14 @@ def queue(another):
 def add(queue, sender="somebody", wait=True, **limits):
     id_, *_ = queue.add(sender, "Song", ".mp3", 1000, {"model": "shipped"}, **(NO_LIMITS | limits))
     if wait:
-        queue.enqueue(id_)
+        queue.enqueue(id_, **NO_LIMITS)
     return id_
 
 
 def test_a_song_goes_from_its_sender_to_a_worker(queue):
     id_ = add(queue, wait=False)
     assert queue.claim("a") is None  # not before all of it is there
-    queue.enqueue(id_)
+    queue.enqueue(id_, **NO_LIMITS)
     entry = queue.claim("a")
     assert (entry.id, entry.title, entry.options, entry.tries) == (id_, "Song", {"model": "shipped"}, 1)
     assert queue.beat(id_, "a", "Separating", 0.3, {"pieces": 2})
@@ -119,6 +119,29 @@ def test_there_are_only_so_many_songs_of_a_sender(queue):
     add(queue, "another", max_each=2)
     with pytest.raises(FullError, match="3 songs are waiting already"):
         add(queue, "third", max_waiting=3)
+
+
+def test_uploading_slowly_passes_no_limit(queue, monkeypatch):
+    monkeypatch.setattr(queues, "STALLED", -1.0)
+    first, second = add(queue, "one", wait=False), add(queue, "one", wait=False, max_each=1)
+    queue.enqueue(first, max_waiting=9, max_each=1)
+    queue.enqueue(first, max_waiting=9, max_each=1)  # once more is nothing
+    with pytest.raises(FullError, match="1 of your songs are waiting already"):
+        queue.enqueue(second, max_waiting=9, max_each=1)
+    assert queue.claim("a").id == first and queue.claim("a") is None
+    queue.finish(first, "a", {})
+    queue.enqueue(second, max_waiting=9, max_each=1)
+    assert queue.claim("a").id == second
+
+
+def test_what_uploads_will_bring_is_known(queue, monkeypatch):
+    assert queue.bytes_to_come() == 0
+    add(queue, wait=False)
+    add(queue, wait=False)
+    add(queue)
+    assert queue.bytes_to_come() == 2000
+    monkeypatch.setattr(queues, "STALLED", -1.0)
+    assert queue.bytes_to_come() == 0
 
 
 def test_half_an_upload_does_not_count_for_ever(queue, monkeypatch):

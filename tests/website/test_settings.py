@@ -29,3 +29,5 @@ def test_the_models_that_are_offered_can_be_chosen(tmp_path):
     assert [model.name for _, model in offered("spleeter:2stems, shipped", root)] == ["spleeter:2stems", "shipped"]
     with pytest.raises(SettingError, match="--models: there is no 'spleter'"):
         offered("spleter", root)
+    with pytest.raises(SettingError, match="--models names none"):
+        offered(" ,", root)

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from muscomp_lib.core.errors import DiskFullError
 from muscomp_lib.website import stages, worker
 from muscomp_lib.website.queue import DONE, Queue, QueueError
 from muscomp_lib.website.songs import FILE, Songs
@@ -25,7 +26,7 @@ def entry(queue, songs, monkeypatch):
     """A song that worker "a" has, with its upload; `work` goes on until it is stopped."""
     monkeypatch.setattr(worker, "BEAT", 0.01)
     id_, *_ = queue.add("", "Song", ".mp3", 1, {}, max_waiting=9, max_each=9)
-    queue.enqueue(id_)
+    queue.enqueue(id_, 9, 9)
     entry = queue.claim("a")
     place = songs.of(entry)
     place.path.mkdir()
@@ -69,6 +70,15 @@ def test_the_upload_is_kept_until_the_song_is_done(queue, songs, entry, monkeypa
     monkeypatch.setattr(queue, "finish", watched)
     work(queue, songs, entry)
     assert there == [True] and queue.get(entry.id).state == DONE and not songs.of(entry).upload.exists()
+
+
+def test_senders_get_no_advice_on_a_full_disk(queue, songs, entry, monkeypatch):
+    def fill(*_):
+        raise DiskFullError("No room left to write song.flac. Free some space on that disk and run this again.")
+
+    monkeypatch.setattr(stages, "work", fill)
+    work(queue, songs, entry)
+    assert queue.get(entry.id).note == worker.NO_ROOM
 
 
 def unreachable(_):

@@ -1,0 +1,107 @@
+"""The answers of the website, without a network: uploads that break off, and mixes that many ask for at once."""
+
+import asyncio
+import json
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("starlette")
+
+from starlette.exceptions import HTTPException
+
+from muscomp_lib.core.errors import DiskFullError
+from muscomp_lib.core.root import Root
+from muscomp_lib.website import http, server, window
+from muscomp_lib.website.queue import Queue, QueueError
+from muscomp_lib.website.server import Api
+from muscomp_lib.website.settings import Settings
+from muscomp_lib.website.songs import FILE, Songs
+
+
+def taken(path, *chunks, at="0", n_bytes=1000, breaks_off=False):
+    """The status and the answer where a piece of these chunks is sent."""
+
+    async def stream():
+        for chunk in chunks:
+            yield chunk
+        if breaks_off:
+            await asyncio.Event().wait()
+
+    request = SimpleNamespace(query_params={"at": at}, stream=stream)
+    answer = asyncio.run(http.take_piece(request, path, n_bytes))
+    return answer.status_code, json.loads(answer.body)
+
+
+def test_a_dead_connection_leaves_an_upload_that_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "SILENCE", 0.05)
+    path = tmp_path / "song"
+    assert taken(path, b"la", b"", b"lu", breaks_off=True) == (200, {"next": 4})
+    assert taken(path, b"lala", at="4") == (200, {"next": 8})
+    assert path.read_bytes() == b"lalulala"
+
+
+@pytest.mark.parametrize("at", ["1", "", "-1", "x", 5000 * "1"])
+def test_a_piece_of_elsewhere_is_refused(tmp_path, at):
+    assert taken(tmp_path / "song", b"la", at=at) == (409, {"next": 0})
+
+
+@pytest.mark.parametrize(("n_bytes", "reason"), [(1000, "announced"), (1 << 30, "A piece has at most 8.4 MB")])
+def test_too_much_at_once_is_refused_with_the_reason(tmp_path, n_bytes, reason):
+    with pytest.raises(HTTPException, match=reason):
+        taken(tmp_path / "song", bytes(9_000_000), n_bytes=n_bytes)
+
+
+def test_a_database_that_is_away_is_not_a_full_disk():
+    assert http.queue_error(None, QueueError("away")).status_code == 503
+
+
+def test_a_notebook_learns_why_its_site_did_not_start(monkeypatch):
+    monkeypatch.setattr(window.site, "serve", lambda *_: sys.exit(1))  # as uvicorn does
+    with pytest.raises(SystemExit):
+        window._started.__wrapped__(None)
+
+
+@pytest.fixture
+def api(tmp_path):
+    return Api(Settings(keep_free_gb=0), Queue(tmp_path / FILE), Songs(tmp_path), Root(tmp_path))
+
+
+def enter(api, n_bytes=1000):
+    return json.loads(api._add({"name": "a.mp3", "bytes": n_bytes}, "somebody").body)
+
+
+def test_uploads_that_are_announced_need_room_too(api, monkeypatch):
+    monkeypatch.setattr(server.shutil, "disk_usage", lambda _: SimpleNamespace(free=1500))
+    enter(api)
+    with pytest.raises(DiskFullError):
+        enter(api)
+    enter(api, 500)
+
+
+def test_who_waits_for_a_mix_holds_up_nobody(api, monkeypatch):
+    song, may_end, running = enter(api), threading.Event(), []
+
+    def run_mix(folder, path, settings):
+        running.append(path)
+        assert may_end.wait(20) and len(running) == 1
+        running.remove(path)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"fLaC")
+
+    monkeypatch.setattr(server, "_run_mix", run_mix)
+    request = SimpleNamespace(path_params={"id": song["id"]}, query_params={"key": song["key"]}, headers={})
+
+    async def ask():
+        asked = [asyncio.create_task(api.mix(request)) for _ in range(server.MAX_MIXES + 1)]
+        refused, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+        may_end.set()
+        await asyncio.wait(asked)
+        assert {type(task.exception()) for task in refused} == {http.BusyError}
+        return [type(task.exception()) for task in asked]
+
+    ended = asyncio.run(ask())
+    assert ended.count(http.BusyError) == 1 and ended.count(type(None)) == server.MAX_MIXES
+    assert not list(api._songs.place.rglob("*.flac"))
