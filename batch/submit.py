@@ -11,8 +11,10 @@ docs/batch.md is the manual.
 """
 
 import argparse
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -159,28 +161,50 @@ def afford(campaign, estimates):
 def _submit_chain(campaign, estimates):
     """Submit each stage to start when the one before it has succeeded, and the report after all."""
     entries, last = [], ()
-    try:
-        for stage in campaign.stages:
-            missing = campaign.missing(stage)
-            if missing:
-                script = campaign.folder / job_scripts.file_name(campaign, stage.name)
-                tasks = missing if stage.is_array else None
-                job = slurm.submit(script, last, tasks=tasks, at_once=job_scripts.at_once(stage.request))
-                entries.append({"stage": stage.name, "job": job, "tasks": missing})
-                print(f"{stage.name}: job {job}{f', {len(missing)} of them' if stage.is_array else ''}")
-                last = (job,)
-        script = campaign.folder / job_scripts.file_name(campaign, job_scripts.REPORT)
-        job = slurm.submit(script, [entry["job"] for entry in entries], kind="afterany")
-        entries.append({"stage": job_scripts.REPORT, "job": job, "tasks": [1]})
-        (campaign.folder / status.REPORT).unlink(missing_ok=True)  # of an earlier chain
-        status.record(campaign, entries, estimates)
-    except BaseException:  # Ctrl-C too: half a chain is of no use, and nobody can cancel what is not recorded
-        if entries:
-            slurm.cancel([entry["job"] for entry in entries])
-        raise
+    with _kept_signals() as signals:
+        try:
+            for stage in campaign.stages:
+                missing = campaign.missing(stage)
+                if missing:
+                    script = campaign.folder / job_scripts.file_name(campaign, stage.name)
+                    tasks = missing if stage.is_array else None
+                    job = slurm.submit(script, last, tasks=tasks, at_once=job_scripts.at_once(stage.request))
+                    entries.append({"stage": stage.name, "job": job, "tasks": missing})
+                    print(f"{stage.name}: job {job}{f', {len(missing)} of them' if stage.is_array else ''}")
+                    last = (job,)
+                _stop_at(signals)
+            script = campaign.folder / job_scripts.file_name(campaign, job_scripts.REPORT)
+            job = slurm.submit(script, [entry["job"] for entry in entries], kind="afterany")
+            entries.append({"stage": job_scripts.REPORT, "job": job, "tasks": [1]})
+            _stop_at(signals)
+            (campaign.folder / status.REPORT).unlink(missing_ok=True)  # of an earlier chain
+            status.record(campaign, entries, estimates)
+        except BaseException:  # Ctrl-C too: half a chain is of no use, and nobody can cancel what is not recorded
+            if entries:
+                slurm.cancel([entry["job"] for entry in entries])
+            raise
     print(f"Scripts, logs and results: {campaign.folder}")
     print(f"Status: python batch/submit.py {shlex.quote(str(campaign.folder))} status")
     return DONE
+
+
+@contextlib.contextmanager
+def _kept_signals():
+    """Keep Ctrl-C and signals of a lost connection in a list: they would lose a job that sbatch just accepts."""
+    kept, numbers = [], (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is not signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, lambda number, _: kept.append(number))
+    try:
+        yield kept
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _stop_at(signals):
+    if signals:
+        raise KeyboardInterrupt
 
 
 def _run_here(campaign, estimates):

@@ -124,6 +124,7 @@ def _output(command, *words):
         done = subprocess.run(
             [command, *map(str, words)], env={**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+            start_new_session=True,  # Ctrl-C is for this command, which cancels what it has submitted
         )  # fmt: skip
     except FileNotFoundError as error:
         raise MissingError(

@@ -646,6 +646,18 @@ def test_half_a_chain_is_cancelled_however_submitting_ends(prepared, monkeypatch
     assert cancelled == ["11", "12"] and not status.submissions(campaign.folder)
 
 
+def test_ctrl_c_loses_no_job_that_sbatch_accepts(prepared, tmp_path, monkeypatch):
+    campaign, estimates = prepared()
+    for name, line in {"sbatch": "kill -INT $PPID; echo 11", "scancel": 'echo "$@" > "$0.log"'}.items():
+        tool = tmp_path / name
+        tool.write_text(f"#!/bin/sh\n{line}\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(KeyboardInterrupt):
+        command.submit(campaign, estimates)
+    assert (tmp_path / "scancel.log").read_text() == "11\n" and not status.submissions(campaign.folder)
+
+
 def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):
     album = tmp_path / "album"
     album.mkdir()
