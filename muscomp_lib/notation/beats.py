@@ -51,6 +51,7 @@ BACKBEAT_RANGE = (50.0, 200.0)  # bpm
 METRES = (4, 3, 5)  # beats per bar; the first is the usual one
 MOST_ACCENT = 4.0  # times the mean: louder accents count as that much
 CHANGE_COST = 16.0  # of another metre from a bar on, or of another first bar, in beats with twice the mean accent
+FEW_BEATS = 12  # fewer do not show how three are divided
 LONG_NOTES = 1.5  # times as long as those of other beats: notes half-way through a bar of three, which is then 6/8
 FIRST_NOTE = (
     0.2  # of the mean accent: what it adds that a song begins there, where two beats of a bar have bass and kick
@@ -279,7 +280,7 @@ def _backbeat(times, kicks, snares):
 
 def _compound(grid, pitched):
     """The grid in beats of three eighths, where a bar of three beats has its second long notes half-way."""
-    if grid.metre != 3 or not pitched:
+    if grid.metre != 3 or len(grid.times) < FEW_BEATS:
         return grid
     starts, order = _starts(pitched), np.argsort([note.start for note in pitched])
     length = np.r_[0.0, np.cumsum([pitched[number].end - pitched[number].start for number in order])]
