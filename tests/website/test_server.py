@@ -59,9 +59,12 @@ def test_a_database_that_is_away_is_not_a_full_disk():
 
 
 def test_a_notebook_learns_why_its_site_did_not_start(monkeypatch):
+    reported = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: reported.set())
     monkeypatch.setattr(window.site, "serve", lambda *_: sys.exit(1))  # as uvicorn does
     with pytest.raises(SystemExit):
         window._started.__wrapped__(None)
+    assert reported.wait(20)
 
 
 @pytest.fixture

@@ -40,14 +40,22 @@ async function ask(method, path, { key, json, body } = {}) {
   throw new RefusedError(answer.status, said.error ?? `The server answered ${answer.status}.`);
 }
 
-// The same, until the server can be reached again.
+const pause = (tries) => wait(RETRY[Math.min(tries, RETRY.length - 1)]);
+
+// The same, until the server can be reached again; meanwhile, its reason is shown, if it gave one.
 async function askUntilAnswered(...request) {
+  let shown = "";
   for (let tries = 0; ; tries++) {
     try {
-      return await ask(...request);
+      const answer = await ask(...request);
+      if (shown && $("message").textContent === shown) say("");
+      return answer;
     } catch (error) {
-      if (error instanceof RefusedError && error.status < 502) throw error;
-      await wait(RETRY[Math.min(tries, RETRY.length - 1)]);
+      if (error instanceof RefusedError) {
+        if (error.status < 502) throw error;
+        say((shown = error.message), true);
+      }
+      await pause(tries);
     }
   }
 }
@@ -131,6 +139,7 @@ async function enter(file) {
     keep();
   }
   song.sending = true;
+  delete song.problem;
   showList();
   sending = sending.then(() => send(song, file)).catch((error) => {
     if (songs.includes(song)) song.problem = error.message;
@@ -138,14 +147,16 @@ async function enter(file) {
 }
 
 async function send(song, file) {
-  let at = song.state?.received ?? 0;
-  while (at < file.size && songs.includes(song)) {
+  let at = song.state?.received ?? 0, tries = 0, answer;
+  do { // until it is taken as a whole: the server may have been ended when all was there, before it let the song wait
     const body = file.slice(at, at + PIECE);
-    const answer = await askUntilAnswered("PUT", pathOf(song, `/sound?at=${at}`), { key: song.key, body });
-    at = (await answer.json()).next;
-    song.sent = at;
+    answer = await askUntilAnswered("PUT", pathOf(song, `/sound?at=${at}`), { key: song.key, body });
+    const { next } = await answer.json();
+    if (answer.ok || next !== at) tries = 0;
+    else await pause(tries++); // the server still waits for a connection that is dead
+    song.sent = at = next;
     showSong(song);
-  }
+  } while ((at < file.size || !answer.ok) && songs.includes(song));
   await refresh(song);
 }
 
@@ -239,7 +250,9 @@ const minutes = (seconds) => (seconds < 50 ? `about ${Math.max(5, Math.ceil(seco
 
 function when(seconds) {
   const date = new Date(1000 * seconds), time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return date.toDateString() === new Date().toDateString() ? `today at ${time}` : `tomorrow at ${time}`;
+  const days = [0, 1].map((ahead) => new Date(new Date().setDate(new Date().getDate() + ahead)).toDateString());
+  const day = ["today", "tomorrow"][days.indexOf(date.toDateString())];
+  return `${day ?? `on ${date.toLocaleDateString([], { day: "numeric", month: "long" })}`} at ${time}`;
 }
 
 // Open a song, if it is still there.
@@ -277,7 +290,9 @@ async function refresh(song) {
 async function follow() {
   for (;;) {
     for (const song of [...songs]) {
-      if (!["done", "failed"].includes(song.state?.state) && !song.sending) await refresh(song);
+      const isEnded = ["done", "failed"].includes(song.state?.state) && !(player.song === song && player.isBehind());
+      if (isEnded || song.sending) continue;
+      await refresh(song).catch((error) => say(`The mixer could not be opened: ${error.message}`, true)); // and again
     }
     await wait(document.hidden ? POLL_HIDDEN : POLL);
   }
@@ -332,6 +347,11 @@ const player = {
     return document.querySelector("#desk .muscomp-mixer")?.mixer;
   },
 
+  // Whether the mixer, or the notes in it, are not there yet, but could be.
+  isBehind() {
+    return !this.model || Boolean(this.song.state.facts.notes && !this.hasNotes);
+  },
+
   // Show a song, or what is new of it.
   async open(song, scroll = false) {
     if (this.song !== song) {
@@ -341,8 +361,7 @@ const player = {
     }
     this.showFacts();
     $("player").hidden = false;
-    const notes = Boolean(song.state.facts.notes);
-    if (!this.model || (notes && !this.hasNotes)) await this.render(song, notes);
+    if (this.isBehind()) await this.render(song, Boolean(song.state.facts.notes));
     if (scroll) {
       $("player").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
       $("player-title").focus({ preventScroll: true });
