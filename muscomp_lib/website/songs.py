@@ -14,7 +14,7 @@ import shutil
 import struct
 import zipfile
 
-from muscomp_lib.core.files import make_folder, written_whole
+from muscomp_lib.core.files import PART, make_folder, written_whole
 from muscomp_lib.website.queue import ID, Queue
 
 FILE = "queue.sqlite"
@@ -75,7 +75,7 @@ class SongFolder:
     def downloads(self):
         """What can be downloaded now: {name: Path}."""
         stems = self.stems
-        found = {file.name: file for file in sorted(stems.glob("*.flac"))}
+        found = {file.name: file for file in sorted(stems.glob("*.flac")) if not file.name.startswith(PART)}
         extras = {MIDI: stems / f"{stems.name}.mid", SCORE: stems / f"{stems.name}.musicxml"}
         return found | {name: file for name, file in extras.items() if file.is_file()}
 

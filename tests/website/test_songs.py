@@ -3,8 +3,9 @@
 import pytest
 
 from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.files import written_whole
 from muscomp_lib.website.site import MARK, _own_folder
-from muscomp_lib.website.songs import FILE, Songs
+from muscomp_lib.website.songs import FILE, SongFolder, Songs
 
 ID = "Aa0-_" + 19 * "x"
 
@@ -35,6 +36,15 @@ def test_only_folders_named_like_songs_are_swept(tmp_path):
         (songs.place / name / "pieces").mkdir(parents=True)
     songs.remove_others(lambda: {ID})
     assert {path.name for path in songs.place.iterdir()} == {ID, "Mine", 24 * "é"}
+
+
+def test_what_is_half_written_is_no_download(tmp_path):
+    song = SongFolder(tmp_path, ".mp3")
+    song.stems.mkdir(parents=True)
+    with written_whole(song.stems / "Drums.flac") as part:
+        part.touch()
+        assert song.downloads() == {}
+    assert list(song.downloads()) == ["Drums.flac"]
 
 
 def test_songs_have_the_names_that_are_swept(tmp_path):
