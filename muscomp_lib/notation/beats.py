@@ -52,7 +52,9 @@ METRES = (4, 3, 5)  # beats per bar; the first is the usual one
 MOST_ACCENT = 4.0  # times the mean: louder accents count as that much
 CHANGE_COST = 16.0  # of another metre from a bar on, or of another first bar, in beats with twice the mean accent
 FEW_BEATS = 12  # fewer do not show how three are divided
-LONG_NOTES = 1.5  # times as long as those of other beats: notes half-way through a bar of three, which is then 6/8
+LONG_NOTES = (
+    1.5  # times as long as those on other beats: notes that lie between them, or half-way through a bar of three
+)
 FIRST_NOTE = (
     0.2  # of the mean accent: what it adds that a song begins there, where two beats of a bar have bass and kick
 )
@@ -112,7 +114,7 @@ def grid(song, pitched, drums):
     between = (times[1:] + times[:-1]) / 2
     if tempo > FAST and len(onsets) > len(times) and np.mean(_count(onsets, between) > 0) < SPARSE:
         times = _every_other(times, pitched, drums)
-    times = _on_backbeat(times, drums)
+    times = _on_backbeat(_on_long_notes(times, pitched), drums)
     if len(times) < 2:
         return None
     metre, downbeat, changes = _bars(times, pitched, drums)
@@ -247,6 +249,21 @@ def _every_other(times, pitched, drums):
     return times[int(accents[1::2].sum() > accents[::2].sum()) :: 2]
 
 
+def _on_long_notes(times, pitched):
+    """Beats moved by a part of one, where clearly longer notes begin there: swung eighths, and beats by the offbeat."""
+    shifted = [_taken(times, shift, 1) for shift in SHIFTS if len(times) > 1]
+    best = max(shifted, key=lambda other: _lengths(pitched, other).sum(), default=times)
+    return best if _lengths(pitched, best).sum() > LONG_NOTES * _lengths(pitched, times).sum() else times
+
+
+def _lengths(notes, times):
+    """How long all notes last, in seconds, that begin at each time: shape (n_times,)."""
+    order = sorted(notes, key=lambda note: note.start)
+    length = np.cumsum([0.0, *(note.end - note.start for note in order)])
+    first, last = (np.searchsorted(_starts(order), times + side * TOLERANCE) for side in (-1, 1))
+    return length[last] - length[first]
+
+
 def _on_backbeat(times, drums):
     """Beats moved by a part of one, or twice as fast or slow, where kick and snare then clearly take turns on them."""
     kicks, snares = (_starts(note for note in drums if note.pitch in its) for its in (KICKS, SNARES))
@@ -282,11 +299,8 @@ def _compound(grid, pitched):
     """The grid in beats of three eighths, where a bar of three beats has its second long notes half-way."""
     if grid.metre != 3 or len(grid.times) < FEW_BEATS:
         return grid
-    starts, order = _starts(pitched), np.argsort([note.start for note in pitched])
-    length = np.r_[0.0, np.cumsum([pitched[number].end - pitched[number].start for number in order])]
-    eighths = _taken(grid.times[grid.downbeat :], 0, 0.5)
-    first, last = (np.searchsorted(starts, eighths + side * TOLERANCE) for side in (-1, 1))
-    means = [(length[last] - length[first])[place::6].mean() for place in (2, 3, 4)]
+    lengths = _lengths(pitched, _taken(grid.times[grid.downbeat :], 0, 0.5))
+    means = [lengths[place::6].mean() for place in (2, 3, 4)]
     if means[1] <= LONG_NOTES * max(means[0], means[2]):
         return grid
     return Grid(_taken(grid.times[grid.downbeat % 3 :], 0, 1.5), 2, 0, compound=True)

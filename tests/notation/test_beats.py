@@ -108,6 +108,14 @@ def test_kick_and_snare_take_turns_on_beats(bpm, hats):
     assert np.mean([np.abs(grid.times - time).min() < 0.05 for time in true]) > 0.9
 
 
+def test_long_notes_begin_on_beats():
+    beat = 0.5 * np.arange(40)
+    long = [Note(time, time + 0.35, 60, 0.5) for time in beat]
+    short = [Note(time + 0.35, time + 0.45, 60, 0.9) for time in beat]
+    assert np.allclose(beats._on_long_notes(beat + 0.35, sorted([*long, *short]))[:38], beat[:38], atol=0.05)
+    assert beats._on_long_notes(beat, long) is beat
+
+
 def six_eight(seconds=30.0, start=0.4):
     """A tune in 6/8, dotted quarter = 60: its sound, its notes and its bars."""
     bars = np.arange(start, seconds - 2, 2.0)
