@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -646,7 +647,15 @@ def test_half_a_chain_is_cancelled_however_submitting_ends(prepared, monkeypatch
     assert cancelled == ["11", "12"] and not status.submissions(campaign.folder)
 
 
-def test_ctrl_c_loses_no_job_that_sbatch_accepts(prepared, tmp_path, monkeypatch):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C interrupts, also where the tests run in the background of a script, whose processes ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_loses_no_job_that_sbatch_accepts(prepared, tmp_path, monkeypatch, ctrl_c):
     campaign, estimates = prepared()
     for name, line in {"sbatch": "kill -INT $PPID; echo 11", "scancel": 'echo "$@" > "$0.log"'}.items():
         tool = tmp_path / name
