@@ -220,9 +220,8 @@ def read_campaign(file, songs_exist=True):
     MissingError, SettingError, AudioError
         What is wrong in it, and where.
     """
-    file = absolute(file)
-    frozen = file.is_dir()
-    file = file / FROZEN if frozen else file
+    if frozen := (file := absolute(file)).is_dir():
+        file = file / FROZEN
     content = mapping(yaml_file.read(file, "The campaign file"), file)
     given = check(CampaignFile, {"name": file.stem, **without_blanks(CampaignFile, content)}, file)
     site = read_site(path_of(given.site, file) if given.site.endswith((".yaml", ".yml")) else given.site)

@@ -55,9 +55,7 @@ FEW_BEATS = 12  # fewer do not show how three are divided
 LONG_NOTES = (
     1.5  # times as long as those on other beats: notes that lie between them, or half-way through a bar of three
 )
-FIRST_NOTE = (
-    0.2  # of the mean accent: what it adds that a song begins there, where two beats of a bar have bass and kick
-)
+FIRST_NOTE = 0.2  # of the mean accent, for a beat that the song begins with: two of a bar may have bass and kick
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)  # key profiles
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
@@ -299,11 +297,12 @@ def _compound(grid, pitched):
     """The grid in beats of three eighths, where a bar of three beats has its second long notes half-way."""
     if grid.metre != 3 or len(grid.times) < FEW_BEATS:
         return grid
-    lengths = _lengths(pitched, _taken(grid.times[grid.downbeat :], 0, 0.5))
+    times = grid.times[grid.downbeat :]
+    lengths = _lengths(pitched, _taken(times, 0, 0.5))
     means = [lengths[place::6].mean() for place in (2, 3, 4)]
     if means[1] <= LONG_NOTES * max(means[0], means[2]):
         return grid
-    return Grid(_taken(grid.times[grid.downbeat % 3 :], 0, 1.5), 2, 0, compound=True)
+    return Grid(_taken(times, 0, 1.5), 2, 0, compound=True)
 
 
 def _low_notes(times, pitched, drums):

@@ -16,6 +16,7 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.audio import stream
 from muscomp_lib.core.errors import MusCompError
+from muscomp_lib.core.files import PART
 from muscomp_lib.notebook.mixer import Mixer
 
 BLOCK = 1 << 18  # samples that are mixed at a time: 2 MB for each stem
@@ -57,8 +58,9 @@ def write(files, path, settings):
 def main(folder, path, settings):
     """Write the mix of the FLAC files of a folder."""
     os.nice(NICE)
+    files = {file.stem: file for file in sorted(Path(folder).glob("*.flac")) if not file.name.startswith(PART)}
     try:
-        write({file.stem: file for file in sorted(Path(folder).glob("*.flac"))}, Path(path), json.loads(settings))
+        write(files, Path(path), json.loads(settings))
     except MusCompError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

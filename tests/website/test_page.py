@@ -168,18 +168,23 @@ def test_a_closed_tab_finds_the_song_again(chromium, site, ready):
     page.context.close()
 
 
+def goes_on_when_chosen_again(page, path, percent, blocked):
+    """After a reload, the page says where sending stopped, and goes on there with the same file."""
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    expect(line(page)).to_have_text(f"Sending stopped at {percent} %. Choose the same file again to go on.")
+    page.unroute(blocked)
+    send(page, path)
+    expect(line(page)).to_contain_text("left", timeout=LONG)
+
+
 @pytest.mark.full
 def test_an_upload_that_broke_off_goes_on(page, site, tmp_path):
     path = website.write_song(tmp_path / "Half.wav", 30.0)  # 2.6 MB
     page.route("**/sound?at=1000000", lambda route: None)  # the server is never reached
     send(page, path)
     expect(line(page)).to_have_text("Sending: 37 %")
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.reload()
-    expect(line(page)).to_have_text("Sending stopped at 37 %. Choose the same file again to go on.")
-    page.unroute("**/sound?at=1000000")
-    send(page, path)
-    expect(line(page)).to_contain_text("left", timeout=LONG)
+    goes_on_when_chosen_again(page, path, 37, "**/sound?at=1000000")
     expect(page.locator("#songs li")).to_have_count(1)
     page.get_by_role("button", name="Cancel Half").click()
 
@@ -193,12 +198,7 @@ def test_a_whole_upload_is_taken_when_chosen_again(page, site, tmp_path):
     id_ = page.evaluate("JSON.parse(localStorage.getItem('muscomp-songs'))[0].id")
     (site.folder / "songs" / id_).mkdir()
     (site.folder / "songs" / id_ / "song.wav").write_bytes(path.read_bytes())  # and then the server was killed
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.reload()
-    expect(line(page)).to_have_text("Sending stopped at 100 %. Choose the same file again to go on.")
-    page.unroute("**/sound?at=*")
-    send(page, path)
-    expect(line(page)).to_contain_text("left", timeout=LONG)
+    goes_on_when_chosen_again(page, path, 100, "**/sound?at=*")
     page.get_by_role("button", name="Cancel Whole").click()
 
 
