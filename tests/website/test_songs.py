@@ -1,9 +1,12 @@
 """The folders of a site and of its songs: what is deleted is the site's own, and nothing else."""
 
+import numpy as np
 import pytest
 
+from muscomp_lib import audio
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import written_whole
+from muscomp_lib.website import mix
 from muscomp_lib.website.site import MARK, _own_folder
 from muscomp_lib.website.songs import FILE, SongFolder, Songs
 
@@ -56,3 +59,14 @@ def test_songs_have_the_names_that_are_swept(tmp_path):
     songs.of(queue.get(id_)).path.mkdir()
     songs.remove_others(set)
     assert not list(songs.place.iterdir())
+
+
+def test_a_mix_is_of_whole_files_only(tmp_path, monkeypatch):
+    sound = np.full((4410, 2), 0.25, np.float32)
+    for name in ("Drums.flac", ".part-1-Violin.flac"):
+        audio.write(tmp_path / name, sound, 44100)
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(mix.os, "nice", lambda by: None)  # of the tests' process
+    mix.main(tmp_path, tmp_path / "out" / "mix.flac", "{}")
+    mixed, _ = audio.read(tmp_path / "out" / "mix.flac")
+    np.testing.assert_allclose(mixed, sound, atol=1e-4)
