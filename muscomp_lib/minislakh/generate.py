@@ -2,9 +2,10 @@
 
     <slakh folder>/<split>/TrackNNNNN/{all_src.mid, metadata.yaml, mix.flac, MIDI/Sxx.mid, stems/Sxx.flac}
 
-Each instrument of the taxonomy is in about half of the tracks of a split and absent from the others. `make` can also
-plant real Slakh's difficulties: two stems of one instrument, programs outside the taxonomy, stems that were not
-rendered, one song twice. A production (productions.yaml) makes songs to train on for real music instead: from MIDI
+Each instrument of the taxonomy is in about half of the tracks of a split and absent from the others. Unless told not to,
+`make` plants real Slakh's difficulties: drums nearly everywhere and a violin in few songs, as many stems outside the
+taxonomy as in it, two stems of one instrument, stems that were not rendered, one song twice, damaged files and wrong
+metadata. A production (productions.yaml) makes songs to train on for real music instead: from MIDI
 files beside composed ones, lone instruments, effects.
 """
 
@@ -26,14 +27,17 @@ from muscomp_lib.core.settings import Field, flag, number, optional, that, whole
 from muscomp_lib.minislakh import composer, midi_songs, players, productions, sources, synthesizer, writer
 
 MARKER = "minislakh.json"  # in every data set made here: its settings
-RECIPE = 2  # to be raised when the same settings begin to give other music or other sound
+RECIPE = 3  # to be raised when the same settings begin to give other music or other sound
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.15  # of the tracks, in validation and in test each
 MIN_TRACKS = len(SPLITS)
 MIN_SECONDS, MAX_SECONDS = 4.0, 600.0  # of a track
-MIN_PARTS, MAX_PARTS = 5, 9  # rendered parts of a track, where the taxonomy has so many instruments
+MIN_PARTS, MAX_PARTS = 5, 12  # rendered parts of a track, where the taxonomy has so many instruments
 UNRENDERED = (97, 99, 103, 119, 122, 126)  # effects: Slakh has no patches for most of them
 COPY_FROM = 4  # tracks in the train split: with fewer, no song is there twice
+DAMAGE_FROM = 8  # ... and no file is damaged
+OTHERS = (4, 9)  # stems outside the taxonomy in a song: at least, and fewer than
+HALF = 0.5  # share of the songs that have an instrument, where nothing is planted
 ARRANGED, SOUNDS = 1, 2  # what a song's other random draws are for
 FILES = that(lambda value: isinstance(value, (tuple, list)), "a list of files")
 FOLDERS = that(lambda value: isinstance(value, (tuple, list)), "a list of folders")
@@ -67,7 +71,7 @@ class Settings(settings.Settings):
     seed: whole() = Field(0, description="Random seed: another seed, other songs.")
     plant: flag() = Field(
         True,
-        description="Plant real Slakh's difficulties: doubled instruments, other programs, unrendered stems, a copy.",
+        description="Plant real Slakh's difficulties: rare instruments, other programs, unrendered stems, a copy, damage.",
     )
     engine: Annotated[str, AfterValidator(_installed)] = Field(
         "tinysoundfont", description='Synthesizer: "tinysoundfont", or "fluidsynth" where the system has it.'
@@ -93,7 +97,8 @@ class Settings(settings.Settings):
 class Track:
     """The plan of a track. Tracks with the same `song` have the same notes; `silent` parts are not rendered.
 
-    `midi` is the file that the song is taken from, with programs of its own; None: it is composed.
+    `midi` is the file that the song is taken from, with programs of its own; None: it is composed. `damage` is one of
+    writer.DAMAGE, to the part of that number.
     """
 
     name: str
@@ -104,6 +109,7 @@ class Track:
     programs: tuple
     silent: tuple
     midi: Path | None = None
+    damage: tuple | None = None
 
 
 def make(slakh_folder, settings=None, workers=None):
@@ -152,6 +158,7 @@ def _render(track, folder, settings):
         track.silent,
         productions.draw_sounds(how, midi, its_sources, rng),
         productions.draw_mastering(how, midi, settings.taxonomy, rng),
+        track.damage,
     )
 
 
@@ -179,10 +186,11 @@ def plan(settings):
     sizes = (settings.tracks - 2 * held_out, held_out, held_out)
     styles = rng.permutation(list(composer.styles(more=settings.production is not None)))
     planned, song = [], 0
+    planting = settings.plant and not settings.production
     for split, size in zip(SPLITS, sizes, strict=True):
-        copied = settings.plant and not settings.production and split == "train" and size >= COPY_FROM
+        copied = planting and split == "train" and size >= COPY_FROM
         first = len(planned)
-        for drawn in _draw_programs(size - copied, settings.taxonomy, rng):
+        for drawn in _draw_programs(size - copied, settings.taxonomy, planting, rng):
             programs, silent = _programs(drawn, song, settings, rng)
             name = f"Track{len(planned) + 1:05d}"
             uuid, style = rng.bytes(16).hex(), str(styles[song % len(styles)])
@@ -190,6 +198,8 @@ def plan(settings):
             song += 1
         if copied:
             planned.append(_copy(planned[first], f"Track{len(planned) + 1:05d}"))
+        if copied and size >= DAMAGE_FROM:
+            planned[first + 1 : first + 1 + len(writer.DAMAGE)] = _damaged(planned[first + 1 :], rng)
     return _from_midi(planned, settings, rng)
 
 
@@ -212,13 +222,16 @@ def _from_midi(planned, settings, rng):
     return planned
 
 
-def _draw_programs(n_songs, taxonomy, rng):
-    """Programs for each song: every instrument in about half of them, every song with five or more instruments."""
+def _draw_programs(n_songs, taxonomy, planting, rng):
+    """Programs for each song: every instrument in its share of them, every song with five or more instruments."""
     songs, instruments_of = [[] for _ in range(n_songs)], instruments.load(taxonomy)
     for turn, name in enumerate(rng.permutation(list(instruments_of))):
-        share = (n_songs + turn % 2) // 2
+        share = max(players.of_program(p).share for p in instruments_of[name].programs) if planting else HALF
+        count = int(n_songs * share + turn % 2 / 2)
+        if n_songs >= MIN_TRACKS:
+            count = min(max(count, 1), n_songs - 1)  # in each split there is something to lend, and to borrow
         crowded = [len(song) + rng.uniform(0, 2) for song in songs]  # the noise breaks up fixed pairs of instruments
-        for chosen in np.argsort(crowded)[:share]:
+        for chosen in np.argsort(crowded)[:count]:
             songs[chosen].append(str(name))
     for song in songs:
         absent = [name for name in instruments_of if name not in song]
@@ -239,10 +252,9 @@ def _plant(programs, song, taxonomy, rng):
     doubles = [p for p in programs if players.of_program(p).may_double]
     if song % 6 == 0 and doubles:
         programs.append(int(rng.choice(doubles)))
-    others = productions.others(taxonomy)
-    if song % 2 == 1 and len(others) > 1:
-        programs += [int(p) for p in rng.choice(others, int(rng.integers(1, 3)), replace=False)]
-    programs = [programs[i] for i in rng.permutation(min(len(programs), MAX_PARTS))]
+    others = rng.permutation(productions.others(taxonomy))[: int(rng.integers(*OTHERS))]
+    programs = (programs + [int(p) for p in others])[:MAX_PARTS]
+    programs = [programs[i] for i in rng.permutation(len(programs))]
     if song % 4 == 2:
         return [*programs, int(rng.choice(UNRENDERED))], [len(programs)]
     return programs, []
@@ -252,6 +264,13 @@ def _copy(track, name):
     """The same song again, one part shorter if it has several: in Slakh, copies share their MIDI but not all stems."""
     dropped = (0,) if len(track.programs) - len(track.silent) > 1 else ()
     return replace(track, name=name, silent=(*track.silent, *dropped))
+
+
+def _damaged(tracks, rng):
+    """The first tracks, each with a damage of its own to one of its parts that sounds."""
+    for track, damage in zip(tracks, writer.DAMAGE, strict=False):
+        sounding = [number for number in range(len(track.programs)) if number not in track.silent]
+        yield replace(track, damage=(damage, int(rng.choice(sounding))))
 
 
 def _description(settings):

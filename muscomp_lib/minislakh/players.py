@@ -8,6 +8,7 @@ from muscomp_lib.core import instruments, yaml_file
 
 PLAYER_FILE = Path(__file__).with_name("players.yaml")
 FAMILY_SIZE = 8  # programs
+USUAL_SHARE = 0.5  # of the songs have an instrument, where players.yaml does not say otherwise
 LINES = {"bass", "drums"}  # roles of which a song has one
 
 
@@ -27,6 +28,8 @@ class Player:
         MIDI note numbers; None for drums.
     one_voice : bool
         Whether it plays one note at a time.
+    share : float
+        Of the songs that plant real Slakh's difficulties, how many have it.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Player:
     lowest: int | None
     highest: int | None
     one_voice: bool
+    share: float
 
     @property
     def may_double(self):
@@ -51,7 +55,15 @@ def of_program(program):
     entry = table["families"][program // FAMILY_SIZE] | table["programs"].get(program, {})
     lowest, highest = entry.get("range", (None, None))
     name = entry.get("name") or pretty_midi.program_to_instrument_name(int(program))
-    return Player(name, entry["inst_class"], tuple(entry["roles"]), lowest, highest, entry.get("voices") == "one")
+    return Player(
+        name,
+        entry["inst_class"],
+        tuple(entry["roles"]),
+        lowest,
+        highest,
+        entry.get("voices") == "one",
+        entry.get("share", USUAL_SHARE),
+    )
 
 
 @cache

@@ -21,10 +21,11 @@ from muscomp_lib.minislakh import effects, players, sources, synthesizer
 
 STEM_LOUDNESS = -13.0  # LUFS: Slakh's `normalization_factor`
 EFFECTS_PEAK = 0.5  # full scale: of what goes into effects
+HOLE = 2000  # bytes of a damaged file that are overwritten
 NOT_RENDERED = "None"  # Slakh's `plugin_name` of such stems, a string
 
 
-def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None):
+def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None, damage=None):
     """Render a track and write its folder, which appears only when complete.
 
     Parameters
@@ -43,6 +44,8 @@ def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None):
         How each instrument is played; without it, by the default engine with the default soundfont.
     mastering : productions.Mastering, optional
         What is done to all stems alike.
+    damage : (str, int), optional
+        One of `DAMAGE`, and the number of the instrument whose stem it is done to.
 
     Raises
     ------
@@ -62,11 +65,42 @@ def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None):
         _write_audio(part, loudness, spool, round(seconds * audio.SAMPLE_RATE), gain)
         _write_midi(part, midi, loudness)
         metadata = _metadata(folder.name, midi, loudness, uuid, gain, sounds)
+        what, number = damage or (None, None)
+        if number in loudness:
+            DAMAGE[what](part / "stems" / f"{_stem(number)}.flac", metadata)
         (part / "metadata.yaml").write_text(yaml.safe_dump(metadata))
 
 
 def _stem(number):
     return f"S{number:02d}"
+
+
+def _cut(stem, metadata):
+    """As after a download that was interrupted."""
+    content = stem.read_bytes()
+    stem.write_bytes(content[: len(content) // 2])
+
+
+def _overwrite(stem, metadata):
+    """As on a failing disk: the header and the end can be read, the middle cannot."""
+    content = bytearray(stem.read_bytes())
+    middle = slice(len(content) // 2, len(content) // 2 + HOLE)
+    content[middle] = bytes(len(content[middle]))
+    stem.write_bytes(content)
+
+
+def _lose(stem, metadata):
+    stem.unlink()
+
+
+def _deny(stem, metadata):
+    """As in BabySlakh, and in Slakh's Track00616: nothing is said to be rendered, in a folder that does not exist."""
+    metadata["audio_dir"] = "Track/stems"
+    for entry in metadata["stems"].values():
+        entry["audio_rendered"] = False
+
+
+DAMAGE = {"cut short": _cut, "overwritten": _overwrite, "lost": _lose, "wrong metadata": _deny}
 
 
 def _render(midi, seconds, silent, spool, sounds):

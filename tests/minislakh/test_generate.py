@@ -7,9 +7,10 @@ import pytest
 import yaml
 from fixtures import killing
 
-from muscomp_lib import audio, minislakh
+from muscomp_lib import audio, minislakh, slakh
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.root import open_root
 from muscomp_lib.minislakh import synthesizer
 
 TINY = {"tracks": 3, "seconds": 4.0}
@@ -118,19 +119,45 @@ def test_without_planting_each_instrument_is_there_once():
         assert len(set(names_in(track))) == len(track.programs)
 
 
+def test_common_and_rare_instruments_are_as_in_slakh():
+    planned = minislakh.plan(minislakh.Settings())
+    held = [name for track in planned for name in names_in(track)]
+    with_drums, with_violin = (sum(name in names_in(track) for track in planned) for name in ("Drums", "Violin"))
+    assert with_drums >= 0.8 * len(planned) and with_violin <= 0.35 * len(planned)
+    assert 0.4 < held.count("") / len(held) < 0.6
+
+
+def test_damaged_files_are_found_and_only_they(tmp_path):
+    planned = {track.name: track for track in minislakh.plan(minislakh.Settings(tracks=12, seconds=4.0))}
+    minislakh.make(tmp_path / "slakh", minislakh.Settings(tracks=12, seconds=4.0))
+    damaged = {
+        (name, f"S{track.damage[1]:02d}"): track.damage[0] for name, track in planned.items() if track.damage
+    }
+    assert sorted(damaged.values()) == ["cut short", "lost", "overwritten", "wrong metadata"]
+    found = {}
+    for verify in ("headers", "full"):
+        stems, _ = slakh.index(open_root(tmp_path), slakh.Settings(verify=verify))
+        bad = stems[~stems["status"].isin(["ok", "unrendered"])].set_index(["track", "stem"])["status"]
+        found[verify] = {place: bad.get(place, "ok") for place in damaged}
+        assert set(bad.index) <= set(damaged)
+    expected = {"cut short": "unreadable", "lost": "missing", "overwritten": "unreadable", "wrong metadata": "ok"}
+    assert found["full"] == {place: expected[what] for place, what in damaged.items()}
+    assert found["headers"] == found["full"] | {p: "ok" for p, what in damaged.items() if what == "overwritten"}
+
+
 @pytest.mark.parametrize("plant", [True, False])
 @pytest.mark.parametrize("tracks", [3, 6, 12, 24, 26, 60])
-def test_each_instrument_is_in_about_half_of_every_split(tracks, plant):
+def test_each_instrument_is_in_some_songs_of_every_split(tracks, plant):
     for seed in range(5):
         planned = minislakh.plan(minislakh.Settings(tracks=tracks, seed=seed, plant=plant))
         assert [track.name for track in planned] == [f"Track{n + 1:05d}" for n in range(tracks)]
-        assert all(4 <= len(names_in(track)) <= 9 for track in planned)
+        assert all(4 <= len(names_in(track)) <= 12 for track in planned)
         for split in minislakh.SPLITS:
             songs = {t.song: names_in(t) for t in reversed(planned) if t.split == split}  # not the shorter copy
             assert songs
             for name in instruments.names():
                 present = sum(name in held for held in songs.values())
-                assert present >= (3 if len(songs) >= 8 else 1 if len(songs) >= 3 else 0), (split, name)
+                assert present >= (1 if len(songs) >= 3 else 0), (split, name)
                 assert len(songs) < 3 or present < len(songs), (split, name)
 
 
