@@ -2,10 +2,10 @@
 
     <slakh folder>/<split>/TrackNNNNN/{all_src.mid, metadata.yaml, mix.flac, MIDI/Sxx.mid, stems/Sxx.flac}
 
-Each instrument of the taxonomy is in about half of the tracks of a split and absent from the others. Unless told not to,
-`make` plants real Slakh's difficulties: drums nearly everywhere and a violin in few songs, as many stems outside the
-taxonomy as in it, two stems of one instrument, stems that were not rendered, one song twice, damaged files and wrong
-metadata. A production (productions.yaml) makes songs to train on for real music instead: from MIDI
+Each instrument of the taxonomy is in some tracks of a split and absent from others. With `plant` there are Slakh's own
+difficulties: drums nearly everywhere and a violin in few songs, as many stems outside the taxonomy as in it, two stems
+of one instrument, stems that were not rendered, one song twice, damaged files and wrong metadata. A production
+(productions.yaml) makes songs to train on for real music instead: from MIDI
 files beside composed ones, lone instruments, effects.
 """
 
@@ -71,7 +71,7 @@ class Settings(settings.Settings):
     seed: whole() = Field(0, description="Random seed: another seed, other songs.")
     plant: flag() = Field(
         True,
-        description="Plant real Slakh's difficulties: rare instruments, other programs, unrendered stems, a copy, damage.",
+        description="Plant real Slakh's difficulties: rare instruments, other programs, silent stems, a copy, damage.",
     )
     engine: Annotated[str, AfterValidator(_installed)] = Field(
         "tinysoundfont", description='Synthesizer: "tinysoundfont", or "fluidsynth" where the system has it.'

@@ -16,6 +16,7 @@ from muscomp_lib.plots.data import (
     taxonomies,
     training_example,
 )
+from muscomp_lib.plots.lessons import convolution, gradient_steps
 from muscomp_lib.plots.networks import exported, mask_snapshots, network
 from muscomp_lib.plots.notes import likelihoods, note_matching, note_training_example, piano_roll
 
@@ -23,8 +24,10 @@ __all__ = [
     "PARTITION_COLOURS",
     "activity",
     "confusion",
+    "convolution",
     "exported",
     "filling",
+    "gradient_steps",
     "instrument_counts",
     "learning_curve",
     "likelihoods",

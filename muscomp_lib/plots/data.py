@@ -68,18 +68,24 @@ def training_example(mix, parts, names, seconds, top_khz):
     return figure
 
 
-def learning_curve(history):
+def learning_curve(history, others=None):
     """Training and validation loss against steps (notebook 04).
 
     Parameters
     ----------
     history : list of [int, float, float]
         Step, loss, validation loss.
+    others : dict of str to list, optional
+        The histories of other trainings, to compare with, by name.
     """
-    steps, loss, validation = np.array(history).T
     figure, ax = subplots(3.0)
-    ax.plot(steps, loss, marker="o", label="training")
-    ax.plot(steps, validation, marker="o", label="validation")
+    for name, each in ({"": history} | (others or {})).items():
+        steps, loss, validation = np.array(each).T
+        (line,) = ax.plot(steps, loss, marker="o", label=f"training {name}".strip())
+        colour = line.get_color() if others else None
+        ax.plot(
+            steps, validation, "--" if others else "-", color=colour, marker="o", label=f"validation {name}".strip()
+        )
     ax.set(xlabel="step", ylabel="loss")
     ax.legend()
     return figure

@@ -26,6 +26,7 @@ from muscomp_lib.models.weights import HISTORY, get_weights, set_weights
 from muscomp_lib.spleeter import engine
 from muscomp_lib.training import strategy
 from muscomp_lib.training.batches import Examples
+from muscomp_lib.training.experiments import EXPERIMENTS
 from muscomp_lib.training.loop import (
     CHECKPOINT,
     LossCheck,
@@ -60,6 +61,9 @@ class Parameters(Settings):
         None, description='Weights to start from: "shipped", the pretrained ones, or a model\'s name; None: fresh ones.'
     )
     test_songs: whole(1) = Field(3, description="Number of test songs to score at the end.")
+    experiment: optional(one_of(*EXPERIMENTS), "none") = Field(
+        None, description='Train a second model for comparison: "without_remix" or "with_a_leak"; None: none.'
+    )
     notes_model: optional(name(), "none") = Field(
         None, description="Name of a transcriber to train in the second part; None: train none."
     )

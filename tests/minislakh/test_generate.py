@@ -130,9 +130,7 @@ def test_common_and_rare_instruments_are_as_in_slakh():
 def test_damaged_files_are_found_and_only_they(tmp_path):
     planned = {track.name: track for track in minislakh.plan(minislakh.Settings(tracks=12, seconds=4.0))}
     minislakh.make(tmp_path / "slakh", minislakh.Settings(tracks=12, seconds=4.0))
-    damaged = {
-        (name, f"S{track.damage[1]:02d}"): track.damage[0] for name, track in planned.items() if track.damage
-    }
+    damaged = {(name, f"S{track.damage[1]:02d}"): track.damage[0] for name, track in planned.items() if track.damage}
     assert sorted(damaged.values()) == ["cut short", "lost", "overwritten", "wrong metadata"]
     found = {}
     for verify in ("headers", "full"):

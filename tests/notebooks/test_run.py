@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
+import papermill
 import pytest
 import soundfile
-from fixtures import tiny_spleeter
+from fixtures import solutions, tiny_spleeter
 from fixtures.tiny_notebooks import TINY
 
 from muscomp_lib import audio
@@ -110,6 +112,31 @@ def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path)
         np.testing.assert_array_equal(audio.to_int16(sum(parts)), audio.read(path, dtype="int16")[0])
     table = (root.runs / "album" / "05_separate_and_transcribe.ipynb").read_text()
     assert "c.mp3 cannot be read as audio" in table and "failed" in table
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ORDER)
+def test_solutions_are_right_and_common_mistakes_are_not(first_run, name, tmp_path):
+    _, root = first_run
+    path = tmp_path / f"{name}.ipynb"
+    nbformat.write(solutions.fill_in(nbformat.read(PROJECT / "notebooks" / path.name, 4), name), path)
+    valid = papermill.inspect_notebook(path)
+    options = [word for key, value in TINY.items() if key in valid for word in ("-p", key, str(value))]
+    options += ["-p", "root", root.path, "--name", f"solved-{name}"]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", path, *options],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    executed = nbformat.read(root.runs / f"solved-{name}" / path.name, 4)
+    answers = [
+        (cell.source, str(output.data["text/markdown"]))
+        for cell in executed.cells if cell.cell_type == "code" and "exercise.check(" in cell.source
+        for output in cell.outputs if "text/markdown" in output.get("data", {})
+    ]  # fmt: skip
+    expected = [right for each in solutions.read(name).values() for right in (True, *(False for _ in each.wrong))]
+    assert [("**Right**" in shown, "**Not" in shown) for _, shown in answers] == [(yes, not yes) for yes in expected]
 
 
 def run_05(tmp_path, names, **given):

@@ -1,0 +1,47 @@
+"""A second training beside the first, with one thing changed, to see what that thing does. Used by notebook 04."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from muscomp_lib.core.files import written_whole
+from muscomp_lib.models.config import write_config
+
+EXPERIMENTS = ("without_remix", "with_a_leak")
+OWN_FOLDERS = ("model_dir", "training_cache", "validation_cache")  # keys of the configuration
+
+
+def write(settings, root, experiment):
+    """Write the configuration of an experiment, `configs/<model>_<experiment>.json`.
+
+    Parameters
+    ----------
+    settings : dict
+        The configuration to compare with.
+    root : Root
+    experiment : {"without_remix", "with_a_leak"}
+        Train on the songs as they are; or on the test songs, too.
+
+    Returns
+    -------
+    Path
+        Of the configuration, for `train`.
+    """
+    paths = {key: f"{settings[key]}_{experiment}" for key in OWN_FOLDERS if settings.get(key)}
+    changed, name = {**settings, **paths}, Path(paths["model_dir"]).name
+    if experiment == "without_remix":
+        changed["muscomp"] = {**settings["muscomp"], "remix": False}
+    else:
+        changed["train_csv"] = _with_test_songs(settings, root, name)
+    path = root.configs / f"{name}.json"
+    write_config(path, changed)
+    return path
+
+
+def _with_test_songs(settings, root, name):
+    """The training table with the test songs added, as a path."""
+    tables = [pd.read_csv(root.path / table) for table in (settings["train_csv"], root.tables / "test.csv")]
+    path = root.tables / f"{name}.csv"
+    with written_whole(path) as part:
+        pd.concat(tables, ignore_index=True).to_csv(part, index=False)
+    return str(path)
