@@ -126,6 +126,16 @@ def _(config):
 
 
 @exercise(
+    "endless steps",
+    "Try 0.9 and 1.1.",
+    "The distance to the lowest loss is multiplied by 1 - 2 * `step` in each step. When is that -1?",
+    why="Beyond it the loss grows with every step: that is how trainings end in NaN.",
+)
+def _():
+    return 1.0
+
+
+@exercise(
     "last mask",
     "What do all masks together divide?",
     "All masks sum to 1 at every point.",

@@ -63,6 +63,8 @@ class Mixer:
         Seconds: where in the original's file the stems begin.
     title : str
         File name of downloads.
+    absent : collection of str
+        Stems that hold hardly anything: they are folded away.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ class Mixer:
         There are no stems, their shapes differ, or the original is not two-dimensional; a file cannot be read.
     """
 
-    def __init__(self, stems, sample_rate, midi=None, original=None, title="mix", start=0.0):
+    def __init__(self, stems, sample_rate, midi=None, original=None, title="mix", start=0.0, absent=()):
         stems = {name: _opened(stem) for name, stem in stems.items()}
         if isinstance(original, (str, Path)):
             original = WaveformFile(original, sample_rate, start, len(next(iter(stems.values()), ())))
@@ -85,7 +87,7 @@ class Mixer:
             raise AudioError(f"The stems of a mixer must have one shape (n_samples, n_channels); these have {shapes}.")
         if original is not None and len(np.shape(original)) != 2:
             raise AudioError(f"The original has shape {np.shape(original)}; it must be (n_samples, n_channels).")
-        self.sample_rate, self.title = sample_rate, title
+        self.sample_rate, self.title, self._absent = sample_rate, title, list(absent)
         self._stems, self._original, self._midi = dict(stems), original, midi
         self._tracks = {track.name: track for track in midi.instruments if track.name in stems} if midi else {}
         self.settings = {name: dict(DEFAULTS) for name in stems}
@@ -171,10 +173,11 @@ class Mixer:
             self._desk.observe(lambda change: setattr(self, "settings", change["new"]), "settings")
         return self._desk
 
-    def send_audio(self):
-        """Encode the audio and send it to the desk, starting with the song's beginning."""
+    def send_audio(self, progress=None):
+        """Encode the audio and send it to the desk, starting with the song's beginning; `progress` is like tqdm."""
         missing = [number for number in range(self.n_pieces) if not getattr(self._desk, f"piece_{number}")]
-        for k, piece in self.pieces(missing):
+        pieces = self.pieces(missing)
+        for k, piece in progress(pieces, desc="sending to the browser", total=len(missing)) if progress else pieces:
             setattr(self._desk, f"piece_{k}", piece)
 
     def pieces(self, numbers):
@@ -273,6 +276,8 @@ class Mixer:
             "pieces": self.n_pieces,
             "channels": [waveform.shape[1] for waveform in self._waveforms],
             "peak": PEAK,
+            "absent": self._absent,
+            "bars": self._bars(),
             "tracks": {
                 name: {
                     "program": int(track.program),
@@ -285,6 +290,11 @@ class Mixer:
                 for name, track in self._tracks.items()
             },
         }
+
+    def _bars(self):
+        """Where the bars of the transcription begin, in seconds."""
+        seconds = len(self._waveforms[0]) / browser_rate(self.sample_rate)
+        return [round(float(bar), 3) for bar in self._midi.get_downbeats() if bar < seconds] if self._tracks else []
 
     def _midi_file(self):
         file = io.BytesIO()

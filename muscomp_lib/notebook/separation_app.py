@@ -4,10 +4,13 @@ The work is done in a thread: while a cell runs, a notebook handles no widget ev
 would respond. The models are loaded beforehand and stay in memory; another model is loaded once it is chosen.
 """
 
+import contextlib
 import itertools
 import logging
 import os
+import sys
 import threading
+import time
 from functools import cached_property
 
 from muscomp_lib import audio, transcription
@@ -21,7 +24,14 @@ from muscomp_lib.separation import Separator, available, folder, songs
 from muscomp_lib.transcription import choice
 
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
-DEFAULT_LENGTH = 30.0  # seconds
+DEFAULT_LENGTH = 30.0  # seconds, of a song that is longer than ...
+SHORT = 60.0  # ... this; a shorter one is separated whole
+PARTS_OF_WORK = {"separate": 0.55, "transcribe": 0.3, "send": 0.15}  # shares of the progress bar, about as of the time
+NEEDS_WIDGETS = (
+    "The app needs a notebook that shows widgets, such as JupyterLab, Notebook 7 or Colab. Here, the cells below do "
+    "the same, step by step."
+)
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 SEPARATED = "separated: "  # label of a song that only has to be opened
 MAX_SEPARATED = 10  # such songs in the list, the latest first
 REFRESH = 0.2  # seconds between updates of the progress bar
@@ -53,8 +63,8 @@ class SeparationApp:
     settings : transcription.Settings
     song : Path, optional
         The song selected at first; else the first available, or the composed example.
-    seconds : float or None
-        The length selected at first, an excerpt from the middle; None: the whole song.
+    seconds : float, optional
+        The length selected at first, an excerpt from the middle. None: the whole of a short song, else half a minute.
     model : str
         What the separator's model is called in the list of models.
 
@@ -69,21 +79,24 @@ class SeparationApp:
         The mixer that is shown.
     """
 
-    def __init__(
-        self, separator, transcriber, root, out, settings, song=None, seconds=DEFAULT_LENGTH, model=pretrained.NAME
-    ):
+    def __init__(self, separator, transcriber, root, out, settings, song=None, seconds=None, model=pretrained.NAME):
         self.separator, self._transcriber, self.settings, self._model = separator, transcriber, settings, str(model)
         self._root, self._out, self._first, self._seconds = root, out, song, seconds
         self._cancelled, self._thread = threading.Event(), None
+        self._work = (0.0, 1.0, time.monotonic())  # part of the bar that is being filled, and when all began
+        self._done = 0.0  # share of all the work
         self.latest = self.mixer = None
 
     def _ipython_display_(self):
         from IPython.display import display
 
         if os.environ.get(HEADLESS):
-            print("The app needs a browser; the cells below do the same, step by step.")
-        else:
+            print(NEEDS_WIDGETS)
+        elif "google.colab" in sys.modules:  # it has widgets, and displays them in its own way
             display(self._controls["app"])
+        else:
+            view = {"version_major": 2, "version_minor": 0, "model_id": self._controls["app"].model_id}
+            display({WIDGET_MIME: view, "text/plain": NEEDS_WIDGETS}, raw=True)
 
     # ---- controls ----
 
@@ -93,9 +106,24 @@ class SeparationApp:
         controls = _make_controls(self._seconds, self._on_upload)
         controls["separate"].on_click(lambda _: self.separate())
         controls["cancel"].on_click(lambda _: self._cancelled.set())
+        controls["song"].observe(lambda change: self._choose_length(controls["length"], change["new"]), "value")
+        controls["model"].observe(lambda change: self._describe_model(controls["about"], change["new"]), "value")
         self._list_songs(controls["song"], self._first)
         self._list_models(controls["model"])
         return controls
+
+    def _choose_length(self, dropdown, song):
+        """Select the whole song if it is short."""
+        if self._seconds is None and song is not None and song.is_file():
+            with contextlib.suppress(MusCompError, OSError):  # reported once it is to be separated
+                dropdown.value = None if audio.info(song).duration <= SHORT else DEFAULT_LENGTH
+
+    def _describe_model(self, label, name):
+        """Show what the chosen model was trained on."""
+        about = {
+            model.name: model.trained_on for model in available.models(self._root) if model.makes == available.STEMS
+        }
+        label.value = f"Trained on {about[name]}." if about.get(name) else ""
 
     def _list_models(self, dropdown):
         """Fill the list of models; the one that is loaded is selected."""
@@ -123,10 +151,18 @@ class SeparationApp:
         self._controls["bar"].layout.display = "none" if progress is None else None
         self._controls["bar"].value = progress or 0.0
 
+    def _begin(self, part):
+        """Begin a part of the work: its bars fill its share of the progress bar."""
+        parts = list(PARTS_OF_WORK)
+        before = sum(PARTS_OF_WORK[name] for name in parts[: parts.index(part)])
+        self._work = (before, before + PARTS_OF_WORK[part], self._work[2])
+
     def _show_progress(self, bar):
-        """Show the state of a tqdm bar."""
-        progress = min(1.0, bar.n / bar.total) if bar.total else 0.0
-        left = bar.format_dict["elapsed"] * (1 - progress) / progress if progress else None
+        """Show how much of all the work is done, from the state of a tqdm bar of its current part."""
+        begin, end, began = self._work
+        progress = begin + (end - begin) * (min(1.0, bar.n / bar.total) if bar.total else 0.0)
+        progress = self._done = max(self._done, progress)  # a part may have several bars
+        left = (time.monotonic() - began) * (1 - progress) / progress if progress else None
         remaining = "" if left is None else f", {left:.0f} s left"
         self._show_status(f"{bar.desc}: {progress:.0%}{remaining}", progress)
 
@@ -137,6 +173,7 @@ class SeparationApp:
         try:
             path = songs.import_upload(self._root, name, content)
         except (MusCompError, OSError) as error:
+            self._close_mixer()  # it would pass for the refused song's
             return self._show_status(str(error))
         self._list_songs(self._controls["song"], path)
         return self._show_status(f"{path.name} is uploaded. Press Separate.")
@@ -160,6 +197,7 @@ class SeparationApp:
 
     def _run(self, song, seconds, model):
         """What the thread does: every error ends up in the status line."""
+        self._work, self._done = (0.0, 1.0, time.monotonic()), 0.0
         try:
             if song.is_dir():
                 self._open(song)
@@ -169,8 +207,10 @@ class SeparationApp:
         except CancelledError:
             self._show_status("Cancelled. No incomplete files were kept.")
         except (MusCompError, OSError) as error:
+            self._close_mixer()
             self._show_status(str(error))
         except Exception as error:  # a thread's exceptions are reported nowhere else
+            self._close_mixer()
             log.exception("The app could not separate %s", song)
             self._show_status(f"Unexpected error: {type(error).__name__}: {error}. The log has the details.")
         finally:
@@ -188,7 +228,9 @@ class SeparationApp:
 
     def _separate(self, song, seconds):
         (song,), bar = songs.choose(song, self._root), self._bar
+        self._begin("separate")
         (name,) = folder.separate_all(self.separator, [song], self._out, seconds=seconds, progress=bar)["song"]
+        self._begin("transcribe")
         folder.write_notes(self._out / name, self.settings, self._transcriber, progress=bar)
         self.latest = song, seconds
         self._open(self._out / name)
@@ -196,17 +238,24 @@ class SeparationApp:
     def _open(self, place):
         """Show a separated song in the mixer."""
         files, midi = folder.files_of(place), folder.midi_of(place)
-        self._show_status("Sending the audio to the browser …", 1.0)
+        self._begin("send")
         sample_rate, (song, seconds) = audio.info(next(iter(files.values()))).sample_rate, folder.song_of(place)
         start = songs.excerpt_start(song, seconds) if song else 0.0
-        mixer = Mixer(files, sample_rate, midi, song, names.as_text(place.name), start)
-        previous, self.mixer = self.mixer, mixer
-        self._controls["mixer"].children = [self.mixer.desk()]
+        known, reasons = self.settings.choose(files)
+        absent = choice.absent(known, midi) if midi else []
+        mixer = Mixer(files, sample_rate, midi, song, names.as_text(place.name), start, absent)
+        self._close_mixer()
+        self.mixer = mixer
+        self._controls["mixer"].children = [mixer.desk()]
+        mixer.send_audio(self._bar)
+        notes, name = choice.sentence(reasons, midi), place.name
+        self._show_status(f"{self._out.name}/{name}: {len(files)} files, {notes}. Press Play.")
+
+    def _close_mixer(self):
+        previous, self.mixer = self.mixer, None
+        self._controls["mixer"].children = []
         if previous is not None:
             previous.desk().close()
-        self.mixer.send_audio()
-        notes, name = choice.sentence(self.settings.choose(files)[1], midi), place.name
-        self._show_status(f"{self._out.name}/{name}: {len(files)} files, {notes}. Press Play.")
 
     def _bar(self, *args, **options):
         return _StatusBar(*args, **options, show=self._show_progress, cancelled=self._cancelled)
@@ -243,12 +292,14 @@ def _make_controls(seconds, on_upload):
     """The widgets by name, `app` with all of them laid out. `on_upload` is called with uploads (upload.button)."""
     import ipywidgets as w
 
+    seconds = DEFAULT_LENGTH if seconds is None else seconds
     lengths = LENGTHS if seconds in LENGTHS.values() else LENGTHS | {f"{seconds:g} seconds": seconds}
     wide, button = w.Layout(width="36em", max_width="100%"), w.Layout(width="auto", min_width="11em")
     made = {
         "song": w.Dropdown(description="Song", options=[], layout=wide),
         "upload": upload.button("Upload a song …", "audio/*,video/*", on_upload),
         "model": w.Dropdown(description="Model", options=[], layout=wide),
+        "about": w.Label(value=""),
         "length": w.Dropdown(description="Length", options=lengths, value=seconds, layout=w.Layout(width="18em")),
         "separate": w.Button(description="Separate", button_style="primary", icon="play", layout=button),
         "cancel": w.Button(description="Cancel", disabled=True, layout=w.Layout(width="auto")),
@@ -256,8 +307,9 @@ def _make_controls(seconds, on_upload):
         "status": w.Label(value="Choose or upload a song, and press Separate."),
         "mixer": w.VBox([]),
     }
-    made["status"].add_class("muscomp-status")
-    rows = [("song", "upload"), ("model",), ("length", "separate", "cancel"), ("bar",), ("status",)]
+    for name in ("status", "about"):
+        made[name].add_class("muscomp-status")
+    rows = [("song", "upload"), ("model",), ("about",), ("length", "separate", "cancel"), ("bar",), ("status",)]
     rows = [w.HBox([made[name] for name in row], layout=w.Layout(flex_flow="row wrap")) for row in rows]
     controls = w.VBox([w.HTML(STYLE), *rows])
     controls.add_class("muscomp-app")

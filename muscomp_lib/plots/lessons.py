@@ -10,7 +10,6 @@ PATTERNS = {  # 5 frames x 5 bins: what a convolution looks for
     "a hit": np.outer([-1, -1, 4, -1, -1], np.ones(5)) / 20,
 }
 N_STEPS = 6  # of the gradient
-STEP = 0.15  # share of the parabola's curvature that a step uses
 
 
 def convolution(magnitude, seconds, top_khz):
@@ -37,7 +36,7 @@ def convolution(magnitude, seconds, top_khz):
     return figure
 
 
-def gradient_steps(mix, part, name):
+def gradient_steps(mix, part, name, step):
     """The loss of one weight, and steps down its slope: the simplest network has one mask value for everything.
 
     Parameters
@@ -46,6 +45,8 @@ def gradient_steps(mix, part, name):
         Magnitudes of an example, and of one instrument in it.
     name : str
         Of the instrument.
+    step : float
+        How far a step goes: 0.5 is straight to the lowest loss.
     """
     masks = np.linspace(0, 1, 101)
     curvature, linear, constant = (float((a * b).mean()) for a, b in ((mix, mix), (mix, part), (part, part)))
@@ -56,7 +57,7 @@ def gradient_steps(mix, part, name):
     weights = [1.0]
     for _ in range(N_STEPS):
         gradient = 2 * (curvature * weights[-1] - linear)
-        weights.append(weights[-1] - STEP / curvature * gradient)
+        weights.append(weights[-1] - step / curvature * gradient)
     figure, ax = subplots(3.0)
     ax.plot(masks, loss(masks), color="tab:gray", label="loss")
     ax.plot(weights, loss(np.array(weights)), "o--", color="tab:orange", label="steps against the gradient")

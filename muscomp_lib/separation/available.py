@@ -9,7 +9,12 @@ from muscomp_lib.models.config import read_json
 from muscomp_lib.models.weights import CONFIG
 
 STEMS, NOTES = "stems", "notes"  # what a model makes
-COLUMNS = ["name", "makes", "instruments", "where", "licence"]
+COLUMNS = ["name", "makes", "instruments", "where", "licence", "trained on"]
+TRAINED_ON = {
+    "pretrained": "synthesizers only: of a real recording, expect a first impression, best of drums and bass",
+    "own": "your songs, {steps} steps",
+    "published": "real songs, by Spleeter's authors",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Model:
         "here", or how much there is to fetch.
     licence : str
         "" of one's own.
+    trained_on : str
+        And what to expect of it.
     """
 
     name: str
@@ -34,6 +41,7 @@ class Model:
     instruments: list
     where: str = "here"
     licence: str = ""
+    trained_on: str = ""
 
 
 def models(root):
@@ -61,7 +69,7 @@ def table(root):
     """All of them as a table: pd.DataFrame with COLUMNS."""
     import pandas as pd  # half a second, and 40 MB, which a list does not need
 
-    rows = [(m.name, m.makes, ", ".join(m.instruments), m.where, m.licence) for m in models(root)]
+    rows = [(m.name, m.makes, ", ".join(m.instruments), m.where, m.licence, m.trained_on) for m in models(root)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -70,12 +78,15 @@ def _model(name, folder, licence=""):
         config = read_json(folder / CONFIG)
     except MusCompError:
         return None
-    return Model(name, STEMS if "model" in config else NOTES, config["instrument_list"], licence=licence)
+    steps = config.get("train_max_steps", config.get("steps", "?"))
+    trained_on = TRAINED_ON["pretrained" if licence else "own"].format(steps=steps)
+    makes = STEMS if "model" in config else NOTES
+    return Model(name, makes, config["instrument_list"], licence=licence, trained_on=trained_on)
 
 
 def _published(name):
     where = "here" if published.is_here(name) else f"fetched at its first use, about {size(published.n_bytes(name))}"
-    return Model(name, STEMS, published.instruments(name), where, published.LICENCE)
+    return Model(name, STEMS, published.instruments(name), where, published.LICENCE, TRAINED_ON["published"])
 
 
 def _label(model):

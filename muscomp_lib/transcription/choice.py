@@ -74,6 +74,12 @@ def table(known, reasons, midi=None):
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def absent(known, midi=None):
+    """Which of the files that can be transcribed are probably not in the song, as they have no notes: list of str."""
+    played = {track.name for track in midi.instruments if track.notes} if midi else set()
+    return [name for name in known if name not in played]
+
+
 def sentence(reasons, midi=None):
     """The same in words: how many notes there are, and of which files there are none, and why."""
     n_notes = sum(len(track.notes) for track in midi.instruments) if midi else 0

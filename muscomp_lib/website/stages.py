@@ -9,6 +9,7 @@ from muscomp_lib.core.progress import UndrawnBar
 from muscomp_lib.models import pretrained
 from muscomp_lib.notebook.mixer import Mixer
 from muscomp_lib.separation import Separator, folder, songs
+from muscomp_lib.transcription import choice
 from muscomp_lib.transcription.note_decoder import Transcriber
 
 # What the bars of each part of the work are called, what the page says, and its share of the time (measured on a song
@@ -189,9 +190,8 @@ def _prepare_mixer(entry, place, files, progress):
 
 def _facts_of(midi, known):
     """What the page says of a song: tempo, key, and which instruments it probably does not have."""
-    played = {track.name for track in midi.instruments if track.notes} if midi else set()
-    facts = {"absent": [name for name in known if name not in played]}
-    if not played:
+    facts = {"absent": choice.absent(known, midi)}
+    if len(facts["absent"]) == len(known):
         return facts
     keys = [key_name(change.key_number) for change in midi.key_signature_changes[:1]]
     return facts | {"tempo": round(transcription.tempo(midi)), "key": next(iter(keys), None)}

@@ -48,7 +48,7 @@ midi.instruments[0].notes += [pretty_midi.Note(100, 45, at, at + 0.4) for at in 
 """
 CELLS = (
     f"from muscomp_lib.notebook.mixer import Mixer{SONG}",
-    'mixer = Mixer(stems, RATE, midi, 0.5 * stems["Violin"], title="song")\nmixer',
+    'mixer = Mixer(stems, RATE, midi, 0.5 * stems["Violin"], title="song", absent=["Mirror"])\nmixer',
     'print("soloed:", [name for name in mixer.names if mixer.settings[name]["solo"]])',
     'mixer.set("Violin", gain=-6, mute=True)',
     'slow = Mixer({"Alone": stems["Violin"]}, RATE)\ndisplay(slow.desk())',
@@ -336,6 +336,45 @@ def test_only_pieces_near_the_playhead_stay_decoded(page, desk):
     assert in_desk(long, "[m.song.pieces, m.decoded.size]") == [12, 3]
     assert in_desk(long, "m.sources.length") <= 2
     in_desk(long, "m.pause()")
+
+
+@pytest.mark.full
+def test_loops_are_whole_bars_and_rare_stems_are_folded(page, desk):
+    lane = desk.get_by_role("img", name="Waveform of Violin")
+    box = lane.bounding_box()
+    page.mouse.move(box["x"] + 0.20 * box["width"], box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 5, steps=4)
+    page.mouse.up()
+    assert in_desk(desk, "m.loop") == [2.0, 6.0]  # of 12 s in bars of 2 s
+    in_desk(desk, "(m.setLoop(null), m.seek(4.5))")
+    expect(desk.locator(".time")).to_contain_text("bar 3")
+    folded = desk.locator("details.absent")
+    assert folded.locator("summary").inner_text() == "Probably not in this song: Mirror"
+    expect(desk.get_by_role("img", name="Waveform of Mirror")).to_be_hidden()
+    folded.locator("summary").click()
+    expect(desk.get_by_role("img", name="Waveform of Mirror")).to_be_visible()
+    folded.locator("summary").click()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1024, 768)])
+def test_a_presenter_fills_the_screen_and_solos_by_key(page, desk, width, height):
+    page.set_viewport_size({"width": width, "height": height})
+    desk.get_by_role("button", name="Fill the screen").click()
+    until(page, "() => document.fullscreenElement !== null")
+    sizes = desk.evaluate("(e) => [e.scrollWidth, e.clientWidth, e.scrollHeight, e.clientHeight]")
+    assert sizes[0] <= sizes[1] and sizes[2] <= sizes[3]
+    assert desk.locator(".play").evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 20
+    soloed = "m.song.names.filter((name) => m.settings[name].solo)"
+    found = []
+    for _ in range(4):
+        page.keyboard.press("n")
+        found.append(in_desk(desk, soloed))
+    assert found == [["Drums"], ["Violin"], ["Electric_Bass_pick"], []]
+    page.keyboard.press("f")
+    until(page, "() => document.fullscreenElement === null")
+    page.set_viewport_size(laboratory.WINDOW)
 
 
 @pytest.mark.full

@@ -129,14 +129,67 @@ def test_cancel_stops_the_work_and_keeps_no_files(app, root, monkeypatch):
     assert app.mixer is not None
 
 
-def test_a_file_that_is_not_audio_is_reported(app, root):
+def test_a_file_that_is_not_audio_is_reported_without_another_songs_mixer(app, root):
+    separate(app)
     (root.songs / "b.wav").write_text("not audio")
     control(app, "song").value = root.songs / "b.wav"
     separate(app)
-    assert "b.wav" in status(app) and app.mixer is None
+    assert "b.wav" in status(app) and app.mixer is None and not control(app, "mixer").children
     control(app, "song").value = root.songs / "a.wav"
     separate(app)
     assert app.mixer is not None
+
+
+def test_progress_counts_all_of_the_work_and_never_falls(app, monkeypatch):
+    shown = []
+    show = app._show_status
+
+    def record(text, progress=None):
+        shown.append((text, progress))
+        show(text, progress)
+
+    monkeypatch.setattr(app, "_show_status", record)
+    separate(app)
+    progress = [value for _, value in shown if value is not None]
+    assert progress == sorted(progress) and progress[0] < 0.5
+    while_working = [value for text, value in shown[:-1] if value is not None and "sending" not in text]
+    assert max(while_working) < 0.9 and shown[-1][1] is None
+
+
+def test_a_short_song_is_separated_whole_by_default(models, root):
+    tone = np.sin(np.arange(8000 * 61) / 5).astype(np.float32)[:, None]
+    audio.write(root.songs / "long.wav", 0.3 * tone, 8000)
+    app = separation_app.SeparationApp(*models, root, root.separated, transcription.Settings())
+    assert control(app, "length").value is None
+    control(app, "song").value = root.songs / "long.wav"
+    assert control(app, "length").value == separation_app.DEFAULT_LENGTH
+    control(app, "song").value = root.songs / "a.wav"
+    assert control(app, "length").value is None
+
+
+def test_it_says_what_the_model_was_trained_on(app, root):
+    tiny_spleeter.model(root.models / "theirs", ["Drums", "other"], **tiny_spleeter.OURS)
+    assert "synthesizers only" in control(app, "about").value
+    app._list_models(control(app, "model"))
+    control(app, "model").value = "theirs"
+    assert "your songs" in control(app, "about").value
+    control(app, "model").value = "spleeter:4stems"
+    assert "real songs" in control(app, "about").value
+
+
+def test_instruments_without_notes_are_folded_away(app):
+    separate(app)
+    absent = app.mixer.description()["absent"]
+    assert absent and set(absent) < set(app.mixer.names)
+
+
+def test_a_front_end_without_widgets_gets_words(app, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw=False: shown.append(data))
+    app._ipython_display_()
+    (bundle,) = shown
+    assert "needs a notebook that shows widgets" in bundle["text/plain"]
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == control(app, "app").model_id
 
 
 def test_unexpected_errors_are_shown_too(app, monkeypatch):

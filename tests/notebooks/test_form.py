@@ -14,6 +14,7 @@ from muscomp_lib import export, separation
 PROJECT = Path(__file__).parents[2]
 PATHS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 LONGEST_DEFINITION = 5  # lines: what is longer belongs in the library
+FORM_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}  # of Colab's fields; "raw": any literal
 MOST_CODE_AT_ONCE = 3  # code cells between two pieces of prose
 
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -66,15 +67,20 @@ def test_it_has_one_title_and_says_what_is_learnt(path):
 
 
 @every_notebook
-def test_its_parameters_are_commented_literals_that_papermill_sees(path):
+def test_its_parameters_are_literals_for_papermill_and_colabs_form(path):
     cell = parameters_cell(read(path))
     assert re.match(r"# ?@title Parameters\n", cell.source)
     names = []
     for line in cell.source.splitlines()[1:]:
         (statement,) = ast.parse(line).body
-        ast.literal_eval(statement.value)
         names.append(statement.targets[0].id)
-        assert "  # " in line, f"{names[-1]} has no comment"
+        field, _, comment = line.partition("  # @param ")[2].partition(" # ")
+        assert comment, f"{names[-1]} has no comment"
+        value = ast.literal_eval(statement.value)
+        if field.startswith("["):
+            assert value in ast.literal_eval(field)
+        else:
+            assert field == f'{{type:"{FORM_TYPES.get(type(value), "raw")}"}}'
     assert names[0] == "root"
     assert list(papermill.inspect_notebook(path)) == names
 

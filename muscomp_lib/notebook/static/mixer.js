@@ -626,14 +626,20 @@ function slider(label, min, max, step, value, oninput, format) {
   return input;
 }
 
+// The end of the list that is nearest to a time, as its place in the list.
+const nearest = (times, at) => times.reduce((best, time, i) => (Math.abs(time - at) < Math.abs(times[best] - at) ? i : best), 0);
+
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const spoken = (seconds) => `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
 const formatGain = (db) => (db <= MIN_GAIN ? "silent" : `${db > 0 ? "+" : db < 0 ? "−" : ""}${Math.abs(db).toFixed(0)} dB`);
 const formatPan = (pan) => (Math.abs(pan) < 0.02 ? "centre" : `${Math.round(Math.abs(pan) * 100)} % ${pan < 0 ? "left" : "right"}`);
 
-function drawWave(canvas, part, engine, colour, loudest) {
+function drawWave(canvas, part, engine, colour, loudest, bars) {
   const { width, height } = canvas, draw = canvas.getContext("2d");
   draw.clearRect(0, 0, width, height);
+  draw.fillStyle = "rgba(128, 128, 128, 0.5)";
+  const dense = (bars.length * 4) / width > 1; // lines that touch would be a grey area
+  for (const bar of dense ? [] : bars) draw.fillRect((bar / engine.duration) * width, 0, 1, height);
   draw.fillStyle = colour;
   const per = part.peaks.length / width;
   for (let x = 0; x < width; x++) {
@@ -674,13 +680,15 @@ function fitToScreen(canvas) {
 class Desk {
   constructor(model) {
     this.model = model;
-    this.song = model.get("song");
+    const song = (this.song = model.get("song"));
+    this.bars = song.bars.length > 1 ? song.bars : []; // where they begin
     this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
     this.anyNotes = Object.keys(this.song.tracks).length > 0;
     this.frame = null; // the scheduled redraw of the position, while playing
     this.cleanups = [() => this.engine.close(), () => cancelAnimationFrame(this.frame)];
     this.strips = this.song.names.map((name, i) => this.strip(name, i));
-    this.rows = make("div", { class: "rows" }, this.ruler(), ...this.strips.map(({ row }) => row));
+    const absent = this.strips.filter(({ name }) => song.absent.includes(name)), there = this.strips.filter((strip) => !absent.includes(strip));
+    this.rows = make("div", { class: "rows" }, this.ruler(), ...there.map(({ row }) => row), ...this.folded(absent));
     this.root = make("div", { class: "muscomp-mixer", role: "region", "aria-label": `Mixer: ${pretty(this.song.title)}`, tabindex: 0 },
       this.bar(), this.rows, this.hint());
     this.root.mixer = this.engine; // for debugging from the browser's console, and tests
@@ -714,8 +722,9 @@ class Desk {
     const reset = button("Reset", "Reset all gains, pans, mutes and solos", () => {
       for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
     });
+    const present = button("⛶ Present", "Fill the screen, and leave it again (F)", () => this.present());
     return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [source] : []),
-      make("label", { class: "volume" }, "Volume ", volume), this.master, reset, this.downloads());
+      make("label", { class: "volume" }, "Volume ", volume), this.master, reset, present, this.downloads());
   }
 
   downloads() {
@@ -735,6 +744,13 @@ class Desk {
     const content = await get();
     save(content instanceof Blob ? content : new Blob(content), name);
     this.status.textContent = `${what} downloaded.`;
+  }
+
+  // The rows of instruments that the song hardly has, out of the way.
+  folded(strips) {
+    if (!strips.length) return [];
+    const names = strips.map(({ name }) => pretty(name)).join(", ");
+    return [make("details", { class: "absent" }, make("summary", {}, `Probably not in this song: ${names}`), ...strips.map(({ row }) => row))];
   }
 
   // The row with the position slider.
@@ -786,9 +802,24 @@ class Desk {
     return { waves, roll, lane };
   }
 
+  // Fill the screen, for a class; or stop that.
+  async present() {
+    if (document.fullscreenElement === this.root) return document.exitFullscreen();
+    await this.root.requestFullscreen();
+    this.root.focus();
+  }
+
+  // Solo the next instrument of the song; after the last, none.
+  soloNext() {
+    const { engine, song } = this, names = song.names.filter((name) => !song.absent.includes(name));
+    const next = names[names.findLastIndex((name) => engine.settings[name].solo) + 1];
+    for (const name of song.names) engine.set(name, { solo: name === next });
+  }
+
   hint() {
-    return make("div", { class: "hint" }, "Click a waveform to jump there, drag to loop. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, " +
-      "M and S mute and solo the row in focus" + (this.song.original ? ", O switches between remix and original." : "."));
+    const bars = this.bars.length ? "drag to loop bars (with Alt: anything)" : "drag to loop";
+    return make("div", { class: "hint" }, `Click a waveform to jump there, ${bars}. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, ` +
+      "M and S mute and solo the row in focus, N solos the next, F fills the screen" + (this.song.original ? ", O switches between remix and original." : "."));
   }
 
   // A click jumps there, a drag loops.
@@ -800,23 +831,32 @@ class Desk {
     };
     let from = null, startX = 0;
     const dragged = (event) => Math.abs(event.clientX - startX) > 4;
+    const region = (event) => (event.altKey ? [from, at(event)] : this.wholeBars([from, at(event)]));
     this.listen(lane, "pointerdown", (event) => {
       if (event.button) return;
       [from, startX] = [at(event), event.clientX];
       lane.setPointerCapture(event.pointerId);
     });
     this.listen(lane, "pointermove", (event) => {
-      if (from !== null && dragged(event)) this.showLoop([from, at(event)]);
+      if (from !== null && dragged(event)) this.showLoop(region(event));
     });
     this.listen(lane, "pointercancel", () => ((from = null), this.showState()));
     this.listen(lane, "pointerup", (event) => {
       if (from === null) return;
-      const region = [from, at(event)];
+      const start = from, chosen = region(event);
       from = null;
-      if (dragged(event)) return engine.setLoop(region);
-      if (engine.loop && (region[0] < engine.loop[0] || region[0] >= engine.loop[1])) engine.loop = null;
-      engine.seek(region[0]);
+      if (dragged(event)) return engine.setLoop(chosen);
+      if (engine.loop && (start < engine.loop[0] || start >= engine.loop[1])) engine.loop = null;
+      engine.seek(start);
     });
+  }
+
+  // The bars nearest to a region, one at least; the region itself where no bars are known.
+  wholeBars(region) {
+    if (!this.bars.length) return region;
+    const edges = [...this.bars, this.engine.duration], [from, to] = [Math.min(...region), Math.max(...region)];
+    const first = Math.min(nearest(edges, from), edges.length - 2);
+    return [edges[first], edges[Math.max(first + 1, nearest(edges, to))]];
   }
 
   handleKeys() {
@@ -852,6 +892,8 @@ class Desk {
       m: name ? () => engine.set(name, { mute: !setting.mute }) : null,
       s: name ? () => engine.set(name, { solo: !setting.solo }) : null,
       o: song.original ? () => engine.setOriginal(!engine.playsOriginal) : null,
+      n: () => this.soloNext(),
+      f: () => this.present(),
     };
   }
 
@@ -904,7 +946,8 @@ class Desk {
   showPosition() {
     const { engine } = this, at = engine.position;
     this.root.style.setProperty("--at", engine.duration ? at / engine.duration : 0);
-    this.time.textContent = `${clock(at)} / ${clock(engine.duration)}`;
+    const bar = this.bars.filter((start) => start <= at + 0.01).length;
+    this.time.textContent = `${clock(at)} / ${clock(engine.duration)}${bar ? `, bar ${bar}` : ""}`;
     if (document.activeElement !== this.position || engine.playing) this.position.put(at);
     const show = (meter, level) => {
       const db = 20 * Math.log10(level + 1e-9);
@@ -949,7 +992,7 @@ class Desk {
     root.style.colorScheme = shades.reduce((sum, shade) => sum + shade) > 384 ? "dark" : "light"; // for the sliders
     const loudest = Math.max(8, ...this.strips.map(({ name }) => engine.part(name).peaks.reduce((a, b) => Math.max(a, b), 0))); // at least 1/1000
     for (const { name, waves, roll, colour } of this.strips) {
-      if (fitToScreen(waves)) drawWave(waves, engine.part(name), engine, colour, loudest);
+      if (fitToScreen(waves)) drawWave(waves, engine.part(name), engine, colour, loudest, this.bars);
       if (roll && fitToScreen(roll)) drawRoll(roll, engine.part(name).track, engine, colour);
     }
     root.classList.toggle("complete", engine.complete);
