@@ -22,7 +22,10 @@ def convolution(magnitude, seconds, top_khz):
         Of the right and upper edge.
     """
     level = np.log10(magnitude + 1e-3 * magnitude.max())
-    found = {name: scipy.signal.correlate2d(level, pattern, mode="same") for name, pattern in PATTERNS.items()}
+    found = {
+        name: scipy.signal.correlate2d(level, pattern, mode="same", boundary="symm")
+        for name, pattern in PATTERNS.items()
+    }
     figure, axes = subplots(3.0, ncols=1 + len(found), sharey=True)
     pictures = {"the spectrogram": level} | {
         f"match with {name}": np.maximum(match, 0) for name, match in found.items()
@@ -54,7 +57,7 @@ def gradient_steps(mix, part, name, step):
     def loss(mask):
         return curvature * mask**2 - 2 * linear * mask + constant
 
-    weights = [1.0]
+    weights = [0.0]
     for _ in range(N_STEPS):
         gradient = 2 * (curvature * weights[-1] - linear)
         weights.append(weights[-1] - step / curvature * gradient)
