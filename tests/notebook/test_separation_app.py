@@ -129,7 +129,7 @@ def test_cancel_stops_the_work_and_keeps_no_files(app, root, monkeypatch):
     assert app.mixer is not None
 
 
-def test_a_file_that_is_not_audio_is_reported_without_another_songs_mixer(app, root):
+def test_a_file_without_audio_is_reported_beside_no_mixer(app, root):
     separate(app)
     (root.songs / "b.wav").write_text("not audio")
     control(app, "song").value = root.songs / "b.wav"
