@@ -16,7 +16,8 @@ FEATURES = {MEL: (MEL,), ROLL: (ROLL,), BOTH: (MEL, ROLL)}
 BANDS = {MEL: (0, N_MELS), ROLL: (N_MELS, N_MELS + N_PITCHES)}  # of an example
 CROSS_ENTROPY, TRIPLET = "cross_entropy", "triplet"
 LOSSES = (CROSS_ENTROPY, TRIPLET, BOTH)  # both: half of the steps with the first, then the second
-FILTERS = (16, 24, 32, 48)
+FILTERS = (12, 16, 24, 32)
+FIRST_KERNEL, FIRST_STRIDES = (7, 3), (4, 2)  # frames and bins: a clip is long, and its notes last for frames
 SIZE = 32  # of the embedding
 SCALE = 12.0  # of the cosines that the softmax is given
 SMOOTHING = 0.1  # of the labels: few pieces are known, and none is to be learned by heart
@@ -48,11 +49,12 @@ def build(n_frames, features, n_composers):
 
 
 def _tower(x, name):
-    """Convolutions that halve time and pitch four times, then the mean and the maximum over time."""
+    """Convolutions that halve time and pitch again and again, then the mean and the maximum over time."""
     from keras import layers
 
     for number, filters in enumerate(FILTERS, start=1):
-        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"{name}_{number}")(x)
+        kernel, strides = (FIRST_KERNEL, FIRST_STRIDES) if number == 1 else (3, 2)
+        x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_{number}")(x)
         x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, name=f"{name}_{number}_scaled")(x))
     x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
     return layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])

@@ -23,13 +23,6 @@ TINY = {
     "features": "roll",
     "steps": 24,
 }
-    "features": "roll",
-    "clip_seconds": 6.0,
-    "clips_per_piece": 2,
-    "steps": 24,
-    "composers": ["Scale", "Chord"],
-    "unknown": ["Trill"],
-}
 
 
 @pytest.fixture(scope="module")
