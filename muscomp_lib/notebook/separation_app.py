@@ -39,7 +39,9 @@ STYLE = """<style>
 .muscomp-app button, .muscomp-app select, .muscomp-app label { font-size: 16px; }
 .muscomp-app button, .muscomp-app select { height: 40px; line-height: 24px; }
 .muscomp-app .widget-dropdown { height: auto; }
-.muscomp-app .muscomp-status, .muscomp-app .muscomp-about { font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto; }
+.muscomp-app .muscomp-status, .muscomp-app .muscomp-about {
+  font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto;
+}
 </style>"""
 
 log = logging.getLogger(__name__)
