@@ -28,6 +28,7 @@ DECLARATIONS = {  # per notebook: the classes that declare its parameters, and t
     "04": {"training.Parameters": ("",)},
     "05": {"separation.Settings": ("",)},
     "07": {"export.Settings": ("",)},
+    "08": {"composers.Settings": ("",)},
 }
 
 

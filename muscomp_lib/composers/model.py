@@ -137,6 +137,13 @@ class Recognizer:
     ----------
     folder : Path
 
+    Attributes
+    ----------
+    names : list of str
+        The composers it knows.
+    threshold : float
+        The largest distance of a piece that gets a name.
+
     Raises
     ------
     MissingError, SettingError
@@ -144,7 +151,7 @@ class Recognizer:
     """
 
     def __init__(self, folder):
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         if not (folder / RECOGNIZER).is_file():
             raise MissingError(
                 f"{folder} is not a trained model for composers. Train one with notebook 08, or give --model its name."

@@ -32,6 +32,49 @@ def by_piece(values, pieces):
     return numbers, sums / np.bincount(which).reshape(-1, *[1] * (values.ndim - 1))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """How well clips and pieces are named.
+
+    Attributes
+    ----------
+    clips, pieces : float
+        Balanced accuracies.
+    table : pd.DataFrame
+        One row per piece: `piece`, `label`, `found`, `distance` from the nearest composer.
+    """
+
+    clips: float
+    pieces: float
+    table: pd.DataFrame
+
+
+def judge(near, labels, pieces):
+    """Compare the nearest composers with the right ones.
+
+    Parameters
+    ----------
+    near : np.ndarray, shape=(n_clips, n_composers)
+        Distances; a piece's are the means of its clips'.
+    labels, pieces : np.ndarray of int, shape=(n_clips,)
+        Each clip's composer and piece.
+    """
+    numbers, voted = by_piece(near, pieces)
+    right = np.array([labels[pieces == number][0] for number in numbers], int)
+    found = voted.argmin(axis=1)
+    table = pd.DataFrame({"piece": numbers, "label": right, "found": found, "distance": voted.min(axis=1)})
+    accuracies = balanced_accuracy(labels, near.argmin(axis=1)), balanced_accuracy(right, found)
+    return Judged(*accuracies, table)
+
+
+def confusion(table, names):
+    """The share of each composer's pieces (row) that is given to each composer (column): pd.DataFrame."""
+    counts = pd.crosstab(table["label"], table["found"]).reindex(range(len(names)), fill_value=0)
+    counts = counts.reindex(columns=range(len(names)), fill_value=0)
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    return shares.set_axis(names, axis=0).set_axis(names, axis=1)
+
+
 def balanced_accuracy(labels, found):
     """The share of right answers per composer, averaged over the composers: guessing gives one over their number."""
     return float(np.mean([np.mean(found[labels == label] == label) for label in np.unique(labels)]))

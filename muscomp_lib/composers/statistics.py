@@ -38,3 +38,28 @@ def of(notes, seconds):
     shares = [part / max(1, part.sum()) for part in parts]
     register = [order[:, PITCH].mean() / 64, order[:, PITCH].std() / 16, highest.mean() / 64]
     return np.concatenate([*shares, register, [len(order) / seconds / 8, len(onsets) / seconds / 4]]).astype(np.float32)
+
+
+def distances(training, labels, others, strength=0.1):
+    """How far clips are from composers, by a logistic regression on statistics.
+
+    Parameters
+    ----------
+    training, others : np.ndarray, shape=(n_clips, n_statistics)
+        Those to learn from, and those to measure.
+    labels : np.ndarray of int
+        The composers of the former, from 0; each counts equally.
+    strength : float
+        The inverse of the regularization.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_clips, n_composers)
+        Negative logarithms of the probabilities.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+    return -make_pipeline(StandardScaler(), regression).fit(training, labels).predict_log_proba(others)

@@ -1,5 +1,6 @@
 """The notebooks' figures."""
 
+from muscomp_lib.plots.composers import composer_clips, embeddings, open_set
 from muscomp_lib.plots.data import (
     PARTITION_COLOURS,
     activity,
@@ -23,8 +24,10 @@ from muscomp_lib.plots.notes import likelihoods, note_matching, note_training_ex
 __all__ = [
     "PARTITION_COLOURS",
     "activity",
+    "composer_clips",
     "confusion",
     "convolution",
+    "embeddings",
     "exported",
     "filling",
     "gradient_steps",
@@ -36,6 +39,7 @@ __all__ = [
     "network",
     "note_matching",
     "note_training_example",
+    "open_set",
     "partitions",
     "piano_roll",
     "si_sdr_bars",
