@@ -1,4 +1,4 @@
-"""The exercises of notebooks 01 to 07: the right answer for the data at hand, hints, and why it is right.
+"""The exercises of notebooks 01 to 08: the right answer for the data at hand, hints, and why it is right.
 
 A function takes what the notebook's cell gives to `exercise.check` after the answer.
 """
