@@ -19,7 +19,7 @@ from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import absolute
 
 # Parameters that are paths: taken literally, relative to the caller's folder.
-PATHS = ("root", "song", "out", "stems", "stem_names")
+PATHS = ("root", "query", "song", "out", "stems", "stem_names")
 NONE = ("null", "None")  # how an option says that there is no path
 DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefixes of their names there
     "01": {"slakh.Settings": ("",), "minislakh.Settings": ("minislakh_", "")},
@@ -27,8 +27,8 @@ DECLARATIONS = {  # per notebook: the classes that declare its parameters, and t
     "03": {"tables.Settings": ("",)},
     "04": {"training.Parameters": ("",)},
     "05": {"separation.Settings": ("",)},
+    "06": {"timbre.Parameters": ("",)},
     "07": {"export.Settings": ("",)},
-    "08": {"composers.Settings": ("",)},
 }
 
 

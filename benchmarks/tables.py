@@ -296,6 +296,41 @@ def _training_line():
     return ["Training, seconds of sound a second", f"{ways['our network']:.0f}", f"`spleeter train` {theirs:.1f}"]
 
 
+def timbre():
+    """What one network makes of queries of each kind."""
+    found = results.read("timbre")
+    if found is None:
+        return NOT_YET.format(name="timbre")
+    head = ["query", "programs", "bank", "right", "wrong, to the true", "wrong, to the asked", "shuffled", "absent"]
+    figures = ("right", "wrong, to the true one", "wrong, to the one asked for", "shuffled", "absent")
+    rows = [
+        [row["network"], row["programs"], row["bank"], *(_with_error(row, name) for name in figures)]
+        for row in found["rows"]
+    ]
+    return _table(head, rows) + _source(found)
+
+
+def timbre_differences():
+    """By how much envelopes and other queries are ahead of names, on the same mixes."""
+    found = results.read("timbre")
+    if found is None:
+        return NOT_YET.format(name="timbre")
+    columns = [("seen", "trained on"), ("seen", "held out"), ("unseen", "trained on"), ("unseen", "held out")]
+    its = {(r["network"], r["ahead of"], r["bank"], r["programs"]): r for r in found["differences"]}
+    pairs = dict.fromkeys((name, base) for name, base, *_ in its if name != base)
+    rows = [
+        [name, base, *(_with_error(its.get((name, base, *column)), "mean", "s.e.") for column in columns)]
+        for name, base in pairs
+    ]
+    return _table(["query", "ahead of", *(f"{programs}, {bank} bank" for bank, programs in columns)], rows)
+
+
+def _with_error(row, name, error=None):
+    if row is None or row.get(name) is None:
+        return "-"
+    return f"{row[name]:+.1f} ± {row[error or f'{name}, s.e.']:.1f}"
+
+
 def _table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
@@ -331,6 +366,8 @@ TABLES = {
         preparation,
         slow_mount,
         export,
+        timbre,
+        timbre_differences,
         site,
         site_answers,
         site_days,

@@ -33,6 +33,7 @@ A song that is up to date is skipped, so that a run that was stopped goes on whe
   muscomp separate song.mp3 --outputs drums,rest      the drums, and everything else to drum along with
   muscomp separate song.mp3 --model spleeter:4stems   vocals, drums, bass, other: fetched at its first use
   muscomp separate song.mp3 --seconds 30              try half a minute from the middle
+  muscomp separate song.mp3 --like note.wav           what sounds like a note of your instrument, and the rest
 """,
     "transcribe": """\
 A recording has to be called like its instrument: bass.wav. A whole song has to be separated first.
@@ -132,6 +133,9 @@ def _declare_separate(command):
     _add_settings(command, without=("song", "out"))
     command.add_argument("-o", "--out", metavar="DIR", help="Where the songs' folders are made. Default: separated.")
     command.add_argument("--no-midi", action="store_true", help="Separate only.")
+    command.add_argument(
+        "--like", metavar="FILE", help="A recording of one instrument alone: separate what sounds like it."
+    )
     _add_root(command)
 
 

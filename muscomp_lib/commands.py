@@ -29,9 +29,10 @@ def separate(args):
     """Separate songs, each into a folder of its own, and write their notes there."""
     settings, root, bar = _settings(args), _root(args), partial(progress.bar, leave=False)
     chosen = list(dict.fromkeys(path for song in args.songs for path in songs.choose(song, root)))
-    separator = Separator(pretrained.model_path(settings.model, root), settings.engine)
+    model = None if args.like and settings.model == pretrained.NAME else pretrained.model_path(settings.model, root)
+    separator = Separator(model, settings.engine, args.like)
     targets.plan(separator.instruments, settings.outputs, settings.exact)
-    then = _report if args.no_midi else _notes_writer(separator, settings, root, bar)
+    then = _report if args.no_midi or args.like else _notes_writer(separator, settings, root, bar)
     made = folder.separate_all(
         separator, chosen, settings.out or SEPARATED, settings.outputs, settings.file_format, settings.exact,
         settings.seconds, bar, then,

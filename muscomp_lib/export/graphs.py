@@ -21,6 +21,7 @@ def computations():
     found = {
         "the pretrained separator": network(config).computation(),
         "a separator without residual": network(config | {"instrument_list": names[:-1]}).computation(),
+        "the pretrained network that takes a query": network(read_config(pretrained.QUERY / CONFIG)).computation(),
         "the pretrained transcriber": notes.computation(),
         "a compact transcriber": notes.computation(COMPACT),
     }

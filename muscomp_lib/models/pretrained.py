@@ -1,7 +1,8 @@
-"""The pretrained models: one separates twelve instruments, one transcribes them. Used by 04 and 05.
+"""The pretrained models: one separates twelve instruments, one transcribes them, one takes queries. Used by 04 to 06.
 
-`weights/` beside this file holds the first and `weights/transcriber/` the second, in half precision, each with the
-configuration it was trained with and a model card: training data, time, results and limitations. To make them again:
+`weights/` beside this file holds the first, `weights/transcriber/` the second and `weights/query/` the third, in half
+precision, each with the configuration it was trained with and a model card: training data, time, results and
+limitations. benchmarks/timbre.py trains the third, and `export` copies it. To make the others again:
 
     python batch/run.py all -f batch/params/weights.yaml -p root <folder>
     python -m muscomp_lib.models.pretrained <folder>
@@ -22,6 +23,7 @@ from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS, read_weights, w
 NAME = "shipped"  # how the notebooks call these models
 FOLDER = Path(__file__).with_name("weights")
 TRANSCRIBER = FOLDER / "transcriber"
+QUERY = FOLDER / "query"  # separates what a query asks for (notebook 06)
 TRAINED = {"weights": FOLDER, "weights_notes": TRANSCRIBER}  # the models' names in weights.yaml
 PUBLIC_PATHS = {
     "train_csv": "tables/train.csv",

@@ -47,6 +47,8 @@ class Network:
     instrument_axes : dict of str to int
         The weights of a last layer that all instruments share, by path, and their axis of instruments; empty where
         there is none.
+    takes_query : bool
+        Whether it separates what a query asks for (query_unet.py): `load` then takes one.
     softmax_outside : bool
         Whether `powers` divides the magnitudes by a softmax of what is computed, which are then no amounts.
     Params : type of Section
@@ -58,6 +60,7 @@ class Network:
     context = 0
     spleeter = False
     instrument_axes = {}  # noqa: RUF012 - read only
+    takes_query = False
     softmax_outside = False
     Params = Section
 

@@ -102,25 +102,25 @@ def masks(magnitude, n_instruments, filters, down, up):
     x, skips = _level_and_frequency(magnitude), []
     for depth, n_filters in enumerate(filters):
         x = layers.Conv2D(n_filters, 5, 2, "same", kernel_initializer=INITIAL, name=f"down{depth}")(x)
-        x = _over_frequency(down(x), f"down{depth}")
+        x = over_frequency(down(x), f"down{depth}")
         skips.append(x)
-    x = _over_time(skips.pop())
+    x = over_time(skips.pop())
     for depth, n_filters in enumerate(reversed(filters[:-1])):
         x = fourfold_transpose()(n_filters, 4, 2, "same", kernel_initializer=INITIAL, name=f"up{depth}")(x)
         skip = skips.pop()
         x = layers.Concatenate()([up(x)[:, :, : skip.shape[2]], skip])  # of an odd number, doubled, one goes
         if depth < len(filters) - 2:  # not in the widest: it costs most there
-            x = _over_frequency(x, f"up{depth}")
+            x = over_frequency(x, f"up{depth}")
     logits = fourfold_transpose()(n_instruments, 4, 2, "same", name="masks")(x)
     shares = layers.Softmax(dtype="float32", name=SHARES)(logits)
-    return ops.expand_dims(_from_bands(shares, magnitude.shape[2]), 3)
+    return ops.expand_dims(from_bands(shares, magnitude.shape[2]), 3)
 
 
 def sums_in_bands(magnitudes):
     """The sum of each band's magnitudes: (batch, T, F, n) to (batch, T, n_bands, n)."""
     from keras import ops
 
-    widths = [width for first, end, width in _bands(magnitudes.shape[2]) for _ in range(first, end, width)]
+    widths = [width for first, end, width in bands(magnitudes.shape[2]) for _ in range(first, end, width)]
     return _to_bands(magnitudes) * ops.reshape(ops.cast(ops.array(widths), "float32"), (1, 1, -1, 1))
 
 
@@ -130,24 +130,26 @@ def _level_and_frequency(magnitude):
 
     level = ops.sqrt(ops.mean(ops.square(magnitude), axis=-1, keepdims=True))
     sounding = ops.cast(level > 0, "float32")  # the last segment of a song is padded with silence: it must not count
-    mean = _sum(level) / (_sum(sounding) + 1.0)
+    mean = total(level) / (total(sounding) + 1.0)
     log_level = ops.log(_to_bands(level / (mean + 1e-7)) + FLOOR) / 3.0  # about -2 to 2
     frequency = ops.reshape(ops.linspace(-1.0, 1.0, log_level.shape[2]), (1, 1, -1, 1))
     return ops.concatenate([log_level, ops.ones_like(log_level) * frequency], axis=-1)
 
 
-def _sum(x):
+def total(x):
     """The sum of each example, (batch, 1, 1, 1). All at once, LiteRT would lose 1e-4."""
     from keras import ops
 
     return ops.sum(ops.sum(x, axis=2, keepdims=True), axis=1, keepdims=True)
 
 
-def _bands(n_bins):
+def bands(n_bins, widths=BANDS):
     """The ranges of bins that are banded alike: (first, end, bins per band)."""
-    edges = [*(first for first, _ in BANDS), n_bins]
+    edges = [*(first for first, _ in widths), n_bins]
     return [
-        (first, min(end, n_bins), width) for (first, width), end in zip(BANDS, edges[1:], strict=True) if first < n_bins
+        (first, min(end, n_bins), width)
+        for (first, width), end in zip(widths, edges[1:], strict=True)
+        if first < n_bins
     ]
 
 
@@ -155,23 +157,23 @@ def _to_bands(x):
     """The mean of each band: (batch, T, F, n) to (batch, T, n_bands, n)."""
     from keras import ops
 
-    parts = [ops.average_pool(x[:, :, first:end], (1, width), (1, width)) for first, end, width in _bands(x.shape[2])]
+    parts = [ops.average_pool(x[:, :, first:end], (1, width), (1, width)) for first, end, width in bands(x.shape[2])]
     return ops.concatenate(parts, axis=2)
 
 
-def _from_bands(x, n_bins):
+def from_bands(x, n_bins, widths=BANDS):
     """Every bin gets what its band has: (batch, T, n_bands, n) to (batch, T, F, n)."""
     from keras import layers, ops
 
     parts, start = [], 0
-    for first, end, width in _bands(n_bins):
+    for first, end, width in bands(n_bins, widths):
         n_bands = (end - first) // width
         parts.append(layers.UpSampling2D((1, width))(x[:, :, start : start + n_bands]))
         start += n_bands
     return ops.concatenate(parts, axis=2)
 
 
-def _over_frequency(x, name):
+def over_frequency(x, name):
     """Add to each point what all frequencies of its frame say together."""
     from keras import layers
 
@@ -183,12 +185,12 @@ def _over_frequency(x, name):
     return layers.Add()([x, layers.Permute((1, 3, 2))(y)])
 
 
-def _over_time(x):
+def over_time(x, memory=MEMORY):
     """Add to each point what came before and comes after."""
     from keras import layers
 
     n_bands, n_filters = x.shape[2:]
-    y = layers.Dense(2 * MEMORY, name="time_in")(layers.Reshape((-1, n_bands * n_filters))(x))
-    y = layers.Bidirectional(layers.GRU(MEMORY, return_sequences=True, name="time"), name="both_ways")(y)
+    y = layers.Dense(2 * memory, name="time_in")(layers.Reshape((-1, n_bands * n_filters))(x))
+    y = layers.Bidirectional(layers.GRU(memory, return_sequences=True, name="time"), name="both_ways")(y)
     y = layers.Dense(n_bands * n_filters, name="time_out")(y)
     return layers.Add()([x, layers.Reshape((-1, n_bands, n_filters))(y)])

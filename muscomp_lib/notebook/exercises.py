@@ -1,4 +1,4 @@
-"""The exercises of notebooks 01 to 08: the right answer for the data at hand, hints, and why it is right.
+"""The exercises of notebooks 01 to 07: the right answer for the data at hand, hints, and why it is right.
 
 A function takes what the notebook's cell gives to `exercise.check` after the answer.
 """
@@ -254,25 +254,24 @@ def _():
     return 640 * 1024 / 44100
 
 
-# ---- 08: who composed it
+# ---- 06: timbre
 
 
 @exercise(
-    "each composer equally",
-    "First the share of each composer's pieces that got the right name.",
-    "Then the mean of these shares: group the comparison of the two columns by `label`.",
-    why="Where one composer has most of the pieces, always naming them looks good, but for this measure.",
-)
-def _(table):
-    right = table["label"] == table["found"]
-    return float(right.groupby(table["label"]).mean().mean())
-
-
-@exercise(
-    "smaller threshold",
-    "Which pieces are rejected?",
-    "Those that are farther away than the threshold, whoever wrote them.",
-    why="A threshold cannot lower the one share without the other: that is what the curve shows.",
+    "harmonics of A5",
+    "Harmonics are multiples of the pitch: 880, 1760, 2640 Hz, ...",
+    "How often does 880 go into 11025?",
+    why="A4 has twice as many. That is why a high note says less of its instrument.",
 )
 def _():
-    return "both"
+    return 12
+
+
+@exercise(
+    "share of amplitude",
+    "20 dB are a factor of ten in amplitude, and of a hundred in energy.",
+    "20 log10(share) = -20.",
+    why="A tenth can still be noticed where the song rests, and is covered where it plays.",
+)
+def _():
+    return 0.1

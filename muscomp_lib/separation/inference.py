@@ -24,6 +24,8 @@ class Predictor:
         As `config.read_config` returns it.
     folder : Path
         With the weights.
+    query : np.ndarray, optional
+        What a network that takes a query is asked for (`timbre.query`).
 
     Attributes
     ----------
@@ -38,10 +40,10 @@ class Predictor:
         The folder holds no finished model; its weights do not fit its configuration.
     """
 
-    def __init__(self, config, folder):
+    def __init__(self, config, folder, query=None):
         network = registry.network(config)
         self.mono, self.context = network.mono, network.context
-        self._run = network.load(folder)
+        self._run = network.load(folder, query) if network.takes_query else network.load(folder)
 
     def __call__(self, magnitude):
         """The masks of magnitudes, shape (n_segments, context + T + context, F, n_channels), float32: a `Masks`."""

@@ -8,6 +8,7 @@ audio/stream.py reads and writes them.
 
 import collections
 import contextlib
+import hashlib
 import logging
 import tempfile
 from functools import cached_property
@@ -18,6 +19,7 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
 from muscomp_lib.core import provenance
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import check_engine, find_model
@@ -38,6 +40,9 @@ class Separator:
         Without it, the pretrained model (models/pretrained.py). Else a model folder, written by `training.train`
         or by Spleeter's own training; or a Spleeter configuration `.json`, whose `model_dir` holds the checkpoint (a
         relative one is relative to the configuration's folder); or a published model's name (models/published.py).
+    query : str, Path or np.ndarray, optional
+        For a model that separates what it is asked for: a recording of the instrument alone, or what `timbre.query`
+        made of one. Without `model`, the pretrained one of these is used, and the outputs are `asked` and `rest`.
     engine : {"muscomp", "spleeter"}
         Who writes the files of `separate_file`: this library, or the real Spleeter, in its own environment. The result
         is the same, but Spleeter takes longer and holds the whole song in memory; it is there for comparison.
@@ -53,26 +58,51 @@ class Separator:
     Raises
     ------
     MissingError, SettingError
-        There is no finished model, or its weights do not fit its configuration.
+        There is no finished model, or its weights do not fit its configuration; the model takes no query.
+    AudioError
+        The query is none: silence, noise, too short.
     """
 
-    def __init__(self, model=None, engine="muscomp"):
+    def __init__(self, model=None, engine="muscomp", query=None):
         check_engine(engine)
         self.engine = engine
-        self.config, self.folder = find_model(model or pretrained.FOLDER)
+        self.config, self.folder = find_model(model or (pretrained.FOLDER if query is None else pretrained.QUERY))
         self.instruments = list(self.config["instrument_list"])
-        self._network = inference.Predictor(self.config, self.folder)
+        self.takes_query = registry.network(self.config).takes_query
+        self._query = self._described(query)
+        if not self.takes_query or query is not None:
+            _ = self._network  # loaded now, so that what is wrong with it is reported now
         if engine == "spleeter":
             checkpoint.require_spleeter_network(self.config)
+
+    @cached_property
+    def _network(self):
+        return inference.Predictor(self.config, self.folder, self._query)
+
+    def _described(self, query):
+        """A query as the network takes it."""
+        if query is None:
+            return None
+        if not self.takes_query:
+            raise SettingError(
+                f"{self.folder.name} separates {', '.join(self.instruments)}, and takes no query. Leave the model out, "
+                "or name one that was trained by notebook 06."
+            )
+        if isinstance(query, np.ndarray):
+            return query
+        from muscomp_lib.timbre import query as described
+
+        return described(query, descriptor=self.config["model"]["params"]["descriptor"])
 
     @cached_property
     def identity(self):
         """What distinguishes this model from another, and from itself after more training."""
         weights = registry.network(self.config).weights_file(self.folder)
         version = {"file": weights.name, "checksum": provenance.checksum(weights)}
-        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version
+        asked = {} if self._query is None else {"query": hashlib.sha256(self._query.tobytes()).hexdigest()}
+        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version | asked
 
-    def separate(self, waveform, sample_rate):
+    def separate(self, waveform, sample_rate, query=None):
         """Separate a song held in memory.
 
         Parameters
@@ -81,12 +111,17 @@ class Separator:
             One channel or more; more than two are mixed down to two.
         sample_rate : int
             Hz.
+        query : optional
+            As for the class: what to separate in this song, by a model that takes queries.
 
         Returns
         -------
         dict of str to np.ndarray, shape=(n_samples, 2), float32
             By instrument, at the song's own rate and length.
         """
+        if query is not None:
+            model = self.folder if self.takes_query or self.folder != pretrained.FOLDER else None
+            return Separator(model, self.engine, query).separate(waveform, sample_rate)
         song = stream.Song(stream.InMemoryAudio(waveform, sample_rate))
         pipeline = Pipeline(self.config, self._network, song, targets.plan(self.instruments))
         blocks = list(pipeline.run(lambda _, block: block))

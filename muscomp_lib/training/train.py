@@ -19,12 +19,12 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import Root
 from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optional, text, that, whole
 from muscomp_lib.dataset.song_table import read_songs
-from muscomp_lib.models import checkpoint, pretrained, registry, transfer
+from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config
 from muscomp_lib.models.runtime import on_jax
 from muscomp_lib.models.weights import HISTORY, get_weights, set_weights
 from muscomp_lib.spleeter import engine
-from muscomp_lib.training import strategy
+from muscomp_lib.training import strategy, transfer
 from muscomp_lib.training.batches import Examples
 from muscomp_lib.training.experiments import EXPERIMENTS
 from muscomp_lib.training.loop import (
@@ -83,7 +83,7 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
     engine : {"muscomp", "spleeter"}
     start_from : str or Path, optional
         A model of the same type whose weights to start from: its name, its folder, or "shipped". For other
-        instruments see models/transfer.py.
+        instruments see transfer.py.
         It overrides the configuration's `muscomp.start_from`.
 
     Returns

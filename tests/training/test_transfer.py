@@ -4,8 +4,9 @@ from fixtures.tiny_prepared import tiny_config
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.root import Root
-from muscomp_lib.models import registry, transfer
+from muscomp_lib.models import registry
 from muscomp_lib.models.weights import get_weights
+from muscomp_lib.training import transfer
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,113 @@
+"""A recording as a query: read, checked, and described. Used by 06, `Separator.separate(query=...)` and the command.
+
+A query is a few seconds of one instrument alone: a note, a few notes, a phrase. What cannot be one is refused, with
+what to do; what can, but is not what it should be, is reported as a warning.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from muscomp_lib import audio
+from muscomp_lib.audio import stft, stream
+from muscomp_lib.core.errors import AudioError
+from muscomp_lib.timbre import descriptors
+from muscomp_lib.timbre.descriptors import FRAME, RATE, STEP
+
+SHORTEST, LONGEST = 0.1, 30.0  # seconds
+QUIET_DB = -60.0  # relative to full scale: what stays below is taken to be silence
+FLAT, STEADY_DB = 0.25, 3.0  # noise has a spectrum this flat, and a level that varies by no more
+EXPLAINED, LOBE_BINS = 0.5, 2.5  # share of the energy so near to a note's harmonics, at least
+LOWEST, PRESENT = 3, 0.1  # share of the amplitude in so many lowest harmonics, at least
+BLOCK = 1 << 18  # samples read at a time
+DO = "Record a few seconds of one instrument alone: one note, or a melody."
+
+log = logging.getLogger(__name__)
+
+
+def query(sound, sample_rate=None, descriptor="envelope"):
+    """A query for a network, from a file or a waveform.
+
+    Parameters
+    ----------
+    sound : str, Path, or np.ndarray of shape (n_samples,) or (n_samples, n_channels), float32
+        From 0.1 s of one instrument alone; of more than 30 s, the first 30 are used.
+    sample_rate : int, optional
+        Hz; of a waveform.
+    descriptor : str
+        What the network takes: its `model.params.descriptor`.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_inputs,) or (n_frames, n_inputs), float32
+        As `descriptors.vector` gives it.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be read; it is silent, too short or noise; harmonics are wanted of what has no pitch.
+    MissingError
+        The file is not there.
+    """
+    where = "the query"
+    if isinstance(sound, (str, Path)):
+        where = str(sound)
+        with stream.opened(sound, seconds=LONGEST) as song:
+            sound, sample_rate = np.concatenate(list(song.blocks(BLOCK))), song.sample_rate
+    sound = descriptors.mono(sound, sample_rate)[: round(LONGEST * RATE)]
+    check(sound, where, descriptor)
+    return descriptors.vector(descriptor, sound, RATE)
+
+
+def check(sound, where, descriptor):
+    """Refuse what cannot be a query, and warn of what should not be one.
+
+    Parameters
+    ----------
+    sound : np.ndarray, shape=(n_samples,), float32
+        At RATE.
+    where : str
+        Its source, for messages.
+    descriptor : str
+
+    Raises
+    ------
+    AudioError
+    """
+    if len(sound) < SHORTEST * RATE:
+        raise AudioError(f"{where} lasts {1000 * len(sound) / RATE:.0f} ms, and a timbre takes at least 100. {DO}")
+    if not np.isfinite(sound).all():
+        raise AudioError(f"{where} has NaN or infinite samples. Export it again. {DO}")
+    if audio.to_db(float(np.abs(sound).max())) < QUIET_DB:
+        raise AudioError(f"{where} is silent: it stays below {QUIET_DB:.0f} dB of full scale. {DO}")
+    if _is_noise(sound):
+        raise AudioError(f"{where} is noise: its spectrum is flat and its level steady. {DO}")
+    f0 = descriptors.pitch(sound, RATE)
+    if descriptor in ("harmonics", "both") and not (f0 and _is_note(sound, f0)):
+        raise AudioError(
+            f"{where} is not one note: it is a chord, a melody, a drum, or too high, and this network is asked by the "
+            "harmonics of a note. Give it one note, or use a network with descriptor = 'envelope'."
+        )
+    if not f0:
+        log.warning("%s has no pitch: a drum, a chord or several instruments? %s", where, DO)
+
+
+def _is_noise(sound):
+    power = _power(sound)
+    level, mean = 10 * np.log10(power.sum(axis=1) + 1e-20), power.mean(axis=0) + 1e-20
+    return np.exp(np.log(mean).mean()) / mean.mean() > FLAT and level.std() < STEADY_DB
+
+
+def _is_note(sound, f0):
+    """Whether the energy is at a pitch's harmonics, and not the lowest of them missing, as where a chord repeats."""
+    power, frequency = _power(sound).mean(axis=0), np.fft.rfftfreq(FRAME, 1 / RATE)
+    off = np.abs(frequency - f0 * np.maximum(1, np.round(frequency / f0)))
+    explained = power[off < LOBE_BINS * RATE / FRAME].sum() / power.sum()
+    return explained > EXPLAINED and descriptors.harmonics(sound, RATE, f0)[:LOWEST].sum() > PRESENT
+
+
+def _power(sound):
+    """Powers of the whole frames of a sound, at least one: (n_frames, n_bins)."""
+    padded = audio.fit_length(sound[:, None], max(FRAME, len(sound)))
+    return np.abs(stft.frames_to_spectrogram(padded, FRAME, STEP)[..., 0]) ** 2

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from timbre.test_descriptors import RATE, note
+
+from muscomp_lib import audio
+from muscomp_lib.core.errors import AudioError, MissingError
+from muscomp_lib.timbre import query
+
+SECOND = np.ones(RATE, np.float32)
+
+
+def noise(seconds=1.0, level=0.1):
+    return np.random.default_rng(0).normal(0, level, round(seconds * RATE)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("sound", "words"),
+    [
+        (0 * SECOND, "is silent"),
+        (noise(), "is noise"),
+        (note(220.0, [1.0], seconds=0.005), "lasts 5 ms"),
+        (SECOND * np.nan, "NaN"),
+        (SECOND[:0], "lasts 0 ms"),
+    ],
+)
+def test_what_is_no_instrument_is_refused(sound, words):
+    with pytest.raises(AudioError, match=words + r".*Record a few seconds of one instrument alone"):
+        query(sound, RATE)
+
+
+def test_harmonics_are_refused_of_a_chord_or_a_drum():
+    chord = note(220.0, [1.0, 0.5]) + note(277.2, [1.0, 0.5]) + note(329.6, [1.0, 0.5])
+    drum = noise(0.5) * np.exp(-np.arange(RATE // 2) / 2000).astype(np.float32)
+    for sound in (chord, drum):
+        with pytest.raises(AudioError, match="is not one note: it is a chord"):
+            query(sound, RATE, "harmonics")
+        assert query(sound, RATE, "envelope").shape == (40,)
+
+
+def test_a_drum_warns_and_a_note_does_not(caplog):
+    query(noise(0.5) * np.exp(-np.arange(RATE // 2) / 2000).astype(np.float32), RATE)
+    assert "has no pitch" in caplog.text
+    caplog.clear()
+    query(note(220.0, [1.0, 0.5]), RATE)
+    assert not caplog.text
+
+
+def test_a_file_is_a_query_at_any_rate(tmp_path):
+    for rate in (22050, 48000):
+        audio.write(tmp_path / "note.wav", note(220.0, [1.0, 0.5, 0.2], rate=rate)[:, None], rate)
+        found = query(tmp_path / "note.wav")
+        np.testing.assert_allclose(found, query(note(220.0, [1.0, 0.5, 0.2]), RATE), atol=0.5)
+
+
+def test_files_that_are_no_sound_are_refused(tmp_path):
+    (tmp_path / "note.wav").write_text("not music")
+    with pytest.raises(AudioError, match=r"note\.wav"):
+        query(tmp_path / "note.wav")
+    with pytest.raises(MissingError, match=r"none\.wav"):
+        query(tmp_path / "none.wav")
