@@ -29,6 +29,7 @@ DECLARATIONS = {  # per notebook: the classes that declare its parameters, and t
     "05": {"separation.Settings": ("",)},
     "06": {"timbre.Parameters": ("",)},
     "07": {"export.Settings": ("",)},
+    "08": {"composers.Settings": ("",)},
 }
 
 

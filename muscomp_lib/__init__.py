@@ -1,8 +1,8 @@
 """Mus-Comp: one song in, twelve instruments and a MIDI file out, and every step of the way open to study.
 
 A package per notebook: `slakh` (01, with `minislakh`), `reserve` (02), `tables` (03), `training` (04), `separation` and
-`transcription` (05, with `notation`), `timbre` (06), `export` (07). Below them `models`, `dataset`, `spleeter`,
-`audio`, `core`; beside them `plots` and `notebook`, and `website`, which hosts a model.
+`transcription` (05, with `notation`), `timbre` (06), `export` (07), `composers` (08). Below them `models`, `dataset`,
+`spleeter`, `audio`, `core`; beside them `plots` and `notebook`, and `website`, which hosts a model.
 
     from muscomp_lib import Separator, open_root, transcribe
 

@@ -27,7 +27,7 @@ LAYERS = (  # each imports from itself and from those above it in this list
     {"core"},
     {"audio"},
     {"models", "minislakh", "slakh", "dataset"},
-    {"reserve", "tables", "training", "spleeter", "separation", "notation", "transcription", "timbre"},
+    {"reserve", "tables", "training", "spleeter", "separation", "notation", "transcription", "composers", "timbre"},
     {"plots", "notebook", "export"},
     {"website"},
 )

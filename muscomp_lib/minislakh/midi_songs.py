@@ -86,18 +86,33 @@ def _score(path):
     import music21
     import pretty_midi
 
-    score = music21.converter.parse(path)
+    score = music21.converter.parse(path, forceSource=True, storePickle=False)
     marks = [mark.number for mark in score.recurse().getElementsByClass("MetronomeMark") if mark.number]
     tempo = float(marks[0] if marks else SCORE_TEMPO)
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=tempo)
     for part in getattr(score, "parts", None) or [score]:
         program = part.getInstrument(returnDefault=True).midiProgram or 0
         midi.instruments.append(pretty_midi.Instrument(program, name=str(part.partName or "")))
-        for sound in part.stripTies().flatten().notes:
-            start, end = (float(beat) * 60 / tempo for beat in (sound.offset, sound.offset + sound.quarterLength))
-            pitches = sound.pitches if end > start else ()  # grace notes take no time
-            midi.instruments[-1].notes += [pretty_midi.Note(VELOCITY, pitch.midi, start, end) for pitch in pitches]
+        midi.instruments[-1].notes = [
+            pretty_midi.Note(VELOCITY, pitch, start * 60 / tempo, end * 60 / tempo)
+            for pitch, start, end in _notes(part)
+        ]
     return midi
+
+
+def _notes(part):
+    """[pitch, start, end] in quarter notes of a part's notes; tied ones are joined, where stripTies takes long."""
+    found, last = [], {}
+    for sound in part.flatten().notes:
+        start, end = float(sound.offset), float(sound.offset + sound.quarterLength)
+        for each in getattr(sound, "notes", [sound]) if end > start else ():  # grace notes take no time
+            for pitch in (pitch.midi for pitch in each.pitches):
+                if each.tie and each.tie.type != "start" and pitch in last and last[pitch][2] == start:
+                    last[pitch][2] = end
+                else:
+                    last[pitch] = [pitch, start, end]
+                    found.append(last[pitch])
+    return found
 
 
 def arrange(path, seconds, how, taxonomy, rng):

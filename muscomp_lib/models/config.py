@@ -62,13 +62,15 @@ def _is_path(value):
     return isinstance(value, str) and value.strip() != "" and not any(map(names.is_control, value))
 
 
-def _key(meaning, *more, default=...):
+def _key(group, meaning, *more, default=...):
     """A key's meaning, with {figures} filled in by `explain`; a key with a `default` may be left out.
 
     Each sentence of `more` follows where its figures are known: they need the user's tables, or a trial of training.
     """
-    return Field(default, description=meaning, json_schema_extra={"more": more})
+    return Field(default, description=meaning, json_schema_extra={"more": more, "group": group})
 
+
+DATA, SOUND, NETWORK, TRAINING, SPLEETERS = GROUPS = "data", "sound", "network", "training", "Spleeter's training"
 
 _PATH = that(_is_path, "a path")
 _CACHE = that(lambda value: value is None or _is_path(value), "a path, or null for no cache")
@@ -88,35 +90,43 @@ _CHANNELS = that(lambda value: type(value) is int and value in (1, 2), "1 or 2")
 class Model(Section):
     """The network. `params` depend on its type, which checks them (`Network.Params`)."""
 
-    type: text("the type of a network") = _key("The network: {network}.", "Trained, it takes {weights} of disk.")
-    params: that(lambda value: isinstance(value, dict), "an object of keys and values: {...}") = _key("", default=None)
+    type: text("the type of a network") = _key(
+        NETWORK, "The network: {network}.", "Trained, it takes {weights} of disk."
+    )
+    params: that(lambda value: isinstance(value, dict), "an object of keys and values: {...}") = _key(
+        NETWORK, "", default=None
+    )
 
 
 class Own(Section):
     """The keys that Spleeter does not know."""
 
     taxonomy: optional(text("a taxonomy's name"), "free names") = _key(
-        "Which General MIDI programs make up each instrument (instruments.yaml)."
+        DATA, "Which General MIDI programs make up each instrument (instruments.yaml)."
     )
     crop_frames: _FRAMES = _key(
+        TRAINING,
         "Frames of one training example: {crop:.1f} s. Shorter than T, because several short examples teach a "
-        "network of this kind as much."
+        "network of this kind as much.",
     )
     precision: one_of(*PRECISIONS) = _key(
+        TRAINING,
         "The floats that training computes with: 16-bit floats are faster where the processor or GPU has circuits for "
         "them: mixed_float16 on NVIDIA's from V100 and T4 on, mixed_bfloat16 on processors with AVX512_BF16. Weights "
         "stay 32-bit.",
         default=None,
     )
     start_from: optional(_PATH, "fresh weights") = _key(
+        TRAINING,
         "The model whose weights training starts from: its name, its folder, or `shipped`, the pretrained one.",
         default=None,
     )
     targets: optional(_TARGETS, "one per instrument") = _key(
-        "Which instruments of the songs each target is the sum of.", default=None
+        DATA, "Which instruments of the songs each target is the sum of.", default=None
     )
     remix: flag() = _key(
-        "If true, most examples take each instrument from another song and place: a few songs then make endless mixes."
+        TRAINING,
+        "If true, most examples take each instrument from another song and place: a few songs then make endless mixes.",
     )
 
 
@@ -124,82 +134,98 @@ class Config(Section):
     """All keys, in the order of Spleeter's own files."""
 
     train_csv: _PATH = _key(
+        DATA,
         "Table of the songs to train on, one row per song, one column per instrument.",
         "Yours has {n_songs} song(s), {music} of music.",
     )
     validation_csv: _PATH = _key(
+        DATA,
         "Table of songs that are never trained on; they show whether the network generalises or only memorises.",
         "Yours has {n_unseen} song(s), {unseen} of music.",
     )
     model_dir: _PATH = _key(
+        DATA,
         "Folder for the trained network. Absolute, because Spleeter looks for relative ones elsewhere and, finding "
-        "nothing, separates with random weights."
+        "nothing, separates with random weights.",
     )
-    mix_name: text("a name") = _key("The column `<name>_path` of the tables holds the mix, the network's input.")
+    mix_name: text("a name") = _key(DATA, "The column `<name>_path` of the tables holds the mix, the network's input.")
     instrument_list: that(_names, "a list of different names") = _key(
+        DATA,
         "The {n_instruments} instruments to separate; each has its column `<name>_path`. `other` is everything that "
-        "none of the others is."
+        "none of the others is.",
     )
     sample_rate: whole(8000, 192000, "Hz") = _key(
-        "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:g} kHz, can be stored."
+        SOUND, "Samples per second, in Hz. Sound up to half of it, {nyquist_khz:g} kHz, can be stored."
     )
     frame_length: _FRAME_LENGTH = _key(
+        SOUND,
         "Samples analysed together for one frame of the spectrogram: {window_ms:.0f} ms, which resolves pitches "
-        "{bin_hz:.1f} Hz apart."
+        "{bin_hz:.1f} Hz apart.",
     )
-    frame_step: _COUNT = _key("Samples from one frame to the next: {step_ms:.1f} ms.")
-    T: _FRAMES = _key("Frames of a segment, which the network separates at a time: {segment:.1f} s of sound.")
-    F: _FRAMES = _key("Frequency bins of the network's input: 0 to {top_khz:.1f} kHz. Above, see mask_extension.")
-    n_channels: _CHANNELS = _key("Channels of the network's input: 2 is left and right, 1 is one after the other.")
+    frame_step: _COUNT = _key(SOUND, "Samples from one frame to the next: {step_ms:.1f} ms.")
+    T: _FRAMES = _key(SOUND, "Frames of a segment, which the network separates at a time: {segment:.1f} s of sound.")
+    F: _FRAMES = _key(
+        SOUND, "Frequency bins of the network's input: 0 to {top_khz:.1f} kHz. Above, see mask_extension."
+    )
+    n_channels: _CHANNELS = _key(
+        SOUND, "Channels of the network's input: 2 is left and right, 1 is one after the other."
+    )
     n_chunks_per_song: _COUNT = _key(
+        SPLEETERS,
         "Only for Spleeter's own training: how many chunks it cuts from each song. They take {cache} of disk per song.",
         "That is {cache_of_all} for your {n_songs} song(s).",
         default=None,
     )
     separation_exponent: number(above=0, highest=10) = _key(
+        SOUND,
         "An instrument's share of a point is its amount to this power, over the sum of all. 1 divides as the network "
-        "predicts; 2 gives more to the strongest."
+        "predicts; 2 gives more to the strongest.",
     )
     mask_extension: one_of(*MASK_EXTENSIONS) = _key(
+        SOUND,
         "What happens above {top_khz:.1f} kHz: `zeros` leaves it out, so that the instruments sound duller; `average` "
-        "divides it as the rest of that frame."
+        "divides it as the rest of that frame.",
     )
     learning_rate: number(above=0, highest=1) = _key(
-        "How far each step moves the weights. Too large and the loss jumps about, too small and nothing happens."
+        TRAINING,
+        "How far each step moves the weights. Too large and the loss jumps about, too small and nothing happens.",
     )
     batch_size: _COUNT = _key(
+        TRAINING,
         "Examples per step, on all GPUs and machines together, which share them in fours: {batch_seconds:.0f} s of "
         "sound, {batch} of spectrograms. Spleeter's training takes whole segments, {spleeters_batch}, and keeps "
         "{shuffled} of them to draw from.",
         "In training, the network takes {memory} of memory here.",
     )
     loss_type: that(lambda value: value == "L1_mask", "L1_mask: Spleeter's other loss, weighted_L1_mask, fails") = _key(
-        "Only for Spleeter's own training: the difference of magnitudes that it minimises.", default=None
+        SPLEETERS, "Only for Spleeter's own training: the difference of magnitudes that it minimises.", default=None
     )
     optimizer: one_of(*OPTIMIZERS) = _key(
-        "Only for Spleeter's own training: how steps follow from the loss.", default=None
+        SPLEETERS, "Only for Spleeter's own training: how steps follow from the loss.", default=None
     )
     chunk_duration: number(above=0, highest=3600, unit="seconds") = _key(
-        "Only for Spleeter's own training: the length of its chunks, in seconds.", default=None
+        SPLEETERS, "Only for Spleeter's own training: the length of its chunks, in seconds.", default=None
     )
     training_cache: _CACHE = _key(
-        "Only for Spleeter's own training: where it keeps its chunks as spectrograms.", default=None
+        SPLEETERS, "Only for Spleeter's own training: where it keeps its chunks as spectrograms.", default=None
     )
-    validation_cache: _CACHE = _key("The same for validation.", default=None)
+    validation_cache: _CACHE = _key(SPLEETERS, "The same for validation.", default=None)
     train_max_steps: _COUNT = _key(
+        TRAINING,
         "Training ends after this many steps: {hours:.1f} h of sound.",
         "That is {epochs:.1f} times all of your music.",
         "A step takes {step}, so all of them take about {training} on this machine.",
     )
     throttle_secs: whole(0, unit="seconds") = _key(
-        "Only for Spleeter's own training: the least time between two validations, in seconds."
+        SPLEETERS, "Only for Spleeter's own training: the least time between two validations, in seconds."
     )
-    random_seed: whole(0, 2**31 - 1) = _key("Random seed: the same seed gives the same network.")
+    random_seed: whole(0, 2**31 - 1) = _key(TRAINING, "Random seed: the same seed gives the same network.")
     save_checkpoints_steps: _COUNT = _key(
+        TRAINING,
         "Steps between checkpoints ({n_saves:.0f} in all): what a crash can cost.",
         "A checkpoint takes {save} of disk, and replaces the one before.",
     )
-    save_summary_steps: _COUNT = _key("Steps between two points of the loss curve.")
+    save_summary_steps: _COUNT = _key(SPLEETERS, "Steps between two points of the loss curve.")
     model: Model
     muscomp: Own
 
@@ -430,7 +456,7 @@ def explain(config, tables=None, trial=None):
     Returns
     -------
     pd.DataFrame
-        Columns `key`, `value`, `meaning`.
+        Columns `group`, `key`, `value`, `meaning`, group by group. Paths are shortened to their last two parts.
     """
     import pandas as pd  # half a second, which a model's configuration does not need
 
@@ -441,8 +467,15 @@ def explain(config, tables=None, trial=None):
     if trial is not None:
         figures |= _figures_of_trial(flat, trial)
     declared = fields(Config) | fields(network.Params, "model.params.")
-    rows = [(key, _short(value), _meaning(declared[key], figures)) for key, value in flat.items()]
-    return pd.DataFrame(rows, columns=["key", "value", "meaning"])
+    rows = [
+        (_group(declared[key]), key, _short(value), _meaning(declared[key], figures)) for key, value in flat.items()
+    ]
+    rows.sort(key=lambda row: GROUPS.index(row[0]))
+    return pd.DataFrame(rows, columns=["group", "key", "value", "meaning"])
+
+
+def _group(declared):
+    return (declared.json_schema_extra or {}).get("group", NETWORK)
 
 
 def _meaning(declared, figures):
@@ -454,6 +487,8 @@ def _meaning(declared, figures):
 
 
 def _short(value):
+    if isinstance(value, str) and Path(value).is_absolute():
+        return str(Path("…", *Path(value).parts[-2:]))
     return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
 
 

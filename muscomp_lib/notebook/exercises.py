@@ -1,4 +1,4 @@
-"""The exercises of notebooks 01 to 07: the right answer for the data at hand, hints, and why it is right.
+"""The exercises of notebooks 01 to 08: the right answer for the data at hand, hints, and why it is right.
 
 A function takes what the notebook's cell gives to `exercise.check` after the answer.
 """
@@ -275,3 +275,27 @@ def _():
 )
 def _():
     return 0.1
+
+
+# ---- 08: who composed it
+
+
+@exercise(
+    "each composer equally",
+    "First the share of each composer's pieces that got the right name.",
+    "Then the mean of these shares: group the comparison of the two columns by `label`.",
+    why="Where one composer has most of the pieces, always naming them looks good, but for this measure.",
+)
+def _(table):
+    right = table["label"] == table["found"]
+    return float(right.groupby(table["label"]).mean().mean())
+
+
+@exercise(
+    "smaller threshold",
+    "Which pieces are rejected?",
+    "Those that are farther away than the threshold, whoever wrote them.",
+    why="A threshold cannot lower the one share without the other: that is what the curve shows.",
+)
+def _():
+    return "both"

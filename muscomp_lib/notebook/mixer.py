@@ -292,9 +292,12 @@ class Mixer:
         }
 
     def _bars(self):
-        """Where the bars of the transcription begin, in seconds."""
+        """Where the bars of the transcription begin, in seconds; after its last note they go on as before."""
+        bars = self._midi.get_downbeats().tolist() if self._tracks else []
         seconds = len(self._waveforms[0]) / browser_rate(self.sample_rate)
-        return [round(float(bar), 3) for bar in self._midi.get_downbeats() if bar < seconds] if self._tracks else []
+        if len(bars) > 1:
+            bars += np.arange(2 * bars[-1] - bars[-2], seconds, bars[-1] - bars[-2]).tolist()
+        return [round(bar, 3) for bar in bars if bar < seconds]
 
     def _midi_file(self):
         file = io.BytesIO()

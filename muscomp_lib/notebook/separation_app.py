@@ -39,7 +39,9 @@ STYLE = """<style>
 .muscomp-app button, .muscomp-app select, .muscomp-app label { font-size: 16px; }
 .muscomp-app button, .muscomp-app select { height: 40px; line-height: 24px; }
 .muscomp-app .widget-dropdown { height: auto; }
-.muscomp-app .muscomp-status { font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto; }
+.muscomp-app .muscomp-status, .muscomp-app .muscomp-about {
+  font-size: 16px; white-space: normal; overflow-wrap: anywhere; height: auto;
+}
 </style>"""
 
 log = logging.getLogger(__name__)
@@ -307,8 +309,8 @@ def _make_controls(seconds, on_upload):
         "status": w.Label(value="Choose or upload a song, and press Separate."),
         "mixer": w.VBox([]),
     }
-    for name in ("status", "about"):
-        made[name].add_class("muscomp-status")
+    made["status"].add_class("muscomp-status")
+    made["about"].add_class("muscomp-about")
     rows = [("song", "upload"), ("model",), ("about",), ("length", "separate", "cancel"), ("bar",), ("status",)]
     rows = [w.HBox([made[name] for name in row], layout=w.Layout(flex_flow="row wrap")) for row in rows]
     controls = w.VBox([w.HTML(STYLE), *rows])

@@ -4,6 +4,7 @@ The figures are stored in the cell's output under a MIME type of our own, beside
 `batch/run.py` can collect them from the executed notebook into `metrics.json`.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,19 +14,23 @@ METRICS_MIME = "application/vnd.muscomp.metrics+json"
 
 
 def text_table(frame, empty="None."):
-    """A table of text for display: left-aligned, with nothing cut off and no row numbers.
+    """A table of text for display: left-aligned, with nothing cut off and no row numbers; the last column is wide.
 
     Parameters
     ----------
     frame : pd.DataFrame
+        Of a column `group`, only the first of equal values in a row is shown.
     empty : str
         What to display when it has no rows.
     """
     if frame.empty:
         return Markdown(empty)
+    if "group" in frame:
+        frame = frame.assign(group=frame["group"].mask(frame["group"].eq(frame["group"].shift()), ""))
     with pd.option_context("display.max_colwidth", None):
         html = frame.to_html(index=False, border=0)
-    return HTML(html.replace("<td>", '<td style="text-align: left">').replace("<th>", '<th style="text-align: left">'))
+    html = re.sub(r"<td>(?=[^<]*</td>\s*</tr>)", '<td style="text-align: left; width: 60%">', html)
+    return HTML(re.sub(r"<(td|th)>", r'<\1 style="text-align: left">', html))
 
 
 def finish(wrote, metrics, next_notebook=None):

@@ -1,5 +1,6 @@
 """The notebooks' figures."""
 
+from muscomp_lib.plots.composers import composer_clips, embeddings, open_set
 from muscomp_lib.plots.data import (
     PARTITION_COLOURS,
     activity,
@@ -24,8 +25,10 @@ from muscomp_lib.plots.timbre import film, film_of_queries, timbres
 __all__ = [
     "PARTITION_COLOURS",
     "activity",
+    "composer_clips",
     "confusion",
     "convolution",
+    "embeddings",
     "exported",
     "filling",
     "film",
@@ -39,6 +42,7 @@ __all__ = [
     "network",
     "note_matching",
     "note_training_example",
+    "open_set",
     "partitions",
     "piano_roll",
     "si_sdr_bars",

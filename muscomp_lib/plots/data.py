@@ -334,13 +334,14 @@ def si_sdr_bars(table):
     return figure
 
 
-def confusion(table):
-    """The confusion matrix of a separation: the output that each instrument's energy ends up in (notebook 05).
+def confusion(table, title="Share of each instrument (row) in each output (column)"):
+    """A confusion matrix: the output that each instrument's energy ends up in, or composers' pieces (05 and 08).
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As from `separation.metrics.confusion`; shares from 0 to 1.
+        As from `separation.metrics.confusion` or `composers.recognition.confusion`; shares from 0 to 1.
+    title : str
     """
     figure, axes = subplots(0.9 + 0.32 * len(table))
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -350,5 +351,5 @@ def confusion(table):
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(table.shape[1]), table.columns.map(literal), rotation=40, ha="right", fontsize=8)
     axes.set_yticks(range(len(table)), table.index.map(literal), fontsize=8)
-    axes.set_title("Share of each instrument (row) in each output (column)", loc="left")
+    axes.set_title(title, loc="left")
     return figure

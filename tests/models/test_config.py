@@ -216,6 +216,9 @@ def test_every_key_is_explained_with_figures_from_its_value():
     explained = explain(good())
     assert set(explained["key"]) == set(settings.fields(config.Config)) - {"model.params", *SELDOM} | ACTIVATIONS
     assert not explained["meaning"].str.contains("[{}]").any()
+    groups = explained["group"].drop_duplicates().tolist()
+    assert groups == ["data", "sound", "network", "training", "Spleeter's training"]
+    assert explained["group"].ne(explained["group"].shift()).sum() == len(groups)
     assert "11.9 s" in meaning("T")
     assert "11.0 kHz" in meaning("F")
     assert "16.5 kHz" in meaning("F", F=1536)

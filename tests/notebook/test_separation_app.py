@@ -11,6 +11,7 @@ from muscomp_lib import audio, separation, transcription
 from muscomp_lib.core.progress import HEADLESS
 from muscomp_lib.core.root import open_root
 from muscomp_lib.notebook import separation_app
+from muscomp_lib.notebook.mixer import Mixer
 from muscomp_lib.separation import folder, songs
 from muscomp_lib.transcription.note_decoder import Transcriber
 
@@ -175,6 +176,15 @@ def test_it_says_what_the_model_was_trained_on(app, root):
     assert "your songs" in control(app, "about").value
     control(app, "model").value = "spleeter:4stems"
     assert "real songs" in control(app, "about").value
+
+
+def test_bars_go_on_after_the_last_note():
+    midi = pretty_midi.PrettyMIDI(initial_tempo=120)
+    midi.instruments.append(pretty_midi.Instrument(0, name="Piano"))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, 0.0, 3.0))
+    mixer = Mixer({"Piano": np.zeros((8000 * 9, 1), np.float32)}, 8000, midi)
+    assert mixer.description()["bars"] == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert Mixer({"Piano": np.zeros((8000, 1), np.float32)}, 8000).description()["bars"] == []
 
 
 def test_instruments_without_notes_are_folded_away(app):

@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 import muscomp_lib
-from muscomp_lib import export, separation
+from muscomp_lib import composers, export, separation
 
 PROJECT = Path(__file__).parents[2]
 PATHS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -44,7 +44,7 @@ def parameters_cell(notebook):
 
 
 def test_the_notebooks_are_numbered_in_order():
-    assert [path.name[:3] for path in PATHS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_"]
+    assert [path.name[:3] for path in PATHS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_", "08_"]
 
 
 @every_notebook
@@ -130,7 +130,10 @@ def test_the_modules_and_files_it_names_exist(path):
     assert set(re.findall(r"\b\w+\.ipynb", prose_of(notebook))) <= {other.name for other in PATHS}
 
 
-@pytest.mark.parametrize(("number", "settings"), [("05", separation.Settings), ("07", export.Settings)])
+@pytest.mark.parametrize(
+    ("number", "settings"),
+    [("05", separation.Settings), ("07", export.Settings), ("08", composers.Settings)],
+)
 def test_the_parameters_are_the_settings_with_their_defaults(number, settings):
     (path,) = (path for path in PATHS if path.name.startswith(number))
     found = {line.targets[0].id: ast.literal_eval(line.value) for line in parsed(parameters_cell(read(path))).body}

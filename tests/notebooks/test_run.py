@@ -1,4 +1,4 @@
-"""The notebooks, run by batch/run.py on a tiny data set: the five in order, as a newcomer's first run, and 07."""
+"""The notebooks, run by batch/run.py on a tiny data set: the five in order, as a newcomer's first run; 07 and 08."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import numpy as np
 import papermill
 import pytest
 import soundfile
-from fixtures import solutions, tiny_spleeter
+from fixtures import solutions, tiny_composers, tiny_spleeter
 from fixtures.tiny_notebooks import TINY
 
 from muscomp_lib import audio
@@ -174,6 +174,28 @@ def test_a_model_goes_through_notebook_07_and_separates_alone(tmp_path):
     assert measured["litert_float32"]["status"] == "ok" and measured["litert_float32"]["largest_difference"] < 1e-4
     notebook = (root.runs / "07_export" / "07_export.ipynb").read_text()
     assert "An exported network" in notebook and notebook.count("image/png") == 2
+
+
+@pytest.mark.slow
+def test_composers_of_a_folder_go_through_notebook_08(tmp_path):
+    music = tiny_composers.write(tmp_path / "music", pieces=1)
+    tiny_composers.write_unusable(music / "Scale")
+    given = {"root": tmp_path / "root", "corpus": music, "composers": "Scale; Chord", "unknown": "[Trill]"}
+    given |= {"clip_seconds": 6, "clips_per_piece": 2, "steps": 4}
+    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "08", *options],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "MUSCOMP_CACHE": str(tmp_path / "cache")},
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    root = open_root(tmp_path / "root")
+    name = "08_who_composed_it"
+    measured = json.loads((root.runs / name / "metrics.json").read_text())[name]["metrics"]
+    assert measured["unusable"] == 4 and 0 <= measured["auc"] <= 1
+    assert set(measured["accuracy"]) == {"divided by work", "divided by clip"}
+    notebook = (root.runs / name / f"{name}.ipynb").read_text()
+    assert "It has 1 note; 20 are the least" in notebook and notebook.count("image/png") == 7
 
 
 @pytest.mark.full

@@ -1,10 +1,8 @@
 """The page of the website in a real Chromium: from a file that is chosen to the mixer that plays it."""
 
 import io
-import os
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pretty_midi
@@ -16,14 +14,12 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.slow
 
 LONG = 1000 * website.PATIENCE  # ms
-AXE = "MUSCOMP_AXE"  # environment variable: the file axe.min.js of the npm package axe-core, where it is at hand
 MIN_TARGET = 24  # CSS pixels, WCAG 2.2, 2.5.8
 SMALL_TARGETS = f"""() => [...document.querySelectorAll("button, a, select, summary, input")].filter((element) => {{
   const {{ width, height }} = element.getBoundingClientRect();
   const isTarget = element.checkVisibility() && !element.matches(".hidden, .chips input");
   return isTarget && (width < {MIN_TARGET} || height < {MIN_TARGET});
 }}).map((element) => element.outerHTML.slice(0, 120))"""
-VIOLATIONS = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))"
 LEVEL = """async (element) => {
   const samples = new Float32Array(element.mixer.master.fftSize);
   element.mixer.master.getFloatTimeDomainData(samples);
@@ -276,13 +272,11 @@ def test_everybody_can_use_it(chromium, site, ready, scheme, width):
 
 
 @pytest.mark.full
-@pytest.mark.skipif(AXE not in os.environ, reason=f"axe-core is not installed, or ${AXE} does not name its axe.min.js")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_to_complain_of(chromium, site, ready, scheme):
     page = opened(chromium, site, ready, color_scheme=scheme)
     page.locator("#options summary").click()
-    page.evaluate(Path(os.environ[AXE]).read_text())
-    assert page.evaluate(VIOLATIONS) == []
+    assert laboratory.accessibility_faults(page) == []
     page.context.close()
 
 

@@ -680,7 +680,7 @@ function fitToScreen(canvas) {
 class Desk {
   constructor(model) {
     this.model = model;
-    const song = (this.song = model.get("song"));
+    const song = (this.song = { bars: [], absent: [], ...model.get("song") }); // a site keeps songs of a version before
     this.bars = song.bars.length > 1 ? song.bars : []; // where they begin
     this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
     this.anyNotes = Object.keys(this.song.tracks).length > 0;

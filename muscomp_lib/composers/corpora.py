@@ -1,0 +1,214 @@
+"""Music to tell composers by: folders of scores, music21's corpus, and the OpenScore corpora by name. Used by 08.
+
+In a folder, the first level is the composer and the next, if it is a folder, the work: movements of a quartet or songs
+of a cycle stay together when the music is split. OpenScore's scores (CC0, github.com/OpenScore) are fetched from a
+commit, one by one, as far as they are wanted; `openscore.csv` lists them with their checksums.
+"""
+
+import csv
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from muscomp_lib.core import provenance
+from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.files import absolute, cache_folder, written_whole
+from muscomp_lib.core.parallel import evenly_spaced
+from muscomp_lib.core.progress import bar
+from muscomp_lib.core.settings import suggestion
+from muscomp_lib.minislakh import midi_songs
+
+MUSIC21, LIEDER, QUARTETS = "music21", "lieder", "quartets"
+SUFFIXES = (*midi_songs.SUFFIXES, *midi_songs.SCORES)
+REPOSITORIES = {  # of the corpora that are fetched: repository and commit
+    LIEDER: "OpenScore/Lieder/bca122458de6da362abe62dd6aec62e25d7759b1",
+    QUARTETS: "OpenScore/StringQuartets/2c723a5b7b4ea5420826116dfa912956c6a022c2",
+}
+HOST = {"GITHUB_RAW_HOST": "https://raw.githubusercontent.com"}
+INDEX = Path(__file__).with_name("openscore.csv")  # corpus, path within `scores/`, checksum
+TIMEOUT = (10, 60)  # seconds, to connect and between two blocks
+DEFAULTS = {  # composers to tell apart, and those that stay unknown
+    MUSIC21: (["bach", "beethoven", "monteverdi", "mozart", "palestrina"], ["haydn", "schumann_robert", "trecento"]),
+    LIEDER: (
+        [
+            "Brahms, Johannes",
+            "Hensel, Fanny",
+            "Kinkel, Johanna",
+            "Lang, Josephine",
+            "Schubert, Franz",
+            "Schumann, Robert",
+        ],
+        ["Chaminade", "Cornelius", "Faisst", "Franz, Robert", "Reichardt, Louise", "Wolf"],
+    ),
+    QUARTETS: (
+        ["Haydn, Joseph", "Mozart, Wolfgang", "Beethoven, Ludwig"],
+        ["Mayer", "Mendelssohn, Felix", "Saint-Georges"],
+    ),
+}
+SINGLE = "_"  # OpenScore's folder of songs that belong to no cycle
+WORK = {"bach": r"^bwv\d+", "palestrina": r"\d+"}  # in music21's file names: a cantata or a passion, a mass
+
+
+def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None):
+    """The pieces of some composers, by name; of a corpus that is fetched, also the files.
+
+    Parameters
+    ----------
+    corpus : str or Path
+        "music21", "lieder", "quartets", or a folder with one of `<composer>/<piece>.mid` or `<composer>/<work>/...`.
+    composers, unknown : list of str, optional
+        Those to tell apart, and those whom no answer fits. A part of a name is enough. None: the corpus' defaults; of a
+        folder, all of its composers, and none.
+    pieces_per_composer : int, optional
+        At most, spread evenly over each composer's files.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `composer`, `known`, `work`, `piece`, `path`.
+
+    Raises
+    ------
+    MissingError
+        No such folder, or no music in it; the corpus is not here and cannot be fetched.
+    SettingError
+        An unknown composer; one who is to be known and unknown; fewer than two to tell apart.
+    """
+    listed = _listed(corpus)
+    wanted, others = DEFAULTS.get(str(corpus), (sorted(listed), []))
+    known = [_find(name, listed, corpus) for name in (wanted if composers is None else composers)]
+    strange = [_find(name, listed, corpus) for name in (others if unknown is None else unknown)]
+    strange = [name for name in strange if unknown is not None or name not in known]
+    _check(known, strange)
+    rows = []
+    for name in dict.fromkeys([*known, *strange]):
+        for piece in evenly_spaced(listed[name], pieces_per_composer):
+            rows.append((_title(name), name in known, f"{_title(name)}/{_work(corpus, name, piece)}", piece))
+    table = pd.DataFrame(rows, columns=["composer", "known", "work", "piece"])
+    return table.assign(path=_paths(corpus, list(table["piece"])))
+
+
+def _listed(corpus):
+    """The pieces of each composer, as paths within the corpus: {composer: list of str}."""
+    if str(corpus) in REPOSITORIES:
+        pieces = [row["path"] for row in _index(corpus)]
+    else:
+        folder = _folder(corpus)
+        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece
+        pieces = [path.relative_to(folder).as_posix() for path in sorted(encoded.values())]
+    listed = {}
+    for piece in pieces:
+        if "/" in piece:
+            listed.setdefault(piece.split("/")[0], []).append(piece)
+    if not listed:
+        raise MissingError(
+            f"There is no music in {corpus}. It must hold a folder for each composer, with files that end in "
+            f"{', '.join(SUFFIXES)}."
+        )
+    return listed
+
+
+def _folder(corpus):
+    if str(corpus) == MUSIC21:
+        found = importlib.util.find_spec(MUSIC21)
+        if found is None:
+            raise MissingError("The scores of music21 are not here. Install it: pip install music21")
+        return Path(found.origin).parent / "corpus"
+    folder = absolute(corpus, "corpus: ")
+    if not folder.is_dir():
+        raise MissingError(
+            f"corpus = {str(corpus)!r} is not a folder. {suggestion(corpus, DEFAULTS)} Or give a folder."
+        )
+    return folder
+
+
+def _title(name):
+    return name.replace("_", " ")
+
+
+def _find(name, listed, corpus):
+    """The composer that a name, or a part of one, means."""
+    asked = _title(str(name)).lower()
+    titles = {folder: _title(folder).lower() for folder in listed}
+    found = [folder for folder, title in titles.items() if title == asked]
+    found = found or [folder for folder, title in titles.items() if asked in title]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SettingError(f"{name!r} means several composers of {corpus}: {'; '.join(map(_title, found))}. Say which.")
+    raise SettingError(f"There is no composer {name!r} in {corpus}. {suggestion(name, map(_title, listed))}")
+
+
+def _check(known, strange):
+    both = set(known) & set(strange)
+    if both:
+        raise SettingError(f"{_title(min(both))} cannot be both in composers and in unknown. Leave one of them out.")
+    if len(set(known)) < 2:
+        held = f"only {_title(known[0])!r}" if known else "nobody"
+        raise SettingError(f"composers holds {held}: there is nobody to tell apart. Name two composers at least.")
+
+
+def _work(corpus, composer, piece):
+    """The work that a piece belongs to."""
+    parts = piece.split("/")[1:]
+    if len(parts) > 1:
+        return parts[0] if parts[0] != SINGLE else "/".join(parts[1:2])
+    stem = Path(parts[0]).stem
+    found = re.search(WORK[composer], stem) if str(corpus) == MUSIC21 and composer in WORK else None
+    return found[0] if found else stem
+
+
+# ---- fetching ----
+
+
+def _index(corpus):
+    with INDEX.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["corpus"] == str(corpus)]
+
+
+def _paths(corpus, pieces):
+    """Where the pieces are; those of a corpus that is fetched are, as far as they are not here."""
+    if str(corpus) not in REPOSITORIES:
+        return [_folder(corpus) / piece for piece in pieces]
+    place = cache_folder() / "composers" / str(corpus)
+    checksums = {row["path"]: row["checksum"] for row in _index(corpus)}
+    missing = [piece for piece in pieces if not _is_here(place / piece, checksums[piece])]
+    if missing:
+        _fetch(str(corpus), place, {piece: checksums[piece] for piece in missing})
+    return [place / piece for piece in pieces]
+
+
+def _is_here(path, checksum):
+    return path.is_file() and provenance.checksum(path) == checksum
+
+
+def _fetch(corpus, place, checksums):
+    """Fetch files of a corpus; what has arrived is kept when the network fails."""
+    import requests  # it takes long to import, and is needed once
+
+    host = os.environ.get("GITHUB_RAW_HOST", HOST["GITHUB_RAW_HOST"])
+    with requests.Session() as session, bar(total=len(checksums), desc=f"fetching {corpus}") as counted:
+        for piece, checksum in checksums.items():
+            url = f"{host}/{REPOSITORIES[corpus]}/scores/{requests.utils.quote(piece)}"
+            try:
+                response = session.get(url, timeout=TIMEOUT)
+                response.raise_for_status()
+            except requests.RequestException as error:
+                raise MissingError(_unreachable(corpus, error)) from error
+            with written_whole(place / piece) as part:
+                part.write_bytes(response.content)
+                if provenance.checksum(part) != checksum:
+                    raise SettingError(f"{url} is damaged or not the file that is listed. Run this again.")
+            counted.update()
+
+
+def _unreachable(corpus, error):
+    repository = REPOSITORIES[corpus].rpartition("/")[0]
+    return (
+        f"{corpus} is not here and cannot be fetched ({' '.join(str(error).split())}). Run this again where there is a "
+        f"network; what has arrived is kept. Or clone {repository} from github.com: its folder scores/ is a corpus."
+    )

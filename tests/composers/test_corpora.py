@@ -1,0 +1,113 @@
+"""Which music belongs to whom: folders, music21's corpus, and files that are fetched with checksums."""
+
+import functools
+import hashlib
+import http.server
+import threading
+
+import pytest
+from fixtures import tiny_composers
+
+from muscomp_lib.composers import corpora
+from muscomp_lib.core.errors import MissingError, SettingError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny_composers.write(tmp_path / "music", works=2, pieces=1)
+
+
+def test_a_folder_of_composers_and_works_is_found(folder):
+    tiny_composers.write_piece(folder / "Scale" / "alone.mid", "Scale")
+    tiny_composers.write_piece(folder / "Scale" / "_" / "single" / "1.mid", "Scale", seed=5)
+    table = corpora.files(folder, unknown=["tri"], composers=["Scale", "chord"])
+    assert table[~table["known"]]["composer"].unique().tolist() == ["Trill"]
+    works = table[table["composer"] == "Scale"]["work"]
+    assert sorted(works) == ["Scale/Op. 1", "Scale/Op. 2", "Scale/alone", "Scale/single"]
+    assert all(path.is_file() for path in table["path"])
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"composers": ["Scale"]}, "holds only 'Scale': there is nobody to tell apart"),
+        ({"composers": []}, "holds nobody"),
+        ({"composers": ["Skale", "Chord"]}, "no composer 'Skale' in .* Did you mean 'Scale'"),
+        ({"composers": ["l", "Chord"]}, "'l' means several composers of .*: Scale; Trill"),
+        ({"composers": ["Scale", "Chord"], "unknown": ["Scale"]}, "Scale cannot be both"),
+    ],
+)
+def test_wrong_composers_are_refused_with_words(folder, given, reason):
+    with pytest.raises(SettingError, match=reason):
+        corpora.files(folder, **given)
+
+
+def test_a_missing_or_empty_folder_is_refused(tmp_path):
+    with pytest.raises(MissingError, match=r"is not a folder\. There is music21, lieder, quartets"):
+        corpora.files(tmp_path / "music21s")
+    with pytest.raises(MissingError, match="must hold a folder for each composer"):
+        corpora.files(tmp_path)
+
+
+def test_music21s_defaults_are_there_and_in_works():
+    table = corpora.files(pieces_per_composer=40)
+    counts = table.groupby("composer")["work"].nunique()
+    assert counts["bach"] > 30 and 5 <= counts["mozart"] < 10
+    assert not table["path"].map(lambda path: path.with_suffix("")).duplicated().any()
+
+
+def test_the_defaults_of_fetched_corpora_are_listed(monkeypatch):
+    monkeypatch.setattr(corpora, "_paths", lambda corpus, pieces: pieces)
+    for corpus in corpora.REPOSITORIES:
+        table = corpora.files(corpus)
+        assert table["composer"].nunique() == sum(map(len, corpora.DEFAULTS[corpus]))
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hosted(folder, tmp_path, monkeypatch):
+    """A server of the folder as the corpus "quartets", whose index is that of the folder; its served folder."""
+    served = tmp_path / "served" / corpora.REPOSITORIES["quartets"] / "scores"
+    served.parent.mkdir(parents=True)
+    folder.rename(served)
+    lines = ["corpus,path,checksum"]
+    for path in sorted(served.rglob("*.mid")):
+        name = path.relative_to(served).as_posix()
+        lines.append(f"quartets,{name},{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}")
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    monkeypatch.setattr(corpora, "INDEX", tmp_path / "index.csv")
+    monkeypatch.setattr(corpora, "DEFAULTS", {"quartets": (["Scale", "Chord"], ["Trill"])})
+    monkeypatch.setenv("MUSCOMP_CACHE", str(tmp_path / "cache"))
+    handler = functools.partial(_Handler, directory=tmp_path / "served")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("GITHUB_RAW_HOST", f"http://127.0.0.1:{server.server_address[1]}")
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+def test_scores_are_fetched_once_by_name(hosted, monkeypatch):
+    table = corpora.files("quartets")
+    assert len(table) == 6 and all(path.is_file() for path in table["path"])
+    monkeypatch.setenv("GITHUB_RAW_HOST", "http://127.0.0.1:9")
+    assert corpora.files("quartets").equals(table)
+
+
+def test_a_damaged_download_is_not_kept(hosted):
+    damaged = next(hosted.rglob("*.mid"))
+    damaged.write_bytes(b"other")
+    with pytest.raises(SettingError, match="is damaged or not the file that is listed"):
+        corpora.files("quartets")
+    kept = corpora.cache_folder() / "composers" / "quartets" / damaged.relative_to(hosted)
+    assert not kept.exists()
+
+
+def test_without_a_network_the_message_names_the_repository(hosted, monkeypatch):
+    monkeypatch.setenv("GITHUB_RAW_HOST", "http://127.0.0.1:9")
+    with pytest.raises(MissingError, match="clone OpenScore/StringQuartets from github"):
+        corpora.files("quartets")

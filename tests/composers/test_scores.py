@@ -1,0 +1,57 @@
+"""Scores as notes: what is read, what is refused and why, and that nothing is read twice."""
+
+import numpy as np
+import pytest
+from fixtures import tiny_composers
+
+from muscomp_lib.composers import scores
+from muscomp_lib.minislakh import midi_songs
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSCOMP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("broken.mid", "unreadable", "it is cut short"),
+        ("broken.mxl", "unreadable", "cannot be read as music"),
+        ("empty.mid", "unreadable", "it is empty"),
+        ("silent.mid", "unreadable", "it has no notes"),
+        ("one note.mid", "too_short", "It has 1 note; 20 are the least"),
+        ("absent.mid", "unreadable", "is not there"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path, name, status, reason):
+    folder = tiny_composers.write_unusable(tmp_path / "scores")
+    _, found, note = scores.examine(folder / name)
+    assert found == status and found in scores.STATUSES
+    assert reason in note
+
+
+def test_notes_begin_at_zero_and_are_kept_by_content(tmp_path, monkeypatch):
+    path = tiny_composers.write_piece(tmp_path / "one.mid", "Scale")
+    notes = scores.read(path)
+    assert notes[0, scores.START] == 0 and (np.diff(notes[:, scores.START]) >= 0).all()
+    monkeypatch.setattr(midi_songs, "read", None)  # a second reading would fail
+    assert np.array_equal(scores.read(path.rename(tmp_path / "renamed.mid")), notes)
+
+
+def test_a_tied_note_of_a_score_is_one_note(tmp_path):
+    import music21
+
+    part = music21.stream.Part()
+    for number in range(24):
+        tied = music21.note.Note("C4", quarterLength=4)
+        tied.tie = music21.tie.Tie(("start", "continue", "stop")[number % 3])
+        part.append(tied)
+    chord = music21.chord.Chord(["E4", "G4"], quarterLength=2)
+    part.append(chord)
+    part.makeMeasures(inPlace=True)
+    part.write("musicxml", tmp_path / "tied.musicxml")
+    notes = scores.read(tmp_path / "tied.musicxml")
+    lengths = notes[:, scores.END] - notes[:, scores.START]
+    assert len(notes) == 8 + 2
+    np.testing.assert_allclose(lengths, [12 * 60 / midi_songs.SCORE_TEMPO] * 8 + [2 * 60 / midi_songs.SCORE_TEMPO] * 2)
