@@ -47,8 +47,9 @@ def main():
     args, rows = parser.parse_args(), []
     for corpus in args.only:
         known, unknown = clips_of(corpus, args)
-        rows += [summary(corpus, way, runs(corpus, way, known, unknown, args), known) for way in [COUNTS, *NETWORKS]]
         rows.append(guessing(corpus, known))
+        found = runs(corpus, known, unknown, args)
+        rows += [summary(corpus, way, by_division, known) for way, by_division in found.items()]
     print(pd.DataFrame(rows).round(3).to_string(index=False))
     kept = argparse.Namespace(**{name: value for name, value in vars(args).items() if name not in ("lieder", "out")})
     results.write("composers", rows, kept)
@@ -69,21 +70,23 @@ def clips_of(corpus, args):
     return pickle.loads(kept.read_bytes())
 
 
-def runs(corpus, way, known, unknown, args):
-    """The results of all folds, by work and by clip: {how divided: list of dict}."""
-    found = {}
-    for by in (collection.WORK, collection.CLIP):
-        if by == collection.CLIP and way not in (COUNTS, *LEAKING):
-            continue
-        found[by] = []
-        for fold in range(args.folds):
+def runs(corpus, known, unknown, args):
+    """The results of all folds: {way: {"work" or "clip": list of dict}}."""
+    found = {way: {by: [] for by in divisions(way)} for way in (COUNTS, *NETWORKS)}
+    for fold in range(args.folds):
+        for way, by in ((name, by) for name, each in found.items() for by in each):
             kept = args.out / f"{corpus}, {way}, {by}, {fold}.json"
             if not kept.exists():
                 with written_whole(kept) as part:
                     part.write_text(json.dumps(run(way, known, unknown, by, fold, args.steps)))
-            found[by].append(json.loads(kept.read_text()))
-            print(kept.stem, {name: round(value, 3) for name, value in found[by][-1].items()}, flush=True)
+            found[way][by].append(json.loads(kept.read_text()))
+            print(kept.stem, {name: round(value, 3) for name, value in found[way][by][-1].items()}, flush=True)
     return found
+
+
+def divisions(way):
+    """How the clips are divided to measure it."""
+    return (collection.WORK, collection.CLIP) if way in (COUNTS, *LEAKING) else (collection.WORK,)
 
 
 def run(way, known, unknown, by, fold, steps):
@@ -119,7 +122,10 @@ def trained(features, loss, known, training, validation, seed, steps):
     keras.utils.set_random_seed(seed)
     network = embedding.build(known.examples.shape[2], features, len(known.names))
     labels = known.clips["label"].to_numpy()
-    batches = [embedding.Batches(known.examples[part], labels[part], seed) for part in (training, validation)]
+    batches = [
+        embedding.Batches(known.examples[part], labels[part], seed, augment=part is training)
+        for part in (training, validation)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         embedding.fit(Path(folder), network, *batches, loss, steps, steps)
     return lambda examples: embedding.embed(network, examples)

@@ -20,6 +20,7 @@ COMMANDS = {
     "transcribe": "write the notes of recordings of single instruments",
     "train": "train a model on a folder of songs with their stems",
     "export": "write a model as files for phones, servers and other programs",
+    "composer": "find who may have composed a score, or that none of the known did",
     "models": "list the models that can be chosen by name, with sizes and licences",
     "serve": "open a web page that separates songs, for this machine or for a class",
 }
@@ -57,6 +58,12 @@ Each file is run without Mus-Comp and compared with the network before it is kep
   muscomp export shipped                              the pretrained model, to muscomp_root/exported/shipped
   muscomp export mine --formats litert_float16        one format of your own model
   muscomp export spleeter:2stems -o phone             a file per instrument, in phone/spleeter_2stems
+""",
+    "composer": """\
+Notebook 08 trains a model; docs/composers.md says how far its answers can be trusted.
+
+  muscomp composer piece.mid                          the composers by distance, and the nearest pieces
+  muscomp composer folder/*.mxl --model romantics     several, with the model of that name
 """,
     "models": """\
 A model is chosen by its name: muscomp separate song.mp3 --model spleeter:4stems
@@ -167,6 +174,12 @@ def _declare_export(command):
     _add_root(command)
 
 
+def _declare_composer(command):
+    command.add_argument("files", nargs="+", metavar="FILE", help="A MIDI file or a score.")
+    command.add_argument("--model", metavar="NAME", default="composers", help="A name or a folder. Default: composers.")
+    _add_root(command)
+
+
 def _declare_serve(command):
     from muscomp_lib.website.settings import Settings
 
@@ -205,6 +218,7 @@ DECLARE = {
     "transcribe": _declare_transcribe,
     "train": _declare_train,
     "export": _declare_export,
+    "composer": _declare_composer,
     "models": _add_root,
     "serve": _declare_serve,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from muscomp_lib import transcription
 from muscomp_lib.core import instruments, progress
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.errors import MidiError, MissingError, SettingError
 from muscomp_lib.core.files import absolute
 from muscomp_lib.core.root import Root, open_root
 from muscomp_lib.models import pretrained
@@ -91,6 +91,25 @@ def export(args):
         progress.line(f"{row.format}: {row.note or f'{row.megabytes:.1f} MB, {row.status}'}.")
     progress.line(f"Written to {settings.folder(_root(args))}; README.md there explains the files.")
     return not (table["status"] == "refused").any()
+
+
+def composer(args):
+    """Find the composers of scores: what notebook 08 does with a piece of one's own."""
+    from muscomp_lib.composers import Recognizer
+
+    named = _root(args).models / args.model  # a folder stays one: joined to an absolute path, the root is left out
+    model, n_failed = Recognizer(named if named.is_dir() else absolute(args.model)), 0
+    for file in args.files:
+        try:
+            answer = model.recognize(file)
+        except MidiError as error:
+            print(error, file=sys.stderr)
+            n_failed += 1
+            continue
+        far = ", ".join(f"{row.composer} {row.distance:.2f}" for row in answer.composers.itertuples())
+        near = "; ".join(f"{row.piece} {row.distance:.2f}" for row in answer.nearest.head(3).itertuples())
+        progress.line(f"{file}: {answer.name}. Distances: {far}; threshold {model.threshold:.2f}. Nearest: {near}.")
+    return not n_failed
 
 
 def models(args):

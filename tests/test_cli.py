@@ -7,11 +7,14 @@ import sys
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pretty_midi
 import pytest
 from fixtures import tiny_spleeter
 
 from muscomp_lib import audio, cli, commands
+from muscomp_lib.composers.model import Answer
+from muscomp_lib.core.errors import MidiError
 from muscomp_lib.separation import Separator, Settings
 from muscomp_lib.transcription.note_decoder import Note, Transcriber
 
@@ -227,3 +230,28 @@ def test_a_closed_pipe_ends_it_quietly():
         process.stdout.close()  # as `head` does
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_a_composer_is_named_with_distances_or_the_file_is_refused(folder, monkeypatch, capsys):
+    class Model:
+        threshold = 0.5
+
+        def __init__(self, folder):
+            assert folder.name == "romantics"
+
+        def recognize(self, file):
+            if file == "bad.mid":
+                raise MidiError("bad.mid: It has 1 note.")
+            table = pd.DataFrame({"composer": ["Ada", "Bob"], "distance": [0.25, 0.75]})
+            return Answer("Ada", table, pd.DataFrame({"piece": ["Ada/1.mid"], "distance": [0.1]}))
+
+    monkeypatch.setattr("muscomp_lib.composers.Recognizer", Model)
+    assert cli.main(["composer", "bad.mid", "song.mid", "--model", "romantics"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "bad.mid: It has 1 note.\n"
+    assert "song.mid: Ada. Distances: Ada 0.25, Bob 0.75; threshold 0.50. Nearest: Ada/1.mid 0.10." in shown.out
+
+
+def test_without_a_model_for_composers_notebook_08_is_named(folder, capsys):
+    assert cli.main(["composer", "song.mid"]) == 2
+    assert "Train one with notebook 08" in capsys.readouterr().err

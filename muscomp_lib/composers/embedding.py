@@ -24,7 +24,8 @@ SMOOTHING = 0.1  # of the labels: few pieces are known, and none is to be learne
 MARGIN = 0.3  # of squared distances, between 0 and 4
 DROPOUT = 0.3
 CLIPS_PER_COMPOSER = 6  # in a batch
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 5e-3
+LARGEST_SHIFT = 6  # semitones that a piano roll is moved up or down
 
 
 def build(n_frames, features, n_composers):
@@ -84,16 +85,19 @@ def triplet(labels, outputs):
 class Batches:
     """Clips in batches, each composer equally often, by number.
 
+    To train, a clip's piano roll is moved to another key, and the clip begins anywhere and goes on from its beginning.
+
     Parameters
     ----------
     clips : np.ndarray, shape=(n_clips, n_versions, n_frames, n_bins), float16
     labels : np.ndarray, shape=(n_clips,), int
         The composer's number.
     seed : int
+    augment : bool
     """
 
-    def __init__(self, clips, labels, seed=0):
-        self.clips, self.labels, self.seed = clips, labels, seed
+    def __init__(self, clips, labels, seed=0, augment=False):
+        self.clips, self.labels, self.seed, self.augment = clips, labels, seed, augment
 
     def batch(self, number):
         """Inputs (n, n_frames, n_bins), float32, and labels (n,), int32, of a batch."""
@@ -101,7 +105,18 @@ class Batches:
         of = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         chosen = np.concatenate([rng.choice(each, CLIPS_PER_COMPOSER, len(each) < CLIPS_PER_COMPOSER) for each in of])
         versions = rng.integers(self.clips.shape[1], size=len(chosen))
-        return self.clips[chosen, versions].astype(np.float32), self.labels[chosen].astype(np.int32)
+        inputs = self.clips[chosen, versions].astype(np.float32)
+        if self.augment:
+            inputs = np.stack([_varied(example, rng) for example in inputs])
+        return inputs, self.labels[chosen].astype(np.int32)
+
+
+def _varied(example, rng):
+    """An example with its piano roll in another key, that begins elsewhere."""
+    mel, roll = np.split(np.roll(example, rng.integers(len(example)), axis=0), [N_MELS], axis=1)
+    shift = int(rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1))
+    padded = np.pad(roll, ((0, 0), (LARGEST_SHIFT, LARGEST_SHIFT)))
+    return np.concatenate([mel, padded[:, LARGEST_SHIFT - shift :][:, :N_PITCHES]], axis=1)
 
 
 def fit(folder, network, training, validation, loss, steps, stride):

@@ -79,7 +79,10 @@ def _read(path):
 def _train(folder, music, settings, training, validation):
     network = untrained(music, settings)
     labels = music.clips["label"].to_numpy()
-    batches = [embedding.Batches(music.examples[part], labels[part], settings.seed) for part in (training, validation)]
+    batches = [
+        embedding.Batches(music.examples[part], labels[part], settings.seed, augment=part is training)
+        for part in (training, validation)
+    ]
     embedding.fit(folder, network, *batches, settings.loss, settings.steps, max(1, settings.steps // STRIDES))
     write_weights(folder / WEIGHTS, get_weights(network), music.names)
     _write_recognizer(folder, network, music, training, validation)
