@@ -232,7 +232,7 @@ def test_a_closed_pipe_ends_it_quietly():
     assert process.returncode == 1
 
 
-def test_a_composer_is_named_with_distances_or_the_file_is_refused(folder, monkeypatch, capsys):
+def test_a_composer_is_named_and_a_bad_file_refused(folder, monkeypatch, capsys):
     class Model:
         threshold = 0.5
 
