@@ -25,8 +25,9 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.progress import bar
 from muscomp_lib.minislakh import players
 from muscomp_lib.models import query_unet, shared_unet
+from muscomp_lib.separation import Separator
 from muscomp_lib.separation.metrics import si_sdr
-from muscomp_lib.timbre import descriptors, material, train
+from muscomp_lib.timbre import asking, descriptors, material, train
 from muscomp_lib.timbre.examples import N_BINS, Queries
 
 BANKS = ("TimGM6mb", "GeneralUser")
@@ -34,6 +35,8 @@ TWELVE = "slakh12"
 HELD_OUT = sorted(  # two of each melodic family, but none of the twelve: drawn once
     [3, 6, 8, 12, 17, 20, 26, 31, 35, 38, 41, 46, 51, 54, 56, 60, 66, 71, 74, 78, 81, 84, 89, 94]
 )
+RATE = descriptors.RATE
+QUERY_SECONDS = 3.0
 SEED = 7  # of the test mixes
 SECONDS = 6.0
 SOUNDS = 112  # programs from here on are percussion and sound effects: trained on, not tested
@@ -60,7 +63,9 @@ def main():
     each = pd.concat([scores(name, folder, mixes, notes, args) for name, folder in networks.items()])
     rows = summary(each)
     print(pd.DataFrame(rows).to_string())
-    results.write("timbre", rows, args, differences=differences(each), mixes=[{"number": len(mixes)}])
+    asked = recorded(args)
+    print(pd.DataFrame(asked).to_string())
+    results.write("timbre", rows, args, differences=differences(each), recordings=asked)
 
 
 def arguments():
@@ -72,6 +77,9 @@ def arguments():
     parser.add_argument("--steps", type=int, default=1200, help="of each training")
     parser.add_argument("--mixes", type=int, default=3, help="to test with, of each held-out program and bank")
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS)
+    parser.add_argument("--solos", type=Path, help="a folder of recordings of single instruments")
+    several = {"action": "append", "default": [], "metavar": "SOLO=FILE"}
+    parser.add_argument("--another", help="another recording of the instrument of a solo, as its query", **several)
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--threads", type=int, default=0, help="of TensorFlow; 0: as many as it likes")
     return parser.parse_args()
@@ -250,6 +258,51 @@ def ideal(mix):
     magnitude = np.abs(spectrograms)
     masked = spectrograms.sum(axis=2) * magnitude[..., 0] / (magnitude.sum(axis=2) + 1e-9)
     return stft.istft(masked[..., None], mix.stems.shape[1], descriptors.FRAME, descriptors.STEP)[:, 0]
+
+
+# ---- recordings ----
+
+
+def recorded(args):
+    """The pretrained network on mixes of three recorded solos: one row each, in dB.
+
+    The query is another recording where there is one (`--another`), and else another part of the same.
+    """
+    if args.solos is None:
+        return []
+    files = {path.stem: path for path in sorted(args.solos.iterdir()) if path.suffix in (".wav", ".ogg", ".flac")}
+    other = dict(text.split("=", 1) for text in args.another)
+    sounds = {name: solo(path) for name, path in files.items()}
+    names, rows = list(files), []
+    for number, name in enumerate(names):
+        three = [names[(number + step) % len(names)] for step in (0, 4, 7)]
+        parts = [sounds[each][1] for each in three]
+        mix = sum(parts)
+        query = other.get(name, sounds[name][0])
+        right, wrong = (
+            Separator(query=asking.described(each, RATE)).separate(mix[:, None], RATE)["asked"][:, 0]
+            for each in (query, sounds[three[1]][0])
+        )
+        rows.append(
+            {
+                "instrument": name,
+                "with": three[1:],
+                "query": "another recording" if name in other else "another part of it",
+                "right": si_sdr(parts[0], right) - si_sdr(parts[0], mix),
+                "wrong, to the true one": si_sdr(parts[0], wrong) - si_sdr(parts[0], mix),
+                "wrong, to the one asked for": si_sdr(parts[1], wrong) - si_sdr(parts[1], mix),
+            }
+        )
+    return rows
+
+
+def solo(path):
+    """A recording in two parts at RATE, as loud as all others: QUERY_SECONDS, and what follows, (n_samples,) each."""
+    sound, rate = audio.read(path)
+    sound = audio.resample(audio.fit_channels(sound, 1), rate, RATE)[:, 0]
+    cut = min(round(QUERY_SECONDS * RATE), len(sound) // 3)
+    rest = audio.fit_length(sound[cut:, None], round(SECONDS * RATE))[:, 0]
+    return sound[:cut], 0.05 * rest / max(np.sqrt(np.mean(rest**2)), 1e-6)
 
 
 # ---- tables ----

@@ -198,6 +198,24 @@ def test_composers_of_a_folder_go_through_notebook_08(tmp_path):
     assert "It has 1 note; 20 are the least" in notebook and notebook.count("image/png") == 7
 
 
+@pytest.mark.slow
+def test_notebook_06_trains_and_asks(tmp_path):
+    given = {"root": tmp_path / "root", "steps": 2, "songs": 2, "filters": "[4, 8]"}
+    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", "06", *options],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    root = open_root(tmp_path / "root")
+    measured = json.loads((root.runs / "06_ask_by_timbre" / "metrics.json").read_text())["06_ask_by_timbre"]["metrics"]
+    assert len(measured["answers"]) == 3 and measured["steps"] == 2
+    assert (root.models / "query" / "weights.npz").is_file()
+    notebook = (root.runs / "06_ask_by_timbre" / "06_ask_by_timbre.ipynb").read_text()
+    assert notebook.count("image/png") == 5
+
+
 @pytest.mark.full
 def test_a_model_without_known_instruments_separates_without_notes(tmp_path):
     files, notebook, metrics = run_05(tmp_path, ["vocals", "accompaniment"])
