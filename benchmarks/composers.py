@@ -40,7 +40,7 @@ def main():
     parser.add_argument("--pieces", type=int, default=60, help="of each known composer at most")
     parser.add_argument("--seconds", type=float, default=20.0, help="of a clip")
     parser.add_argument("--clips", type=int, default=3, help="of a piece")
-    parser.add_argument("--steps", type=int, default=120, help="of training")
+    parser.add_argument("--steps", type=int, default=200, help="of training")
     parser.add_argument("--folds", type=int, default=collection.FOLDS, help="how many of the four folds")
     parser.add_argument("--only", nargs="*", default=["lieder", "music21"], help="corpora")
     parser.add_argument("--out", type=Path, default=Path("composers-runs"), help="where finished runs are kept")

@@ -16,6 +16,11 @@ WINDOW = 2048  # samples
 N_MELS = 64
 FLOOR = 60.0  # dB below a clip's loudest point: what is softer counts as silence
 LOWEST_PITCH, N_PITCHES = 21, 88  # of a piano
+WIDEST = 24  # semitones between notes that sound together
+LARGEST_STEP = 12  # semitones from a sounding note up or down to the next onset
+STEP_FRAMES = 2  # from the one to the other: a quarter of a second
+BAND = 8  # semitones of a band of the register
+N_INTERVALS = WIDEST + 2 * LARGEST_STEP + 1 + N_PITCHES // BAND + 2
 SOUNDING = 0.5  # in a piano roll, where an onset is 1
 PIANO = 0  # its General MIDI program
 PROGRAMS = (PIANO, 6, 19, 24, 48)  # of moved clips: piano, harpsichord, organ, guitar, strings
@@ -93,12 +98,34 @@ def roll(notes, seconds):
     return values
 
 
-def examples(notes, seconds, program=PIANO):
-    """What the network is given of a clip: mel spectrogram and piano roll, side by side.
+def intervals(roll):
+    """What a piano roll's frames hold, in whatever key: intervals instead of notes.
+
+    Parameters
+    ----------
+    roll : np.ndarray, shape=(n_frames, N_PITCHES)
 
     Returns
     -------
-    np.ndarray, shape=(n_frames, N_MELS + N_PITCHES), float16
+    np.ndarray, shape=(n_frames, N_INTERVALS), float32
+        Logarithms of counts: pairs of notes that sound together, by their interval; steps from notes to the onsets that
+        follow; notes in each band of the register; notes, and onsets.
     """
-    seen = [mel(sound(notes, seconds, program)), roll(notes, seconds)]
-    return np.concatenate(seen, axis=1).astype(np.float16)
+    sounding, onsets = (roll > 0).astype(np.float32), (roll == 1).astype(np.float32)
+    together = [(sounding[:, :-wide] * sounding[:, wide:]).sum(axis=1) for wide in range(1, WIDEST + 1)]
+    later = np.pad(onsets[STEP_FRAMES:], ((0, STEP_FRAMES), (LARGEST_STEP, LARGEST_STEP)))
+    steps = [(sounding * later[:, step : step + N_PITCHES]).sum(axis=1) for step in range(2 * LARGEST_STEP + 1)]
+    register = sounding.reshape(len(roll), -1, BAND).sum(axis=2)
+    counts = [sounding.sum(axis=1), onsets.sum(axis=1)]
+    return np.log1p(np.concatenate([np.stack([*together, *steps, *counts], axis=1), register], axis=1))
+
+
+def examples(notes, seconds, program=PIANO):
+    """What the network is given of a clip: mel spectrogram, piano roll and its intervals, side by side.
+
+    Returns
+    -------
+    np.ndarray, shape=(n_frames, N_MELS + N_PITCHES + N_INTERVALS), float16
+    """
+    rows = roll(notes, seconds)
+    return np.concatenate([mel(sound(notes, seconds, program)), rows, intervals(rows)], axis=1).astype(np.float16)

@@ -7,25 +7,25 @@ the same composer is to be nearer than the nearest one of another. Both see each
 
 import numpy as np
 
-from muscomp_lib.composers.clips import N_MELS, N_PITCHES
+from muscomp_lib.composers.clips import N_INTERVALS, N_MELS, N_PITCHES
 from muscomp_lib.models.runtime import on_jax
 from muscomp_lib.training import loop
 
 MEL, ROLL, BOTH = "mel", "roll", "both"
 FEATURES = {MEL: (MEL,), ROLL: (ROLL,), BOTH: (MEL, ROLL)}
-BANDS = {MEL: (0, N_MELS), ROLL: (N_MELS, N_MELS + N_PITCHES)}  # of an example
+N_BINS = N_MELS + N_PITCHES + N_INTERVALS  # of an example; of the piano roll, the network is given the intervals
+BANDS = {MEL: (0, N_MELS), ROLL: (N_MELS + N_PITCHES, N_BINS)}
 CROSS_ENTROPY, TRIPLET = "cross_entropy", "triplet"
 LOSSES = (CROSS_ENTROPY, TRIPLET, BOTH)  # both: half of the steps with the first, then the second
-FILTERS = (12, 16, 24, 32)
-FIRST_KERNEL, FIRST_STRIDES = (7, 3), (4, 2)  # frames and bins: a clip is long, and its notes last for frames
+FILTERS = (48, 64, 64)
+KERNEL = 5  # frames
 SIZE = 32  # of the embedding
 SCALE = 12.0  # of the cosines that the softmax is given
 SMOOTHING = 0.1  # of the labels: few pieces are known, and none is to be learned by heart
 MARGIN = 0.3  # of squared distances, between 0 and 4
-DROPOUT = 0.3
+DROPOUT, CHANNEL_DROPOUT = 0.4, 0.1
 CLIPS_PER_COMPOSER = 6  # in a batch
-LEARNING_RATE = 5e-3
-LARGEST_SHIFT = 6  # semitones that a piano roll is moved up or down
+LEARNING_RATE = 3e-3
 
 
 def build(n_frames, features, n_composers):
@@ -34,12 +34,12 @@ def build(n_frames, features, n_composers):
     Returns
     -------
     keras.Model
-        From (batch, n_frames, N_MELS + N_PITCHES), float32, to (batch, SIZE + n_composers).
+        From (batch, n_frames, N_BINS), float32, to (batch, SIZE + n_composers).
     """
     import keras
 
-    inputs = keras.Input((n_frames, N_MELS + N_PITCHES))
-    towers = [_tower(inputs[:, :, slice(*BANDS[name]), None], name) for name in FEATURES[features]]
+    inputs = keras.Input((n_frames, N_BINS))
+    towers = [_tower(inputs[:, :, slice(*BANDS[name])], name) for name in FEATURES[features]]
     joined = keras.layers.Concatenate()(towers) if len(towers) > 1 else towers[0]
     place = keras.layers.Dense(SIZE, name="place")(keras.layers.Dropout(DROPOUT)(joined))
     unit = keras.layers.UnitNormalization()(place)
@@ -50,14 +50,13 @@ def build(n_frames, features, n_composers):
 
 
 def _tower(x, name):
-    """Convolutions that halve time and pitch again and again, then the mean and the maximum over time."""
+    """Convolutions that halve the time again and again, then the mean and the maximum over time."""
     from keras import layers
 
     for number, filters in enumerate(FILTERS, start=1):
-        kernel, strides = (FIRST_KERNEL, FIRST_STRIDES) if number == 1 else (3, 2)
-        x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_{number}")(x)
+        x = layers.Conv1D(filters, KERNEL, 2, "same", use_bias=False, name=f"{name}_{number}")(x)
         x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, name=f"{name}_{number}_scaled")(x))
-    x = layers.Reshape((x.shape[1], x.shape[2] * x.shape[3]))(x)
+        x = layers.SpatialDropout1D(CHANNEL_DROPOUT)(x)
     return layers.Concatenate()([layers.GlobalAveragePooling1D()(x), layers.GlobalMaxPooling1D()(x)])
 
 
@@ -85,7 +84,7 @@ def triplet(labels, outputs):
 class Batches:
     """Clips in batches, each composer equally often, by number.
 
-    To train, a clip's piano roll is moved to another key, and the clip begins anywhere and goes on from its beginning.
+    To train, a clip begins anywhere, and goes on from its beginning.
 
     Parameters
     ----------
@@ -107,16 +106,8 @@ class Batches:
         versions = rng.integers(self.clips.shape[1], size=len(chosen))
         inputs = self.clips[chosen, versions].astype(np.float32)
         if self.augment:
-            inputs = np.stack([_varied(example, rng) for example in inputs])
+            inputs = np.stack([np.roll(example, rng.integers(len(example)), axis=0) for example in inputs])
         return inputs, self.labels[chosen].astype(np.int32)
-
-
-def _varied(example, rng):
-    """An example with its piano roll in another key, that begins elsewhere."""
-    mel, roll = np.split(np.roll(example, rng.integers(len(example)), axis=0), [N_MELS], axis=1)
-    shift = int(rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1))
-    padded = np.pad(roll, ((0, 0), (LARGEST_SHIFT, LARGEST_SHIFT)))
-    return np.concatenate([mel, padded[:, LARGEST_SHIFT - shift :][:, :N_PITCHES]], axis=1)
 
 
 def fit(folder, network, training, validation, loss, steps, stride):

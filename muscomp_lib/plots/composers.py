@@ -11,13 +11,13 @@ def composer_clips(examples, titles):
 
     Parameters
     ----------
-    examples : list of np.ndarray, shape=(n_frames, N_MELS + N_PITCHES)
+    examples : list of np.ndarray, shape=(n_frames, n_bins)
     titles : list of str
     """
     figure, axes = subplots(4.5, nrows=2, ncols=len(examples), sharex=True, squeeze=False)
     for column, example, title in zip(axes.T, examples, titles, strict=True):
         seconds = len(example) / clips.FRAMES_PER_SECOND
-        mel, roll = np.split(example.astype(np.float32).T, [clips.N_MELS])
+        mel, roll = np.split(example.astype(np.float32).T[: clips.N_MELS + clips.N_PITCHES], [clips.N_MELS])
         highest = clips.LOWEST_PITCH + clips.N_PITCHES
         column[0].imshow(mel, origin="lower", aspect="auto", extent=(0, seconds, 0, clips.N_MELS))
         column[1].imshow(

@@ -107,6 +107,17 @@ def test_sound_and_roll_show_the_same_notes():
     assert not clips.mel(np.zeros((16000, 1), np.float32)).any()
 
 
+def test_intervals_are_the_same_in_another_key():
+    notes = np.array([[n / 2, n / 2 + 0.5, pitch, 80] for n in range(20) for pitch in (60 + n % 5, 67)], np.float32)
+    found = clips.intervals(clips.roll(notes, 10.0))
+    moved = clips.intervals(clips.roll(clips.transpose(notes, 5), 10.0))
+    n_relative = clips.N_INTERVALS - clips.N_PITCHES // clips.BAND
+    assert found.shape == (80, clips.N_INTERVALS)
+    np.testing.assert_array_equal(found[:, :n_relative], moved[:, :n_relative])
+    assert found[0, 7 - 1] == np.float32(np.log1p(1)) and found[0, :6].max() == 0  # a fifth, and nothing narrower
+    assert not np.array_equal(found, moved)
+
+
 def test_statistics_do_not_depend_on_the_key():
     notes = np.array([[n / 2, n / 2 + 0.4, 60 + n % 5, 80] for n in range(20)], np.float32)
     same, higher = (statistics.of(clips.transpose(notes, shift), 10.0) for shift in (0, 3))

@@ -49,6 +49,20 @@ def test_losses_fall_as_composers_move_apart():
         assert np.mean(loss(labels, apart)) < np.mean(loss(labels, together))
 
 
+@pytest.mark.parametrize("features", embedding.FEATURES)
+def test_a_network_uses_only_the_features_it_is_for(features):
+    network = embedding.build(32, features, 3)
+    rng = np.random.default_rng(0)
+    examples = rng.random((2, 32, embedding.N_BINS)).astype(np.float32)
+    found = np.asarray(network(examples))
+    assert found.shape == (2, embedding.SIZE + 3)
+    np.testing.assert_allclose(np.linalg.norm(found[:, : embedding.SIZE], axis=1), 1, atol=1e-5)
+    for name, band in embedding.BANDS.items():
+        changed = examples.copy()
+        changed[:, :, slice(*band)] = rng.random((2, 32, band[1] - band[0]))
+        assert np.allclose(network(changed), found) == (name not in embedding.FEATURES[features])
+
+
 def test_batches_hold_each_composer_equally_often_and_repeat():
     clips = np.random.default_rng(0).random((40, 2, 8, 5)).astype(np.float16)
     labels = np.array([0] * 30 + [1] * 8 + [2] * 2)

@@ -181,7 +181,7 @@ def test_composers_of_a_folder_go_through_notebook_08(tmp_path):
     music = tiny_composers.write(tmp_path / "music", pieces=1)
     tiny_composers.write_unusable(music / "Scale")
     given = {"root": tmp_path / "root", "corpus": music, "composers": "Scale; Chord", "unknown": "[Trill]"}
-    given |= {"clip_seconds": 6, "clips_per_piece": 2, "steps": 4}
+    given |= {"clip_seconds": 6, "clips_per_piece": 2, "steps": 4, "features": "roll", "loss": "cross_entropy"}
     options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
     done = subprocess.run(
         [sys.executable, PROJECT / "batch" / "run.py", "08", *options],
