@@ -56,9 +56,8 @@ def main():
     networks = {condition: trained(condition, banks, args) for condition in args.conditions}
     if args.train_only:
         return
-    mixes = [
-        mix for where, bank in (("seen", BANKS[0]), ("unseen", args.bank)) for mix in test_mixes(where, bank, args)
-    ]
+    banks_of = {"seen": BANKS[0], "unseen": args.bank}
+    mixes = [mix for where, bank in banks_of.items() for mix in list(test_mixes(where, bank, args))[:: args.every]]
     notes = {bank.name: bank for bank in (*banks, rendered(args.bank, args, songs=0))}
     each = pd.concat([scores(name, folder, mixes, notes, args) for name, folder in networks.items()])
     rows = summary(each)
@@ -76,6 +75,7 @@ def arguments():
     parser.add_argument("--songs", type=int, default=128, help="of eight parts, rendered from each bank to train on")
     parser.add_argument("--steps", type=int, default=1200, help="of each training")
     parser.add_argument("--mixes", type=int, default=3, help="to test with, of each held-out program and bank")
+    parser.add_argument("--every", type=int, default=1, help="test with only one of so many of these mixes")
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS)
     parser.add_argument("--solos", type=Path, help="a folder of recordings of single instruments")
     several = {"action": "append", "default": [], "metavar": "SOLO=FILE"}
@@ -153,8 +153,18 @@ def test_mixes(where, bank, args):
 
 
 def scores(name, folder, mixes, notes, args):
-    """What a network makes of each mix when it is asked rightly and wrongly: one row each, in dB."""
-    network, rows = train.trained_network(folder), []
+    """What a network makes of each mix when it is asked rightly and wrongly: one row each, in dB; kept in a file."""
+    kept = folder / f"scores_{args.bank}_{args.every}.csv"
+    if kept.exists():
+        return pd.read_csv(kept)
+    table = pd.DataFrame(scored(name, folder, mixes, notes))
+    table.to_csv(kept, index=False)
+    return table
+
+
+def scored(name, folder, mixes, notes):
+    """The rows of `scores`."""
+    network = train.trained_network(folder)
     fixed, variants = name == THIRTEEN, [name] + ([NEAREST] if name == "one_hot" else [])
     descriptor = "none" if fixed else name
     queries = {bank: Queries([notes[bank]], descriptor) for bank in notes}
@@ -166,8 +176,7 @@ def scores(name, folder, mixes, notes, args):
             bank = query_bank(mix)
             described = [queries[bank].draw(named(p, variant), rng_of(mix)) for p in asked.values()]
             outputs = answers(network, mix, described, fixed)
-            rows.append({"network": variant} | of_mix(mix) | judged(mix, dict(zip(asked, outputs, strict=True))))
-    return pd.DataFrame(rows)
+            yield {"network": variant} | of_mix(mix) | judged(mix, dict(zip(asked, outputs, strict=True)))
 
 
 def questions(mix):

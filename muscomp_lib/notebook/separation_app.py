@@ -32,6 +32,7 @@ NEEDS_WIDGETS = (
     "the same, step by step."
 )
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+EVERYTHING = "every instrument, or choose a note of the one to take out"
 SEPARATED = "separated: "  # label of a song that only has to be opened
 MAX_SEPARATED = 10  # such songs in the list, the latest first
 REFRESH = 0.2  # seconds between updates of the progress bar
@@ -112,6 +113,7 @@ class SeparationApp:
         controls["model"].observe(lambda change: self._describe_model(controls["about"], change["new"]), "value")
         self._list_songs(controls["song"], self._first)
         self._list_models(controls["model"])
+        self._list_queries(controls["like"])
         return controls
 
     def _choose_length(self, dropdown, song):
@@ -147,6 +149,10 @@ class SeparationApp:
         dropdown.options = list(listed.items())
         dropdown.value = selected or next(iter(listed.values()))
 
+    def _list_queries(self, dropdown):
+        """Fill the list of recordings that can be asked by: the songs, among which an uploaded note is one."""
+        dropdown.options = [(EVERYTHING, None), *songs.available(self._root).items()]
+
     def _show_status(self, text, progress=None):
         """Show a line of text, and a progress bar from 0 to 1 if there is progress."""
         self._controls["status"].value = names.as_text(text)
@@ -178,10 +184,11 @@ class SeparationApp:
             self._close_mixer()  # it would pass for the refused song's
             return self._show_status(str(error))
         self._list_songs(self._controls["song"], path)
+        self._list_queries(self._controls["like"])
         return self._show_status(f"{path.name} is uploaded. Press Separate.")
 
     def _set_busy(self, busy):
-        for name in ("song", "upload", "model", "length", "separate"):
+        for name in ("song", "upload", "model", "like", "length", "separate"):
             self._controls[name].disabled = busy
         self._controls["cancel"].disabled = not busy
 
@@ -192,20 +199,22 @@ class SeparationApp:
         if self._thread is not None and self._thread.is_alive():
             return
         self._cancelled.clear()
-        chosen = (self._controls[name].value for name in ("song", "length", "model"))
+        chosen = (self._controls[name].value for name in ("song", "length", "model", "like"))
         self._thread = threading.Thread(target=self._run, args=(*chosen,), daemon=True)
         self._set_busy(True)
         self._thread.start()
 
-    def _run(self, song, seconds, model):
+    def _run(self, song, seconds, model, like):
         """What the thread does: every error ends up in the status line."""
         self._work, self._done = (0.0, 1.0, time.monotonic()), 0.0
         try:
             if song.is_dir():
                 self._open(song)
+            elif like:
+                self._separate(song, seconds, Separator(query=like))
             else:
                 self._load(model)
-                self._separate(song, seconds)
+                self._separate(song, seconds, self.separator)
         except CancelledError:
             self._show_status("Cancelled. No incomplete files were kept.")
         except (MusCompError, OSError) as error:
@@ -228,10 +237,10 @@ class SeparationApp:
         self._model, self.separator, self.settings = model, separator, settings
         self._list_models(self._controls["model"])  # what was fetched is here now
 
-    def _separate(self, song, seconds):
+    def _separate(self, song, seconds, separator):
         (song,), bar = songs.choose(song, self._root), self._bar
         self._begin("separate")
-        (name,) = folder.separate_all(self.separator, [song], self._out, seconds=seconds, progress=bar)["song"]
+        (name,) = folder.separate_all(separator, [song], self._out, seconds=seconds, progress=bar)["song"]
         self._begin("transcribe")
         folder.write_notes(self._out / name, self.settings, self._transcriber, progress=bar)
         self.latest = song, seconds
@@ -302,6 +311,7 @@ def _make_controls(seconds, on_upload):
         "upload": upload.button("Upload a song …", "audio/*,video/*", on_upload),
         "model": w.Dropdown(description="Model", options=[], layout=wide),
         "about": w.Label(value=""),
+        "like": w.Dropdown(description="What", options=[(EVERYTHING, None)], layout=wide),
         "length": w.Dropdown(description="Length", options=lengths, value=seconds, layout=w.Layout(width="18em")),
         "separate": w.Button(description="Separate", button_style="primary", icon="play", layout=button),
         "cancel": w.Button(description="Cancel", disabled=True, layout=w.Layout(width="auto")),
@@ -311,7 +321,15 @@ def _make_controls(seconds, on_upload):
     }
     made["status"].add_class("muscomp-status")
     made["about"].add_class("muscomp-about")
-    rows = [("song", "upload"), ("model",), ("about",), ("length", "separate", "cancel"), ("bar",), ("status",)]
+    rows = [
+        ("song", "upload"),
+        ("model",),
+        ("about",),
+        ("like",),
+        ("length", "separate", "cancel"),
+        ("bar",),
+        ("status",),
+    ]
     rows = [w.HBox([made[name] for name in row], layout=w.Layout(flex_flow="row wrap")) for row in rows]
     controls = w.VBox([w.HTML(STYLE), *rows])
     controls.add_class("muscomp-app")

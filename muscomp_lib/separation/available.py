@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import size
-from muscomp_lib.models import pretrained, published
+from muscomp_lib.models import pretrained, published, registry
 from muscomp_lib.models.config import read_json
 from muscomp_lib.models.weights import CONFIG
 
-STEMS, NOTES = "stems", "notes"  # what a model makes
+STEMS, NOTES, ASKED = "stems", "notes", "what a query asks for"  # what a model makes
 COLUMNS = ["name", "makes", "instruments", "where", "licence", "trained on"]
 TRAINED_ON = {
     "pretrained": "synthesizers only: of a real recording, expect a first impression, best of drums and bass",
@@ -26,7 +26,7 @@ class Model:
     name : str
         What `model` or `notes_model` is set to.
     makes : str
-        STEMS or NOTES.
+        STEMS, NOTES or ASKED.
     instruments : list of str
     where : str
         "here", or how much there is to fetch.
@@ -49,7 +49,8 @@ def models(root):
 
     What lies under `models/` of a root and is no trained model is left out.
     """
-    found = [_model(pretrained.NAME, folder, "MIT") for folder in (pretrained.FOLDER, pretrained.TRANSCRIBER)]
+    ours = (pretrained.FOLDER, pretrained.TRANSCRIBER, pretrained.QUERY)
+    found = [_model(pretrained.NAME, folder, "MIT") for folder in ours]
     folders = sorted(root.models.iterdir()) if root.models.is_dir() else []
     found += [_model(folder.name, folder) for folder in folders if (folder / CONFIG).is_file()]
     return [*filter(None, found), *map(_published, published.NAMES)]
@@ -76,12 +77,18 @@ def table(root):
 def _model(name, folder, licence=""):
     try:
         config = read_json(folder / CONFIG)
-    except MusCompError:
+        makes = _made_by(config)
+    except (MusCompError, KeyError, TypeError):
         return None
     steps = config.get("train_max_steps", config.get("steps", "?"))
     trained_on = TRAINED_ON["pretrained" if licence else "own"].format(steps=steps)
-    makes = STEMS if "model" in config else NOTES
     return Model(name, makes, config["instrument_list"], licence=licence, trained_on=trained_on)
+
+
+def _made_by(config):
+    if "model" not in config:
+        return NOTES
+    return ASKED if registry.network_type(config["model"]["type"]).takes_query else STEMS
 
 
 def _published(name):

@@ -83,7 +83,7 @@ def render(folder, bank, program_lists, n_notes=8, seconds=12.0, seed=0, noted=(
     salt, songs, notes = zlib.crc32(str(bank).encode()), [], {}
     for number, programs in enumerate(bar(program_lists, desc=f"songs of {source.name}")):
         path = folder / f"song-{number:04}.npz"
-        if not path.exists():
+        if not path.exists() or read_arrays(path)["programs"].tolist() != list(programs):
             song = composer.compose([seed, number, salt], programs, seconds)
             stems = np.stack([_stored(_render(part, seconds, source)) for part in song.instruments])
             write_arrays(path, {"programs": np.array(programs), "stems": stems})

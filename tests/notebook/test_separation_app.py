@@ -63,6 +63,17 @@ def test_one_press_separates_transcribes_and_opens_the_mixer(app, root):
     assert control(app, "mixer").children == (app.mixer.desk(),) and first.comm is None
 
 
+def test_a_recording_asks_for_what_sounds_like_it(app, root):
+    control(app, "like").value = root.songs / "b.wav"
+    separate(app)
+    assert {path.stem for path in folder.files_of(root.separated / "a_2s").values()} == {"asked", "rest"}
+    audio.write(root.songs / "nothing.wav", np.zeros((22050, 1), np.float32), 22050)
+    app._list_queries(control(app, "like"))
+    control(app, "like").value = root.songs / "nothing.wav"
+    separate(app)
+    assert "is silent" in status(app)
+
+
 def test_another_model_is_chosen_in_the_list(app, root):
     theirs = ["vocals", "Drums", "guitare électrique $1$", "other"]
     tiny_spleeter.model(root.models / "theirs", theirs, **tiny_spleeter.OURS)

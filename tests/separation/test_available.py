@@ -21,10 +21,11 @@ def test_models_here_and_models_to_fetch_are_listed(tmp_path, monkeypatch):
     (here / published.MARK).touch()
 
     table = available.table(root)
+    assert table["makes"].tolist()[:3] == ["stems", "notes", "what a query asks for"]
     own = table[table["licence"] == ""]
     assert own[["name", "makes", "instruments"]].to_numpy().tolist()[0] == ["mine", "stems", "drums, the rest"]
     assert own["name"].tolist() == ["mine", "notes"] and own["makes"].tolist() == ["stems", "notes"]
-    assert table["name"].tolist() == ["shipped", "shipped", "mine", "notes", *published.NAMES]
+    assert table["name"].tolist() == ["shipped", "shipped", "shipped", "mine", "notes", *published.NAMES]
     where = table.set_index("name")["where"]
     assert where["spleeter:4stems"] == where["spleeter:4stems-16kHz"] == "here"
     assert where["spleeter:2stems"] == "fetched at its first use, about 79 MB"
@@ -37,5 +38,5 @@ def test_models_here_and_models_to_fetch_are_listed(tmp_path, monkeypatch):
 
 
 def test_without_a_root_there_are_still_the_others(tmp_path):
-    assert len(available.models(Root(tmp_path / "none"))) == 2 + len(published.NAMES)
+    assert len(available.models(Root(tmp_path / "none"))) == 3 + len(published.NAMES)
     assert not (tmp_path / "none").exists()
