@@ -199,7 +199,7 @@ def _declared(path):
 
 def declaration(number, name):
     """The type, range and meaning of a notebook's parameter, from the settings of its stage; None where undeclared."""
-    if name in PATHS:
+    if name in PATHS and name != "song":
         return settings.optional(settings.text("a path"), "the default")
     for path, prefixes in DECLARATIONS.get(number, {}).items():
         for key in settings.fields(_declared(path)):
@@ -209,9 +209,11 @@ def declaration(number, name):
 
 
 def resolved(name, value, where=""):
-    """`value`, made absolute when `name` is a path; SettingError where it cannot be one."""
+    """`value`, made absolute when `name` is a path, or each of a list; SettingError where it cannot be one."""
     if name not in PATHS or not value:
         return value
+    if isinstance(value, list):
+        return [resolved(name, each, where) for each in value]
     path = str(absolute(value, where))
     if not names.is_text(path):
         raise SettingError(f"{where}{name} = {path!a} is not possible: notebooks are UTF-8, and it is not. Rename it.")

@@ -129,8 +129,8 @@ def plan(args):
     given = [each for file in args.files for each in from_file(file)]
     assign(steps, given + [from_option(name, text) for name, text in args.set])
     steps += _song_steps(steps, args.also_song)
-    for song in dict.fromkeys(step.parameters.get("song") for step in steps):
-        if song and not Path(song).is_dir():
+    for song in (step.parameters.get("song") for step in steps):  # one of a list fails alone
+        if song and not isinstance(song, list) and not Path(song).is_dir():
             audio.info(song)
     root = open_root(next((step.parameters["root"] for step in steps if step.parameters.get("root")), None))
     for step in steps:

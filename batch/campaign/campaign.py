@@ -7,6 +7,8 @@ is ok; there is no other record.
 
 import contextlib
 import json
+import logging
+import math
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ from muscomp_lib import slakh
 from muscomp_lib.core import settings, yaml_file
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import absolute, make_folder, written_whole
+from muscomp_lib.core.names import as_text, is_text
 from muscomp_lib.core.root import Root, open_root
 from muscomp_lib.core.settings import Field, Section, check, one_of, optional, suggestion, that, whole
 from muscomp_lib.separation import songs
@@ -41,7 +44,10 @@ SET_BY_CAMPAIGN = {  # parameters that a campaign sets itself, and the key that 
     "workers": "cores of the stage",
 }
 PARAMETERS, SONGS, METRICS = "parameters.yaml", "songs.txt", "metrics.json"
+SONG_LISTS = "song_lists"  # a parameter file for each job of the stage songs
 ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}  # in the list of songs
+
+log = logging.getLogger(__name__)
 JOBS, ESTIMATE = "jobs.json", "estimate.json"
 FROZEN, SITE_FILE = "campaign.yaml", "site.yaml"  # the campaign and its site as they were submitted
 BEFORE = ".before"  # of a script that was replaced
@@ -172,9 +178,28 @@ class Campaign:
             return dict(entries.get(stage.notebook.stem, {}))
         return {}
 
+    def songs_of(self, stage, task):
+        """The songs that a job of the stage songs separates."""
+        each = stage.request.songs_per_job or 1
+        return self.songs[(task - 1) * each : task * each]
+
+    def failed_songs(self, stage, task):
+        """The songs of a job that failed, and why: {name: reason}."""
+        return (self._song_counts(stage, task) or {}).get("failed", {})
+
+    def _song_counts(self, stage, task):
+        """What notebook 05 counted; None where it did not, as in a version before."""
+        return (self.metrics(stage, task).get("metrics") or {}).get("songs") if stage.name == "songs" else None
+
+    def is_done(self, stage, task):
+        """Whether a job is done: of the stage songs, with all its songs, of which there may be more than before."""
+        counts = self._song_counts(stage, task)
+        whole = not counts or (not counts["failed"] and counts["listed"] >= len(self.songs_of(stage, task)))
+        return self.metrics(stage, task).get("status") == "ok" and whole
+
     def missing(self, stage):
         """The jobs of a stage that are not done."""
-        return [task for task in stage.tasks if self.metrics(stage, task).get("status") != "ok"]
+        return [task for task in stage.tasks if not self.is_done(stage, task)]
 
     def value(self, number, name):
         """A notebook's parameter: as given, else its own default; None where it has none."""
@@ -329,9 +354,13 @@ def _parameters(notebooks, given, file):
 
 
 def _songs(given, file, root):
-    """The songs to separate, from files and folders."""
+    """The songs to separate, from files and folders; those that no notebook can name are left out."""
     given = [given] if isinstance(given, str) else given or []
-    return [song.resolve() for each in given for song in songs.choose(path_of(each, file), root)]
+    found = [song.resolve() for each in given for song in songs.choose(path_of(each, file), root)]
+    for song in found:
+        if not is_text(str(song)):
+            log.warning("%s is left out: notebooks are UTF-8, and its name is not. Rename it.", as_text(str(song)))
+    return [song for song in found if is_text(str(song))]
 
 
 def _with_stages(campaign, notebooks, given, listed):
@@ -344,7 +373,7 @@ def _with_stages(campaign, notebooks, given, listed):
         source = f"{campaign.file}, stages, {name}"
         request = campaign.site.request(name, mapping(given.get(name), source), source)
         if name == "songs":
-            request = request.model_copy(update={"jobs": max(1, len(listed))})
+            request = _in_jobs(request, len(listed), _songs_per_job_before(campaign) or request.songs_per_job)
         elif name != "shards" and request.jobs != 1:
             raise SettingError(f"{source}: only shards can be divided; jobs is {request.jobs}.")
         if name != "train" and request.nodes != 1:
@@ -355,6 +384,31 @@ def _with_stages(campaign, notebooks, given, listed):
     if campaign.is_virtual or stages[1].request.jobs == 1:
         del stages[1]  # nothing to divide: the stage join does it all
     return replace(campaign, songs=listed, stages=stages)
+
+
+def _in_jobs(request, n_songs, songs_per_job):
+    jobs = max(1, math.ceil(n_songs / (songs_per_job or 1)))
+    return request.model_copy(update={"jobs": jobs, "songs_per_job": songs_per_job})
+
+
+def _songs_per_job_before(campaign):
+    """As the campaign was submitted, so that its jobs keep their songs; None where it was not yet."""
+    file = campaign.folder / FROZEN
+    if not file.is_file():
+        return None
+    stages = mapping(mapping(yaml_file.read(file), file).get("stages"), file)
+    return mapping(stages.get("songs"), file).get("songs_per_job") or 1
+
+
+def with_songs_per_job(campaign, songs_per_job):
+    """The campaign with so many songs in each job of the stage songs."""
+    stages = [
+        replace(stage, request=_in_jobs(stage.request, len(campaign.songs), songs_per_job))
+        if stage.name == "songs"
+        else stage
+        for stage in campaign.stages
+    ]
+    return replace(campaign, stages=stages)
 
 
 def _check_batch_size(campaign, request):
@@ -413,6 +467,7 @@ def write_campaign(campaign, scripts):
     """
     open_root(campaign.root.path)
     make_folder(campaign.folder / "logs")  # Slurm makes no folder, and fails without a message
+    make_folder(campaign.folder / SONG_LISTS)
     _check_unchanged(campaign)
     replaced = [name for name, text in scripts.items() if _differs(campaign.folder / name, text)]
     for name in replaced:
@@ -421,6 +476,7 @@ def write_campaign(campaign, scripts):
         **scripts,
         PARAMETERS: yaml_file.dump(campaign.parameters),
         SONGS: "".join(f"{_escaped(song)}\n" for song in campaign.songs),
+        **_song_lists(campaign),
         SITE_FILE: yaml_file.dump(campaign.site.model_dump()),
         FROZEN: yaml_file.dump(_frozen(campaign)),  # the last: the mark that all is there
     }
@@ -429,6 +485,16 @@ def write_campaign(campaign, scripts):
             part.write_bytes(os.fsencode(text))  # paths may have bytes that are not UTF-8
             part.chmod(0o755 if name.endswith(".sh") else 0o644)
     return replaced
+
+
+def _song_lists(campaign):
+    """A parameter file for each job of the stage songs, where songs are given: {file name: text}."""
+    stage = next(stage for stage in campaign.stages if stage.name == "songs")
+    lists = {task: campaign.songs_of(stage, task) for task in stage.tasks if campaign.songs}
+    return {
+        f"{SONG_LISTS}/{task}.yaml": yaml_file.dump({stage.number: {"song": [str(song) for song in its]}})
+        for task, its in lists.items()
+    }
 
 
 def _differs(file, text):

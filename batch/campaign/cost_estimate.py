@@ -19,6 +19,8 @@ from muscomp_lib.core.errors import MusCompError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import duration
 
+from .campaign import with_songs_per_job
+
 DEFAULTS = yaml_file.read(Path(__file__).parent / "seconds.yaml")
 MEASURED = "batch_seconds.json"  # in the root's journal folder
 MARGIN = 2  # requested wall time over the estimated
@@ -118,10 +120,11 @@ def _mean_length(files):
 
 
 def with_jobs(campaign):
-    """The campaign with as many shards as its work is worth, and no more than the site's choice.
+    """The campaign with as many shards as its work is worth, and no more than the site's choice; songs likewise.
 
     Where the campaign says how many, it stays; where one job is enough, `join` does it all.
     """
+    campaign = _with_jobs_of_songs(campaign)
     stages = {stage.name: stage for stage in campaign.stages}
     shards = stages.get("shards")
     if shards is None or campaign.has_jobs:
@@ -133,6 +136,14 @@ def with_jobs(campaign):
     if jobs <= 1:
         del stages["shards"]
     return replace(campaign, stages=list(stages.values()))
+
+
+def _with_jobs_of_songs(campaign):
+    songs = next(stage for stage in campaign.stages if stage.name == "songs")
+    if songs.request.songs_per_job or not campaign.songs:
+        return campaign
+    seconds = estimate(with_songs_per_job(campaign, 1))[-1].seconds - DEFAULTS["start"]
+    return with_songs_per_job(campaign, max(1, int(SHARD_SECONDS / max(seconds, 1))))
 
 
 def _work(campaign, stage):

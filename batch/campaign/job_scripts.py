@@ -8,7 +8,7 @@ from pathlib import Path
 from muscomp_lib.core import remote_io
 
 from .. import run_lock
-from .campaign import PARAMETERS, SONGS, STAGES
+from .campaign import PARAMETERS, SONG_LISTS, STAGES
 from .quoting import command, in_double_quotes, quoted
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -186,7 +186,7 @@ def _options(campaign, stage):
     if stage.request.gpus:
         yield f"--gpus {stage.request.n_gpus}"
     if stage.name == "songs" and campaign.songs:
-        yield f'-p song "$(printf %b "$(sed -n "${{task}}p" "$campaign/{SONGS}")")"'  # %b: \\n is a line break
+        yield f'-f "$campaign/{SONG_LISTS}/$task.yaml"'
     cores = campaign.site.cores(stage.request)
     if cores and "workers" in campaign.defaults[stage.number]:
         yield f"-p {stage.number}.workers {cores}"

@@ -84,6 +84,9 @@ class Request(Section):
     memory_gb: optional(number(above=0), "the site's default") = None
     hours: optional(number(above=0), "twice the estimate") = Field(None, description="Wall time.")
     jobs: whole(1, MAX_JOBS) = Field(1, description="Jobs that share the stage.")
+    songs_per_job: optional(whole(1), "a quarter of an hour of work") = Field(
+        None, description="Of the stage songs: how many songs a job separates, with one start of the models."
+    )
     at_once: optional(whole(1), "all") = Field(None, description="How many of its jobs run at the same time.")
     requeues: whole() = Field(3, description="How often a job whose time is up may requeue itself.")
     sbatch: SBATCH = Field([], description="Further options of sbatch, after the site's.")

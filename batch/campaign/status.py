@@ -184,17 +184,22 @@ def _incomplete_data(metrics):
 def _classify(row, task, job, metrics, account, campaign):
     """Add a job to the list of its state, and a note when it failed."""
     state = job.state if job else account[0] if account else ""
-    if metrics.get("status") == "ok":
+    name = f"{row.stage.name} {task}" if row.stage.is_array else row.stage.name
+    if campaign.is_done(row.stage, task):
         row.done.append(task)
     elif job and job.is_waiting:
         row.waiting.append(task)
     elif job and job.is_running:
         row.running.append(task)
+    elif lost := campaign.failed_songs(row.stage, task):
+        row.failed.append(task)
+        row.notes += [f"{name}: {song} failed: {why}" for song, why in lost.items()]
+    elif metrics.get("status") == "ok":
+        return  # songs were added to it since
     elif job or account or metrics or (campaign.out(row.stage, task) / TIMES).exists():
         if state == "CANCELLED" and not (campaign.out(row.stage, task) / TIMES).exists():
             return  # it never started
         row.failed.append(task)
-        name = f"{row.stage.name} {task}" if row.stage.is_array else row.stage.name
         why = (metrics.get("note") or "").strip().splitlines()
         note = f": {why[0]} {why[-1] if len(why) > 1 else ''}".rstrip() if why else _last_line(campaign, name)
         reason = REASONS.get(job.reason, f" ({job.reason})") if job and job.reason else ""

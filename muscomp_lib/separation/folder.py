@@ -88,6 +88,41 @@ def separate_all(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def shown(made, paths, song):
+    """The song that notebook 05 shows: the one that was asked for, or, if it failed, the first that did not.
+
+    Parameters
+    ----------
+    made : pd.DataFrame
+        What `separate_all` returned for `paths`.
+    paths : list of Path
+    song : Path
+        One of them.
+
+    Returns
+    -------
+    song : Path
+    name : str
+        Of its folder.
+
+    Raises
+    ------
+    MusCompError
+        All of them failed.
+    """
+    done = [place for place, status in enumerate(made["status"]) if status != "failed"]
+    if not done:
+        raise MusCompError(f"All {len(made)} songs failed, the first because: {made['note'][0]}")
+    place = paths.index(song) if paths.index(song) in done else done[0]
+    return paths[place], made["song"][place]
+
+
+def counts(made):
+    """What `separate_all` returned, for `metrics.json`: {"listed": number, "failed": {name: reason}}."""
+    failed = made[made["status"] == "failed"]
+    return {"listed": len(made), "failed": dict(zip(failed["song"], failed["note"], strict=True))}
+
+
 def files_of(folder):
     """The files of a separated song: {target: Path}.
 

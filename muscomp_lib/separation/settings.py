@@ -15,6 +15,10 @@ def _is_path(value):
     return isinstance(value, (str, Path)) and str(value).strip() != ""
 
 
+def _are_songs(value):
+    return _is_path(value) or (isinstance(value, list) and bool(value) and all(map(_is_path, value)))
+
+
 def _are_targets(value):
     names = value.split(",") if isinstance(value, str) else value
     return isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n.strip() for n in names)
@@ -32,8 +36,8 @@ class Settings(settings.Settings):
         pretrained.NAME, description="The model that separates, Spleeter's .json, or a published one's name."
     )
     engine: one_of(*ENGINES) = Field("muscomp", description="This library, or the real Spleeter 2.4.2.")
-    song: optional(that(_is_path, "an audio file or a folder"), "the first prepared test song") = Field(
-        None, description="The audio file to separate, or a folder of them."
+    song: optional(that(_are_songs, "an audio file, a folder or a list"), "the first prepared test song") = Field(
+        None, description="The audio file to separate, or a folder or a list of them."
     )
     outputs: optional(TARGETS, "one per instrument") = Field(
         None, description="The files to write; in one text, separated by commas."

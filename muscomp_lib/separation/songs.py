@@ -4,12 +4,14 @@ A prepared song is a folder with `mix.flac` and a file per instrument, as notebo
 beside it. Of any other audio file no references are known. Where there is no song at all, one is composed.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from muscomp_lib import audio
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import AudioError, MissingError
@@ -32,7 +34,7 @@ def choose(song, root):
 
     Parameters
     ----------
-    song : str, Path or None
+    song : str, Path, list of them, or None
         A file; a folder, for all songs in it; None for the first prepared song that no network was trained on, else
         the first in `songs/`, else one that is composed now.
     root : core.root.Root
@@ -46,6 +48,8 @@ def choose(song, root):
     MissingError
         The file does not exist, or the folder holds no song.
     """
+    if isinstance(song, list):
+        return list(dict.fromkeys(path for each in song for path in choose(each, root)))
     if song is None:
         unseen, own = _unseen(root), _songs_in(root.songs)
         song = unseen[0] if unseen else own[0] if own else compose_example(root)
@@ -60,6 +64,15 @@ def choose(song, root):
     if not path.is_file():
         raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
     return [path]
+
+
+def first_readable(paths):
+    """The first of some files whose header can be read as audio; the first of all where there is none."""
+    for path in paths:
+        with contextlib.suppress(AudioError, OSError):
+            audio.info(path)
+            return path
+    return paths[0]
 
 
 def available(root):

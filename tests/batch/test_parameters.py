@@ -84,8 +84,20 @@ def test_a_number_of_thousands_of_digits_is_refused():
 
 
 def test_a_path_is_one_text(steps, tmp_path):
+    (tmp_path / "given.yaml").write_text('"05": {out: [a, b]}')
+    with pytest.raises(SettingError, match=r"section 05: out = .'a', 'b'. is not possible. It must be a path"):
+        assign(steps, from_file(tmp_path / "given.yaml"))
+
+
+def test_songs_may_be_a_list_of_paths(steps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "given.yaml").write_text('"05": {song: [a.wav, b.wav]}')
-    with pytest.raises(SettingError, match=r"section 05: song = .'a.wav', 'b.wav'. is not possible. It must be a path"):
+    assign(steps, from_file(tmp_path / "given.yaml"))
+    assert steps[4].parameters["song"] == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+    (tmp_path / "given.yaml").write_text('"05": {song: [a.wav, 3]}')
+    with pytest.raises(
+        SettingError, match=r"song = .'a.wav', 3. is not possible. It must be an audio file, a folder or"
+    ):
         assign(steps, from_file(tmp_path / "given.yaml"))
 
 

@@ -35,7 +35,7 @@ class Tiny:
         self.folder, self.env, self.run = folder / "root" / "runs" / "tiny", env, run
         self.root = folder / "root"
         self.root.mkdir()
-        stages = {"shards": shards or {"jobs": 2}}
+        stages = {"shards": shards or {"jobs": 2}, "songs": {"songs_per_job": 1}}
         self.file = tiny_campaign.write(folder, site=site(folder, gpus), stages=stages, **given)
         tiny_campaign.done(self.root, folder / "notebooks", done)
 
@@ -99,7 +99,8 @@ def test_stages_run_in_order_despite_preemption_with_the_report_last(tiny, tmp_p
     printed = campaign("status")
     assert "6 of 6 stages done" in printed and "2/2" in printed
     entries = [json.loads((campaign.folder / "songs" / n / "metrics.json").read_text()) for n in "12"]
-    assert [Path(each["05_songs"]["metrics"]["given"]["song"]).name for each in entries] == ["a.wav", "b.wav"]
+    given = [each["05_songs"]["metrics"]["given"] for each in entries]
+    assert [[Path(song).name for song in each["song"]] for each in given] == [["a.wav"], ["b.wav"]]
     for name in ("TMPDIR", "MUSCOMP_CACHE"):
         disk = str(Path(campaign.env["SLURM_CONF"]).parent / "local")
         assert entries[0]["05_songs"]["metrics"]["given"][name].startswith(disk)

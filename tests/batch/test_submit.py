@@ -21,6 +21,7 @@ from batch import submit as command
 from batch.campaign import cost_estimate, job_scripts, slurm, status
 from batch.campaign.campaign import read_campaign, write_campaign
 from batch.campaign.sites import Request
+from batch.notebook_parameters import from_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
 from muscomp_lib.core.root import open_root
 
@@ -214,7 +215,7 @@ def test_yaml_that_cannot_be_is_refused(tmp_path, text, message):
 NAMES = [*(f"b{sign}c.wav" for sign in "\n\r\u2028\x85"), "a.wav", "back\\n.wav", os.fsdecode(b"Beyonc\xe9.wav")]
 
 
-def test_a_line_break_in_a_name_is_no_second_song(prepared, tmp_path):
+def test_a_line_break_in_a_name_is_no_second_song(prepared, tmp_path, caplog):
     (tmp_path / "songs").mkdir()
     for name in NAMES:
         soundfile.write(tmp_path / "songs" / "x", np.zeros(8), 8000, format="WAV")
@@ -222,11 +223,10 @@ def test_a_line_break_in_a_name_is_no_second_song(prepared, tmp_path):
     campaign, _ = prepared(site="local", songs="songs")
     write_campaign(campaign, job_scripts.all_of(campaign))
     again, _ = prepared(site="local", songs="songs")
-    assert again.songs == campaign.songs and {song.name for song in again.songs} == set(NAMES)
-    line = next(job_scripts._options(again, stage(again, "songs"))).removeprefix("-p song ")
-    for task, song in enumerate(again.songs, start=1):
-        shell = f"campaign={shlex.quote(str(again.folder))} task={task}; printf %s {line}"
-        assert subprocess.check_output(["bash", "-c", shell]) == os.fsencode(song)
+    assert again.songs == campaign.songs and {song.name for song in again.songs} == set(NAMES[:-1])
+    assert "Beyonc\\udce9.wav is left out: notebooks are UTF-8" in caplog.text
+    (given,) = from_file(again.folder / "song_lists" / "1.yaml")
+    assert given.value == list(map(str, again.songs))
 
 
 def test_an_account_with_a_leading_zero_keeps_it(prepared, tmp_path):
@@ -671,12 +671,51 @@ def test_songs_keep_their_numbers_when_others_are_added(prepared, tmp_path):
     album = tmp_path / "album"
     album.mkdir()
     (album / "m.wav").touch()
-    campaign, _ = prepared(songs="album")
+    each = {"songs": "album", "stages": {"songs": {"songs_per_job": 2}}}
+    campaign, _ = prepared(**each)
     write_campaign(campaign, {})
-    (album / "a.wav").touch()
-    campaign, _ = prepared(songs="album")
-    assert [song.name for song in campaign.songs] == ["m.wav", "a.wav"]
-    assert stage(campaign, "songs").tasks == [1, 2]
+    for name in "abc":
+        (album / f"{name}.wav").touch()
+    campaign, _ = prepared(songs="album", stages={"songs": {"songs_per_job": 9}})
+    assert [song.name for song in campaign.songs] == ["m.wav", "a.wav", "b.wav", "c.wav"]
+    songs = stage(campaign, "songs")
+    assert songs.tasks == [1, 2]
+    assert [[song.stem for song in campaign.songs_of(songs, task)] for task in songs.tasks] == [["m", "a"], ["b", "c"]]
+
+
+def test_a_job_of_songs_is_done_with_all_of_them(prepared, tmp_path):
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in "ab":
+        soundfile.write(album / f"{name}.wav", np.zeros(8), 8000)
+    campaign, _ = prepared(site="local", songs="album")
+    songs = stage(campaign, "songs")
+    assert songs.tasks == [1] and len(campaign.songs_of(songs, 1)) == 2
+    out = campaign.out(songs, 1)
+    out.mkdir(parents=True)
+
+    def after(listed, failed):
+        counts = {"songs": {"listed": listed, "failed": failed}}
+        entry = {songs.notebook.stem: {"status": "ok", "metrics": counts}}
+        (out / "metrics.json").write_text(json.dumps(entry))
+        return campaign.missing(songs), status.rows(campaign, cost_estimate.estimate(campaign))[-1]
+
+    assert after(2, {})[0] == []
+    missing, row = after(1, {})  # the second was added since
+    assert missing == [1] and row.state == "not submitted" and not row.notes
+    missing, row = after(2, {"b": "it is no audio"})
+    assert missing == [1] and row.failed == [1] and row.notes == ["songs 1: b failed: it is no audio"]
+
+
+def test_a_job_gets_songs_for_a_quarter_of_an_hour(prepared, tmp_path):
+    album = tmp_path / "album"
+    album.mkdir()
+    for number in range(200):
+        soundfile.write(album / f"{number}.wav", np.zeros(8000 * 240), 8000)
+    campaign, estimates = prepared(songs="album")
+    songs = stage(campaign, "songs")
+    assert 1 < songs.request.songs_per_job < 200 and len(songs.tasks) == -(-200 // songs.request.songs_per_job)
+    assert estimates[-1].seconds == pytest.approx(900, rel=0.3)
 
 
 def test_a_new_site_is_a_copy_of_one(prepared, tmp_path):

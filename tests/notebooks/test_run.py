@@ -98,7 +98,7 @@ def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path)
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (2 * RATE, 2))
     for name in ("a.wav", "b.flac"):
         soundfile.write(album / name, sound, RATE)
-    (album / "c.mp3").write_text("not music")
+    (album / "0.mp3").write_text("not music")  # the first
     given = {"song": album, "outputs": "[drums, accompaniment]", "file_format": "wav", "exact": "true"}
     options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
     done = subprocess.run(
@@ -111,7 +111,9 @@ def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path)
         parts = [audio.read(root.separated / path.stem / f"{part}.wav")[0] for part in ("Drums", "accompaniment")]
         np.testing.assert_array_equal(audio.to_int16(sum(parts)), audio.read(path, dtype="int16")[0])
     table = (root.runs / "album" / "05_separate_and_transcribe.ipynb").read_text()
-    assert "c.mp3 cannot be read as audio" in table and "failed" in table
+    assert "0.mp3 cannot be read as audio" in table and "failed" in table
+    metrics = json.loads((root.runs / "album" / "metrics.json").read_text())["05_separate_and_transcribe"]["metrics"]
+    assert metrics["songs"]["listed"] == 3 and list(metrics["songs"]["failed"]) == ["0"] and metrics["song"] == "a"
 
 
 @pytest.mark.full
