@@ -277,7 +277,8 @@ class Mixer:
             "channels": [waveform.shape[1] for waveform in self._waveforms],
             "peak": PEAK,
             "absent": self._absent,
-            "bars": self._bars(),
+            "bars": self._times("get_downbeats"),
+            "beats": self._times("get_beats"),
             "tracks": {
                 name: {
                     "program": int(track.program),
@@ -291,13 +292,13 @@ class Mixer:
             },
         }
 
-    def _bars(self):
-        """Where the bars of the transcription begin, in seconds; after its last note they go on as before."""
-        bars = self._midi.get_downbeats().tolist() if self._tracks else []
+    def _times(self, kind):
+        """Where the beats or bars of the transcription begin, in seconds; after its last note they go on as before."""
+        found = getattr(self._midi, kind)().tolist() if self._tracks else []
         seconds = len(self._waveforms[0]) / browser_rate(self.sample_rate)
-        if len(bars) > 1:
-            bars += np.arange(2 * bars[-1] - bars[-2], seconds, bars[-1] - bars[-2]).tolist()
-        return [round(bar, 3) for bar in bars if bar < seconds]
+        if len(found) > 1:
+            found += np.arange(2 * found[-1] - found[-2], seconds, found[-1] - found[-2]).tolist()
+        return [round(time, 3) for time in found if time < seconds]
 
     def _midi_file(self):
         file = io.BytesIO()

@@ -366,6 +366,23 @@ def test_loops_are_whole_bars_and_rare_stems_are_folded(page, desk):
 
 
 @pytest.mark.full
+def test_the_metronome_sounds_and_is_in_no_file(page, desk):
+    for name in ("Drums", "Violin", "Mirror", "Electric Bass pick"):
+        press(desk, f"Mute {name}")
+    press(desk, "Play (space)")
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 0.5")
+    assert page.evaluate("outputLevel()") < 1e-4
+    press(desk, "Metronome on the beats that were found")
+    until(page, "outputLevel() > 0.01")
+    assert np.abs(mixdown(desk)).max() < 1e-6
+    in_desk(desk, "m.setLoop([2, 4])")
+    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 2.6")
+    until(page, "outputLevel() > 0.01")
+    press(desk, "Metronome on the beats that were found")
+    until(page, "outputLevel() < 1e-4")
+
+
+@pytest.mark.full
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1024, 768)])
 def test_a_presenter_fills_the_screen_and_solos_by_key(page, desk, width, height):
     page.set_viewport_size({"width": width, "height": height})

@@ -195,6 +195,7 @@ def test_bars_go_on_after_the_last_note():
     midi.instruments[0].notes.append(pretty_midi.Note(100, 60, 0.0, 3.0))
     mixer = Mixer({"Piano": np.zeros((8000 * 9, 1), np.float32)}, 8000, midi)
     assert mixer.description()["bars"] == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert mixer.description()["beats"] == [0.5 * number for number in range(18)]
     assert Mixer({"Piano": np.zeros((8000, 1), np.float32)}, 8000).description()["bars"] == []
 
 

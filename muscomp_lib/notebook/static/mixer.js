@@ -14,6 +14,7 @@ const STEP = 5; // s per press of an arrow key
 const MIN_GAIN = -40, MAX_GAIN = 12;
 const MIN_LOOP = 0.05; // s
 const FLOOR = -48; // dB: the bottom of a level meter
+const CLICK = { length: 0.03, decay: 0.006, beat: 1000, bar: 1500, gain: 0.5 }; // s, s, Hz, Hz: of the metronome
 
 const toFactor = (db) => 10 ** (db / 20);
 const pretty = (name) => name.replaceAll("_", " ");
@@ -39,7 +40,7 @@ class Engine extends EventTarget {
     this.files = Array(song.pieces).fill(null); // what has arrived of each piece: one Ogg Vorbis file per part
     this.decoded = new Map(); // the pieces near the playhead by number, the least recently used first
     this.sources = [];
-    this.playing = this.waiting = this.playsOriginal = false;
+    this.playing = this.waiting = this.playsOriginal = this.metronome = false;
     this.at = 0; // the position while the song is paused
     this.loop = null; // [from, to]
     this.from = 0; // where playback started, and ...
@@ -145,8 +146,9 @@ class Engine extends EventTarget {
 
   // The audio graph, in any kind of context: one channel strip per part, a bus for the remix.
   build(context) {
-    const remix = new GainNode(context), out = new GainNode(context);
+    const remix = new GainNode(context), out = new GainNode(context), click = new GainNode(context);
     remix.connect(out);
+    click.connect(out);
     const strips = this.parts.map(({ name }) => {
       const sound = new GainNode(context), tones = new GainNode(context, { gain: 0 });
       const fader = new GainNode(context, { channelCount: 2, channelCountMode: "explicit" });
@@ -164,7 +166,7 @@ class Engine extends EventTarget {
       join.connect(meter).connect(name === null ? out : remix);
       return { name, sound, tones, fader, sides, meter };
     });
-    return { context, strips, remix, out };
+    return { context, strips, remix, click, out };
   }
 
   // Apply the settings to all gains; smoothly, unless nothing plays yet.
@@ -174,6 +176,7 @@ class Engine extends EventTarget {
       else param.value = value;
     };
     move(graph.remix.gain, original ? 0 : 1);
+    move(graph.click.gain, this.metronome ? CLICK.gain : 0);
     for (const { name, sound, tones, fader, sides } of graph.strips) {
       if (name === null) {
         move(fader.gain, original ? 1 : 0);
@@ -190,18 +193,20 @@ class Engine extends EventTarget {
   // Sources for samples `from` to `to` of a piece, all from sample `when` of the context's clock on, which keeps them in sync.
   start(graph, k, piece, from, to, when, loop = false) {
     const sources = [];
+    const add = (buffer, into) => {
+      if (!buffer) return;
+      const source = new AudioBufferSourceNode(graph.context, { buffer, loop });
+      source.connect(into);
+      source.start(when / this.rate, from / this.rate);
+      if (!loop && to < buffer.length) source.stop((when + to - from) / this.rate);
+      source.onended = () => (this.sources = this.sources.filter((other) => other !== source));
+      sources.push(source);
+    };
     this.parts.forEach((part, i) => {
-      const { sound, tones } = graph.strips[i];
-      for (const [buffer, into] of [[piece.sounds[i], sound], [this.tones(part, i, k, piece), tones]]) {
-        if (!buffer) continue;
-        const source = new AudioBufferSourceNode(graph.context, { buffer, loop });
-        source.connect(into);
-        source.start(when / this.rate, from / this.rate);
-        if (!loop && to < buffer.length) source.stop((when + to - from) / this.rate);
-        source.onended = () => (this.sources = this.sources.filter((other) => other !== source));
-        sources.push(source);
-      }
+      add(piece.sounds[i], graph.strips[i].sound);
+      add(this.tones(part, i, k, piece), graph.strips[i].tones);
     });
+    if (graph === this.graph) add((piece.clicks ??= this.clicks(k * this.song.piece, this.lengthOf(k))), graph.click); // not in files
     return sources;
   }
 
@@ -215,6 +220,19 @@ class Engine extends EventTarget {
     }
     const scale = part.noteEnergy > 0 ? Math.sqrt(part.energy / part.noteEnergy) : 0;
     return (piece.tones[i] ??= asBuffer([render(k).map((x) => x * scale)], rate));
+  }
+
+  // The metronome from a sample of the song on, as an AudioBuffer; null: the beats are not known.
+  clicks(first, frames) {
+    const { beats, bars } = this.song, out = new Float32Array(frames), { rate } = this;
+    if (!beats.length) return null;
+    for (const beat of beats) {
+      const from = Math.round(beat * rate) - first, frequency = bars.some((bar) => Math.abs(bar - beat) < 0.01) ? CLICK.bar : CLICK.beat;
+      for (let i = Math.max(0, -from); i < CLICK.length * rate && from + i < frames; i++) {
+        out[from + i] += Math.exp(-i / rate / CLICK.decay) * Math.sin((2 * Math.PI * frequency * i) / rate);
+      }
+    }
+    return asBuffer([out], rate);
   }
 
   snap(seconds) {
@@ -296,7 +314,8 @@ class Engine extends EventTarget {
     };
     const sounds = this.parts.map((_, i) => join((piece) => piece.sounds[i]));
     const tones = this.parts.map((part, i) => this.tones(part, i, k, pieces[0]) && join((piece, n) => this.tones(part, i, n, piece)));
-    this.sources.push(...this.start(this.graph, k, { sounds, tones }, this.next.sample - from, to - from, this.next.when, true));
+    const clicks = this.clicks(from, to - from);
+    this.sources.push(...this.start(this.graph, k, { sounds, tones, clicks }, this.next.sample - from, to - from, this.next.when, true));
     this.next = null;
   }
 
@@ -392,6 +411,12 @@ class Engine extends EventTarget {
 
   setOriginal(original) {
     this.playsOriginal = original;
+    if (this.graph) this.adjust(this.graph);
+    this.changed("settings");
+  }
+
+  setMetronome(on) {
+    this.metronome = on;
     if (this.graph) this.adjust(this.graph);
     this.changed("settings");
   }
@@ -680,7 +705,7 @@ function fitToScreen(canvas) {
 class Desk {
   constructor(model) {
     this.model = model;
-    const song = (this.song = { bars: [], absent: [], ...model.get("song") }); // a site keeps songs of a version before
+    const song = (this.song = { bars: [], beats: [], absent: [], ...model.get("song") }); // a site keeps songs of a version before
     this.bars = song.bars.length > 1 ? song.bars : []; // where they begin
     this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
     this.anyNotes = Object.keys(this.song.tracks).length > 0;
@@ -722,9 +747,11 @@ class Desk {
     const reset = button("Reset", "Reset all gains, pans, mutes and solos", () => {
       for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
     });
+    this.metronome = button("Metronome", "Metronome on the beats that were found", () => engine.setMetronome(!engine.metronome));
     const present = button("⛶ Present", "Fill the screen, and leave it again (F)", () => this.present());
     return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [source] : []),
-      make("label", { class: "volume" }, "Volume ", volume), this.master, reset, present, this.downloads());
+      make("label", { class: "volume" }, "Volume ", volume), this.master,
+      ...(song.beats.length ? [this.metronome] : []), reset, present, this.downloads());
   }
 
   downloads() {
@@ -974,6 +1001,7 @@ class Desk {
     this.remix.setAttribute("aria-pressed", !engine.playsOriginal);
     this.original.setAttribute("aria-pressed", engine.playsOriginal);
     this.root.classList.toggle("original", engine.playsOriginal);
+    this.metronome.setAttribute("aria-pressed", engine.metronome);
     for (const { name, row, keys, gain, pan, value } of this.strips) {
       const setting = engine.settings[name];
       for (const [key, element] of Object.entries(keys)) element.setAttribute("aria-pressed", setting[key]);
