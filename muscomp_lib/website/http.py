@@ -18,6 +18,10 @@ MAX_PIECE = 1 << 23  # bytes of an upload in one request
 BLOCK = 1 << 18  # bytes
 SILENCE = 30.0  # seconds without a byte until a connection counts as dead, and its upload may go on in another
 MAX_DIGITS = 18  # of a position in a file
+WRONG_PAUSE, MOST_WRONG = (
+    1.0,
+    10,
+)  # seconds that a wrong password waits, and how many may wait: so many guesses a second
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -43,6 +47,7 @@ class Headers:
 
     def __init__(self, app, password):
         self._app, self._password = app, password
+        self._wrong = 0  # wrong passwords that wait for their answer
 
     async def __call__(self, scope, receive, send):
         """Answer, or pass the request on."""
@@ -59,9 +64,24 @@ class Headers:
             await send(message)
 
         if self._password and not _knows(scope, self._password):
-            answer = as_json({"error": "The password is wrong."}, 401, {"WWW-Authenticate": 'Basic realm="Mus-Comp"'})
+            answer = await self._refusal(scope)
             return await answer(scope, receive, send_with_headers)
         return await self._app(scope, receive, send_with_headers)
+
+    async def _refusal(self, scope):
+        """The answer to a request without the password: after a pause if it was a guess, so that guessing takes years.
+
+        Whoever has the password is never kept waiting, though others guess from behind the same address.
+        """
+        if b"authorization" in dict(scope["headers"]):
+            if self._wrong >= MOST_WRONG:
+                return as_json({"error": "Too many wrong passwords. Try again in a second."}, 429, {"Retry-After": "1"})
+            self._wrong += 1
+            try:
+                await asyncio.sleep(WRONG_PAUSE)
+            finally:
+                self._wrong -= 1
+        return as_json({"error": "The password is wrong."}, 401, {"WWW-Authenticate": 'Basic realm="Mus-Comp"'})
 
 
 def _knows(scope, password):

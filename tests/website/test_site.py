@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pretty_midi
@@ -19,6 +20,7 @@ import soundfile
 from fixtures import website
 from fixtures.postgres import postgres
 
+from muscomp_lib.website import http
 from muscomp_lib.website.queue import Queue
 from muscomp_lib.website.songs import FILE
 
@@ -298,6 +300,11 @@ def test_strangers_need_the_password(tmp_path):
         assert site.ask("GET", "/").headers["www-authenticate"].startswith("Basic")
         assert site.ask("GET", "/api/site", auth=("x", "wrong")).status_code == 401
         assert site.ask("GET", "/", headers={"Authorization": "Basic ???"}).status_code == 401
+        assert site.ask("GET", "/", auth=("x", "tüne".encode())).status_code == 200
+        with ThreadPoolExecutor(2 * http.MOST_WRONG) as guessers:
+            guesses = list(guessers.map(lambda n: site.ask("GET", "/", auth=("x", str(n))), range(2 * http.MOST_WRONG)))
+            guesses = [guess.status_code for guess in guesses]
+        assert set(guesses) <= {401, 429} and guesses.count(429) >= 1
         assert site.ask("GET", "/", auth=("x", "tüne".encode())).status_code == 200
 
 
