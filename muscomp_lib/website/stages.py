@@ -130,7 +130,7 @@ def work(entry, place, models, max_minutes, progress):
     midi = folder.midi_of(place.stems)
     progress.facts |= _facts_of(midi, how.choose(files)[0])
     if midi is not None:
-        place.write_desk(_mixer(entry, place, files, midi).description())
+        place.write_desk(_mixer(entry, place, files, midi, progress.facts["absent"]).description())
         progress.facts["notes"] = True
         progress.begin(SCORE)
         transcription.write_score(midi, folder.named_file(place.stems, folder.SCORE), entry.title)
@@ -169,10 +169,11 @@ def _outputs(options, separator):
     return None if not keep or len(keep) >= len(separator.instruments) - 1 else [*keep, "rest"]
 
 
-def _mixer(entry, place, files, midi=None):
+def _mixer(entry, place, files, midi=None, absent=()):
     seconds = entry.options["seconds"]
     start = songs.excerpt_start(place.upload, seconds)
-    return Mixer(files, audio.info(next(iter(files.values()))).sample_rate, midi, place.upload, entry.title, start)
+    sample_rate = audio.info(next(iter(files.values()))).sample_rate
+    return Mixer(files, sample_rate, midi, place.upload, entry.title, start, absent)
 
 
 def _prepare_mixer(entry, place, files, progress):

@@ -160,7 +160,7 @@ def test_a_closed_tab_finds_the_song_again(chromium, site, ready):
     page = opened(chromium, site, ready)
     expect(page.locator("#player-title")).to_have_text("Tune")
     expect(page.locator("#facts")).to_contain_text("beats a minute")
-    expect(page.locator("#absent")).to_contain_text("Probably not in this song")
+    expect(page.locator("details.absent summary")).to_contain_text("Probably not in this song")
     page.context.close()
 
 
@@ -219,6 +219,7 @@ def test_a_mixer_that_could_not_be_opened_is_opened_later(chromium, site, ready)
         page.route("**/desk", lambda route: route.abort(), times=1)
         page.goto(site.address)
         page.get_by_role("button", name="Play (space)").wait_for()
+        expect(page.locator("#message")).to_have_text("")
 
 
 @pytest.mark.full

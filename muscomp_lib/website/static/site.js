@@ -287,12 +287,16 @@ async function refresh(song) {
   if (song.state.facts.desk && (!player.song || player.song === song)) await player.open(song);
 }
 
+const NOT_OPENED = "The mixer could not be opened";
+
 async function follow() {
   for (;;) {
     for (const song of [...songs]) {
       const isEnded = ["done", "failed"].includes(song.state?.state) && !(player.song === song && player.isBehind());
       if (isEnded || song.sending) continue;
-      await refresh(song).catch((error) => say(`The mixer could not be opened: ${error.message}`, true)); // and again
+      const wrong = await refresh(song).catch((error) => error);
+      if (wrong) say(`${NOT_OPENED}: ${wrong.message}`, true); // and again
+      else if ($("message").textContent.startsWith(NOT_OPENED)) say("");
     }
     await wait(document.hidden ? POLL_HIDDEN : POLL);
   }
@@ -428,7 +432,6 @@ const player = {
     const chips = shown.filter(Boolean).map((text) => make("span", { textContent: text }));
     if (state.state === "running") chips.push(make("span", { className: "busy", textContent: facts.notes ? "The score is being written …" : facts.pieces ? "You can listen; the notes come later …" : "The sound is on its way …" }));
     if ($("facts").textContent !== chips.map((chip) => chip.textContent).join("")) $("facts").replaceChildren(...chips);
-    $("absent").textContent = facts.absent?.length ? `Probably not in this song: ${facts.absent.map(pretty).join(", ")}.` : "";
     const owner = state.owner, link = (id, name) => {
       $(id).hidden = !(owner && (name in files || (name === "all.zip" && state.state === "done")));
       $(id).href = fileOf(song, name);
