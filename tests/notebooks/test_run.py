@@ -160,7 +160,7 @@ def run_05(tmp_path, names, **given):
     return {path.name for path in (root.separated / "song").iterdir()}, notebook, metrics
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_goes_through_notebook_07_and_separates_alone(tmp_path):
     model = tiny_spleeter.model(tmp_path / "tiny", ["Drums", "other"], **tiny_spleeter.OURS, T=64, F=256).parent
     given = {"root": tmp_path / "root", "model": model, "formats": "[litert_float32]", "seconds": 4}
@@ -178,7 +178,7 @@ def test_a_model_goes_through_notebook_07_and_separates_alone(tmp_path):
     assert "An exported network" in notebook and notebook.count("image/png") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_composers_of_a_folder_go_through_notebook_08(tmp_path):
     music = tiny_composers.write(tmp_path / "music", pieces=1)
     tiny_composers.write_unusable(music / "Scale")
@@ -200,7 +200,7 @@ def test_composers_of_a_folder_go_through_notebook_08(tmp_path):
     assert "It has 1 note; 20 are the least" in notebook and notebook.count("image/png") == 7
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_notebook_06_trains_and_asks(tmp_path):
     given = {"root": tmp_path / "root", "steps": 2, "songs": 2, "filters": "[4, 8]"}
     options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
