@@ -116,29 +116,39 @@ def test_a_folder_of_songs_is_separated_despite_one_failure(first_run, tmp_path)
     assert metrics["songs"]["listed"] == 3 and list(metrics["songs"]["failed"]) == ["0"] and metrics["song"] == "a"
 
 
+def run_solved(name, folder, given, **variables):
+    """Run a notebook with the solutions of its exercises, and common mistakes, filled in; check what it answers.
+
+    Returns its text and its metrics.
+    """
+    path = folder / f"{name}.ipynb"
+    nbformat.write(solutions.fill_in(nbformat.read(PROJECT / "notebooks" / path.name, 4), name), path)
+    options = [str(word) for key, value in given.items() for word in ("-p", key, value)]
+    done = subprocess.run(
+        [sys.executable, PROJECT / "batch" / "run.py", path, *options, "--out", folder / "out"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(PROJECT), **variables},
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    text = (folder / "out" / path.name).read_text()
+    answers = [
+        str(output.data["text/markdown"])
+        for cell in nbformat.reads(text, 4).cells
+        if cell.cell_type == "code" and "exercise.check(" in cell.source
+        for output in cell.outputs
+        if "text/markdown" in output.get("data", {})
+    ]
+    expected = [right for each in solutions.read(name).values() for right in (True, *(False for _ in each.wrong))]
+    assert [("**Right**" in shown, "**Not" in shown) for shown in answers] == [(yes, not yes) for yes in expected]
+    return text, json.loads((folder / "out" / "metrics.json").read_text())[name]["metrics"]
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", ORDER)
 def test_solutions_are_right_and_common_mistakes_are_not(first_run, name, tmp_path):
     _, root = first_run
-    path = tmp_path / f"{name}.ipynb"
-    nbformat.write(solutions.fill_in(nbformat.read(PROJECT / "notebooks" / path.name, 4), name), path)
-    valid = papermill.inspect_notebook(path)
-    options = [word for key, value in TINY.items() if key in valid for word in ("-p", key, str(value))]
-    options += ["-p", "root", root.path, "--name", f"solved-{name}"]
-    done = subprocess.run(
-        [sys.executable, PROJECT / "batch" / "run.py", path, *options],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    executed = nbformat.read(root.runs / f"solved-{name}" / path.name, 4)
-    answers = [
-        (cell.source, str(output.data["text/markdown"]))
-        for cell in executed.cells if cell.cell_type == "code" and "exercise.check(" in cell.source
-        for output in cell.outputs if "text/markdown" in output.get("data", {})
-    ]  # fmt: skip
-    expected = [right for each in solutions.read(name).values() for right in (True, *(False for _ in each.wrong))]
-    assert [("**Right**" in shown, "**Not" in shown) for _, shown in answers] == [(yes, not yes) for yes in expected]
+    valid = papermill.inspect_notebook(PROJECT / "notebooks" / f"{name}.ipynb")
+    run_solved(name, tmp_path, {key: value for key, value in TINY.items() if key in valid} | {"root": root.path})
 
 
 def run_05(tmp_path, names, **given):
@@ -161,20 +171,21 @@ def run_05(tmp_path, names, **given):
 
 
 @pytest.mark.full
+def test_notebook_06_trains_and_asks(tmp_path):
+    given = {"root": tmp_path / "root", "steps": 2, "songs": 2, "filters": "[4, 8]"}
+    notebook, measured = run_solved("06_ask_by_timbre", tmp_path, given)
+    assert len(measured["answers"]) == 3 and measured["steps"] == 2
+    assert (open_root(tmp_path / "root").models / "query" / "weights.npz").is_file()
+    assert notebook.count("image/png") == 5
+
+
+@pytest.mark.full
 def test_a_model_goes_through_notebook_07_and_separates_alone(tmp_path):
     model = tiny_spleeter.model(tmp_path / "tiny", ["Drums", "other"], **tiny_spleeter.OURS, T=64, F=256).parent
     given = {"root": tmp_path / "root", "model": model, "formats": "[litert_float32]", "seconds": 4}
-    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
-    done = subprocess.run(
-        [sys.executable, PROJECT / "batch" / "run.py", "07", *options],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    root = open_root(tmp_path / "root")
-    measured = json.loads((root.runs / "07_export" / "metrics.json").read_text())["07_export"]["metrics"]["formats"]
-    assert measured["litert_float32"]["status"] == "ok" and measured["litert_float32"]["largest_difference"] < 1e-4
-    notebook = (root.runs / "07_export" / "07_export.ipynb").read_text()
+    notebook, metrics = run_solved("07_export", tmp_path, given)
+    measured = metrics["formats"]["litert_float32"]
+    assert measured["status"] == "ok" and measured["largest_difference"] < 1e-4
     assert "An exported network" in notebook and notebook.count("image/png") == 2
 
 
@@ -184,38 +195,10 @@ def test_composers_of_a_folder_go_through_notebook_08(tmp_path):
     tiny_composers.write_unusable(music / "Scale")
     given = {"root": tmp_path / "root", "corpus": music, "composers": "Scale; Chord", "unknown": "[Trill]"}
     given |= {"clip_seconds": 6, "clips_per_piece": 2, "steps": 4, "features": "roll", "loss": "cross_entropy"}
-    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
-    done = subprocess.run(
-        [sys.executable, PROJECT / "batch" / "run.py", "08", *options],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "MUSCOMP_CACHE": str(tmp_path / "cache")},
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    root = open_root(tmp_path / "root")
-    name = "08_who_composed_it"
-    measured = json.loads((root.runs / name / "metrics.json").read_text())[name]["metrics"]
+    notebook, measured = run_solved("08_who_composed_it", tmp_path, given, MUSCOMP_CACHE=str(tmp_path / "cache"))
     assert measured["unusable"] == 4 and 0 <= measured["auc"] <= 1
     assert set(measured["accuracy"]) == {"divided by work", "divided by clip"}
-    notebook = (root.runs / name / f"{name}.ipynb").read_text()
     assert "It has 1 note; 20 are the least" in notebook and notebook.count("image/png") == 7
-
-
-@pytest.mark.full
-def test_notebook_06_trains_and_asks(tmp_path):
-    given = {"root": tmp_path / "root", "steps": 2, "songs": 2, "filters": "[4, 8]"}
-    options = [str(word) for name, value in given.items() for word in ("-p", name, value)]
-    done = subprocess.run(
-        [sys.executable, PROJECT / "batch" / "run.py", "06", *options],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    root = open_root(tmp_path / "root")
-    measured = json.loads((root.runs / "06_ask_by_timbre" / "metrics.json").read_text())["06_ask_by_timbre"]["metrics"]
-    assert len(measured["answers"]) == 3 and measured["steps"] == 2
-    assert (root.models / "query" / "weights.npz").is_file()
-    notebook = (root.runs / "06_ask_by_timbre" / "06_ask_by_timbre.ipynb").read_text()
-    assert notebook.count("image/png") == 5
 
 
 @pytest.mark.full
