@@ -30,6 +30,7 @@ NETWORKS = {
 }
 GUESSING, COUNTS = "the most frequent composer", "note statistics, logistic regression"
 LEAKING = ("mel, both losses",)  # the networks that are also measured with pieces on both sides
+PIECES = {"lieder": 60, "music21": 30}  # of each known composer at most
 UNKNOWN_PIECES, UNKNOWN_CLIPS = 16, 2  # of each composer, and of each piece
 
 
@@ -37,12 +38,11 @@ def main():
     """Measure, print the table, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lieder", default=corpora.LIEDER, help="a clone's folder scores/; fetched without it")
-    parser.add_argument("--pieces", type=int, default=60, help="of each known composer at most")
     parser.add_argument("--seconds", type=float, default=20.0, help="of a clip")
     parser.add_argument("--clips", type=int, default=3, help="of a piece")
     parser.add_argument("--steps", type=int, default=200, help="of training")
-    parser.add_argument("--folds", type=int, default=collection.FOLDS, help="how many of the four folds")
-    parser.add_argument("--only", nargs="*", default=["lieder", "music21"], help="corpora")
+    parser.add_argument("--folds", type=int, default=3, help="how many of the four folds")
+    parser.add_argument("--only", nargs="*", default=list(PIECES), help="corpora")
     parser.add_argument("--out", type=Path, default=Path("composers-runs"), help="where finished runs are kept")
     args, rows = parser.parse_args(), []
     for corpus in args.only:
@@ -60,7 +60,7 @@ def clips_of(corpus, args):
     kept = args.out / f"{corpus}.pickle"
     if not kept.exists():
         where, (known, unknown) = {"lieder": args.lieder}.get(corpus, corpus), corpora.DEFAULTS[corpus]
-        tables = corpora.files(where, known, [], args.pieces), corpora.files(where, unknown, [], UNKNOWN_PIECES)
+        tables = corpora.files(where, known, [], PIECES[corpus]), corpora.files(where, unknown, [], UNKNOWN_PIECES)
         made = [
             collection.make(table, args.seconds, count)
             for table, count in zip(tables, (args.clips, UNKNOWN_CLIPS), strict=True)

@@ -216,6 +216,27 @@ def export():
     return _table(["model", "format", *(head for head, _ in columns.values()), ""], rows) + _source(found)
 
 
+def composers():
+    """Composers told apart, with and without leaks, and known from unknown ones."""
+    found = results.read("composers")
+    if found is None:
+        return NOT_YET.format(name="composers")
+    columns = {
+        "clips, by work": "clips", "pieces, by work": "pieces", "clips, by clip": "clips, leaking",
+        "pieces, by clip": "pieces, leaking", "auc, by work": "unknown, AUC", "kept, by work": "kept",
+    }  # fmt: skip
+    rows = [[MUSIC[row["corpus"]], row["way"], *(_with_error(row, name) for name in columns)] for row in found["rows"]]
+    return _table(["music", "way", *columns.values()], rows) + _source(found)
+
+
+MUSIC = {"lieder": "songs, 6 composers", "music21": "music21, 5 composers"}
+
+
+def _with_error(row, name):
+    value, error = row.get(name), row.get(f"{name}, s.e.")
+    return "-" if value is None else f"{value:.2f}" + ("" if error is None else f" ± {error:.2f}")
+
+
 def site():
     """Songs an hour on the website, and what they take."""
     columns = {
@@ -366,6 +387,7 @@ TABLES = {
         preparation,
         slow_mount,
         export,
+        composers,
         timbre,
         timbre_differences,
         site,
