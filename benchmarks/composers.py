@@ -40,7 +40,7 @@ def main():
     parser.add_argument("--lieder", default=corpora.LIEDER, help="a clone's folder scores/; fetched without it")
     parser.add_argument("--seconds", type=float, default=20.0, help="of a clip")
     parser.add_argument("--clips", type=int, default=3, help="of a piece")
-    parser.add_argument("--steps", type=int, default=200, help="of training")
+    parser.add_argument("--steps", type=int, default=150, help="of training")
     parser.add_argument("--folds", type=int, default=3, help="how many of the four folds")
     parser.add_argument("--only", nargs="*", default=list(PIECES), help="corpora")
     parser.add_argument("--out", type=Path, default=Path("composers-runs"), help="where finished runs are kept")

@@ -146,6 +146,7 @@ def test_an_answer_lists_distances_and_nearest_pieces(trained, tmp_path):
     assert model.recognize(path).name == recognition.NONE
 
 
+@pytest.mark.full
 def test_a_training_that_was_stopped_resumes_to_the_same_model(trained, music, settings, tmp_path, monkeypatch):
     real = loop.LossCheck.__call__
 
