@@ -48,6 +48,7 @@ DEFAULTS = {  # composers to tell apart, and those that stay unknown
         ["Mayer", "Mendelssohn, Felix", "Saint-Georges"],
     ),
 }
+LARGEST = 130_000  # bytes, of music21's scores: a whole quartet in one file takes a minute to read
 SINGLE = "_"  # OpenScore's folder of songs that belong to no cycle
 WORK = {"bach": r"^bwv\d+", "palestrina": r"\d+"}  # in music21's file names: a cantata or a passion, a mass
 
@@ -98,6 +99,8 @@ def _listed(corpus):
     else:
         folder = _folder(corpus)
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if str(corpus) == MUSIC21:
+            found = [path for path in found if path.stat().st_size <= LARGEST]
         encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece
         pieces = [path.relative_to(folder).as_posix() for path in sorted(encoded.values())]
     listed = {}

@@ -18,14 +18,15 @@ BANDS = {MEL: (0, N_MELS), ROLL: (N_MELS + N_PITCHES, N_BINS)}
 CROSS_ENTROPY, TRIPLET = "cross_entropy", "triplet"
 LOSSES = (CROSS_ENTROPY, TRIPLET, BOTH)  # both: half of the steps with the first, then the second
 FILTERS, KERNEL, STRIDE = 48, 5, 2  # of the convolution over time
+HIDDEN = 64
 SIZE = 32  # of the embedding
-SCALE = 12.0  # of the cosines that the softmax is given
+SCALE = 5.0  # of the cosines that the softmax is given
 SMOOTHING = 0.1  # of the labels: few pieces are known, and none is to be learned by heart
 MARGIN = 0.3  # of squared distances, between 0 and 4
-DROPOUT = 0.3
+DROPOUT = 0.5
 EPSILON = 1e-3  # of a variance, whose root has no slope at 0
 CLIPS_PER_COMPOSER = 6  # in a batch
-LEARNING_RATE, WEIGHT_DECAY = 5e-3, 1e-2
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.1
 
 
 def build(n_frames, features, n_composers):
@@ -41,7 +42,9 @@ def build(n_frames, features, n_composers):
     inputs = keras.Input((n_frames, N_BINS))
     towers = [_tower(inputs[:, :, slice(*BANDS[name])], name) for name in FEATURES[features]]
     joined = keras.layers.Concatenate()(towers) if len(towers) > 1 else towers[0]
-    place = keras.layers.Dense(SIZE, name="place")(keras.layers.Dropout(DROPOUT)(joined))
+    hidden = keras.layers.Dense(HIDDEN, use_bias=False, name="hidden")(keras.layers.Dropout(DROPOUT)(joined))
+    hidden = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9, name="hidden_scaled")(hidden))
+    place = keras.layers.Dense(SIZE, name="place")(keras.layers.Dropout(DROPOUT)(hidden))
     unit = keras.layers.UnitNormalization()(place)
     towards = keras.layers.Dense(
         n_composers, use_bias=False, kernel_constraint=keras.constraints.UnitNorm(axis=0), name="directions"

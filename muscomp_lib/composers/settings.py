@@ -34,7 +34,7 @@ class Settings(settings.Settings):
     unknown: optional(NAMES, "the corpus' defaults; of a folder, none") = Field(
         None, description="Those whom the network never meets; in one text, separated by semicolons."
     )
-    pieces_per_composer: optional(whole(1), "all") = Field(30, description="How many pieces of each are read at most.")
+    pieces_per_composer: optional(whole(1), "all") = Field(24, description="How many pieces of each are read at most.")
     clip_seconds: number(4, 120, unit="seconds") = Field(20.0, description="Length of a clip.")
     clips_per_piece: whole(1, 50) = Field(3, description="How many clips of each piece.")
     split: one_of(collection.WORK, collection.CLIP) = Field(
