@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import results
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -346,6 +347,30 @@ def timbre_differences():
     return _table(["query", "ahead of", *(f"{programs}, {bank} bank" for bank, programs in columns)], rows)
 
 
+def timbre_recordings():
+    """The pretrained network on mixes of recorded solos."""
+    found = results.read("timbre")
+    if found is None or not found["recordings"]:
+        return NOT_YET.format(name="timbre")
+    figures = ("right", "wrong, to the true one", "wrong, to the one asked for")
+    rows = [
+        [
+            _plain(row["instrument"]),
+            _plain(" and ".join(row["with"])),
+            row["query"],
+            *(f"{row[f]:+.1f}" for f in figures),
+        ]
+        for row in found["recordings"]
+    ]
+    means = (np.mean([row[figure] for row in found["recordings"]]) for figure in figures)
+    rows.append(["**mean**", "", "", *(f"{mean:+.1f}" for mean in means)])
+    return _table(["instrument", "with", "query", "right", "wrong, to the true", "wrong, to the asked"], rows)
+
+
+def _plain(name):
+    return name.replace("_", " ")
+
+
 def _with_error(row, name, error=None):
     if row is None or row.get(name) is None:
         return "-"
@@ -390,6 +415,7 @@ TABLES = {
         composers,
         timbre,
         timbre_differences,
+        timbre_recordings,
         site,
         site_answers,
         site_days,

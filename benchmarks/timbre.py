@@ -24,7 +24,8 @@ from muscomp_lib.audio import stft
 from muscomp_lib.core import instruments
 from muscomp_lib.core.progress import bar
 from muscomp_lib.minislakh import players
-from muscomp_lib.models import query_unet, shared_unet
+from muscomp_lib.models import pretrained, query_unet, shared_unet
+from muscomp_lib.models.config import find_model
 from muscomp_lib.separation import Separator
 from muscomp_lib.separation.metrics import si_sdr
 from muscomp_lib.timbre import asking, descriptors, material, train
@@ -43,7 +44,7 @@ SOUNDS = 112  # programs from here on are percussion and sound effects: trained 
 LEVEL_DB = 3.0  # standard deviation of a part's level
 SILENT = 1e-4
 FRAMES = 64  # a network takes a multiple of these
-THIRTEEN, NEAREST = "thirteen masks", "one_hot, nearest name"
+THIRTEEN, NEAREST, PRETRAINED = "thirteen masks", "one_hot, nearest name", "pretrained"
 CONDITIONS = ("envelope", "one_hot", "harmonics", "none", "both", "learned", THIRTEEN)
 FIGURES = ("right", "wrong, to the true one", "wrong, to the one asked for", "shuffled", "absent", "ideal")
 
@@ -56,6 +57,7 @@ def main():
     networks = {condition: trained(condition, banks, args) for condition in args.conditions}
     if args.train_only:
         return
+    networks[PRETRAINED] = pretrained.QUERY
     banks_of = {"seen": BANKS[0], "unseen": args.bank}
     mixes = [mix for where, bank in banks_of.items() for mix in list(test_mixes(where, bank, args))[:: args.every]]
     notes = {bank.name: bank for bank in (*banks, rendered(args.bank, args, songs=0))}
@@ -64,6 +66,7 @@ def main():
     print(pd.DataFrame(rows).to_string())
     asked = recorded(args)
     print(pd.DataFrame(asked).to_string())
+    args.another = [text.partition("=")[0] for text in args.another]  # without its paths
     results.write("timbre", rows, args, differences=differences(each), recordings=asked)
 
 
@@ -154,9 +157,10 @@ def test_mixes(where, bank, args):
 
 def scores(name, folder, mixes, notes, args):
     """What a network makes of each mix when it is asked rightly and wrongly: one row each, in dB; kept in a file."""
-    kept = folder / f"scores_{args.bank}_{args.every}.csv"
+    kept = args.folder / "scores" / f"{name}_{args.steps}_{args.bank}_{args.every}.csv"
     if kept.exists():
         return pd.read_csv(kept)
+    kept.parent.mkdir(exist_ok=True)
     table = pd.DataFrame(scored(name, folder, mixes, notes))
     table.to_csv(kept, index=False)
     return table
@@ -166,7 +170,7 @@ def scored(name, folder, mixes, notes):
     """The rows of `scores`."""
     network = train.trained_network(folder)
     fixed, variants = name == THIRTEEN, [name] + ([NEAREST] if name == "one_hot" else [])
-    descriptor = "none" if fixed else name
+    descriptor = find_model(folder)[0]["model"]["params"]["descriptor"]
     queries = {bank: Queries([notes[bank]], descriptor) for bank in notes}
     for variant in variants:
         for mix in bar(mixes, desc=variant):

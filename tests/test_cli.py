@@ -61,6 +61,16 @@ def test_the_options_are_the_settings_of_notebook_05(capsys):
         assert f"muscomp {command} " in cli.EXAMPLES[command] and cli.EXAMPLES[command].splitlines()[3] in shown
 
 
+def test_a_note_asks_for_its_instrument_and_silence_is_refused(folder, capsys):
+    tone = np.sin(2 * np.pi * 220 * np.arange(22050) / 22050).astype(np.float32)[:, None]
+    for name, sound in (("note.wav", 0.3 * tone), ("silence.wav", 0 * tone)):
+        audio.write(folder / name, sound, 22050)
+    assert cli.main(["separate", "album/one.wav", "--like", "note.wav"]) == 0
+    assert names_in(folder / "separated" / "one") == {"asked.flac", "rest.flac", "separation.json"}
+    assert cli.main(["separate", "album/one.wav", "--like", "silence.wav"]) == 1
+    assert "silence.wav is silent" in capsys.readouterr().err
+
+
 def test_songs_become_stems_and_notes_with_the_reasons(folder, model, capsys):
     assert cli.main(["separate", "album", "--model", model, "--score"]) == 0
     stems = {f"{name}.flac" for name in NAMES}
