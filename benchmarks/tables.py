@@ -328,6 +328,7 @@ def timbre():
     rows = [
         [row["network"], row["programs"], row["bank"], *(_with_error(row, name) for name in figures)]
         for row in found["rows"]
+        if row["network"] != "one_hot, nearest name" or row["programs"] == "held out"  # elsewhere it is the name itself
     ]
     return _table(head, rows) + _source(found)
 
@@ -337,9 +338,12 @@ def timbre_differences():
     found = results.read("timbre")
     if found is None:
         return NOT_YET.format(name="timbre")
-    columns = [("seen", "trained on"), ("seen", "held out"), ("unseen", "trained on"), ("unseen", "held out")]
+    columns = [
+        (bank, programs) for programs in ("of the twelve", "trained on", "held out") for bank in ("seen", "unseen")
+    ]
     its = {(r["network"], r["ahead of"], r["bank"], r["programs"]): r for r in found["differences"]}
-    pairs = dict.fromkeys((name, base) for name, base, *_ in its if name != base)
+    names = ("one_hot", "one_hot, nearest name")
+    pairs = dict.fromkeys((name, base) for name, base, *_ in its if base in names and name not in (*names, "none"))
     rows = [
         [name, base, *(_with_error(its.get((name, base, *column)), "mean", "s.e.") for column in columns)]
         for name, base in pairs

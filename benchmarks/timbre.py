@@ -180,7 +180,9 @@ def scored(name, folder, mixes, notes):
             bank = query_bank(mix)
             described = [queries[bank].draw(named(p, variant), rng_of(mix)) for p in asked.values()]
             outputs = answers(network, mix, described, fixed)
-            yield {"network": variant} | of_mix(mix) | judged(mix, dict(zip(asked, outputs, strict=True)))
+            found = judged(mix, dict(zip(asked, outputs, strict=True)))
+            kept = ("right", "ideal") if fixed else FIGURES  # a fixed mask cannot be asked for anything else
+            yield {"network": variant} | of_mix(mix) | {figure: found[figure] for figure in kept}
 
 
 def questions(mix):
