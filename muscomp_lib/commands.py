@@ -31,6 +31,10 @@ def separate(args):
     chosen = list(dict.fromkeys(path for song in args.songs for path in songs.choose(song, root)))
     model = None if args.like and settings.model == pretrained.NAME else pretrained.model_path(settings.model, root)
     separator = Separator(model, settings.engine, args.like)
+    if separator.takes_query and not args.like:
+        raise SettingError(
+            f"--model {settings.model} separates what it is asked for: give a recording of it with --like."
+        )
     targets.plan(separator.instruments, settings.outputs, settings.exact)
     then = _report if args.no_midi or args.like else _notes_writer(separator, settings, root, bar)
     made = folder.separate_all(
@@ -102,7 +106,7 @@ def composer(args):
     for file in args.files:
         try:
             answer = model.recognize(file)
-        except MidiError as error:
+        except (MidiError, MissingError) as error:
             print(error, file=sys.stderr)
             n_failed += 1
             continue

@@ -373,7 +373,10 @@ def _with_stages(campaign, notebooks, given, listed):
         source = f"{campaign.file}, stages, {name}"
         request = campaign.site.request(name, mapping(given.get(name), source), source)
         if name == "songs":
-            request = _in_jobs(request, len(listed), _songs_per_job_before(campaign) or request.songs_per_job)
+            before = _songs_per_job_before(campaign)
+            if before and request.songs_per_job not in (None, before):
+                log.warning("songs_per_job stays %d: the jobs of %s keep their songs.", before, campaign.name)
+            request = _in_jobs(request, len(listed), before or request.songs_per_job)
         elif name != "shards" and request.jobs != 1:
             raise SettingError(f"{source}: only shards can be divided; jobs is {request.jobs}.")
         if name != "train" and request.nodes != 1:
@@ -394,7 +397,7 @@ def _in_jobs(request, n_songs, songs_per_job):
 def _songs_per_job_before(campaign):
     """As the campaign was submitted, so that its jobs keep their songs; None where it was not yet."""
     file = campaign.folder / FROZEN
-    if not file.is_file():
+    if not file.is_file() or not _listed(campaign):
         return None
     stages = mapping(mapping(yaml_file.read(file), file).get("stages"), file)
     return mapping(stages.get("songs"), file).get("songs_per_job") or 1

@@ -6,6 +6,7 @@ from these data. Each wrong answer shows one more hint. Worked solutions for ins
 
 import collections
 import math
+import numbers
 
 from IPython.display import Markdown
 
@@ -81,7 +82,8 @@ def is_right(answer, right):
     ----------
     answer : number, str or list
     right : number, str, list of str, set of str or callable
-        A number may be rounded. In names, case does not matter, and underscores are spaces: of a list, each is right;
+        A number may be rounded, but not a whole one, which is counted. In names, case does not matter, and underscores
+        are spaces: of a list, each is right;
         of a set, all are demanded. A callable is given the answer, where many are right.
     """
     try:
@@ -89,7 +91,9 @@ def is_right(answer, right):
             return bool(right(answer))
         if isinstance(right, set):
             return {_normalized(name) for name in answer} == {_normalized(name) for name in right}
-        if isinstance(right, (int, float)):
+        if isinstance(right, numbers.Integral):
+            return float(answer) == right
+        if isinstance(right, numbers.Real):
             return math.isclose(float(answer), right, rel_tol=TOLERANCE, abs_tol=1e-9)
     except (TypeError, ValueError):
         return False

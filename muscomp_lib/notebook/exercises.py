@@ -83,7 +83,7 @@ def _(tracks):
     why="With thirteen parts it is up to six steps, at every sample: a hiss that no mask explains.",
 )
 def _(parts):
-    return round(sum(parts)) - sum(map(round, parts))
+    return abs(round(sum(parts)) - sum(map(round, parts)))
 
 
 # ---- 03: the configuration

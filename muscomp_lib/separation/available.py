@@ -12,7 +12,8 @@ STEMS, NOTES, ASKED = "stems", "notes", "what a query asks for"  # what a model 
 COLUMNS = ["name", "makes", "instruments", "where", "licence", "trained on"]
 TRAINED_ON = {
     "pretrained": "synthesizers only: of a real recording, expect a first impression, best of drums and bass",
-    "own": "your songs, {steps} steps",
+    "rendered": "synthesizers only",
+    "own": "what its training was given, {steps} steps",
     "published": "real songs, by Spleeter's authors",
 }
 
@@ -81,7 +82,11 @@ def _model(name, folder, licence=""):
     except (MusCompError, KeyError, TypeError):
         return None
     steps = config.get("train_max_steps", config.get("steps", "?"))
-    trained_on = TRAINED_ON["pretrained" if licence else "own"].format(steps=steps)
+    trained_on = (
+        TRAINED_ON["own"].format(steps=steps)
+        if not licence
+        else TRAINED_ON["pretrained" if makes == STEMS else "rendered"]
+    )
     return Model(name, makes, config["instrument_list"], licence=licence, trained_on=trained_on)
 
 

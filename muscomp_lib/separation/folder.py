@@ -72,7 +72,7 @@ def separate_all(
         for path in counted:
             began, name, note = time.monotonic(), title(path), ""
             try:
-                with _own_folder(path, out_dir, seconds) as folder:
+                with _own_folder(path, out_dir, seconds, separator) as folder:
                     name = folder.name
                     status = _separate(separator, path, folder, options, progress)
                 if then:
@@ -86,6 +86,38 @@ def separate_all(
                 log.warning("%s failed: %s", name, note)  # notebooks shorten long cells of a table
             rows.append((name, status, round(time.monotonic() - began, 1), note))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write_all_notes(made, out_dir, settings, transcriber, score=False):
+    """Write the notes of all songs that are separated; where that fails, the song's row in `made` says why.
+
+    Parameters
+    ----------
+    made : pd.DataFrame
+        What `separate_all` returned.
+    out_dir, settings, transcriber, score
+        As for `write_notes`.
+
+    Returns
+    -------
+    dict of str to list of Path
+        The files of each song, by the name of its folder.
+
+    Raises
+    ------
+    DiskFullError, MusCompError
+        No other song's would fit either; there is only one song, and it failed.
+    """
+    written = {}
+    for row in made[made["status"] != "failed"].itertuples():
+        try:
+            written[row.song] = write_notes(Path(out_dir) / row.song, settings, transcriber, score)
+        except MusCompError as error:
+            if len(made) == 1 or isinstance(error, DiskFullError):
+                raise
+            made.loc[row.Index, ["status", "note"]] = "failed", names.as_text(f"no notes: {error}")
+            log.warning("%s has no notes: %s", row.song, error)
+    return written
 
 
 def shown(made, paths, song):
@@ -226,12 +258,12 @@ def named_file(folder, suffix):
 
 
 @contextlib.contextmanager
-def _own_folder(path, out_dir, seconds):
+def _own_folder(path, out_dir, seconds, separator):
     """The folder of a song, made if there is none, and held against other runs; empty again if the song fails.
 
     What killed runs left half-written there is removed.
     """
-    mark = _mark(path, out_dir, seconds)
+    mark = _mark(path, out_dir, seconds, separator)
     with contextlib.ExitStack() as stack:
         folder, is_new = _claim(path, out_dir, mark)
         _hold(folder, stack)
@@ -277,11 +309,13 @@ def _claim(path, out_dir, mark):
     raise MusCompError(f"{path} has no folder: {', '.join(map(str, folders))} hold other things. Move them away.")
 
 
-def _mark(path, out_dir, seconds):
-    """What makes a folder a song's own: the song's path, in a root relative to it, and which excerpt it is."""
+def _mark(path, out_dir, seconds, separator=None):
+    """What makes a folder a song's own: its path, in a root relative to it, which excerpt, and what was asked for."""
     path, base = Path(os.path.realpath(path)), Path(os.path.realpath(out_dir)).parent
     where = path.relative_to(base) if path.is_relative_to(base) else path
-    return {"song": {"name": path.name, "path": where.as_posix()}, "options": {"seconds": seconds}}
+    asked = {} if separator is None or separator.asked_by is None else {"query": separator.query_digest}
+    found = {"song": {"name": path.name, "path": where.as_posix()}, "options": {"seconds": seconds} | asked}
+    return found | ({"asked_by": separator.asked_by} if asked else {})
 
 
 def _names(path, mark):
@@ -289,13 +323,14 @@ def _names(path, mark):
     seconds = mark["options"]["seconds"]
     digest = hashlib.sha256(os.fsencode(mark["song"]["path"])).hexdigest()
     excerpt = "" if seconds is None else f"_{seconds:g}s"
+    excerpt += f" (like {mark['asked_by']})" if "asked_by" in mark else ""
     suffixes = [excerpt, *(f" ({digest[:digits]}){excerpt}" for digits in HASH_DIGITS)]
     return [names.as_folder(title(path), suffix + LONGEST).removesuffix(LONGEST) for suffix in suffixes]
 
 
 def _belongs(record, mark, path):
     """Whether a record is of this song and excerpt. Earlier versions recorded no path, but the song's size and date."""
-    if not record or record["options"].get("seconds") != mark["options"]["seconds"]:
+    if not record or any(record["options"].get(key) != mark["options"].get(key) for key in ("seconds", "query")):
         return False
     song = record["song"]
     if "path" in song or not path.is_file():
@@ -339,8 +374,9 @@ def _inputs(separator, path, folder, options, before):
         identity = provenance.identity(path, before["song"])
     except FileNotFoundError as error:
         raise MissingError(f"{path} is not there. Check the name and the folder.") from error
-    song = _mark(path, folder.parent, None)["song"] | identity
-    return json.loads(json.dumps({"song": song, "model": separator.identity, "options": options}))
+    mark = _mark(path, folder.parent, options["seconds"], separator)
+    made_from = {"song": mark["song"] | identity, "model": separator.identity, "options": options | mark["options"]}
+    return json.loads(json.dumps(made_from))
 
 
 def _is_up_to_date(folder, inputs, before):

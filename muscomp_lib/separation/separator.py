@@ -18,7 +18,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
-from muscomp_lib.core import provenance
+from muscomp_lib.core import names, provenance
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint, pretrained, registry
@@ -54,6 +54,8 @@ class Separator:
         Where the weights are.
     instruments : list of str
         In the order of the configuration; with `other` when the model has a residual.
+    asked_by : str or None
+        The name of the query's recording.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Separator:
         self.instruments = list(self.config["instrument_list"])
         self.takes_query = registry.network(self.config).takes_query
         self._query = self._described(query)
+        self.asked_by = None if query is None else names.as_text(Path(query).stem) if _is_path(query) else "a query"
         if not self.takes_query or query is not None:
             _ = self._network  # loaded now, so that what is wrong with it is reported now
         if engine == "spleeter":
@@ -94,12 +97,17 @@ class Separator:
 
         return described(query, descriptor=self.config["model"]["params"]["descriptor"])
 
+    @property
+    def query_digest(self):
+        """A checksum of what the query says of its timbre; None without a query."""
+        return None if self._query is None else hashlib.sha256(self._query.tobytes()).hexdigest()
+
     @cached_property
     def identity(self):
         """What distinguishes this model from another, and from itself after more training."""
         weights = registry.network(self.config).weights_file(self.folder)
         version = {"file": weights.name, "checksum": provenance.checksum(weights)}
-        asked = {} if self._query is None else {"query": hashlib.sha256(self._query.tobytes()).hexdigest()}
+        asked = {} if self._query is None else {"query": self.query_digest}
         return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version | asked
 
     def separate(self, waveform, sample_rate, query=None):
@@ -205,6 +213,10 @@ class Separator:
         if self.engine == "spleeter":
             return _SpleeterPipeline(self.config, self.folder, song, planned)
         return Pipeline(self.config, self._network, song, planned, progress)
+
+
+def _is_path(query):
+    return isinstance(query, (str, Path))
 
 
 def _excerpt_start(path, seconds):

@@ -49,7 +49,7 @@ def choose(song, root):
         The file does not exist, or the folder holds no song.
     """
     if isinstance(song, list):
-        return list(dict.fromkeys(path for each in song for path in choose(each, root)))
+        return list(dict.fromkeys(path for each in song for path in _chosen(each, root)))
     if song is None:
         unseen, own = _unseen(root), _songs_in(root.songs)
         song = unseen[0] if unseen else own[0] if own else compose_example(root)
@@ -64,6 +64,14 @@ def choose(song, root):
     if not path.is_file():
         raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
     return [path]
+
+
+def _chosen(song, root):
+    """As `choose`, of one of a list: one that is not there fails alone, once it is to be separated."""
+    try:
+        return choose(song, root)
+    except MissingError:
+        return [Path(song).expanduser()]
 
 
 def first_readable(paths):

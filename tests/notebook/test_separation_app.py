@@ -184,7 +184,7 @@ def test_it_says_what_the_model_was_trained_on(app, root):
     assert "synthesizers only" in control(app, "about").value
     app._list_models(control(app, "model"))
     control(app, "model").value = "theirs"
-    assert "your songs" in control(app, "about").value
+    assert "its training was given" in control(app, "about").value
     control(app, "model").value = "spleeter:4stems"
     assert "real songs" in control(app, "about").value
 

@@ -110,6 +110,8 @@ def test_a_single_failing_song_raises_its_error(separator, album, tmp_path):
 class Copier:
     """Stands for a separator: its one file is a copy of the song, so that it shows whose folder it is in."""
 
+    asked_by = query_digest = None
+
     def __init__(self):
         self.identity, self.separated = {"folder": "copier"}, []
 
@@ -136,6 +138,21 @@ def number_of(folder):
 def contents(out):
     """The numbers of the songs in each folder."""
     return {folder.name: number_of(folder) for folder in separated(out)}
+
+
+def test_what_is_asked_for_gets_a_folder_of_its_own(album, tmp_path):
+    class Asking(Copier):
+        def __init__(self, name, digest):
+            super().__init__()
+            self.asked_by, self.query_digest = name, digest
+            self.identity = {"folder": "asking", "query": digest}
+
+    made = [
+        separate_all(separator, album[:1], tmp_path / "out")["song"][0]
+        for separator in (Copier(), Asking("note", "1"), Asking("note", "2"), Asking("note", "1"), Copier())
+    ]
+    assert made[0] == made[4] and made[1] == made[3] == f"{made[0]} (like note)"
+    assert len(set(made)) == 3 and all(files_of(tmp_path / "out" / name) for name in made)
 
 
 def test_files_with_one_title_get_a_folder_each(tmp_path):
