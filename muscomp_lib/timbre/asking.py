@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.minislakh import players
 from muscomp_lib.models import pretrained, registry
 from muscomp_lib.models.config import find_model
 from muscomp_lib.separation import Separator
@@ -14,7 +15,7 @@ from muscomp_lib.timbre import material, recording
 from muscomp_lib.timbre.examples import one_hot
 
 SECONDS = 8.0  # of the composed example
-PITCH = 57  # A3: nearly every instrument has it
+PITCH, OCTAVE = 57, 12  # A3, as a MIDI note number: nearly every instrument has it
 PEAK = 0.9  # of the example's mix
 
 
@@ -63,6 +64,12 @@ def example(folder, programs, bank=material.BANK):
     return dict(zip(map(int, found), sounds, strict=True))
 
 
+def pitch_of(program):
+    """A note that a program has, near PITCH and not among its highest; 0 for drums, which have none."""
+    player = players.of_program(program)
+    return 0 if player.lowest is None else max(player.lowest, min(PITCH, player.highest - OCTAVE))
+
+
 def compare(models, parts, asked, questions, bank=material.BANK):
     """Ask models for several instruments in a song whose parts are known.
 
@@ -89,7 +96,7 @@ def compare(models, parts, asked, questions, bank=material.BANK):
     for question, program in questions.items():
         row = {"asked for": question}
         for name, model in models.items():
-            query = described(material.note(program, PITCH, bank), material.RATE, model, program)
+            query = described(material.note(program, pitch_of(program), bank), material.RATE, model, program)
             sound = Separator(model, query=query).separate(mix[:, None], material.RATE)["asked"][:, 0]
             answers[name][question] = sound
             row[f"{name}: nearer by, dB"] = si_sdr(parts[asked], sound) - si_sdr(parts[asked], mix)

@@ -52,7 +52,7 @@ class Parameters(Settings):
     )
     steps: settings.whole(1) = Field(300, description="Training steps.")
     held_out: settings.field(query_unet.Params, "held_out") = Field(
-        [40], description="General MIDI programs, from 0, that are never trained on."
+        [56], description="General MIDI programs, from 0, that are never trained on."
     )
     songs: settings.whole(1) = Field(24, description="Songs to render and train on, of eight parts each.")
 
