@@ -43,7 +43,7 @@ def described(sound, sample_rate=None, model=pretrained.QUERY, program=None):
     return recording.query(sound, sample_rate, descriptor)
 
 
-def film(model, sounds, sample_rate, layer="film_up3"):
+def film(model, sounds, sample_rate, layer="film_down3"):
     """Gamma and beta of a layer of a model, for several sounds: {name: (gamma, beta)}, each (n_filters,), float32."""
     config, folder = find_model(model)
     network = registry.network(config)
