@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=20.0, help="of a clip")
     parser.add_argument("--clips", type=int, default=3, help="of a piece")
     parser.add_argument("--steps", type=int, default=150, help="of training")
-    parser.add_argument("--folds", type=int, default=2, help="how many of the four folds")
+    parser.add_argument("--folds", type=int, default=3, help="how many of the four folds")
     parser.add_argument("--only", nargs="*", default=list(PIECES), help="corpora")
     parser.add_argument("--out", type=Path, default=Path("composers-runs"), help="where finished runs are kept")
     args, rows = parser.parse_args(), []

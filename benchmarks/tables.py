@@ -226,14 +226,14 @@ def composers():
         "clips, by work": "clips", "pieces, by work": "pieces", "clips, by clip": "clips, leaking",
         "pieces, by clip": "pieces, leaking", "auc, by work": "unknown, AUC", "kept, by work": "kept",
     }  # fmt: skip
-    rows = [[MUSIC[row["corpus"]], row["way"], *(_with_error(row, name) for name in columns)] for row in found["rows"]]
+    rows = [[MUSIC[row["corpus"]], row["way"], *(_share(row, name) for name in columns)] for row in found["rows"]]
     return _table(["music", "way", *columns.values()], rows) + _source(found)
 
 
 MUSIC = {"lieder": "songs, 6 composers", "music21": "music21, 5 composers"}
 
 
-def _with_error(row, name):
+def _share(row, name):
     value, error = row.get(name), row.get(f"{name}, s.e.")
     return "-" if value is None else f"{value:.2f}" + ("" if error is None else f" ± {error:.2f}")
 

@@ -41,7 +41,7 @@ class Settings(settings.Settings):
         collection.WORK, description="What is not divided between training and validation."
     )
     features: one_of(*embedding.FEATURES) = Field(
-        embedding.BOTH, description="What the network is given: the sound, the notes, or both."
+        embedding.ROLL, description="What the network is given: the sound, the notes, or both."
     )
     loss: one_of(*embedding.LOSSES) = Field(
         embedding.BOTH, description="What is minimized; both: cross-entropy, then the triplet loss."
