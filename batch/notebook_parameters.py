@@ -210,7 +210,8 @@ def declaration(number, name):
 
 def resolved(name, value, where=""):
     """`value`, made absolute when `name` is a path, or each of a list; SettingError where it cannot be one."""
-    if name not in PATHS or not value:
+    is_folder = name == "corpus" and isinstance(value, str) and Path(value).expanduser().is_dir()  # or a corpus' name
+    if not (is_folder or name in PATHS) or not value:
         return value
     if isinstance(value, list):
         return [resolved(name, each, where) for each in value]

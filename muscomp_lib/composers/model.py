@@ -65,7 +65,7 @@ def train(root, music, settings, fresh=False):
     def prepare():
         return lambda: _train(folder, music, settings, training, validation)
 
-    return loop.start(folder, config, prepare, lambda folder: (folder / RECOGNIZER).exists(), fresh, _read, keep=FILES)
+    return loop.start(folder, config, prepare, lambda folder: (folder / RECOGNIZER).exists(), fresh, _read, made=FILES)
 
 
 def _read(path):
@@ -160,10 +160,13 @@ class Recognizer:
                 f"{folder} is not a trained model for composers. Train one with notebook 08, or give --model its name."
             )
         self.config = _read(folder / CONFIG)
-        self.names, self.seconds = self.config["composers"], self.config["clip_seconds"]
-        stored = read_arrays(folder / RECOGNIZER)
-        self.centroids, self.threshold = stored["centroids"], float(stored["threshold"])
-        self._places, self._pieces = stored["pieces"], pd.read_csv(folder / PIECES)
+        try:
+            self.names, self.seconds = self.config["composers"], self.config["clip_seconds"]
+            stored = read_arrays(folder / RECOGNIZER)
+            self.centroids, self.threshold = stored["centroids"], float(stored["threshold"])
+            self._places, self._pieces = stored["pieces"], pd.read_csv(folder / PIECES)
+        except (KeyError, ValueError, TypeError, OSError) as error:  # pandas' errors are ValueErrors
+            raise SettingError(f"{folder} is damaged ({type(error).__name__}: {error}). {REMEDY}") from error
         n_frames = int(self.seconds * clips.FRAMES_PER_SECOND)
         self.network = embedding.build(n_frames, self.config["features"], len(self.names))
         set_weights(self.network, read_weights(folder / WEIGHTS, self.names), folder / WEIGHTS)

@@ -6,6 +6,7 @@ files rarely use some of ours, and scores name none. Times and velocities vary a
 
 import importlib.util
 import itertools
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -22,6 +23,8 @@ SCORES = {".mxl": 40_000, ".xml": 400_000, ".musicxml": 400_000, ".krn": 400_000
 TRIES = 8  # places of an excerpt, of which the one with the most notes is taken
 OTHER_SHARE = 0.25  # of the rearranged parts: outside the taxonomy
 VELOCITY_SPREAD, TIMING_SPREAD = 8.0, 0.005  # standard deviation; seconds
+TIED_ON, TIED_BACK = ("start", "continue"), ("stop", "continue")  # of a tie's types
+LARGEST_SCORE = 32e6  # bytes, unzipped: a symphony takes a few million
 VELOCITY, SCORE_TEMPO = 84, 96.0  # of scores that give none
 OCTAVE = 12
 
@@ -72,13 +75,28 @@ def read(path):
     """
     if Path(path).suffix.lower() in SUFFIXES:
         return midi_file.read(path)
+    _check_size(path)
     try:
         midi = _score(path)
     except Exception as error:  # music21 raises whatever a damaged file makes it stumble over
-        raise MidiError(f"{path} cannot be read as music ({error}).") from error
+        raise MidiError(
+            f"{path} cannot be read as music ({error}). Open it in a notation program, and export it again."
+        ) from error
     if not any(part.notes for part in midi.instruments):
         raise MidiError(f"{path} holds no notes.")
     return midi
+
+
+def _check_size(path):
+    """Refuse a score that would fill the memory: a zipped one may be a thousand times as large as its file."""
+    size = Path(path).stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    if size > LARGEST_SCORE:
+        raise MidiError(
+            f"{path} holds {size / 1e6:.0f} MB of score; {LARGEST_SCORE / 1e6:.0f} MB are the most. Divide the piece."
+        )
 
 
 def _score(path):
@@ -101,17 +119,23 @@ def _score(path):
 
 
 def _notes(part):
-    """[pitch, start, end] in quarter notes of a part's notes; tied ones are joined, where stripTies takes long."""
-    found, last = [], {}
+    """[pitch, start, end] in quarter notes of a part's notes; tied ones are joined, where stripTies takes long.
+
+    Some scores mark a tie at its first note only, some at its second.
+    """
+    found, last, going_on = [], {}, set()
     for sound in part.flatten().notes:
         start, end = float(sound.offset), float(sound.offset + sound.quarterLength)
         for each in getattr(sound, "notes", [sound]) if end > start else ():  # grace notes take no time
             for pitch in (pitch.midi for pitch in each.pitches):
-                if each.tie and each.tie.type != "start" and pitch in last and last[pitch][2] == start:
+                tie = each.tie.type if each.tie else ""
+                tied = tie in TIED_BACK or pitch in going_on
+                if tied and pitch in last and last[pitch][2] == start:
                     last[pitch][2] = end
                 else:
                     last[pitch] = [pitch, start, end]
                     found.append(last[pitch])
+                (going_on.add if tie in TIED_ON else going_on.discard)(pitch)
     return found
 
 

@@ -41,7 +41,9 @@ MOST_ZEROS = 20  # losses in a row: a small batch may be silent now and then
 log = logging.getLogger(__name__)
 
 
-def start(folder, settings, prepare, is_finished, fresh=False, read=read_json, paths=(), keep=(), team=SINGLE_PROCESS):
+def start(
+    folder, settings, prepare, is_finished, fresh=False, read=read_json, paths=(), keep=(), made=(), team=SINGLE_PROCESS
+):
     """Train in a model folder, or resume there: after all checks, so that nothing is lost when one of them fails.
 
     Parameters
@@ -61,6 +63,8 @@ def start(folder, settings, prepare, is_finished, fresh=False, read=read_json, p
         Settings that may differ from those of an earlier run, because they say only where things are.
     keep : sequence of str
         What else may be in the folder. `fresh` deletes only what training writes.
+    made : sequence of str
+        What this training writes besides what others do.
     team : strategy.SingleProcess
 
     Returns
@@ -77,7 +81,7 @@ def start(folder, settings, prepare, is_finished, fresh=False, read=read_json, p
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} is a file, and a model is a folder. Give the model another name.")
     with team.chief_first():
-        discarded = _discardable(folder, keep) if fresh else []  # in every process: all refuse, or none
+        discarded = _discardable(folder, keep, made, read) if fresh else []  # in every process: all refuse, or none
         if not (fresh and team.is_chief):
             _check_same_settings(folder, settings, read, paths)
             if is_finished(folder):
@@ -95,18 +99,18 @@ def start(folder, settings, prepare, is_finished, fresh=False, read=read_json, p
     return folder
 
 
-def _discardable(folder, keep):
+def _discardable(folder, keep, made, read):
     """What training wrote into a folder that is a model's; the mark that it is one, its `config.json`, comes last."""
     names = sorted(set(remote_io.listing(folder)) - set(keep), key=lambda name: name == CONFIG)
     if not all(name.startswith(PART) for name in names):
         try:
-            read_json(folder / CONFIG)
+            read(folder / CONFIG)
         except MusCompError as error:
             raise SettingError(
                 f"{folder} holds {names[0]!r} and is not a model: {error} fresh=True deletes models only, and nothing "
                 "was deleted. Give the model another name, or remove the folder yourself."
             ) from error
-    return [folder / name for name in names if any(fnmatchcase(name, pattern) for pattern in WRITTEN)]
+    return [folder / name for name in names if any(fnmatchcase(name, pattern) for pattern in (*WRITTEN, *made))]
 
 
 def _check_same_settings(folder, settings, read, paths):

@@ -89,6 +89,15 @@ def test_a_path_is_one_text(steps, tmp_path):
         assign(steps, from_file(tmp_path / "given.yaml"))
 
 
+def test_a_corpus_is_a_name_or_a_folder(steps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "a.txt").touch()
+    for given, found in (("music", str(tmp_path / "music")), ("lieder", "lieder")):
+        assign(steps, [from_option("08.corpus", given)])
+        assert steps[-1].parameters["corpus"] == found
+
+
 def test_songs_may_be_a_list_of_paths(steps, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "given.yaml").write_text('"05": {song: [a.wav, b.wav]}')

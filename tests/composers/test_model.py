@@ -1,6 +1,7 @@
 """From a folder of scores to a name: clips, their division, training that resumes, and what a trained model answers."""
 
 import csv
+import shutil
 
 import numpy as np
 import pretty_midi
@@ -8,11 +9,11 @@ import pytest
 from fixtures import tiny_composers
 
 from muscomp_lib import composers
-from muscomp_lib.composers import clips, collection, recognition, statistics
-from muscomp_lib.composers.model import RECOGNIZER
+from muscomp_lib.composers import clips, collection, model, recognition, statistics
+from muscomp_lib.composers.model import PIECES, RECOGNIZER
 from muscomp_lib.core.errors import MidiError, MissingError, SettingError, StoppedError
 from muscomp_lib.core.root import Root
-from muscomp_lib.models.weights import HISTORY, WEIGHTS
+from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS
 from muscomp_lib.training import loop
 
 TINY = {
@@ -164,6 +165,24 @@ def test_a_training_that_was_stopped_resumes_to_the_same_model(trained, music, s
         assert (resumed / name).read_bytes() == (trained / name).read_bytes()
     steps = [int(row["step"]) for row in csv.DictReader((resumed / HISTORY).open())]
     assert steps == [6, 12, 18, 24]
+
+
+def test_a_fresh_training_discards_the_one_before(music, settings, tmp_path, monkeypatch):
+    short = settings.replace(steps=4)
+    folder = composers.train(Root(tmp_path), music, short)
+    monkeypatch.setattr(model, "_train", lambda *_: None)  # as if it were killed at once
+    composers.train(Root(tmp_path), music, short, fresh=True)
+    assert {path.name for path in folder.iterdir()} == {CONFIG}
+
+
+def test_a_damaged_model_is_refused_with_its_name(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    (copy / PIECES).write_text("")
+    with pytest.raises(SettingError, match="copy is damaged"):
+        composers.Recognizer(copy)
+    (copy / CONFIG).write_text('{"composers": ["Scale", "Chord"]}')
+    with pytest.raises(SettingError, match=r"copy is damaged.*clip_seconds"):
+        composers.Recognizer(copy)
 
 
 def test_other_settings_do_not_continue_a_training(trained, music, settings):

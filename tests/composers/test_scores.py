@@ -1,10 +1,13 @@
 """Scores as notes: what is read, what is refused and why, and that nothing is read twice."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from fixtures import tiny_composers
 
 from muscomp_lib.composers import scores
+from muscomp_lib.core.errors import MidiError
 from muscomp_lib.minislakh import midi_songs
 
 
@@ -37,6 +40,25 @@ def test_notes_begin_at_zero_and_are_kept_by_content(tmp_path, monkeypatch):
     assert notes[0, scores.START] == 0 and (np.diff(notes[:, scores.START]) >= 0).all()
     monkeypatch.setattr(midi_songs, "read", None)  # a second reading would fail
     assert np.array_equal(scores.read(path.rename(tmp_path / "renamed.mid")), notes)
+
+
+def test_ties_that_are_marked_on_one_side_only_are_joined():
+    import music21
+
+    for marks in (("start", None), (None, "stop"), ("start", "stop")):
+        part = music21.stream.Part()
+        for pitch, mark in zip(("C4", "C4", "C4", "D4"), (*marks, None, None), strict=True):
+            note = music21.note.Note(pitch, quarterLength=1)
+            note.tie = mark and music21.tie.Tie(mark)
+            part.append(note)
+        assert midi_songs._notes(part) == [[60, 0.0, 2.0], [60, 2.0, 3.0], [62, 3.0, 4.0]]
+
+
+def test_a_zipped_score_that_would_fill_the_memory_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("score.xml", bytes(int(midi_songs.LARGEST_SCORE) + 1))
+    with pytest.raises(MidiError, match="32 MB are the most"):
+        scores.read(tmp_path / "bomb.mxl")
 
 
 def test_a_tied_note_of_a_score_is_one_note(tmp_path):
