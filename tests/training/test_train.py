@@ -14,7 +14,7 @@ from muscomp_lib import audio, separation, training
 from muscomp_lib.core.errors import MissingError, SettingError, TrainingError
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import song_table
-from muscomp_lib.models import layers, shared_unet
+from muscomp_lib.models import layers, pretrained, shared_unet
 from muscomp_lib.models.config import explain, read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import read_arrays, write_arrays
@@ -389,6 +389,16 @@ def test_training_that_was_killed_ends_in_the_same_files(tmp_path, changes):
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert ours[name].replace(bytes(killed), bytes(undisturbed)) == theirs[name], name
+
+
+def test_a_network_that_is_asked_is_refused_before_training(tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    model = {"type": "muscomp.query_unet", "params": read_config(pretrained.QUERY / "config.json")["model"]["params"]}
+    path = root.configs / "tiny.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": model}))
+    with pytest.raises(SettingError, match="learns that in notebook 06"):
+        training.train("tiny", root)
+    assert not (root.models / "tiny").exists()
 
 
 def test_without_tables_or_configuration_the_message_names_notebook_03(tmp_path):
