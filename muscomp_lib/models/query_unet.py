@@ -170,6 +170,10 @@ class QueryUnet(Network):
         n_axes = 2 if self.params.get("descriptor") == "learned" else 1
         if query.ndim != n_axes or query.shape[-1] != n_inputs:
             raise SettingError(f"A query of the shape {query.shape} is not of this network's kind: {n_inputs} numbers.")
+        if not np.isfinite(query).all():
+            raise SettingError(
+                "The query has NaN or infinite numbers. Describe the recording again: timbre.query(file)."
+            )
         embedding, made = _embedded(query, values), {}
         for name, value in values.items():
             layer, _, kind = name.rpartition("/")

@@ -211,6 +211,7 @@ class SeparationApp:
             if song.is_dir():
                 self._open(song)
             elif like:
+                (like,) = songs.choose(like, self._root)  # a virtual song is written to disk
                 self._separate(song, seconds, Separator(query=like))
             else:
                 self._load(model)

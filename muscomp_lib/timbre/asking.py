@@ -1,11 +1,13 @@
 """Asking networks, and what they answer: a composed example, the conditioning, a comparison. Used by notebook 06."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.core.errors import AudioError
 from muscomp_lib.minislakh import players
 from muscomp_lib.models import pretrained, registry
 from muscomp_lib.models.config import find_model
@@ -17,6 +19,8 @@ from muscomp_lib.timbre.examples import one_hot
 SECONDS = 8.0  # of the composed example
 PITCH, OCTAVE = 57, 12  # A3, as a MIDI note number: nearly every instrument has it
 PEAK = 0.9  # of the example's mix
+
+log = logging.getLogger(__name__)
 
 
 def described(sound, sample_rate=None, model=pretrained.QUERY, program=None):
@@ -87,8 +91,8 @@ def compare(models, parts, asked, questions, bank=material.BANK):
     Returns
     -------
     pd.DataFrame
-        A row per question: by how many dB each model's answer is nearer to the part than the song is (SI-SDR), and how
-        loud it is beside the song.
+        A row per question, with gaps where a model cannot be asked for that: by how many dB each model's answer is
+        nearer to the part than the song is (SI-SDR), and how loud it is beside the song.
     dict of str to dict of str to np.ndarray, shape=(n_samples,)
         The answers, by model and question.
     """
@@ -96,7 +100,11 @@ def compare(models, parts, asked, questions, bank=material.BANK):
     for question, program in questions.items():
         row = {"asked for": question}
         for name, model in models.items():
-            query = described(material.note(program, pitch_of(program), bank), material.RATE, model, program)
+            try:
+                query = described(material.note(program, pitch_of(program), bank), material.RATE, model, program)
+            except AudioError as error:  # as of an instrument without harmonics, where a model is asked by them
+                log.warning("%s is not asked for %s: %s", name, question, error)
+                continue
             sound = Separator(model, query=query).separate(mix[:, None], material.RATE)["asked"][:, 0]
             answers[name][question] = sound
             row[f"{name}: nearer by, dB"] = si_sdr(parts[asked], sound) - si_sdr(parts[asked], mix)

@@ -49,6 +49,13 @@ class Bank:
     notes: dict
     pitches: dict
 
+    def checksum(self):
+        """Of its songs, eight hexadecimal digits: what a model was trained on."""
+        found = 0
+        for programs, stems in self.songs:
+            found = zlib.crc32(stems.tobytes(), zlib.crc32(programs.tobytes(), found))
+        return f"{found:08x}"
+
 
 def render(folder, bank, program_lists, n_notes=8, seconds=12.0, seed=0, noted=()):
     """Render songs and notes of a soundfont, or what is missing of them, and read them.
@@ -81,23 +88,34 @@ def render(folder, bank, program_lists, n_notes=8, seconds=12.0, seed=0, noted=(
     folder.mkdir(parents=True, exist_ok=True)
     clean_parts(folder)
     salt, songs, notes = zlib.crc32(str(bank).encode()), [], {}
+    made_from = np.array(f"{source.name}, {seconds} s, seed {seed}")
+    noted_from = np.array(f"{source.name}, {n_notes} notes")
     for number, programs in enumerate(bar(program_lists, desc=f"songs of {source.name}")):
         path = folder / f"song-{number:04}.npz"
-        if not path.exists() or read_arrays(path)["programs"].tolist() != list(programs):
+        if not _is_made_from(path, made_from, programs):
             song = composer.compose([seed, number, salt], programs, seconds)
             stems = np.stack([_stored(_render(part, seconds, source)) for part in song.instruments])
-            write_arrays(path, {"programs": np.array(programs), "stems": stems})
+            write_arrays(path, {"programs": np.array(programs), "stems": stems, "made_from": made_from})
         found = read_arrays(path)
         songs.append((found["programs"], found["stems"]))
     programs = sorted({*noted, *(program for listed in program_lists for program in listed)}) if n_notes else []
     for program in bar(programs, desc=f"notes of {source.name}"):
         path = folder / f"notes-{program:03}.npz"
-        if not path.exists():
-            write_arrays(path, _notes(program, n_notes, bank))
+        if not _is_made_from(path, noted_from):
+            write_arrays(path, _notes(program, n_notes, bank) | {"made_from": noted_from})
         notes[program] = read_arrays(path)
     return Bank(
         str(bank), songs, {p: n["notes"] for p, n in notes.items()}, {p: n["pitches"] for p, n in notes.items()}
     )
+
+
+def _is_made_from(path, made_from, programs=None):
+    """Whether a file is there, and was rendered in this way from these programs."""
+    if not path.exists():
+        return False
+    found = read_arrays(path)
+    same = programs is None or found["programs"].tolist() == list(programs)
+    return same and str(found.get("made_from")) == str(made_from)
 
 
 def in_turn(programs, n_songs, seed=0):

@@ -55,6 +55,16 @@ def query(sound, sample_rate=None, descriptor="envelope"):
         where = str(sound)
         with stream.opened(sound, seconds=LONGEST) as song:
             sound, sample_rate = np.concatenate(list(song.blocks(BLOCK))), song.sample_rate
+    sound = np.asarray(sound, np.float32)
+    if not sample_rate or sample_rate <= 0:
+        raise AudioError(f"{where} needs its sample rate, in Hz: query(sound, sample_rate).")
+    if sound.ndim not in (1, 2) or (sound.ndim == 2 and sound.shape[0] < sound.shape[1]):
+        raise AudioError(f"{where} has the shape {sound.shape}; it must be (n_samples,) or (n_samples, n_channels).")
+    if not np.isfinite(sound).all():
+        raise AudioError(f"{where} has NaN or infinite samples. Export it again. {DO}")
+    loudest = float(np.abs(sound).max(initial=0.0))
+    if loudest > 1.0:  # of floats, which may be of any size: a timbre is that of any level
+        sound = sound / np.float32(loudest)
     sound = descriptors.mono(sound, sample_rate)[: round(LONGEST * RATE)]
     check(sound, where, descriptor)
     return descriptors.vector(descriptor, sound, RATE)
@@ -77,10 +87,11 @@ def check(sound, where, descriptor):
     """
     if len(sound) < SHORTEST * RATE:
         raise AudioError(f"{where} lasts {1000 * len(sound) / RATE:.0f} ms, and a timbre takes at least 100. {DO}")
-    if not np.isfinite(sound).all():
-        raise AudioError(f"{where} has NaN or infinite samples. Export it again. {DO}")
     if audio.to_db(float(np.abs(sound).max())) < QUIET_DB:
-        raise AudioError(f"{where} is silent: it stays below {QUIET_DB:.0f} dB of full scale. {DO}")
+        raise AudioError(
+            f"{where} is silent: its first {LONGEST:.0f} s, mixed to one channel, stay below {QUIET_DB:.0f} dB of full "
+            f"scale. {DO}"
+        )
     if _is_noise(sound):
         raise AudioError(f"{where} is noise: its spectrum is flat and its level steady. {DO}")
     f0 = descriptors.pitch(sound, RATE)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from muscomp_lib import audio
+from muscomp_lib.core.errors import AudioError
 from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.core.progress import bar
 from muscomp_lib.dataset import stem_folders
@@ -18,7 +19,7 @@ from muscomp_lib.timbre import asking
 
 RATE = audio.SAMPLE_RATE
 STEP = RATE // 2  # samples, between places for an excerpt
-COLUMNS = ["song", "instrument", "query of", "nearer by, dB", "level, dB"]
+COLUMNS = ["song", "instrument", "query of", "nearer by, dB", "level, dB", "note"]
 
 
 def ask_each(folder, wanted=None, model=pretrained.QUERY, seconds=20.0, query_seconds=5.0):
@@ -38,7 +39,8 @@ def ask_each(folder, wanted=None, model=pretrained.QUERY, seconds=20.0, query_se
     -------
     pd.DataFrame
         COLUMNS: by how many dB (SI-SDR) the answer is nearer to the instrument than the mix is, and its level beside
-        the mix. An instrument that one song alone has is left out.
+        the mix; where no other song's stem can be a query, `note` says why. An instrument that one song alone has is
+        left out.
 
     Raises
     ------
@@ -53,9 +55,22 @@ def ask_each(folder, wanted=None, model=pretrained.QUERY, seconds=20.0, query_se
         for name in wanted:
             others = [other for other in songs if name in other.stems and other is not song]
             if name in parts and others:
-                sound = _loudest([_read(found.path, others[0].stems[name])], query_seconds)[0]
-                rows.append([song.name, name, others[0].name, *_asked(model, parts, name, sound, seconds)])
+                rows.append(
+                    [song.name, name, *_by_others(found.path, others, model, parts, name, seconds, query_seconds)]
+                )
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _by_others(folder, others, model, parts, name, seconds, query_seconds):
+    """The row of a question: asked by the first other song whose stem can be a query; else why none can."""
+    reasons = []
+    for other in others:
+        try:
+            sound = _loudest([_read(folder, other.stems[name])], query_seconds)[0]
+            return [other.name, *_asked(model, parts, name, sound, seconds), ""]
+        except AudioError as error:  # a stem may be silent
+            reasons.append(f"{other.name}: {error}")
+    return ["", np.nan, np.nan, "; ".join(reasons)]
 
 
 def _asked(model, parts, name, sound, seconds):

@@ -55,6 +55,8 @@ class Parameters(Settings):
         [56], description="General MIDI programs, from 0, that are never trained on."
     )
     songs: settings.whole(1) = Field(24, description="Songs to render and train on, of eight parts each.")
+    name: settings.name() = Field("query", description="The model's folder under models/.")
+    fresh: settings.flag() = Field(False, description="Discard what this model has learned before, and start over.")
 
 
 def train(folder, banks, settings=None, fresh=False, targets=None):
@@ -82,8 +84,9 @@ def train(folder, banks, settings=None, fresh=False, targets=None):
     SettingError, TrainingError
     """
     settings = settings or Settings()
-    config = configuration(settings, [bank.name for bank in banks])
+    config = configuration(settings, [f"{bank.name} ({bank.checksum()})" for bank in banks])
     if targets:
+        config["train_csv"] += f", separating {targets}"
         config["instrument_list"] = [*targets, instruments.OTHER]
     listed = targets and list(map(set, targets.values()))
     return start(

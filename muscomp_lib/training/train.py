@@ -101,8 +101,8 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
     settings = _of_root(read_config(find_config(config, root)), root)
     if registry.network(settings).takes_query:
         raise SettingError(
-            f"{settings['model']['type']} separates what it is asked for, and learns that in notebook 06. Choose another "
-            "model_type in notebook 03."
+            f"{settings['model']['type']} separates what it is asked for, and learns that in notebook 06. Choose "
+            "another model_type in notebook 03."
         )
     if start_from is not None:
         settings["muscomp"]["start_from"] = str(start_from)

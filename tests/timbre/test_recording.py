@@ -28,6 +28,25 @@ def test_what_is_no_instrument_is_refused(sound, words):
         query(sound, RATE)
 
 
+@pytest.mark.parametrize(
+    ("sound", "rate", "words"),
+    [
+        (note(220.0, [1.0]), None, "needs its sample rate"),
+        (note(220.0, [1.0]), 0, "needs its sample rate"),
+        (note(220.0, [1.0])[None], RATE, r"has the shape \(1, "),
+        (note(220.0, [1.0])[:, None, None], RATE, "has the shape"),
+    ],
+)
+def test_a_waveform_that_cannot_be_is_refused(sound, rate, words):
+    with pytest.raises(AudioError, match=words):
+        query(sound, rate)
+
+
+def test_a_note_of_any_level_is_the_same_query():
+    sound = note(220.0, [1.0, 0.5, 0.2])
+    np.testing.assert_allclose(query(sound * np.float32(1e30), RATE), query(sound, RATE), atol=0.5)
+
+
 def test_harmonics_are_refused_of_a_chord_or_a_drum():
     chord = note(220.0, [1.0, 0.5]) + note(277.2, [1.0, 0.5]) + note(329.6, [1.0, 0.5])
     drum = noise(0.5) * np.exp(-np.arange(RATE // 2) / 2000).astype(np.float32)

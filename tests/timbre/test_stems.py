@@ -35,6 +35,14 @@ def medleydb(folder):
         (place / f"A_{song}_METADATA.yaml").write_text(yaml.safe_dump(described))
 
 
+def test_a_silent_stem_is_no_query_and_stops_nothing(tmp_path):
+    musdb18(tmp_path)
+    audio.write(tmp_path / "train" / "Second" / "vocals.wav", 0 * tone(440.0), RATE)
+    table = stems.ask_each(tmp_path).set_index(["song", "instrument"])
+    assert "Second: the query is silent" in table.loc[("First", "vocals"), "note"]
+    assert np.isfinite(table.loc[("First", "bass"), "nearer by, dB"])
+
+
 @pytest.mark.parametrize("write", [musdb18, medleydb])
 def test_each_instrument_is_asked_for_by_another_song(tmp_path, write):
     write(tmp_path)

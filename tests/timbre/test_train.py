@@ -1,15 +1,19 @@
 """One network, two queries: trained on two tones, asked for either of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from muscomp_lib import audio
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import SettingError, StoppedError
 from muscomp_lib.models import pretrained
+from muscomp_lib.models.weights import WEIGHTS
 from muscomp_lib.separation import Separator
-from muscomp_lib.timbre import descriptors, train
+from muscomp_lib.timbre import descriptors, material, train
 from muscomp_lib.timbre.descriptors import RATE
 from muscomp_lib.timbre.material import Bank
+from muscomp_lib.training import loop
 
 LOW, HIGH, THIRD = 40, 73, 9
 SETTINGS = train.Settings(steps=40, save_every=20, batch_size=4, n_frames=64, learning_rate=0.01, filters=[4, 8, 8])
@@ -69,7 +73,34 @@ def test_missing_queries_and_queries_of_other_models_are_refused(model):
         Separator(model).separate(np.zeros((RATE, 1), np.float32), RATE)
 
 
-def test_training_resumes_and_refuses_other_settings(model, bank):
-    assert train.train(model, [bank], SETTINGS) == model
+def test_a_training_that_was_stopped_resumes_to_the_same_model(model, bank, tmp_path, monkeypatch):
+    real = loop.LossCheck.__call__
+
+    def stop(self, step, loss, is_validation=False):
+        real(self, step, loss, is_validation)
+        if step == 30:  # between two checkpoints
+            raise StoppedError("stopped")
+
+    monkeypatch.setattr(loop.LossCheck, "__call__", stop)
+    with pytest.raises(StoppedError):
+        train.train(tmp_path / "model", [bank], SETTINGS)
+    monkeypatch.setattr(loop.LossCheck, "__call__", real)
+    resumed = train.train(tmp_path / "model", [bank], SETTINGS)
+    assert (resumed / WEIGHTS).read_bytes() == (model / WEIGHTS).read_bytes()
+
+
+def test_a_training_with_other_settings_or_music_is_refused(model, bank):
     with pytest.raises(SettingError, match="was started with other settings"):
         train.train(model, [bank], train.Settings(steps=61))
+    programs, stems = bank.songs[0]
+    with pytest.raises(SettingError, match=r"was started with other settings.*train_csv"):
+        train.train(model, [dataclasses.replace(bank, songs=[(programs, stems[:, ::-1])])], SETTINGS)
+
+
+def test_rendered_music_is_reused_only_where_it_fits(tmp_path):
+    first = material.render(tmp_path, material.BANK, [[0, 33]], n_notes=1, seconds=2.0)
+    again = material.render(tmp_path, material.BANK, [[0, 33]], n_notes=1, seconds=2.0)
+    longer = material.render(tmp_path, material.BANK, [[0, 33]], n_notes=2, seconds=2.5, seed=5)
+    assert first.checksum() == again.checksum() != longer.checksum()
+    assert [bank.songs[0][1].shape[1] for bank in (first, longer)] == [2 * material.RATE, 2.5 * material.RATE]
+    assert [len(bank.notes[33]) for bank in (first, longer)] == [1, 2]
