@@ -151,7 +151,8 @@ class SeparationApp:
 
     def _list_queries(self, dropdown):
         """Fill the list of recordings that can be asked by: the songs, among which an uploaded note is one."""
-        dropdown.options = [(EVERYTHING, None), *songs.available(self._root).items()]
+        dropdown.options = [(EVERYTHING, ""), *songs.available(self._root).items()]
+        dropdown.value = ""  # None would be shown as nothing chosen
 
     def _show_status(self, text, progress=None):
         """Show a line of text, and a progress bar from 0 to 1 if there is progress."""
@@ -312,7 +313,7 @@ def _make_controls(seconds, on_upload):
         "upload": upload.button("Upload a song …", "audio/*,video/*", on_upload),
         "model": w.Dropdown(description="Model", options=[], layout=wide),
         "about": w.Label(value=""),
-        "like": w.Dropdown(description="What", options=[(EVERYTHING, None)], layout=wide),
+        "like": w.Dropdown(description="What", options=[(EVERYTHING, "")], layout=wide),
         "length": w.Dropdown(description="Length", options=lengths, value=seconds, layout=w.Layout(width="18em")),
         "separate": w.Button(description="Separate", button_style="primary", icon="play", layout=button),
         "cancel": w.Button(description="Cancel", disabled=True, layout=w.Layout(width="auto")),

@@ -14,7 +14,7 @@ METRICS_MIME = "application/vnd.muscomp.metrics+json"
 
 
 def text_table(frame, empty="None."):
-    """A table of text for display: left-aligned, with nothing cut off and no row numbers; the last column is wide.
+    """A table of text for display: left-aligned, with nothing cut off and no row numbers; where the last column has most of it, it is wide.
 
     Parameters
     ----------
@@ -29,7 +29,9 @@ def text_table(frame, empty="None."):
         frame = frame.assign(group=frame["group"].mask(frame["group"].eq(frame["group"].shift()), ""))
     with pd.option_context("display.max_colwidth", None):
         html = frame.to_html(index=False, border=0)
-    html = re.sub(r"<td>(?=[^<]*</td>\s*</tr>)", '<td style="text-align: left; width: 60%">', html)
+    lengths = [frame[column].astype(str).str.len().mean() for column in frame]
+    if max(lengths) == lengths[-1]:
+        html = re.sub(r"<td>(?=[^<]*</td>\s*</tr>)", '<td style="text-align: left; width: 60%">', html)
     return HTML(re.sub(r"<(td|th)>", r'<\1 style="text-align: left">', html))
 
 

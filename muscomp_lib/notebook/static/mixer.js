@@ -713,7 +713,7 @@ class Desk {
     this.cleanups = [() => this.engine.close(), () => cancelAnimationFrame(this.frame)];
     this.strips = this.song.names.map((name, i) => this.strip(name, i));
     const absent = this.strips.filter(({ name }) => song.absent.includes(name)), there = this.strips.filter((strip) => !absent.includes(strip));
-    this.rows = make("div", { class: "rows" }, this.ruler(), ...there.map(({ row }) => row), ...this.folded(absent));
+    this.rows = make("div", { class: "rows", style: `--rows: ${there.length}` }, this.ruler(), ...there.map(({ row }) => row), ...this.folded(absent));
     this.root = make("div", { class: "muscomp-mixer", role: "region", "aria-label": `Mixer: ${pretty(this.song.title)}`, tabindex: 0 },
       this.bar(), this.rows, this.hint());
     this.root.mixer = this.engine; // for debugging from the browser's console, and tests
@@ -748,7 +748,7 @@ class Desk {
       for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
     });
     this.metronome = button("Metronome", "Metronome on the beats that were found", () => engine.setMetronome(!engine.metronome));
-    const present = button("⛶ Present", "Fill the screen, and leave it again (F)", () => this.present());
+    const present = button("Present", "Fill the screen, and leave it again (F)", () => this.present());
     return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [source] : []),
       make("label", { class: "volume" }, "Volume ", volume), this.master,
       ...(song.beats.length ? [this.metronome] : []), reset, present, this.downloads());
