@@ -14,7 +14,9 @@ METRICS_MIME = "application/vnd.muscomp.metrics+json"
 
 
 def text_table(frame, empty="None."):
-    """A table of text for display: left-aligned, with nothing cut off and no row numbers; where the last column has most of it, it is wide.
+    """A table of text for display: left-aligned, with nothing cut off and no row numbers.
+
+    The last column is wide where it has the longest texts.
 
     Parameters
     ----------

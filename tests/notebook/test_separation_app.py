@@ -66,7 +66,7 @@ def test_one_press_separates_transcribes_and_opens_the_mixer(app, root):
 def test_a_recording_asks_for_what_sounds_like_it(app, root):
     control(app, "like").value = root.songs / "b.wav"
     separate(app)
-    assert {path.stem for path in folder.files_of(root.separated / "a_2s").values()} == {"asked", "rest"}
+    assert {path.stem for path in folder.files_of(root.separated / "a_2s (like b)").values()} == {"asked", "rest"}
     audio.write(root.songs / "nothing.wav", np.zeros((22050, 1), np.float32), 22050)
     app._list_queries(control(app, "like"))
     control(app, "like").value = root.songs / "nothing.wav"
