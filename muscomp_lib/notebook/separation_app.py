@@ -23,7 +23,8 @@ from muscomp_lib.notebook.mixer import Mixer
 from muscomp_lib.separation import Separator, available, folder, songs
 from muscomp_lib.transcription import choice
 
-LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": None}
+WHOLE = 0.0  # of a choice, None is shown as nothing chosen
+LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": WHOLE}
 DEFAULT_LENGTH = 30.0  # seconds, of a song that is longer than ...
 SHORT = 60.0  # ... this; a shorter one is separated whole
 PARTS_OF_WORK = {"separate": 0.55, "transcribe": 0.3, "send": 0.15}  # shares of the progress bar, about as of the time
@@ -32,7 +33,7 @@ NEEDS_WIDGETS = (
     "the same, step by step."
 )
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-EVERYTHING = "every instrument, or choose a note of the one to take out"
+EVERYTHING = "every instrument"
 SEPARATED = "separated: "  # label of a song that only has to be opened
 MAX_SEPARATED = 10  # such songs in the list, the latest first
 REFRESH = 0.2  # seconds between updates of the progress bar
@@ -120,7 +121,7 @@ class SeparationApp:
         """Select the whole song if it is short."""
         if self._seconds is None and song is not None and song.is_file():
             with contextlib.suppress(MusCompError, OSError):  # reported once it is to be separated
-                dropdown.value = None if audio.info(song).duration <= SHORT else DEFAULT_LENGTH
+                dropdown.value = WHOLE if audio.info(song).duration <= SHORT else DEFAULT_LENGTH
 
     def _describe_model(self, label, name):
         """Show what the chosen model was trained on."""
@@ -151,8 +152,9 @@ class SeparationApp:
 
     def _list_queries(self, dropdown):
         """Fill the list of recordings that can be asked by: the songs, among which an uploaded note is one."""
-        dropdown.options = [(EVERYTHING, ""), *songs.available(self._root).items()]
-        dropdown.value = ""  # None would be shown as nothing chosen
+        listed = songs.available(self._root)
+        dropdown.options = [(EVERYTHING, ""), *((f"what sounds like {name}", path) for name, path in listed.items())]
+        dropdown.value = ""
 
     def _show_status(self, text, progress=None):
         """Show a line of text, and a progress bar from 0 to 1 if there is progress."""
@@ -201,7 +203,8 @@ class SeparationApp:
             return
         self._cancelled.clear()
         chosen = (self._controls[name].value for name in ("song", "length", "model", "like"))
-        self._thread = threading.Thread(target=self._run, args=(*chosen,), daemon=True)
+        song, seconds, model, like = chosen
+        self._thread = threading.Thread(target=self._run, args=(song, seconds or None, model, like), daemon=True)
         self._set_busy(True)
         self._thread.start()
 

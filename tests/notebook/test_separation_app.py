@@ -56,7 +56,7 @@ def test_one_press_separates_transcribes_and_opens_the_mixer(app, root):
     first = app.mixer.desk()
     assert control(app, "mixer").children == (first,) and first.piece_0
     control(app, "song").value = root.songs / "b.wav"
-    control(app, "length").value = None
+    control(app, "length").value = separation_app.WHOLE
     separate(app)
     assert app.latest == (root.songs / "b.wav", None)
     assert audio.info(folder.files_of(root.separated / "b")["Drums"]).frames == 3 * 22050
@@ -172,11 +172,11 @@ def test_a_short_song_is_separated_whole_by_default(models, root):
     tone = np.sin(np.arange(8000 * 61) / 5).astype(np.float32)[:, None]
     audio.write(root.songs / "long.wav", 0.3 * tone, 8000)
     app = separation_app.SeparationApp(*models, root, root.separated, transcription.Settings())
-    assert control(app, "length").value is None
+    assert control(app, "length").value == separation_app.WHOLE
     control(app, "song").value = root.songs / "long.wav"
     assert control(app, "length").value == separation_app.DEFAULT_LENGTH
     control(app, "song").value = root.songs / "a.wav"
-    assert control(app, "length").value is None
+    assert control(app, "length").value == separation_app.WHOLE
 
 
 def test_it_says_what_the_model_was_trained_on(app, root):
