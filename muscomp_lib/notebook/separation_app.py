@@ -317,7 +317,7 @@ def _make_controls(seconds, on_upload):
         "model": w.Dropdown(description="Model", options=[], layout=wide),
         "about": w.Label(value=""),
         "like": w.Dropdown(description="What", options=[(EVERYTHING, "")], layout=wide),
-        "length": w.Dropdown(description="Length", options=lengths, value=seconds, layout=w.Layout(width="18em")),
+        "length": w.Dropdown(description="Length", options=lengths, value=seconds, layout=w.Layout(width="20em")),
         "separate": w.Button(description="Separate", button_style="primary", icon="play", layout=button),
         "cancel": w.Button(description="Cancel", disabled=True, layout=w.Layout(width="auto")),
         "bar": w.FloatProgress(min=0.0, max=1.0, layout=w.Layout(width="100%", display="none")),
