@@ -66,7 +66,7 @@ def test_a_note_asks_for_its_instrument_and_silence_is_refused(folder, capsys):
     for name, sound in (("note.wav", 0.3 * tone), ("silence.wav", 0 * tone)):
         audio.write(folder / name, sound, 22050)
     assert cli.main(["separate", "album/one.wav", "--like", "note.wav"]) == 0
-    assert names_in(folder / "separated" / "one") == {"asked.flac", "rest.flac", "separation.json"}
+    assert names_in(folder / "separated" / "one (like note)") == {"asked.flac", "rest.flac", "separation.json"}
     assert cli.main(["separate", "album/one.wav", "--like", "silence.wav"]) == 1
     assert "silence.wav is silent" in capsys.readouterr().err
 

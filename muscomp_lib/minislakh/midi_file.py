@@ -169,6 +169,7 @@ def _assembled(parsed):
 
     messages = _timed(parsed)
     midi = _conducted(parsed, messages)
+    midi.tick_to_time(messages[-1][0])  # or pretty_midi computes its table again for each tick behind the last one
     parts = {}
     for start, end, message, number, program, is_drum in _notes(parsed, messages):
         key = number, message.channel, program, is_drum

@@ -166,6 +166,7 @@ def test_the_files_do_not_depend_on_the_number_of_workers(tmp_path):
     assert killing.snapshot(tmp_path / "one") == killing.snapshot(tmp_path / "two")
 
 
+@pytest.mark.full
 def test_killed_and_started_again_it_ends_in_the_same_files(tmp_path):
     imports = "from muscomp_lib import minislakh\nimport pretty_midi, pyloudnorm, tinysoundfont"
     work = "minislakh.make({folder!r}, minislakh.Settings(tracks=3, seconds=4.0), workers={workers})"

@@ -467,6 +467,7 @@ def separated(page, name):
     return desk
 
 
+@pytest.mark.full
 def test_the_app_offers_a_song_and_one_press_plays_it(notebook_05):
     page, errors, _ = notebook_05
     desk = separated(page, "Composed example")

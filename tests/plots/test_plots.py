@@ -7,6 +7,9 @@ import pretty_midi
 import pytest
 
 from muscomp_lib import plots
+from muscomp_lib.composers.clips import N_MELS
+from muscomp_lib.composers.clips import N_PITCHES as PIANO
+from muscomp_lib.composers.recognition import open_set
 from muscomp_lib.transcription.cqt import N_BINS, N_PITCHES
 from muscomp_lib.transcription.metrics import match
 from muscomp_lib.transcription.network import ACTIVE, ONSET
@@ -61,6 +64,17 @@ def u_net():
 FIGURES = {
     "training_example": lambda: plots.training_example(RNG.random((64, 32)), RNG.random((64, 32, 3)), NAMES, 1.5, 8.0),
     "learning_curve": lambda: plots.learning_curve([[10, 0.9, 1.0], [20, 0.5, 0.7], [30, 0.4, 0.65]]),
+    "learning_curve, two": lambda: plots.learning_curve([[10, 0.9, 1.0], [20, 0.5, 0.7]], {"again": [[10, 0.8, 0.9]]}),
+    "convolution": lambda: plots.convolution(RNG.random((64, 32)), 1.5, 8.0),
+    "gradient_steps": lambda: plots.gradient_steps(RNG.random((64, 32)), RNG.random((64, 32)), "Rock_Organ", 0.15),
+    "timbres": lambda: plots.timbres(
+        {"flute": RNG.normal(size=8000)}, 22050, 440.0, {"flute": RNG.random(40)}, {"flute": RNG.random(40)}
+    ),
+    "film": lambda: plots.film(RNG.random(50), np.array([0.0, 1.0]), np.array([0.0, 0.5])),
+    "film_of_queries": lambda: plots.film_of_queries({name: (RNG.random(8), RNG.random(8)) for name in NAMES}),
+    "composer_clips": lambda: plots.composer_clips([RNG.random((160, N_MELS + PIANO))] * 2, ["Bach", "Mozart"]),
+    "embeddings": lambda: plots.embeddings({"before": RNG.random((9, 2))}, np.arange(9) % 3 - 1, ["Bach", "Mozart"]),
+    "open_set": lambda: plots.open_set(open_set(RNG.random(9), 1 + RNG.random(9), 0.8), RNG.random(9), RNG.random(9)),
     "instrument_counts": lambda: plots.instrument_counts(COVERAGE),
     "taxonomies": lambda: plots.taxonomies(pd.concat([COVERAGE.assign(taxonomy=t) for t in ("one", "two")])),
     "stem_counts": lambda: plots.stem_counts(TRACKS, STEMS, NAMES),
