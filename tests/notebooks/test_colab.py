@@ -33,6 +33,7 @@ TINY = {
     "03": {"T": 64, "F": 512, "crop_frames": 64, "conv_n_filters": [4, 4, 8, 8, 8, 8], "batch_size": 1}
     | {"train_max_steps": 2, "save_checkpoints_steps": 1},
     "04": {"test_songs": 1, "notes_model": "notes", "notes_steps": 2},
+    "06": {"songs": 2, "steps": 2, "filters": [4, 8]},
     "08": {"pieces_per_composer": 2, "clips_per_piece": 1, "steps": 4},
 }
 
