@@ -6,7 +6,6 @@ commit, one by one, as far as they are wanted; `openscore.csv` lists them with t
 """
 
 import csv
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -117,10 +116,7 @@ def _listed(corpus):
 
 def _folder(corpus):
     if str(corpus) == MUSIC21:
-        found = importlib.util.find_spec(MUSIC21)
-        if found is None:
-            raise MissingError("The scores of music21 are not here. Install it: pip install music21")
-        return Path(found.origin).parent / "corpus"
+        return midi_songs.corpus_folder()
     folder = absolute(corpus, "corpus: ")
     if not folder.is_dir():
         raise MissingError(

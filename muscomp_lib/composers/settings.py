@@ -1,10 +1,8 @@
 """The settings of notebook 08, checked before anything is read. The batch runner uses them, too."""
 
-from pathlib import Path
-
 from muscomp_lib.composers import collection, corpora, embedding
 from muscomp_lib.core import settings
-from muscomp_lib.core.settings import Field, number, one_of, optional, that, whole
+from muscomp_lib.core.settings import Field, is_path, number, one_of, optional, that, whole
 
 
 def _listed(value):
@@ -16,12 +14,8 @@ def _are_names(value):
     return isinstance(listed, (list, tuple)) and all(isinstance(name, str) and name.strip() for name in listed)
 
 
-def _is_path(value):
-    return isinstance(value, (str, Path)) and str(value).strip() != ""
-
-
 NAMES = that(_are_names, "a list of composers")
-CORPUS = that(_is_path, f"{', '.join(map(repr, corpora.DEFAULTS))}, or a folder with a folder for each composer")
+CORPUS = that(is_path, f"{', '.join(map(repr, corpora.DEFAULTS))}, or a folder with a folder for each composer")
 
 
 class Settings(settings.Settings):
@@ -49,7 +43,7 @@ class Settings(settings.Settings):
     steps: whole(2) = Field(300, description="Training steps in all.")
     seed: whole(0) = Field(0, description="Random seed of the division, the weights and the batches.")
     name: settings.name() = Field("composers", description="The model's folder under models/.")
-    song: optional(that(_is_path, "a MIDI file or a score"), "a piece held out") = Field(
+    song: optional(that(is_path, "a MIDI file or a score"), "a piece held out") = Field(
         None, description="A piece of your own to find the composer of."
     )
 

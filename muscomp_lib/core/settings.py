@@ -12,6 +12,7 @@ pydantic does the checking: strictly, so that neither "3" nor True passes for a 
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -192,6 +193,11 @@ def that(holds, words):
 
 
 # ---- messages ----
+
+
+def is_path(value):
+    """Whether a value may be a path, or a name that stands for one: a text that is not blank."""
+    return isinstance(value, str | Path) and str(value).strip() != ""
 
 
 def wrong(name, value, words, where="", spell=repr):

@@ -1,9 +1,7 @@
 """The settings of notebook 07, checked before anything is exported. The command and the batch runner use them, too."""
 
-from pathlib import Path
-
 from muscomp_lib.core import files, names, settings
-from muscomp_lib.core.settings import Field, number, optional, that
+from muscomp_lib.core.settings import Field, is_path, number, optional, that
 from muscomp_lib.export.formats import DEFAULT, FORMATS
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.weights import CONFIG
@@ -19,12 +17,8 @@ def _are_formats(value):
     return isinstance(listed, (list, tuple)) and len(listed) > 0 and all(name in FORMATS for name in listed)
 
 
-def _is_path(value):
-    return isinstance(value, (str, Path)) and str(value).strip() != ""
-
-
 LIST = that(_are_formats, f"a list of some of {', '.join(FORMATS)}")
-FOLDER = that(_is_path, "a folder")
+FOLDER = that(is_path, "a folder")
 
 
 class Settings(settings.Settings):

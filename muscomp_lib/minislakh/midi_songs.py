@@ -53,16 +53,21 @@ def _midi(folder):
 
 def _scores(which):
     """One score of each composer, then the second of each, and so on: the corpus has 1,300 of one."""
-    found = importlib.util.find_spec(CORPUS)
-    if found is None:
-        raise MissingError("The scores of music21 are not here. Install it: pip install music21")
     by_composer = {}
-    for path in sorted((Path(found.origin).parent / "corpus").rglob("*")):
+    for path in sorted(corpus_folder().rglob("*")):
         is_held_out = zlib.crc32(path.name.encode()) % HELD_OUT_SHARE == 0
         is_read = path.suffix.lower() in SCORES and path.stat().st_size <= SCORES[path.suffix.lower()]
         if is_read and is_held_out == (which == HELD_OUT):
             by_composer.setdefault(path.parent.name, []).append(path)
     return [path for turn in itertools.zip_longest(*by_composer.values()) for path in turn if path]
+
+
+def corpus_folder():
+    """Where music21's scores are, a folder for each composer; MissingError without them."""
+    found = importlib.util.find_spec(CORPUS)
+    if found is None:
+        raise MissingError("The scores of music21 are not here. Install it: pip install music21")
+    return Path(found.origin).parent / "corpus"
 
 
 def read(path):

@@ -72,7 +72,9 @@ class Separator:
         self.instruments = list(self.config["instrument_list"])
         self.takes_query = registry.network(self.config).takes_query
         self._query = self._described(query)
-        self.asked_by = None if query is None else names.as_text(Path(query).stem) if _is_path(query) else "a query"
+        self.asked_by = None if query is None else "a query"
+        if isinstance(query, str | Path):
+            self.asked_by = names.as_text(Path(query).stem)
         if not self.takes_query or query is not None:
             _ = self._network  # loaded now, so that what is wrong with it is reported now
         if engine == "spleeter":
@@ -213,10 +215,6 @@ class Separator:
         if self.engine == "spleeter":
             return _SpleeterPipeline(self.config, self.folder, song, planned)
         return Pipeline(self.config, self._network, song, planned, progress)
-
-
-def _is_path(query):
-    return isinstance(query, (str, Path))
 
 
 def _excerpt_start(path, seconds):

@@ -1,22 +1,16 @@
 """The settings of notebook 05, checked before anything is separated. Used by notebook 05 and the batch runner."""
 
-from pathlib import Path
-
 from muscomp_lib.audio.formats import FORMATS
 from muscomp_lib.core import instruments, settings
-from muscomp_lib.core.settings import Field, flag, one_of, optional, that
+from muscomp_lib.core.settings import Field, flag, is_path, one_of, optional, that
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import ENGINES
 from muscomp_lib.separation.songs import SECONDS
 from muscomp_lib.transcription import GRIDS
 
 
-def _is_path(value):
-    return isinstance(value, (str, Path)) and str(value).strip() != ""
-
-
 def _are_songs(value):
-    return _is_path(value) or (isinstance(value, list) and bool(value) and all(map(_is_path, value)))
+    return is_path(value) or (isinstance(value, list) and bool(value) and all(map(is_path, value)))
 
 
 def _are_targets(value):
@@ -24,7 +18,7 @@ def _are_targets(value):
     return isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n.strip() for n in names)
 
 
-MODEL = that(_is_path, f"{pretrained.NAME!r}, the name of a model under models/, a path, or 'spleeter:4stems'")
+MODEL = that(is_path, f"{pretrained.NAME!r}, the name of a model under models/, a path, or 'spleeter:4stems'")
 TARGETS = that(_are_targets, 'a list of instruments, sums such as "A+B", or "accompaniment"')
 TAXONOMY = that(lambda value: value in instruments.taxonomies(), "the name of a taxonomy in instruments.yaml")
 
@@ -54,7 +48,7 @@ class Settings(settings.Settings):
     taxonomy: optional(TAXONOMY, "the model's") = Field(
         None, description="The taxonomy with the instruments' programs and ranges."
     )
-    out: optional(that(_is_path, "a folder"), "separated/ under the root") = Field(
+    out: optional(that(is_path, "a folder"), "separated/ under the root") = Field(
         None, description="Where the songs' folders are made."
     )
     seconds: SECONDS = Field(None, description="Separate only this many seconds from the middle.")

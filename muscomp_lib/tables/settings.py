@@ -9,7 +9,19 @@ from muscomp_lib import audio
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.instruments import RESIDUALS
-from muscomp_lib.core.settings import Field, field, flag, number, one_of, optional, suggestion, text, that, whole
+from muscomp_lib.core.settings import (
+    Field,
+    field,
+    flag,
+    is_path,
+    number,
+    one_of,
+    optional,
+    suggestion,
+    text,
+    that,
+    whole,
+)
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import Config, check_config
 from muscomp_lib.models.layers import UnetParams
@@ -32,10 +44,6 @@ def _are_targets(value):
         and _are_names(list(value))
         and all(members == REST or _are_names(members) for members in value.values())
     )
-
-
-def _is_path(value):
-    return isinstance(value, str | Path) and str(value).strip() != ""
 
 
 class Settings(settings.Settings):
@@ -74,10 +82,10 @@ class Settings(settings.Settings):
     sum_checks: optional(whole(0), "all") = Field(
         20, description="Songs per partition whose instruments must sum to the mix, sample by sample; None: all."
     )
-    stems: optional(that(_is_path, "a folder"), "Slakh's songs, from notebook 02") = Field(
+    stems: optional(that(is_path, "a folder"), "Slakh's songs, from notebook 02") = Field(
         None, description="A folder of songs with their stems, to train on instead of Slakh."
     )
-    stem_names: optional(that(_is_path, "a YAML file"), "`stems.yaml` in that folder, if it is there") = Field(
+    stem_names: optional(that(is_path, "a YAML file"), "`stems.yaml` in that folder, if it is there") = Field(
         None, description="Which of the stems' files are which instrument."
     )
     instruments: optional(that(_are_names, "a list of names of a-z, digits, '_' and '-'"), "all there are") = Field(

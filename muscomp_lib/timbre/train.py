@@ -10,10 +10,10 @@ from muscomp_lib.core import instruments, settings
 from muscomp_lib.core.settings import Field
 from muscomp_lib.models import query_unet
 from muscomp_lib.models.registry import network
-from muscomp_lib.models.weights import WEIGHTS, get_weights, write_weights
+from muscomp_lib.models.weights import WEIGHTS
 from muscomp_lib.timbre import descriptors
 from muscomp_lib.timbre.examples import N_BINS, Examples, Queries
-from muscomp_lib.training.loop import check_not_silent, compiled, fit, make_deterministic, start
+from muscomp_lib.training.loop import compiled, start, to_weights
 
 VALIDATION_SEED = 1 << 30  # plus the training's: other mixes of the same stems
 
@@ -102,15 +102,10 @@ def _training(folder, config, banks, settings, targets):
         Examples(banks, queries, settings.batch_size, settings.n_frames, seed, frozenset(settings.held_out), targets)
         for seed in (settings.random_seed, settings.random_seed + VALIDATION_SEED)
     )
-    check_not_silent(training=training, validation=validation)
-
-    def run():
-        make_deterministic()
-        model = compiled(config)
-        fit(folder, model, training, validation, settings.steps, settings.save_every)
-        write_weights(folder / WEIGHTS, get_weights(model), config["instrument_list"])
-
-    return run
+    return to_weights(
+        folder, lambda: compiled(config), training, validation, settings.steps, settings.save_every,
+        config["instrument_list"],
+    )  # fmt: skip
 
 
 def configuration(settings, bank_names):

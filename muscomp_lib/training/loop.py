@@ -25,7 +25,17 @@ from muscomp_lib.core.progress import bar
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import read_json
 from muscomp_lib.models.runtime import on_jax, start_tensorflow
-from muscomp_lib.models.weights import CONFIG, HISTORY, REMEDY, WEIGHTS, check_finite, read_arrays, write_arrays
+from muscomp_lib.models.weights import (
+    CONFIG,
+    HISTORY,
+    REMEDY,
+    WEIGHTS,
+    check_finite,
+    get_weights,
+    read_arrays,
+    write_arrays,
+    write_weights,
+)
 from muscomp_lib.training import batches
 from muscomp_lib.training.strategy import SINGLE_PROCESS
 
@@ -159,6 +169,35 @@ def compiled(settings):
     model.compile(optimizer=optimizer, loss=network.loss, jit_compile=on_jax())
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def to_weights(folder, compile_network, training, validation, steps, stride, names):
+    """Make sure that training can start; return what trains to the last step, and writes the weights.
+
+    Parameters
+    ----------
+    folder : Path
+    compile_network : callable
+        Gives the compiled model; called once computation is set to be deterministic.
+    training, validation, stride
+        As for `fit`.
+    steps : int
+    names : list of str
+        The instruments, in the order of the network's outputs.
+
+    Returns
+    -------
+    callable
+    """
+    check_not_silent(training=training, validation=validation)
+
+    def run():
+        make_deterministic()
+        model = compile_network()
+        fit(folder, model, training, validation, steps, stride)
+        write_weights(folder / WEIGHTS, get_weights(model), names)
+
+    return run
 
 
 def fit(folder, model, training, validation, last, stride, snapshots=None, team=SINGLE_PROCESS):

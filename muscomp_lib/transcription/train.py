@@ -16,11 +16,11 @@ from muscomp_lib.core.settings import Field
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import PRECISIONS
 from muscomp_lib.models.runtime import on_jax, precision
-from muscomp_lib.models.weights import WEIGHTS, get_weights, write_weights
+from muscomp_lib.models.weights import WEIGHTS
 from muscomp_lib.reserve.split import instrument_columns
 from muscomp_lib.separation import folder as separated_songs
 from muscomp_lib.slakh import index_tables
-from muscomp_lib.training.loop import adam, check_not_silent, fit, make_deterministic, start
+from muscomp_lib.training.loop import adam, start, to_weights
 from muscomp_lib.transcription import batches, network
 from muscomp_lib.transcription.network import ACTIVE, FULL, KINDS, ONSET, VELOCITY
 from muscomp_lib.transcription.resident import ResidentExamples
@@ -87,15 +87,10 @@ def train(root, settings=None, fresh=False):
 def _training(folder, config, root, settings):
     """Make sure that training can start, and return what trains."""
     training, validation = examples(root, settings)
-    check_not_silent(training=training, validation=validation)
-
-    def run():
-        make_deterministic()
-        model = compiled(config)
-        fit(folder, model, training, validation, settings.steps, settings.save_every)
-        write_weights(folder / WEIGHTS, get_weights(model), config["instrument_list"])
-
-    return run
+    return to_weights(
+        folder, lambda: compiled(config), training, validation, settings.steps, settings.save_every,
+        config["instrument_list"],
+    )  # fmt: skip
 
 
 def _config(root, settings):
