@@ -12,13 +12,16 @@ import logging
 import os
 import signal
 import sys
+from contextlib import nullcontext
 
+from batch import run_lock
 from batch.device import require_gpus
 from batch.notebook_parameters import assign, defaults, from_file, from_option, step_of
 from batch.run import REFUSED, find_notebook
 from muscomp_lib import training
 from muscomp_lib.core import progress
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
+from muscomp_lib.core.files import absolute, make_folder
 from muscomp_lib.core.root import open_root
 from muscomp_lib.training import strategy
 
@@ -44,7 +47,8 @@ def main(argv=None):
         if team.is_chief:
             os.environ[progress.HEADLESS] = "1"  # progress as lines in the log; the other tasks show none
         log.info("%d tasks train together, on %d devices.", team.n_workers, team.n_replicas)
-        training.train(**parameters)
+        with writer(args.out, team):
+            training.train(**parameters)
     except (StoppedError, KeyboardInterrupt) as stop:
         log.info(str(stop) or "Stopped.")
         return STOPPED
@@ -79,6 +83,11 @@ def _stop(*_):
     signal.raise_signal(signal.SIGINT)
 
 
+def writer(folder, team):
+    """Hold the run's folder as long as the first task trains; the others, which write nothing, wait for it in step."""
+    return run_lock.hold(make_folder(absolute(folder, "--out: "))) if folder and team.is_chief else nullcontext()
+
+
 def arguments(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="batch/worker.py", description="Train on several nodes, as one of them.")
@@ -86,6 +95,7 @@ def arguments(argv):
     each = {"action": "append", "default": []}
     parser.add_argument("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help="a parameter, as in run.py", **each)
     parser.add_argument("--gpus", type=int, default=0, help="end unless this node has so many usable GPUs")
+    parser.add_argument("--out", metavar="DIR", help="the run's folder, in which nothing else may be at work")
     parser.add_argument("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
     return parser.parse_args(argv)
 

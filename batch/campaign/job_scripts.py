@@ -80,7 +80,7 @@ AFFORD = f"""  timeout {SECONDS_TO_ANSWER} {{submitter}} "$project/batch/submit.
 WORKERS = """stop_signal=USR1  # srun forwards it to its tasks, which save and stop; at TERM it would kill them
 srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=1 \\
   {launcher}"$python" "$project/batch/worker.py" {notebook} \\
-  -f "$campaign/{parameters}" -p root {root}{gpus} &
+  -f "$campaign/{parameters}" -p root {root}{gpus} --out "$out" &
 run=$!
 wait "$run" || leave $?
 stop_signal=TERM  # now the notebook, on this node alone: the network is trained; it plots and scores it
@@ -239,12 +239,13 @@ def _variables(campaign):
     yield f"python={quoted(campaign.site.python or sys.executable, True)}"
 
 
-def _environment(campaign, request):
+def _environment(campaign, request, is_report=False):
     site = campaign.site
     modules = site.modules + (site.gpu_modules if request.gpus else [])
-    if modules:
+    if modules and not is_report:
         yield MODULES
-        yield from (f"load {quoted(module)}" for module in modules)
+    load = "module load" if is_report else "load"  # the report tries without those that cannot be loaded
+    yield from (f"{load} {quoted(module)}" for module in modules)
     for name, folder, inside in (("TMPDIR", site.temporary, ""), (remote_io.CACHE, site.cache, f"/{CACHE_FOLDER}")):
         if folder:
             yield f"if [ -d {quoted(folder, True)} ]; then export {name}={quoted(folder + inside, True)}; fi"
@@ -256,6 +257,6 @@ def _report(campaign):
     request = request.model_copy(update={"hours": request.hours or REPORT_HOURS})
     lines = _sbatch_lines(campaign, REPORT, request)
     lines += [f"# Campaign {campaign.name}: prints what is done and what is missing, and writes the report.", ""]
-    lines += [*_variables(campaign), BEGIN.strip(), *_environment(campaign, request), ""]
+    lines += [*_variables(campaign), BEGIN.strip(), *_environment(campaign, request, is_report=True), ""]
     submitter = quoted(sys.executable)  # without the launcher: a container has none of Slurm's commands
     return "\n".join([*lines, f'{submitter} "$project/batch/submit.py" "$campaign" report']) + "\n"

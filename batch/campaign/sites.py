@@ -38,6 +38,8 @@ SET_BY_SCRIPTS = (  # how jobs are stopped and found again, and what they are ch
     *("account", "partition", "time", "nodes", "ntasks", "cpus-per-task", "cpus-per-gpu"),
     *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "tasks-per-node"),
     *("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "mem", "mem-per-cpu", "mem-per-gpu"),
+    *("exclusive", "mincpus", "core-spec", "thread-spec", "cores-per-socket", "extra-node-info", "sockets-per-node"),
+    *("threads-per-core", "tres-per-job", "tres-per-node", "tres-per-socket", "tres-per-task"),
 )
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from muscomp_lib.core.errors import MissingError, MusCompError
@@ -11,6 +11,33 @@ from muscomp_lib.core.errors import MissingError, MusCompError
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
 RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
 FIELDS = "%i|%T|%M|%L|%e|%r"  # job, state, time used, time left, end, reason
+
+
+RECORDED = ("JobID", "State", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")  # what sacct is asked for
+
+
+@dataclass(frozen=True)
+class Account:
+    """What Slurm's accounting has recorded of a job, or of one of an array, in all its runs.
+
+    Attributes
+    ----------
+    state : str
+        Of its latest run, as Slurm names it.
+    seconds : int
+        Of all runs.
+    cpu_seconds, core_seconds : float
+        Computed, and allocated (seconds times cores), by the runs that have ended.
+    memory_mb, requested_mb : float or None
+        MB: the peak of one of its steps, and what each run had; None: unknown.
+    """
+
+    state: str = ""
+    seconds: int = 0
+    cpu_seconds: float = 0.0
+    core_seconds: float = 0.0
+    memory_mb: float | None = None
+    requested_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +120,8 @@ def queue():
 
 
 def accounting(numbers):
-    """Slurm's records of jobs and all their runs: {("12", 3): (state, seconds)}; None without accounting."""
-    words = ["--duplicates", "--noheader", "--parsable2", "--allocations", "--format=JobID,State,ElapsedRaw"]
+    """Slurm's records of jobs: {("12", 3): Account}; None without accounting."""
+    words = ["--duplicates", "--noheader", "--parsable2", f"--format={','.join(RECORDED)}"]
     try:
         return accounts(_output("sacct", *words, "--jobs", ",".join(numbers)))
     except MusCompError:
@@ -102,16 +129,35 @@ def accounting(numbers):
 
 
 def accounts(records):
-    """Read sacct's lines of JobID|State|ElapsedRaw, one for each run of a job, as `accounting` returns them."""
+    """Read sacct's lines of `RECORDED`, one for each run of a job and each step of a run: {("12", 3): Account}."""
     found = {}
     for line in records.splitlines():
-        name, state, seconds = line.split("|")
-        number, _, task = name.partition("_")
+        job, _, step = (record := dict(zip(RECORDED, line.split("|"), strict=True)))["JobID"].partition(".")
+        number, _, task = job.partition("_")
         if task and not task.isdigit():
             continue  # a part of an array that has not started
-        key = number, int(task or 0)
-        found[key] = (state.split()[0], found.get(key, ("", 0))[1] + int(seconds or 0))
+        before = found.setdefault((number, int(task or 0)), Account())
+        found[number, int(task or 0)] = (_with_step if step else _with_run)(before, record)
     return found
+
+
+def _with_run(account, record):
+    state, seconds = record["State"].split()[0], int(record["ElapsedRaw"] or 0)  # "CANCELLED by 1000"
+    account = replace(account, state=state, seconds=account.seconds + seconds)
+    account = replace(account, requested_mb=_megabytes(record["ReqMem"]) or account.requested_mb)
+    if state in RUNNING_STATES:
+        return account  # what it has computed is not recorded yet
+    return replace(
+        account,
+        cpu_seconds=account.cpu_seconds + (_seconds(record["TotalCPU"]) or 0),
+        core_seconds=account.core_seconds + seconds * int(record["AllocCPUS"] or 0),
+    )
+
+
+def _with_step(account, record):
+    return replace(
+        account, memory_mb=max(filter(None, (account.memory_mb, _megabytes(record["MaxRSS"]))), default=None)
+    )
 
 
 def cancel(numbers):
@@ -136,14 +182,21 @@ def _output(command, *words):
 
 
 def _seconds(text):
-    """Seconds of "1-02:03:04" or "2:03"; None for words such as UNLIMITED."""
-    if not re.fullmatch(r"(\d+-)?[\d:]+", text):
+    """Seconds of "1-02:03:04", "2:03" or "02:03.456"; None for words such as UNLIMITED."""
+    if not re.fullmatch(r"(\d+-)?[\d:]+(\.\d+)?", text):
         return None
-    days, _, rest = text.rpartition("-")
+    days, _, rest = text.partition(".")[0].rpartition("-")
     seconds = 0
     for part in rest.split(":"):
         seconds = 60 * seconds + int(part)
     return 86400 * int(days or 0) + seconds
+
+
+def _megabytes(text):
+    """MB of "12345K" or "1.50G", in units of 1024; None for what is not recorded, or not the whole job's ("4Gc")."""
+    if not re.fullmatch(r"\d+(\.\d+)?[KMGT]?", text) or not float(text.rstrip("KMGT")):
+        return None
+    return float(text.rstrip("KMGT")) * 1024 ** " KMGT".index(text[-1] if text[-1] in "KMGT" else " ") / 1e6
 
 
 def _timestamp(text):

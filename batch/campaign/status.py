@@ -56,14 +56,16 @@ class StageStatus:
     seconds_left : float or None
         Until it is done; None when it is not running.
     memory : float or None
-        MB, the peak of its largest process.
+        MB, the peak of its largest process, or job step.
     efficiency : float or None
-        Share of its cores' time that its notebooks computed, of the runs that ended.
+        Share of its cores' time that it computed, in the runs that ended.
     device : str
         That the latest of its jobs to end used.
     progress : str
     notes : list of str
         What has gone wrong.
+    accounts : list of slurm.Account
+        Slurm's records of its jobs.
     """
 
     stage: object
@@ -81,6 +83,7 @@ class StageStatus:
     device: str = ""
     progress: str = ""
     notes: list = field(default_factory=list)
+    accounts: list = field(default_factory=list)
 
     @property
     def is_done(self):
@@ -130,9 +133,9 @@ def _recorded(folder, name, default):
 def rows(campaign, estimates):
     """A `StageStatus` for each stage, in order."""
     submitted = submissions(campaign.folder)
-    queue, accounts = {}, None
+    queue, accounts = {}, {}
     if campaign.site.has_scheduler and submitted:
-        queue, accounts = slurm.queue(), slurm.accounting(sorted({entry["job"] for entry in submitted}))
+        queue, accounts = slurm.queue(), slurm.accounting(sorted({entry["job"] for entry in submitted})) or {}
     first = _recorded(campaign.folder, ESTIMATE, {})
     return [_row(campaign, each, first, submitted, queue, accounts) for each in estimates]
 
@@ -145,21 +148,29 @@ def _row(campaign, estimate, first, submitted, queue, accounts):
         keys = [(entry["job"], task if stage.is_array else 0) for entry in ours if task in entry["tasks"]]
         job = queue.get(keys[-1]) if keys else None
         metrics = campaign.metrics(stage, task)
-        spans, memory = _times(campaign, stage, task, queue), metrics.get("memory_mb")
+        recorded, spans = [accounts[key] for key in keys if key in accounts], _times(campaign, stage, task, queue)
+        row.accounts += recorded
         row.runs += len(spans)
-        row.seconds += sum(accounts[key][1] for key in keys if key in accounts) if accounts else sum(spans)
-        row.memory = max(filter(None, (row.memory, memory)), default=None)
+        row.seconds += sum(each.seconds for each in recorded) if accounts else sum(spans)
+        row.memory = max(filter(None, (row.memory, metrics.get("memory_mb"))), default=None)
         row.device = metrics.get("device") or row.device
-        _classify(row, task, job, metrics, accounts and keys and accounts.get(keys[-1]), campaign)
+        _classify(row, task, job, metrics, accounts.get(keys[-1]) if keys else None, campaign)
         if keys and task in row.failed and any(e.get("cancelled") and e["job"] == keys[-1][0] for e in ours):
             row.notes[-1] = row.notes[-1].replace("was cancelled", "was cancelled by you", 1)
-    row.efficiency = _efficiency(campaign, stage)
+    row.memory = max(filter(None, (row.memory, *(each.memory_mb for each in row.accounts))), default=None)
+    row.efficiency = _recorded_efficiency(row.accounts) or _efficiency(campaign, stage)
     if row.is_done and stage.name == "index":
         row.notes += _incomplete_data(campaign.metrics(stage, 1).get("metrics") or {})
     if row.running:
         share, row.progress = _progress(campaign, row)
         row.seconds_left = estimate.seconds * (1 - share)
     return row
+
+
+def _recorded_efficiency(accounts):
+    """The same as Slurm has recorded it, killed runs included, as its command `seff` does; None where it has not."""
+    computed, allocated = (sum(getattr(each, name) for each in accounts) for name in ("cpu_seconds", "core_seconds"))
+    return computed / allocated if computed and allocated else None
 
 
 def _efficiency(campaign, stage):
@@ -183,7 +194,7 @@ def _incomplete_data(metrics):
 
 def _classify(row, task, job, metrics, account, campaign):
     """Add a job to the list of its state, and a note when it failed."""
-    state = job.state if job else account[0] if account else ""
+    state = job.state if job else account.state if account else ""
     name = f"{row.stage.name} {task}" if row.stage.is_array else row.stage.name
     if campaign.is_done(row.stage, task):
         row.done.append(task)
@@ -291,12 +302,18 @@ def cells(campaign, row):
         f"{row.state}{', ' + row.progress if row.progress else ''}",
         duration(row.seconds) if row.runs else "-",
         duration(row.seconds_left),
-        f"{row.memory:.0f} MB" if row.memory else "-",
+        _memory(row),
         "-" if row.efficiency is None else f"{row.efficiency:.0%} of {campaign.site.cores(row.stage.request)}",
         f"{cost_estimate.cost(campaign, row.stage, row.seconds):.2f}",
         f"{row.first_estimate:.2f}",
         row.device or "-",
     ]
+
+
+def _memory(row):
+    """The peak, and what was there where Slurm has recorded it: "812 MB of 30400"."""
+    requested = max(filter(None, (each.requested_mb for each in row.accounts)), default=None)
+    return f"{row.memory:.0f} MB{f' of {requested:.0f}' if requested else ''}" if row.memory else "-"
 
 
 def total(campaign, found):

@@ -283,6 +283,7 @@ def test_further_options_go_to_sbatch_and_gpus_to_the_notebook(prepared):
     train = job_scripts.job(campaign, stage(campaign, "train"))
     assert "#SBATCH --mail-type=END\n#SBATCH --exclude=gpu1\n" in train and "--gpus 1 --out" in train
     charged = ("--time=9", "--tim 9", "--gres=gpu:8", "--mem-per-c=1", "--mail-type=END --nodes=9", "--requeue -N9")
+    charged += ("--exclusive", "--exclusive=user", "--exclu", "--mincpus=64", "--threads-per-core=1")
     for option in (*charged, "--array=1-3", "mail", "--output x", "--comment=a\nb", "--comment='a"):
         with pytest.raises(SettingError, match=r"sbatch.* is not possible. It must be a list of options of sbatch"):
             prepared(stages={"train": {"sbatch": [option]}})
@@ -313,7 +314,7 @@ def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
         assert f"{line}\n" in train
     assert "--ntasks=" not in train
     assert "srun --nodes=3 --ntasks-per-node=1 " in train and "--kill-on-bad-exit=1" in train
-    assert train.index("worker.py") < train.index("run.py")
+    assert train.index("worker.py") < train.index("run.py") and train.count(' --out "$out" &\n') == 2  # one writer
 
 
 def test_each_notebook_uses_what_the_one_before_it_made(prepared):
@@ -502,31 +503,48 @@ def test_an_empty_data_set_is_refused_on_a_cluster(tmp_path):
     assert "slakh is empty, and notebook 01 would generate 4 small songs" in printed and "files prints how" in printed
 
 
-SACCT = """\
-20|REQUEUED|61
-20|PREEMPTED|30
-20|COMPLETED|100
-21_1|COMPLETED|10
-21_2|CANCELLED by 1000|7
-21_3|OUT_OF_MEMORY|12
-21_[4-9%2]|PENDING|0
-22|NODE_FAIL|5
-22|RUNNING|40
-23|CANCELLED by 0|0
-24|TIMEOUT|
-"""
+# Slurm 22.05.8 recorded these runs: killed at their memory or time, cancelled, requeued, preempted, node lost.
+SACCT = (PROJECT / "tests" / "fixtures" / "slurm" / "sacct.txt").read_text()
 
 
 def test_all_runs_count_and_the_last_has_the_state():
-    assert slurm.accounts(SACCT) == {
-        ("20", 0): ("COMPLETED", 191),
-        ("21", 1): ("COMPLETED", 10),
-        ("21", 2): ("CANCELLED", 7),
-        ("21", 3): ("OUT_OF_MEMORY", 12),
-        ("22", 0): ("RUNNING", 45),
-        ("23", 0): ("CANCELLED", 0),
-        ("24", 0): ("TIMEOUT", 0),
+    found = slurm.accounts(f"{SACCT}14_[4-6%2]|PENDING|0|2|00:00:00||500M\n")
+    assert {f"{job}_{task}": (each.state, each.seconds) for (job, task), each in found.items()} == {
+        **{"1_1": ("COMPLETED", 3), "1_2": ("CANCELLED", 5), "1_3": ("FAILED", 1), "1_4": ("FAILED", 0)},
+        **{"1_5": ("CANCELLED", 29), "2_0": ("COMPLETED", 16), "3_0": ("TIMEOUT", 121), "4_0": ("COMPLETED", 20)},
+        **{"5_0": ("COMPLETED", 22), "6_0": ("CANCELLED", 0), "14_1": ("COMPLETED", 27), "14_2": ("RUNNING", 24)},
+        **{"14_3": ("COMPLETED", 27), "14_6": ("RUNNING", 25), "15_0": ("COMPLETED", 1), "18_0": ("RUNNING", 61)},
     }
+
+
+def test_computed_time_and_memory_are_those_of_runs_that_ended():
+    found = slurm.accounts(SACCT)
+    requeued, two_nodes, over_memory, at_work = (found[key] for key in (("2", 0), ("5", 0), ("1", 3), ("14", 2)))
+    assert (requeued.cpu_seconds, requeued.core_seconds) == (2, 16 * 4)
+    assert two_nodes.core_seconds == 22 * 128 and two_nodes.memory_mb == pytest.approx(10972 * 1.024e-3)
+    assert over_memory.memory_mb > over_memory.requested_mb == pytest.approx(100 * 1.048576)
+    assert at_work.core_seconds == 9 * 2 and at_work.seconds == 24
+    days = slurm.accounts("7|COMPLETED|9|8|1-02:03:04||4Gc\n7.batch|COMPLETED|9|8|1-02:03:04|1.50G|\n")["7", 0]
+    assert days.cpu_seconds == 93784 and days.memory_mb == pytest.approx(1610.6, rel=1e-4) and days.requested_mb is None
+
+
+def test_the_status_shows_what_slurm_recorded_of_each_stage(prepared, monkeypatch):
+    """OUT_OF_MEMORY as sacct's manual spells it: the Slurm that recorded the other rows has no control groups."""
+    records = "21_1|REQUEUED|100|16|10:00.500||30400M\n21_1.batch|CANCELLED|100|16|10:00.500|900000K|\n"
+    records += "21_1|OUT_OF_MEMORY|50|16|05:00.000||30400M\n21_1.batch|OUT_OF_MEMORY|50|16|05:00|29000000K|\n"
+    records += "21_2|CANCELLED by 1000|50|16|00:00.100||30400M\n"
+    campaign, estimates = prepared(stages={"shards": {"jobs": 2}})
+    write_campaign(campaign, {})
+    status.record(campaign, [{"stage": "shards", "job": "21", "tasks": [1, 2]}], estimates)
+    (campaign.out(campaign.stages[1], 2)).mkdir(parents=True)
+    (campaign.out(campaign.stages[1], 2) / "times.log").write_text("start 100 21\n")
+    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "_output", lambda *_: records)
+    row = status.rows(campaign, estimates)[1]
+    assert row.notes == ["shards 1 ran out of memory; request more memory_gb", "shards 2 was cancelled"]
+    shown = dict(zip(status.columns(campaign), status.cells(campaign, row), strict=True))
+    assert shown["cores busy"] == "28% of 16"  # 900 of 3200 seconds
+    assert shown["memory"] == "29696 MB of 31877" and shown["SU used"] == f"{200 * 16 / 3600:.2f}"
 
 
 def test_only_so_many_jobs_of_an_array_run_at_once(prepared):
@@ -612,12 +630,26 @@ def test_the_budget_is_held_against_the_worst_case(prepared):
 @pytest.mark.parametrize(("status", "goes_on"), [(0, True), (2, True), (124, True), (job_scripts.TOO_DEAR, False)])
 def test_only_the_budget_keeps_a_job_from_requeueing(prepared, tmp_path, status, goes_on):
     campaign, _ = prepared(budget=20.0)
+    done = time_is_up(campaign, tmp_path, status)
+    assert done.returncode == 1 and ("requeued\n" in done.stdout) == goes_on
+
+
+def time_is_up(campaign, folder, afford=0):
+    """What the first stage's script prints when its time is up, in a job that may run once more if `afford` is 0."""
     text = job_scripts.job(campaign, campaign.stages[0])
     functions = text[text.index("log_time()") : text.index("trap requeue")]
-    stand_ins = f"stop() {{ :; }}; timeout() {{ return {status}; }}; scontrol() {{ echo requeued; }}"
-    script = f"out={shlex.quote(str(tmp_path))}; job=1\n{functions}{stand_ins}\nrequeue"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and ("requeued\n" in done.stdout) == goes_on
+    stand_ins = f"stop() {{ :; }}; timeout() {{ return {afford}; }}; scontrol() {{ echo requeued; }}"
+    script = f"out={shlex.quote(str(folder))}; job=1\n{functions}{stand_ins}\nrequeue"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_a_job_requeued_too_often_ends_with_a_message(prepared, tmp_path):
+    campaign, _ = prepared(stages={"index": {"requeues": 2}})
+    (tmp_path / "times.log").write_text("requeue 5 10\nrequeue 6 11\n")  # of other jobs
+    for again in (True, True, False):
+        done = time_is_up(campaign, tmp_path)
+        assert done.returncode == 1 and ("requeued\n" in done.stdout) == again
+        assert ("The time is up, after 2 requeues." in done.stdout) != again
 
 
 def test_too_small_a_budget_has_its_own_exit_status(prepared, monkeypatch, capsys):
