@@ -74,6 +74,27 @@ window.outputLevel = () => Math.max(0, ...window.meters.map((meter) => {
   return Math.sqrt(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
 }));
 """
+# So many seconds of the left channel of what a desk plays, which it begins to, if it does not play yet.
+RECORD = """async ({ mixer }, seconds) => {
+  const { context, graph } = mixer;
+  const code = `registerProcessor("tape", class extends AudioWorkletProcessor {
+    process([[samples]]) { if (samples) this.port.postMessage(samples); return true; }
+  })`;
+  window.tape ??= context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  await window.tape;
+  const tape = new AudioWorkletNode(context, "tape"), blocks = [];
+  graph.out.connect(tape);
+  if (!mixer.playing) mixer.toggle();
+  return new Promise((done) => {
+    tape.port.onmessage = ({ data }) => {
+      blocks.push(...data);
+      if (blocks.length < seconds * context.sampleRate) return;
+      tape.port.onmessage = null;
+      graph.out.disconnect(tape);
+      done(blocks);
+    };
+  });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +130,7 @@ def page(tmp_path_factory, chromium, errors):
 def desk(page, errors):
     """The first desk, paused and with default settings; afterwards the console must have no errors."""
     desk = page.locator(".muscomp-mixer").first
-    in_desk(desk, "m.pause(), m.setLoop(null), m.setOriginal(false), m.seek(0)")
+    in_desk(desk, "m.pause(), m.setLoop(null), m.setOriginal(false), m.setSpeed(1), m.setCountIn(false), m.seek(0)")
     desk.get_by_role("button", name="Reset all gains").click()
     desk.locator("details.absent").evaluate("(element) => (element.open = true)")
     yield desk
@@ -382,6 +403,59 @@ def test_the_metronome_sounds_and_is_in_no_file(page, desk):
     press(desk, "Metronome on the beats that were found")
     assert np.abs(mixdown(desk)).max() < 1e-6
     press(desk, "Metronome on the beats that were found")
+
+
+def recorded(desk, seconds):
+    return np.array(desk.evaluate(RECORD, seconds))
+
+
+def click_times(sound):
+    """Where the clicks of a recording are, in seconds."""
+    sizes, reach = np.abs(sound), round(0.02 * RATE)
+    loud = np.flatnonzero(sizes > 0.2)
+    return np.array([at for at in loud if sizes[at] == sizes[max(0, at - reach) : at + reach].max()]) / RATE
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("speed", [0.75, 0.5])
+def test_slower_playback_keeps_pitch_and_sync(page, desk, speed):
+    desk.get_by_role("combobox", name="Speed").select_option(str(speed))
+    press(desk, "Solo Electric Bass pick")
+    in_desk(desk, "m.play(3.5)")  # and over the seam between two pieces
+    until(page, "outputLevel() > 0.1")
+    sound = recorded(desk, 4)
+    spectrum = np.log(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))))
+    left, top, right = spectrum[spectrum.argmax() - 1 : spectrum.argmax() + 2]
+    peak = spectrum.argmax() + 0.5 * (left - right) / (left - 2 * top + right)
+    assert 1200 * np.log2(peak * RATE / len(sound) / 110) == pytest.approx(0, abs=2)  # cents
+    assert sound.std() == pytest.approx(0.3 * np.sqrt(0.5), rel=0.03)
+    press(desk, "Solo Electric Bass pick")
+    press(desk, "Solo Violin")
+    press(desk, "Solo Mirror")
+    until(page, "outputLevel() < 0.002")  # each sample meets its opposite
+    press(desk, "Solo Violin")
+    press(desk, "Solo Mirror")
+    press(desk, "Solo Drums")
+    in_desk(desk, "m.play(0)")
+    intervals = np.diff(click_times(recorded(desk, 3.5)))
+    assert len(intervals) >= 2 and intervals == pytest.approx(0.5 / speed, abs=0.025)
+
+
+@pytest.mark.full
+def test_a_bar_is_counted_in_at_the_chosen_speed(page, desk):
+    for name in ("Violin", "Mirror", "Electric Bass pick"):
+        press(desk, f"Mute {name}")
+    desk.focus()
+    for key in ("c", "-", "-"):
+        page.keyboard.press(key)
+    assert in_desk(desk, "[m.countsIn, m.speed]") == [True, 0.5]
+    in_desk(desk, "m.seek(4)")
+    found = click_times(recorded(desk, 5))  # four beats of half a second, twice as long, and then the drums
+    assert found - found[0] == pytest.approx([0, 1, 2, 3, 4.5], abs=0.025)
+    press(desk, "Pause (space)")
+    press(desk, "Count a bar in before playing (C)")
+    in_desk(desk, "m.seek(4)")
+    assert click_times(recorded(desk, 1))[0] > 0.4
 
 
 @pytest.mark.full

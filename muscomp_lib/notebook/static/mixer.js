@@ -1,8 +1,8 @@
 // The mixing desk of notebook 05: plays all stems of a song on one clock. muscomp_lib/notebook/mixer.py explains what is
 // sent to it, and why.
 //
-// From top to bottom: `Engine`, the audio, which is independent of the page; the synthesizer for notes; the files to
-// download; and `Desk`, the user interface. Times are in seconds, gains in dB.
+// From top to bottom: `Engine`, the audio, which is independent of the page; slower playback; the synthesizer for notes; the
+// files to download; and `Desk`, the user interface. Times are in seconds, gains in dB.
 
 const AHEAD = 0.06; // s between a command and its audio, so that all sources are set up before the first one starts
 const LOOKAHEAD = 2.5; // s of the song that are scheduled: timers of hidden pages fire once a second
@@ -14,6 +14,8 @@ const STEP = 5; // s per press of an arrow key
 const MIN_GAIN = -40, MAX_GAIN = 12;
 const MIN_LOOP = 0.05; // s
 const FLOOR = -48; // dB: the bottom of a level meter
+const SPEEDS = [1, 0.75, 0.5];
+const HOP = 0.025, HOPS = 20; // s: of slower playback, and how many hops are scheduled at once: of less than MARGIN
 const CLICK = { length: 0.03, decay: 0.006, beat: 1000, bar: 1500, gain: 0.5 }; // s, s, Hz, Hz: of the metronome
 
 const toFactor = (db) => 10 ** (db / 20);
@@ -43,6 +45,8 @@ class Engine extends EventTarget {
     this.playing = this.waiting = this.playsOriginal = this.metronome = false;
     this.at = 0; // the position while the song is paused
     this.loop = null; // [from, to]
+    this.speed = 1; // of playback, at the same pitch
+    this.countsIn = false; // whether a bar of clicks comes before playback
     this.from = 0; // where playback started, and ...
     this.startedAt = null; // ... when, on the context's clock; null: not yet, as it is being decoded
     this.next = null; // the sample of the song to be scheduled next, and when, in samples of the context's clock
@@ -122,9 +126,13 @@ class Engine extends EventTarget {
     return !this.files.includes(null);
   }
 
-  // Whether what is to be played first at a position has arrived; of a loop that one buffer can hold, all of it.
+  // What has to be there before playback starts at a position: [from, to].
+  neededAt(at) {
+    return this.repeats() ? this.loop : [at, Math.min(at + MARGIN, this.loop?.[1] ?? this.duration)];
+  }
+
   hasArrived(at) {
-    const [from, to] = this.repeats() ? this.loop : [at, Math.min(at + MARGIN, this.loop?.[1] ?? this.duration)];
+    const [from, to] = this.neededAt(at);
     const last = this.pieceOf(to * this.rate - 1);
     for (let k = this.pieceOf(from * this.rate); k <= last; k++) if (!this.files[k]) return false;
     return true;
@@ -132,12 +140,18 @@ class Engine extends EventTarget {
 
   // Whether the loop is so short that sources repeat it themselves.
   repeats() {
-    return Boolean(this.loop) && (this.loop[1] - this.loop[0]) * this.rate <= this.song.piece;
+    return this.speed === 1 && Boolean(this.loop) && (this.loop[1] - this.loop[0]) * this.rate <= this.song.piece;
   }
 
   audible(name) {
     const { mute, solo } = this.settings[name];
     return !mute && (solo || !Object.values(this.settings).some((setting) => setting.solo));
+  }
+
+  // By what a part is multiplied in the remix, or in its place in the original.
+  factor(name, original = this.playsOriginal) {
+    if (name === null) return Number(original);
+    return this.audible(name) ? toFactor(this.settings[name].gain) : 0;
   }
 
   hasNotes(name) {
@@ -178,12 +192,9 @@ class Engine extends EventTarget {
     move(graph.remix.gain, original ? 0 : 1);
     move(graph.click.gain, this.metronome ? CLICK.gain : 0);
     for (const { name, sound, tones, fader, sides } of graph.strips) {
-      if (name === null) {
-        move(fader.gain, original ? 1 : 0);
-        continue;
-      }
-      const { gain, pan, midi } = this.settings[name];
-      move(fader.gain, this.audible(name) ? toFactor(gain) : 0);
+      move(fader.gain, this.factor(name, original));
+      if (name === null) continue;
+      const { pan, midi } = this.settings[name];
       sides.forEach((side, i) => move(side.gain, Math.min(1, i ? 1 + pan : 1 - pan)));
       move(sound.gain, midi ? 0 : 1);
       move(tones.gain, midi ? 1 : 0);
@@ -210,9 +221,14 @@ class Engine extends EventTarget {
     return sources;
   }
 
+  // Whether a part plays its notes.
+  plays({ name, track }) {
+    return Boolean(track) && this.settings[name].midi;
+  }
+
   // The notes of a part in a piece as an AudioBuffer with the loudness of the part; null: it does not play them.
   tones(part, i, k, piece) {
-    if (!part.track || !this.settings[part.name].midi) return null;
+    if (!this.plays(part)) return null;
     const { song, rate } = this, render = (n) => synthesize(part.track, n * song.piece, this.lengthOf(n), rate);
     if (part.noteEnergy === null) {
       part.noteEnergy = 0;
@@ -224,10 +240,17 @@ class Engine extends EventTarget {
 
   // The metronome from a sample of the song on, as an AudioBuffer; null: the beats are not known.
   clicks(first, frames) {
-    const { beats, bars } = this.song, out = new Float32Array(frames), { rate } = this;
+    const { beats, bars } = this.song;
     if (!beats.length) return null;
-    for (const beat of beats) {
-      const from = Math.round(beat * rate) - first, frequency = bars.some((bar) => Math.abs(bar - beat) < 0.01) ? CLICK.bar : CLICK.beat;
+    const isBar = (beat) => bars.some((bar) => Math.abs(bar - beat) < 0.01);
+    return this.clicksAt(beats.map((beat) => [(beat * this.rate - first) / this.speed, isBar(beat)]), frames);
+  }
+
+  // Clicks at [sample, whether a bar begins there], as an AudioBuffer.
+  clicksAt(times, frames) {
+    const out = new Float32Array(frames), { rate } = this;
+    for (const [at, isBar] of times) {
+      const from = Math.round(at), frequency = isBar ? CLICK.bar : CLICK.beat;
       for (let i = Math.max(0, -from); i < CLICK.length * rate && from + i < frames; i++) {
         out[from + i] += Math.exp(-i / rate / CLICK.decay) * Math.sin((2 * Math.PI * frequency * i) / rate);
       }
@@ -235,11 +258,21 @@ class Engine extends EventTarget {
     return asBuffer([out], rate);
   }
 
+  // The beats of the bar that would end at a position, as in the bar there: where they are, and whether they begin a bar.
+  barBefore(at) {
+    const { bars, beats } = this.song, later = bars.findIndex((bar) => bar > at + 0.01);
+    const b = Math.max(1, Math.min((later < 0 ? bars.length : later) - 1, bars.length - 2)); // before bar 1 may be a pickup
+    const metre = Math.max(1, beats.filter((beat) => beat > bars[b] - 0.01 && beat < bars[b + 1] - 0.01).length);
+    const period = (bars[b + 1] - bars[b]) / metre, first = Math.ceil((at - bars[b]) / period - metre - 0.01);
+    return Array.from({ length: metre }, (_, i) => [bars[b] + (first + i) * period, (first + i) % metre === 0]);
+  }
+
   snap(seconds) {
     return Math.round(seconds * this.rate) / this.rate; // to a whole sample
   }
 
-  play(at = this.at) {
+  // Play from a position, after a bar of clicks if it `countsIn`.
+  play(at = this.at, countsIn = false) {
     this.at = Math.max(0, Math.min(at, this.duration));
     if (!this.hasArrived(this.at)) {
       this.stopSources(0);
@@ -251,15 +284,32 @@ class Engine extends EventTarget {
       this.graph = this.build(this.context);
       this.master = new AnalyserNode(this.context, { fftSize: 2048 });
       this.loudness = new GainNode(this.context, { gain: toFactor(this.volume) });
+      this.counter = new GainNode(this.context, { gain: CLICK.gain });
+      this.counter.connect(this.graph.out);
       this.graph.out.connect(this.master).connect(this.loudness).connect(this.context.destination);
       this.adjust(this.graph, false);
     }
     this.context.resume();
     Object.assign(this, { waiting: false, playing: true });
-    this.startAt(this.snap(this.context.currentTime + AHEAD), this.at);
+    const begin = this.snap(this.context.currentTime + AHEAD);
+    if (countsIn) this.countIn(begin);
+    else this.startAt(begin, this.at);
     this.timer ??= setInterval(() => this.poll(), POLL);
     this.channel.postMessage("playing"); // all others pause
     return this.changed("state");
+  }
+
+  // Play a bar of clicks, and then the song.
+  countIn(begin) {
+    const { rate, speed, context } = this, beats = this.barBefore(this.at);
+    const length = ((beats[1]?.[0] ?? this.at) - beats[0][0]) * beats.length; // of the bar
+    const times = beats.map(([at, isBar]) => [((at - this.at + length) / speed) * rate, isBar]);
+    const buffer = this.clicksAt(times, Math.round((length / speed) * rate));
+    this.startAt(this.snap(begin + length / speed), this.at);
+    const source = new AudioBufferSourceNode(context, { buffer });
+    source.connect(this.counter);
+    source.start(begin);
+    this.sources.push(source);
   }
 
   // Play from a position at a time of the context's clock, or as soon as it is decoded.
@@ -268,7 +318,7 @@ class Engine extends EventTarget {
     this.stopSources(when);
     this.from = this.snap(at);
     const sample = Math.round(at * this.rate), start = this.starts;
-    const [from, to] = this.repeats() ? this.loop.map((t) => Math.round(t * this.rate)) : [sample, sample + 1];
+    const [from, to] = (this.repeats() || this.speed < 1 ? this.neededAt(at) : [at, at + 1 / this.rate]).map((t) => Math.round(t * this.rate));
     const pieces = [...new Set([from, to - 1].map((s) => this.pieceOf(s)))].map((k) => this.piece(k));
     if (pieces.some(({ sounds }) => !sounds)) {
       await Promise.all(pieces.map(({ ready }) => ready));
@@ -286,32 +336,64 @@ class Engine extends EventTarget {
   // Schedule what is decoded of the next seconds, from a loop's end on to its beginning.
   schedule() {
     const { song, rate } = this, horizon = (this.context.currentTime + LOOKAHEAD) * rate;
-    const to = this.loop ? Math.round(this.loop[1] * rate) : song.frames;
+    const [begin, to] = this.loop ? this.loop.map((t) => Math.round(t * rate)) : [null, song.frames];
     while (this.next && this.next.when < horizon) {
-      const { sample, when } = this.next, k = this.pieceOf(sample);
-      const piece = this.files[k] && this.piece(k);
-      if (!piece?.sounds) return;
-      const first = k * song.piece, end = Math.min(first + this.lengthOf(k), to);
-      this.sources.push(...this.start(this.graph, k, piece, sample - first, end - first, when));
-      const after = end < to ? end : this.loop ? Math.round(this.loop[0] * rate) : null;
-      this.next = after === null ? null : { sample: after, when: when + end - sample };
+      if (!(this.speed < 1 ? this.addSlowly(to) : this.add(to))) return;
+      if (this.next.sample > to - 1) this.next = begin === null ? null : { sample: begin, when: this.next.when };
     }
+  }
+
+  // Schedule the rest of a piece, or of it what comes before sample `to`; false: it is not decoded yet.
+  add(to) {
+    const { sample, when } = this.next, k = this.pieceOf(sample), piece = this.files[k] && this.piece(k);
+    if (!piece?.sounds) return false;
+    const first = k * this.song.piece, end = Math.min(first + this.lengthOf(k), to);
+    this.sources.push(...this.start(this.graph, k, piece, sample - first, end - first, when));
+    this.next = { sample: end, when: when + end - sample };
+    return true;
+  }
+
+  // The same at less than full speed, of some hops. All parts have the same hops, so that they stay in sync and add up.
+  addSlowly(to) {
+    const { rate, speed, song } = this, hop = Math.round(HOP * rate), { sample, on = sample, when } = this.next;
+    const frames = Math.min(HOPS * hop, Math.ceil((to - sample) / speed)), n = Math.ceil(frames / hop);
+    const k = this.pieceOf(Math.min(sample, on)), end = Math.ceil(sample + n * hop * speed) + 3 * hop; // hops reach so far
+    const from = Math.max(k * song.piece, Math.min(Math.floor(sample), on) - 2 * hop);
+    const last = [end, Math.min(to, sample + frames * speed)].map((at) => this.pieceOf(at - 1)).find((number) => this.files[number]);
+    if (last === undefined) return false;
+    const pieces = Array.from({ length: last - k + 1 }, (_, j) => this.piece(k + j));
+    if (pieces.some(({ sounds }) => !sounds)) return false;
+    const sounds = this.parts.map((_, i) => this.across(pieces.map((piece) => piece.sounds[i]), k, from, end));
+    const tones = this.parts.map((part, i) => this.plays(part) && this.across(pieces.map((piece, j) => this.tones(part, i, k + j, piece)), k, from, end));
+    const guide = new Float32Array(end - from);
+    this.parts.forEach(({ name }, i) => {
+      const factor = this.playsOriginal && name !== null ? 0 : this.factor(name);
+      for (const channel of factor ? tones[i] || sounds[i] : []) channel.forEach((x, at) => (guide[at] += factor * x));
+    });
+    const hops = slowHops(guide, on - from, sample - from, n, speed, hop);
+    const slowed = (channels) => channels && asBuffer(channels.map((samples) => fadeOver(samples, hops, hop)), rate);
+    const piece = { sounds: sounds.map(slowed), tones: tones.map(slowed), clicks: this.clicks(sample, frames) };
+    this.sources.push(...this.start(this.graph, k, piece, 0, frames, when));
+    this.next = { sample: sample + frames * speed, on: from + hops.at(-1)[1] + hop, when: when + frames };
+    return true;
+  }
+
+  // Samples `from` to `to` of the song by channel, from the buffers of successive pieces, the first of which is piece `k`.
+  across(buffers, k, from, to) {
+    const channels = Math.max(...buffers.map((buffer) => buffer.numberOfChannels));
+    return Array.from({ length: channels }, (_, c) => {
+      const samples = new Float32Array(to - from);
+      buffers.forEach((buffer, j) => {
+        const begin = (k + j) * this.song.piece, channel = buffer.getChannelData(Math.min(c, buffer.numberOfChannels - 1));
+        samples.set(channel.subarray(Math.max(0, from - begin), Math.max(0, to - begin)), Math.max(0, begin - from));
+      });
+      return samples;
+    });
   }
 
   // Play a short loop: one buffer per part, of one piece or of the end and the beginning of two, which repeats itself.
   repeat(pieces, from, to) {
-    const { song } = this, k = this.pieceOf(from), middle = Math.min(to, k * song.piece + this.lengthOf(k));
-    const cut = (buffer, begin, end, c) => buffer.getChannelData(Math.min(c, buffer.numberOfChannels - 1)).subarray(begin, end);
-    const join = (get) => {
-      const buffers = pieces.map((piece, j) => get(piece, k + j));
-      const channels = Math.max(...buffers.map((buffer) => buffer.numberOfChannels));
-      return asBuffer(Array.from({ length: channels }, (_, c) => {
-        const samples = new Float32Array(to - from);
-        samples.set(cut(buffers[0], from - k * song.piece, middle - k * song.piece, c));
-        if (to > middle) samples.set(cut(buffers[1], 0, to - middle, c), middle - from);
-        return samples;
-      }), this.rate);
-    };
+    const k = this.pieceOf(from), join = (get) => asBuffer(this.across(pieces.map((piece, j) => get(piece, k + j)), k, from, to), this.rate);
     const sounds = this.parts.map((_, i) => join((piece) => piece.sounds[i]));
     const tones = this.parts.map((part, i) => this.tones(part, i, k, pieces[0]) && join((piece, n) => this.tones(part, i, n, piece)));
     const clicks = this.clicks(from, to - from);
@@ -337,7 +419,7 @@ class Engine extends EventTarget {
   }
 
   toggle() {
-    this.playing || this.waiting ? this.pause() : this.play();
+    this.playing || this.waiting ? this.pause() : this.play(this.at, this.countsIn);
   }
 
   seek(at) {
@@ -362,7 +444,7 @@ class Engine extends EventTarget {
 
   // The position in the song at a time of the context's clock.
   songTime(time) {
-    const at = this.from + (this.startedAt === null ? 0 : Math.max(0, time - this.startedAt));
+    const at = this.from + (this.startedAt === null ? 0 : Math.max(0, time - this.startedAt) * this.speed);
     if (!this.loop) return Math.min(at, this.duration);
     const [from, to] = this.loop;
     return at < to ? at : from + ((at - from) % (to - from));
@@ -406,7 +488,7 @@ class Engine extends EventTarget {
 
   // The parts that play their notes, as one text.
   namesWithNotes() {
-    return this.parts.filter(({ name, track }) => track && this.settings[name].midi).map(({ name }) => name).join();
+    return this.parts.filter((part) => this.plays(part)).map(({ name }) => name).join();
   }
 
   setOriginal(original) {
@@ -418,6 +500,20 @@ class Engine extends EventTarget {
   setMetronome(on) {
     this.metronome = on;
     if (this.graph) this.adjust(this.graph);
+    this.changed("settings");
+  }
+
+  setCountIn(on) {
+    this.countsIn = on;
+    this.changed("settings");
+  }
+
+  // Play at a share of the full speed; at the same pitch, and from the same place.
+  setSpeed(speed) {
+    const plays = this.playing && this.startedAt !== null, when = plays && this.snap(this.context.currentTime + AHEAD);
+    const at = plays && this.songTime(when);
+    this.speed = speed;
+    if (plays) this.startAt(when, at);
     this.changed("settings");
   }
 
@@ -470,6 +566,56 @@ class Engine extends EventTarget {
     this.decoded.clear();
     Object.assign(this, { parts: [], files: [] });
   }
+}
+
+// ---------------------------------------------------------------------------------------------- slower, at one pitch
+
+// The hops of a slower sound (WSOLA, Verhelst and Roelands 1993), each [from, to]: it fades from where the sound goes on
+// after the last hop to the place, near the one whose turn it is, where the sound is most like that, so that waves go on.
+// An onset is neither faded nor played twice, as each drum hit would be else: the sound goes on over it, and not back. It is
+// played at its time, as the places aimed at are behind it.
+function slowHops(guide, on, at, n, speed, hop) {
+  const reach = hop >> 1, attacks = onsets(guide, Math.round(hop / 5));
+  return Array.from({ length: n }, () => {
+    const from = on, middle = Math.round(at - 2 * hop * (1 - speed)), next = attacks.find((attack) => attack >= from) ?? Infinity;
+    const lowest = Math.max(0, middle - reach, (attacks.findLast((attack) => attack < from) ?? -Infinity) + (reach >> 1));
+    const highest = Math.min(Math.max(middle, lowest) + reach, next - hop);
+    const to = next < from + hop || highest < lowest ? from : mostAlike(guide, from, lowest, highest, hop);
+    on = to + hop;
+    at += hop * speed;
+    return [from, to];
+  });
+}
+
+// Where blocks of samples begin that are far louder than the four before, of the slope, in which attacks stand out.
+function onsets(guide, block) {
+  const energies = Array.from({ length: Math.floor(guide.length / block) }, (_, b) => {
+    let energy = 1e-6 * block;
+    for (let i = Math.max(1, b * block); i < (b + 1) * block; i++) energy += (guide[i] - guide[i - 1]) ** 2;
+    return energy;
+  });
+  const isOnset = (energy, b) => b >= 4 && energy > energies.slice(b - 4, b).reduce((sum, before) => sum + before);
+  return energies.flatMap((energy, b) => (isOnset(energy, b) && !(b > 4 && isOnset(energies[b - 1], b - 1)) ? [b * block] : []));
+}
+
+// Where, from `lowest` to `highest`, the sound differs least from that at `from`; every fourth sample is enough to know.
+function mostAlike(guide, from, lowest, highest, hop) {
+  let best = lowest, least = Infinity;
+  for (let to = lowest; to <= highest; to++) {
+    let difference = 0;
+    for (let i = 0; i < hop && difference < least; i += 4) difference += (guide[from + i] - guide[to + i]) ** 2;
+    if (difference < least) [best, least] = [to, difference];
+  }
+  return best;
+}
+
+function fadeOver(samples, hops, hop) {
+  const out = new Float32Array(hops.length * hop);
+  const fade = Float32Array.from({ length: hop }, (_, i) => 0.5 - 0.5 * Math.cos((Math.PI * (i + 0.5)) / hop));
+  hops.forEach(([from, to], j) => {
+    for (let i = 0; i < hop; i++) out[j * hop + i] = samples[from + i] + fade[i] * (samples[to + i] - samples[from + i]);
+  });
+  return out;
 }
 
 // ------------------------------------------------------------------------------------------------- notes as audio
@@ -707,6 +853,7 @@ class Desk {
     this.model = model;
     const song = (this.song = { bars: [], beats: [], absent: [], ...model.get("song") }); // a site keeps songs of a version before
     this.bars = song.bars.length > 1 ? song.bars : []; // where they begin
+    this.canCountIn = song.bars.length > 2; // enough to know how long one is
     this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
     this.anyNotes = Object.keys(this.song.tracks).length > 0;
     this.frame = null; // the scheduled redraw of the position, while playing
@@ -748,10 +895,13 @@ class Desk {
       for (const name of song.names) engine.set(name, { gain: 0, pan: 0, mute: false, solo: false, midi: false });
     });
     this.metronome = button("Metronome", "Metronome on the beats that were found", () => engine.setMetronome(!engine.metronome));
+    this.countIn = button("Count-in", "Count a bar in before playing (C)", () => engine.setCountIn(!engine.countsIn));
+    const speeds = SPEEDS.map((speed) => make("option", { value: speed }, `${100 * speed} %`));
+    this.speed = make("select", { "aria-label": "Speed, at the same pitch", onchange: () => engine.setSpeed(Number(this.speed.value)) }, ...speeds);
     const present = button("Present", "Fill the screen, and leave it again (F)", () => this.present());
     return make("div", { class: "bar" }, this.play, this.time, ...(song.original ? [source] : []),
       make("label", { class: "volume" }, "Volume ", volume), this.master,
-      ...(song.beats.length ? [this.metronome] : []), reset, present, this.downloads());
+      make("label", { class: "speed" }, "Speed ", this.speed), ...(song.beats.length ? [this.metronome] : []), ...(this.canCountIn ? [this.countIn] : []), reset, present, this.downloads());
   }
 
   downloads() {
@@ -846,7 +996,8 @@ class Desk {
   hint() {
     const bars = this.bars.length ? "drag to loop bars (with Alt: anything)" : "drag to loop";
     return make("div", { class: "hint" }, `Click a waveform to jump there, ${bars}. Keys: space plays, ← → move 5 s, [ and ] set the loop, Escape ends it, ` +
-      "M and S mute and solo the row in focus, N solos the next, F fills the screen" + (this.song.original ? ", O switches between remix and original." : "."));
+      "M and S mute and solo the row in focus, N solos the next, − and + change the speed, " +
+      (this.canCountIn ? "C counts in, " : "") + "F fills the screen" + (this.song.original ? ", O switches between remix and original." : "."));
   }
 
   // A click jumps there, a drag loops.
@@ -906,7 +1057,9 @@ class Desk {
   actionsFor(target) {
     const { engine, song } = this;
     const name = target.closest("[data-name]")?.dataset.name;
+    if (target.matches("select")) return {};
     const isSlider = target.matches("input"), isButton = target.matches("button");
+    const faster = (steps) => SPEEDS[Math.max(0, Math.min(SPEEDS.indexOf(engine.speed) - steps, SPEEDS.length - 1))];
     const setting = name && engine.settings[name];
     return {
       " ": isButton ? null : () => engine.toggle(),
@@ -920,6 +1073,9 @@ class Desk {
       s: name ? () => engine.set(name, { solo: !setting.solo }) : null,
       o: song.original ? () => engine.setOriginal(!engine.playsOriginal) : null,
       n: () => this.soloNext(),
+      c: this.canCountIn ? () => engine.setCountIn(!engine.countsIn) : null,
+      "-": () => engine.setSpeed(faster(-1)),
+      "+": () => engine.setSpeed(faster(1)),
       f: () => this.present(),
     };
   }
@@ -1002,6 +1158,8 @@ class Desk {
     this.original.setAttribute("aria-pressed", engine.playsOriginal);
     this.root.classList.toggle("original", engine.playsOriginal);
     this.metronome.setAttribute("aria-pressed", engine.metronome);
+    this.countIn.setAttribute("aria-pressed", engine.countsIn);
+    this.speed.value = engine.speed;
     for (const { name, row, keys, gain, pan, value } of this.strips) {
       const setting = engine.settings[name];
       for (const [key, element] of Object.entries(keys)) element.setAttribute("aria-pressed", setting[key]);

@@ -385,7 +385,7 @@ const player = {
   async render(song, notes) {
     const desk = await (await ask("GET", pathOf(song, "/desk"), { key: song.key })).json();
     if (this.song !== song) return;
-    const before = this.engine, was = before && { at: before.position, playing: before.playing, loop: before.loop, original: before.playsOriginal };
+    const before = this.engine, was = before && { at: before.position, playing: before.playing, loop: before.loop, original: before.playsOriginal, speed: before.speed };
     const pieces = Object.entries(this.model?.values ?? {}).filter(([name]) => name.startsWith("piece_"));
     const settings = Object.fromEntries(desk.names.map((name) => [name, { ...DEFAULTS, ...song.settings?.[name] }]));
     if (!notes) for (const name of desk.names) settings[name].midi = false;
@@ -397,6 +397,7 @@ const player = {
     if (!was) return;
     Object.assign(this.engine, { loop: was.loop });
     this.engine.setOriginal(was.original);
+    this.engine.setSpeed(was.speed);
     this.engine.seek(was.at);
     if (was.playing) this.engine.play(was.at);
   },
