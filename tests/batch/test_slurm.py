@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -13,34 +14,35 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-import yaml
 from fixtures import replicas, tiny_campaign
 from fixtures.slurm import cluster
 from fixtures.slurm_here import site, until
 from fixtures.tiny_campaign import PROJECT, submit
 
+from batch import run_lock
 from muscomp_lib import training
 from muscomp_lib.training import loop
 
 LONGER = {"train_max_steps": 40, "save_checkpoints_steps": 8}
-SPLEETERS = {"model": replicas.SPLEETERS, "save_checkpoints_steps": 4}
+SPLEETERS = {"model": replicas.SPLEETERS, "save_checkpoints_steps": 4, "instrument_list": ["Drums"]}  # quick to build
 SETTINGS = {"muscomp.shared_unet": LONGER, "unet.unet": SPLEETERS}
+THREE_IN_TURN = {"jobs": 3, "at_once": 1}
 STAGES = ("index", "shards", "join", "tables", "train", "songs")
 
 
 class Tiny:
     """A campaign of small notebooks on the test's Slurm, without the stages `done`."""
 
-    def __init__(self, folder, env, run, done=(), gpus=False, shards=None, **given):
+    def __init__(self, folder, env, run, done=(), gpus=False, modules=(), shards=None, **given):
         self.folder, self.env, self.run = folder / "root" / "runs" / "tiny", env, run
         self.root = folder / "root"
         self.root.mkdir()
         stages = {"shards": shards or {"jobs": 2}, "songs": {"songs_per_job": 1}}
-        self.file = tiny_campaign.write(folder, site=site(folder, gpus), stages=stages, **given)
+        self.file = tiny_campaign.write(folder, site=site(folder, gpus, modules), stages=stages, **given)
         tiny_campaign.done(self.root, folder / "notebooks", done)
 
-    def __call__(self, *words, status=0):
-        return submit(self.file, *words, status=status, env=self.env)
+    def __call__(self, *words, **how):
+        return submit(self.file, *words, env=self.env, **how)
 
     def job(self, stage):
         """The number of the latest job of a stage."""
@@ -65,9 +67,13 @@ class Tiny:
         return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
 
     def ended(self):
-        """Wait until no job of this user is left, and return the report's log; "" when the report was cancelled too."""
+        """Wait until no job of this user is left, and return the logs of the reports; none when they were cancelled."""
         until(lambda: not self.run("squeue", "--noheader", "--me"))
-        return "".join(log.read_text() for log in sorted((self.folder / "logs").glob("report-*.log")))
+        return self.logs("report-*")
+
+    def logs(self, name="*"):
+        """The logs of all jobs, one after the other."""
+        return "".join(log.read_text() for log in sorted((self.folder / "logs").glob(f"{name}.log")))
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_stages_run_in_order_despite_preemption_with_the_report_last(tiny, tmp_p
     campaign()
     campaign.at_work("index")
     preempt(run, campaign.job("index"))
-    assert "is under way" in campaign(status=2)
+    assert "is under way" in campaign(status=2, as_process=True)
     hold.unlink()
     assert "Complete. The report" in campaign.ended()
     assert campaign.times("index").count("start") == 2 and campaign.times("index")[-1] == "end"
@@ -118,81 +124,79 @@ def preempt(run, job):
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_cancel_ends_the_notebook_and_resume_continues(tiny, run):
-    campaign = tiny(done=("index", "shards/1", "shards/2", "join"))
+def test_a_campaign_of_many_failures_names_each_and_ends_complete(tiny, run):
+    campaign = tiny(done=("join", "tables", "songs/1"), gpus=True, modules=["no/such"], shards=THREE_IN_TURN)
+    campaign()
+    assert "index failed: The module no/such cannot be loaded." in campaign.ended()
+    site(campaign.root.parent, gpus=True)
+    report = element_comes_back(campaign, run)
+    assert "train failed: 1 GPU requested, and TensorFlow can use 0 on" in report and "exclude this node" in report
+    assert not (campaign.root / "began-train").exists() and "Missing: train." in report
+    site(campaign.root.parent)
     hold = campaign.hold("train")
     campaign()
     campaign.at_work("train")
+    tiny_campaign.write(campaign.root.parent, site="elsewhere", stages={"trian": {}})  # edited for the next run
     assert campaign.job("train") in campaign("cancel")
-    assert campaign.ended() == ""
+    assert campaign.ended().count("==== ") == 2  # of the two chains before
     printed = campaign("status", status=1)
-    assert (
-        "train was cancelled" in printed
-        and "04_train was stopped." in printed
-        and "Missing: train; songs 1." in printed
-    )
-    assert campaign.times("train") == ["start", "end"]
+    assert "train was cancelled by you: 04_train was stopped." in printed and "Missing: train." in printed
+    assert campaign.times("train")[-2:] == ["start", "end"]
+    shell_is_killed(campaign, run)
     hold.unlink()
     campaign("resume")
-    assert "Complete" in campaign.ended()
-    assert campaign.times("tables") == ["start", "end"]
+    assert "Complete. The report" in campaign.ended()
+    assert campaign.times("index") == ["start", "end"] and "Traceback" not in campaign.logs()
 
 
-@pytest.mark.full
-@pytest.mark.slow
-def test_only_the_element_whose_time_is_up_comes_back(tiny, run):
-    campaign = tiny(done=("index", "join", "tables", "songs/1"), shards={"jobs": 3, "at_once": 1})
-    holds = campaign.hold("fill-2"), campaign.hold("train")
+def element_comes_back(campaign, run):
+    """Submit; while the first element of an array is done and the third waits, the time of all of them is up.
+
+    The logs of the reports.
+    """
+    hold = campaign.hold("fill-2")
     campaign()
-    campaign.at_work("fill-2")  # while 1 is done and 3 waits
+    campaign.at_work("fill-2")
     job = campaign.job("shards")
     for element in (1, 2):
         with contextlib.suppress(subprocess.CalledProcessError):  # it has ended
             run("scancel", "--batch", "--signal=USR1", f"{job}_{element}")
     until(lambda: campaign.times("shards/2").count("start") == 2)
-    holds[0].unlink()
-    campaign.at_work("train")
-    run("scancel", "--batch", "--signal=KILL", campaign.job("train"))
-    assert campaign.ended()
+    hold.unlink()
+    report = campaign.ended()
     assert [campaign.times(f"shards/{n}").count("start") for n in (1, 2, 3)] == [1, 2, 1]
     assert campaign.times("shards/2") == ["start", "end", "requeue", "start", "end"]
-    log = next((campaign.folder / "logs").glob("shards-*_2.log")).read_text()
-    assert (
-        "This job is requeued" in log
-        and "Traceback" not in log
-        and "Kernel died" not in log
-        and log.count("==== ") == 2
-    )
-    printed = campaign("status", status=1)
-    assert "was killed" in printed and "Missing: train" in printed
-    holds[1].unlink()
+    log = campaign.logs("shards-*_2")
+    assert "This job is requeued" in log and "Kernel died" not in log and log.count("==== ") == 2
+    return report
+
+
+def shell_is_killed(campaign, run):
+    """Resume; the script of a job is killed, and its notebook is not."""
+    (campaign.root / "began-train").unlink()
     campaign("resume")
-    assert "Complete" in campaign.ended()
+    campaign.at_work("train")
+    run("scancel", "--batch", "--signal=KILL", campaign.job("train"))
+    report = campaign.ended()
+    assert "train failed (its script or its node was killed)" in report
+    assert f"To resume: python batch/submit.py {campaign.folder} resume" in report
 
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_a_job_without_its_gpu_ends_before_the_notebook(tiny):
-    campaign = tiny(done=("index", "shards/1", "shards/2", "join", "tables"), gpus=True)
-    campaign()
-    assert campaign.ended() and not (campaign.root / "began-train").exists()
-    printed = campaign("status", status=1)
-    assert "train failed: 1 GPU requested, and TensorFlow can use 0 on" in printed and "exclude this node" in printed
-
-
-@pytest.mark.full
-@pytest.mark.slow
-def test_a_job_requeued_too_often_ends_with_a_message(tiny, run):
-    campaign = tiny()
-    content = yaml.safe_load(campaign.file.read_text())
-    content["stages"]["index"] = {"requeues": 0}
-    campaign.file.write_text(yaml.safe_dump(content))
-    campaign.hold("index")
-    campaign()
-    campaign.at_work("index")
-    run("scancel", "--batch", "--signal=USR1", campaign.job("index"))
-    assert "Missing: index" in campaign.ended()
-    assert "The time is up, after 0 requeues" in next((campaign.folder / "logs").glob("index-*.log")).read_text()
+def test_the_check_names_what_each_partition_lacks(tiny, run):
+    campaign = tiny(gpus=True)
+    printed = campaign("check")
+    numbers = dict(re.findall(r"^(check-\S+): job (\d+)\. Its log: .*/logs/\1-\2\.log$", printed, flags=re.MULTILINE))
+    assert not campaign.ended()
+    for name, partition in {"check-RM-shared": "RM-shared", "check-GPU-shared-h100-80": "GPU-shared"}.items():
+        job = run("squeue", "--noheader", "--states=all", f"--jobs={numbers[name]}", "--format=%P %M %l").split()
+        assert job[0] == partition and job[2] == "5:00"
+        log, local = campaign.logs(f"{name}-*"), Path(campaign.env["SLURM_CONF"]).parent / "local"
+        assert re.search(rf"^For temporary files: {local}/\d+, .* free, room for ", log, flags=re.MULTILINE)
+        assert re.search(rf"^For the root: {campaign.root}, .* free, room for ", log, flags=re.MULTILINE)
+        assert "TensorFlow 2." in log
+        assert ("PROBLEM: 1 GPU requested, and TensorFlow can use 0 on" in log) == (partition == "GPU-shared")
 
 
 def start_worker(run, root, log):
@@ -264,16 +268,19 @@ def test_a_killed_task_ends_the_others_with_short_messages(tmp_path, run, killed
 @pytest.mark.slow
 def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, env, run, train_together):
     root = replicas.write(tmp_path / "root", **LONGER)
-    tiny_campaign.done(root.path, PROJECT / "notebooks", ("index", "join", "tables", "songs/1"))
-    parameters = {"03": {"name": "tiny", "batch_size": 8, **LONGER}, "04": {"test_songs": 1}}
     stages = {"shards": {"jobs": 1}, "train": {"partition": "RM", "gpus": None, "nodes": 2}}
-    file = tiny_campaign.write(tmp_path, site=site(tmp_path), notebooks=None, parameters=parameters, stages=stages)
+    file = tiny_campaign.write(tmp_path, site=site(tmp_path), parameters={"03": {"name": "tiny"}}, stages=stages)
+    tiny_campaign.done(root.path, tmp_path / "notebooks", ("index", "join", "tables", "songs/1"))
     submit(file, env=env)
     job = json.loads((root.runs / "tiny" / "jobs.json").read_text())[0]["job"]
     model = root.models / "tiny"
     until(lambda: (model / "history.csv").exists() and loop.read_history(model)[-1][0] >= 8)
+    lock = root.runs / "tiny" / "train" / run_lock.FILE
+    held = json.loads(lock.read_text())
+    assert held["job"] == job and held["host"] == "cpu1"  # by the first task only
     run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does before the time is up
     until(lambda: not run("squeue", "--noheader", "--me"))
+    assert not lock.exists()
     log = (root.runs / "tiny" / "logs" / f"train-{job}.log").read_text()
     assert "This job is requeued" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
     assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
