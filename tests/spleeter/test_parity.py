@@ -31,7 +31,6 @@ CASES = {
     "16 kHz, T 128": {"F": 1536, "T": 128, "mask_extension": "average"},
     "short frames": {"frame_length": 2048, "frame_step": 512, "F": 512},
     "another overlap": {"frame_length": 2048, "frame_step": 256, "F": 512},
-    "twelve instruments": {"instruments": [f"instrument_{number}" for number in range(12)]},
     "full size": {"T": 512, "model": {"type": "unet.unet", "params": {}}},
     "one channel": {"n_channels": 1},
 }

@@ -58,7 +58,8 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     whole, broken = (tiny_notes.write(tmp_path / name) for name in ("whole", "broken"))
     imports = (
         "from muscomp_lib.core.root import open_root\n"
-        "from muscomp_lib.transcription.train import Settings, make_deterministic, train\n"
+        "from muscomp_lib.training.loop import make_deterministic\n"
+        "from muscomp_lib.transcription.train import Settings, train\n"
         "make_deterministic()"
     )
     of_whole, of_broken = (f"train(open_root({str(root.path)!r}), Settings(**{SMALL}))" for root in (whole, broken))
