@@ -60,7 +60,9 @@ def _tower(x, name):
     y = layers.Conv1D(FILTERS, KERNEL, STRIDE, "same", use_bias=False, name=f"{name}_patterns")(x)
     y = layers.ReLU()(layers.BatchNormalization(momentum=0.9, name=f"{name}_patterns_scaled")(y))
     spread = [ops.sqrt(ops.var(values, axis=1) + EPSILON) for values in (x, y)]
-    return layers.Concatenate()([*(layers.GlobalAveragePooling1D()(values) for values in (x, y)), *spread])
+    pooled = layers.Concatenate()([*(layers.GlobalAveragePooling1D()(values) for values in (x, y)), *spread])
+    # Means of clips differ far less than frames do, whose scale the first normalisation is.
+    return layers.BatchNormalization(momentum=0.9, name=f"{name}_pooled_scaled")(pooled)
 
 
 def cross_entropy(labels, outputs):
