@@ -27,6 +27,7 @@ from muscomp_lib.audio.waveform_file import WaveformFile
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.progress import HEADLESS
 from muscomp_lib.core.settings import check_value, flag, number, suggestion
+from muscomp_lib.notation import chords
 from muscomp_lib.notebook import STATIC
 
 DEFAULTS = {"gain": 0.0, "pan": 0.0, "mute": False, "solo": False, "midi": False}
@@ -265,6 +266,7 @@ class Mixer:
 
     def description(self):
         """What the desk needs to know before the audio arrives, for JSON: a dict."""
+        bars, seconds = self._times("get_downbeats"), len(self._waveforms[0]) / browser_rate(self.sample_rate)
         return {
             "title": self.title,
             "names": self.names,
@@ -277,7 +279,8 @@ class Mixer:
             "channels": [waveform.shape[1] for waveform in self._waveforms],
             "peak": PEAK,
             "absent": self._absent,
-            "bars": self._times("get_downbeats"),
+            "bars": bars,
+            "chords": chords.of_bars(self._midi, bars, seconds) if bars else [],
             "beats": self._times("get_beats"),
             "tracks": {
                 name: {

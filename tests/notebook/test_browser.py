@@ -76,6 +76,7 @@ window.outputLevel = () => Math.max(0, ...window.meters.map((meter) => {
 """
 # So many seconds of the left channel of what a desk plays, which it begins to, if it does not play yet.
 RECORD = """async ({ mixer }, seconds) => {
+  if (!mixer.context) (mixer.play(), mixer.pause()); // which makes it
   const { context, graph } = mixer;
   const code = `registerProcessor("tape", class extends AudioWorkletProcessor {
     process([[samples]]) { if (samples) this.port.postMessage(samples); return true; }

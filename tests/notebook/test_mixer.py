@@ -89,6 +89,12 @@ def test_the_desk_gets_the_notes_and_the_midi_file(stems, midi):
     assert Mixer(stems, RATE).desk().midi_file == b""
 
 
+def test_the_desk_gets_a_chord_for_each_bar(midi):
+    midi.instruments[0].notes += [pretty_midi.Note(100, pitch, 2.0, 4.0) for pitch in (57, 60, 64)]
+    desk = Mixer({"violin": np.zeros((5 * RATE, 2), np.float32)}, RATE, midi).desk()
+    assert (desk.song["bars"], desk.song["chords"]) == ([0, 2, 4], ["", "Am", ""])
+
+
 def test_only_stems_with_notes_can_be_played_as_notes(stems, midi):
     mixer = Mixer(stems, RATE, midi)
     mixer.set("violin", midi=True)

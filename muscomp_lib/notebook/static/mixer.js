@@ -851,7 +851,7 @@ function fitToScreen(canvas) {
 class Desk {
   constructor(model) {
     this.model = model;
-    const song = (this.song = { bars: [], beats: [], absent: [], ...model.get("song") }); // a site keeps songs of a version before
+    const song = (this.song = { bars: [], beats: [], chords: [], absent: [], ...model.get("song") }); // a site keeps songs of a version before
     this.bars = song.bars.length > 1 ? song.bars : []; // where they begin
     this.canCountIn = song.bars.length > 2; // enough to know how long one is
     this.engine = new Engine(this.song, model.get("settings"), model.get("midi_file"));
@@ -936,7 +936,19 @@ class Desk {
     this.status = make("span", { class: "status", role: "status" });
     this.position = slider("Position in the song", 0, engine.duration, 0.1, 0, (at) => engine.seek(at), (at) => `${spoken(at)} of ${spoken(engine.duration)}`);
     const unloop = button("End loop", "Continue after the loop (Escape)", () => engine.setLoop(null), { class: "unloop" });
-    return make("div", { class: "strip ruler" }, make("div", { class: "controls" }, this.status, unloop), make("div"), make("div", { class: "lane" }, this.position));
+    return make("div", { class: "strip ruler" }, make("div", { class: "controls" }, this.status, unloop), make("div"),
+      make("div", { class: "lane" }, ...this.chords(), this.position));
+  }
+
+  // The names of the chords where they begin; of equal ones, the first.
+  chords() {
+    const { song, engine } = this, edges = [...song.bars, engine.duration].map((at) => `${(100 * at) / engine.duration}%`);
+    const changes = [...song.chords.keys()].filter((i) => song.chords[i] !== song.chords[i - 1]);
+    const names = changes.map((i, n) => {
+      const width = `calc(${edges[changes[n + 1] ?? song.chords.length]} - ${edges[i]})`;
+      return make("span", { style: `left: ${edges[i]}; width: ${width}` }, make("span", {}, song.chords[i]));
+    });
+    return song.chords.some(Boolean) ? [make("div", { class: "chords", "aria-hidden": "true" }, ...names)] : [];
   }
 
   // The row of one stem: its controls, its level, and its waveform above its notes.
@@ -1130,7 +1142,7 @@ class Desk {
     const { engine } = this, at = engine.position;
     this.root.style.setProperty("--at", engine.duration ? at / engine.duration : 0);
     const bar = this.bars.filter((start) => start <= at + 0.01).length;
-    this.time.textContent = `${clock(at)} / ${clock(engine.duration)}${bar ? `, bar ${bar}` : ""}`;
+    this.time.textContent = `${clock(at)} / ${clock(engine.duration)}${bar ? `, bar ${bar}` : ""}${(bar && this.song.chords[bar - 1] && `, ${this.song.chords[bar - 1]}`) || ""}`;
     if (document.activeElement !== this.position || engine.playing) this.position.put(at);
     const show = (meter, level) => {
       const db = 20 * Math.log10(level + 1e-9);
@@ -1181,6 +1193,7 @@ class Desk {
       if (fitToScreen(waves)) drawWave(waves, engine.part(name), engine, colour, loudest, this.bars);
       if (roll && fitToScreen(roll)) drawRoll(roll, engine.part(name).track, engine, colour);
     }
+    for (const name of root.querySelectorAll(".chords > span")) name.classList.toggle("narrow", name.firstChild.offsetWidth > name.clientWidth);
     root.classList.toggle("complete", engine.complete);
     for (const element of [...this.downloadable, ...this.strips.map(({ download }) => download)]) element.disabled = !engine.complete;
   }
