@@ -138,20 +138,20 @@ def _check_data(campaign):
 
 
 def _check_budget(campaign, estimates, rows):
-    used = _used(campaign, rows)
+    used = _used(rows)
     print(cost_estimate.balance(campaign, estimates, used))
     cost_estimate.check_budget(campaign, estimates, used)
 
 
-def _used(campaign, rows):
-    return sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in rows)
+def _used(rows):
+    return sum(row.cost for row in rows)
 
 
 def afford(campaign, estimates):
     """Refuse one more run of the jobs that are running if it could exceed the budget; the exit status says so."""
     rows = status.rows(campaign, estimates)
     try:
-        cost_estimate.check_one_more(campaign, [row.stage for row in rows if row.running], _used(campaign, rows))
+        cost_estimate.check_one_more(campaign, [row.stage for row in rows if row.running], _used(rows))
     except SettingError as error:
         print(error, file=sys.stderr)
         return job_scripts.TOO_DEAR
@@ -169,7 +169,8 @@ def _submit_chain(campaign, estimates):
                     script = campaign.folder / job_scripts.file_name(campaign, stage.name)
                     tasks = missing if stage.is_array else None
                     job = slurm.submit(script, last, tasks=tasks, at_once=job_scripts.at_once(stage.request))
-                    entries.append({"stage": stage.name, "job": job, "tasks": missing})
+                    rate = campaign.site.units_per_hour(stage.request)  # a later submission may request something else
+                    entries.append({"stage": stage.name, "job": job, "tasks": missing, status.RATE: rate})
                     print(f"{stage.name}: job {job}{f', {len(missing)} of them' if stage.is_array else ''}")
                     last = (job,)
                 _stop_at(signals)

@@ -239,11 +239,6 @@ def _remaining(estimate, figure, campaign):
     return figure * len(campaign.missing(estimate.stage)) / estimate.stage.request.jobs
 
 
-def cost(campaign, stage, seconds):
-    """What the site charges for so many seconds of one of a stage's jobs."""
-    return campaign.site.units_per_hour(stage.request) * seconds / HOUR
-
-
 # ---- durations of earlier runs ----
 
 

@@ -17,6 +17,7 @@ from . import cost_estimate, slurm
 from .campaign import ESTIMATE, JOBS
 
 TIMES = "times.log"  # when a job started and ended, written by the job itself
+RATE = "units_per_hour"  # a key of a submission: what the site charges for what was requested
 LOGGED = re.compile(r"(start|end) \d+ \S+", re.ASCII)  # a line of it
 HISTORY = "history.csv"  # of a model in training
 REPORT = "report.html"
@@ -49,8 +50,8 @@ class StageStatus:
         Its estimated cost when the campaign was first submitted.
     done, running, waiting, failed : list of int
         Its jobs by number; those in no list are not submitted.
-    seconds : float
-        Of all runs of all its jobs.
+    seconds, cost : float
+        Of all runs of all its jobs; what the site charges for them, as each was requested.
     runs : int
         How often a job has started.
     seconds_left : float or None
@@ -76,6 +77,7 @@ class StageStatus:
     waiting: list = field(default_factory=list)
     failed: list = field(default_factory=list)
     seconds: float = 0.0
+    cost: float = 0.0
     runs: int = 0
     seconds_left: float | None = None
     memory: float | None = None
@@ -144,14 +146,18 @@ def _row(campaign, estimate, first, submitted, queue, accounts):
     stage = estimate.stage
     row = StageStatus(stage, estimate, first.get(stage.name, estimate.cost))
     ours = [entry for entry in submitted if entry["stage"] == stage.name]
+    rates, rate = {e["job"]: e[RATE] for e in ours if RATE in e}, campaign.site.units_per_hour(stage.request)
     for task in stage.tasks:
         keys = [(entry["job"], task if stage.is_array else 0) for entry in ours if task in entry["tasks"]]
         job = queue.get(keys[-1]) if keys else None
         metrics = campaign.metrics(stage, task)
-        recorded, spans = [accounts[key] for key in keys if key in accounts], _times(campaign, stage, task, queue)
-        row.accounts += recorded
+        spans = _times(campaign, stage, task, queue)
         row.runs += len(spans)
-        row.seconds += sum(each.seconds for each in recorded) if accounts else sum(spans)
+        row.accounts += [accounts[key] for key in keys if key in accounts]
+        if accounts:
+            spans = [(key[0], accounts[key].seconds) for key in keys if key in accounts]
+        row.seconds += sum(seconds for _, seconds in spans)
+        row.cost += sum(rates.get(number, rate) * seconds / cost_estimate.HOUR for number, seconds in spans)
         row.memory = max(filter(None, (row.memory, metrics.get("memory_mb"))), default=None)
         row.device = metrics.get("device") or row.device
         _classify(row, task, job, metrics, accounts.get(keys[-1]) if keys else None, campaign)
@@ -227,7 +233,7 @@ def _last_line(campaign, name):
 
 
 def _times(campaign, stage, task, queue):
-    """Seconds of each run of a job, from its own log; of a killed one that logged no end, from Slurm."""
+    """(number, seconds) of each run of a job, from its own log; of a killed one that logged no end, from Slurm."""
     try:
         lines = (campaign.out(stage, task) / TIMES).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
@@ -235,15 +241,15 @@ def _times(campaign, stage, task, queue):
     spans, started = [], None
     for word, moment, number in (line.split() for line in lines if LOGGED.fullmatch(line)):  # a full disk cuts lines
         if word == "start":
-            spans += [0.0] if started else []
+            spans += [(started[1], 0.0)] if started else []
             started = int(moment), number
         elif started:
-            spans.append(float(int(moment) - started[0]))
+            spans.append((started[1], float(int(moment) - started[0])))
             started = None
     if started:
         moment, number = started
         job = queue.get((number, task if stage.is_array else 0))
-        spans.append(_open_span(moment, job, campaign.out(stage, task) / run_lock.FILE))
+        spans.append((number, _open_span(moment, job, campaign.out(stage, task) / run_lock.FILE)))
     return spans
 
 
@@ -304,7 +310,7 @@ def cells(campaign, row):
         duration(row.seconds_left),
         _memory(row),
         "-" if row.efficiency is None else f"{row.efficiency:.0%} of {campaign.site.cores(row.stage.request)}",
-        f"{cost_estimate.cost(campaign, row.stage, row.seconds):.2f}",
+        f"{row.cost:.2f}",
         f"{row.first_estimate:.2f}",
         row.device or "-",
     ]
@@ -318,7 +324,7 @@ def _memory(row):
 
 def total(campaign, found):
     """The last row of the table."""
-    used = sum(cost_estimate.cost(campaign, row.stage, row.seconds) for row in found)
+    used = sum(row.cost for row in found)
     estimated = sum(row.first_estimate for row in found)
     seconds = duration(sum(row.seconds for row in found))
     return ["in all", "", "", "", "", seconds, "", "", "", f"{used:.2f}", f"{estimated:.2f}", ""]

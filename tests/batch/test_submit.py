@@ -547,6 +547,24 @@ def test_the_status_shows_what_slurm_recorded_of_each_stage(prepared, monkeypatc
     assert shown["memory"] == "29696 MB of 31877" and shown["SU used"] == f"{200 * 16 / 3600:.2f}"
 
 
+def test_each_run_costs_what_it_requested(prepared, monkeypatch):
+    campaign, estimates = prepared(stages={"train": {}})
+    write_campaign(campaign, {})
+    [train] = [stage for stage in campaign.stages if stage.name == "train"]
+    sent = [{"stage": "train", "job": job, "tasks": [1]} for job in ("7", "8")]
+    sent[0][status.RATE] = 100.0  # the second was sent by a version that did not record it
+    status.record(campaign, sent, estimates)
+    campaign.out(train, 1).mkdir(parents=True)
+    (campaign.out(train, 1) / "times.log").write_text("start 100 7\nend 1900 7\nstart 2000 8\nend 5600 8\n")
+    monkeypatch.setattr(slurm, "queue", dict)
+    costs = {"logs": 50.0, "accounting": 25.0}
+    for source, accounts in (("logs", None), ("accounting", {("7", 0): slurm.Account("FAILED", 900)})):
+        monkeypatch.setattr(slurm, "accounting", lambda _, accounts=accounts: accounts)
+        row = next(row for row in status.rows(campaign, estimates) if row.stage is train)
+        own = 0 if accounts else campaign.site.units_per_hour(train.request)
+        assert row.cost == pytest.approx(costs[source] + own) and row.seconds == (900 if accounts else 5400)
+
+
 def test_only_so_many_jobs_of_an_array_run_at_once(prepared):
     campaign, _ = prepared(stages={"shards": {"jobs": 6, "at_once": 2}})
     assert "#SBATCH --array=1-6%2\n" in job_scripts.job(campaign, campaign.stages[1])
