@@ -24,7 +24,7 @@ PARAMETERS = {name: yaml.safe_load(str(value)) for name, value in TINY.items()}
 STEPS, SAVED = 160, 10  # of training; from one checkpoint to the next
 DISK = 6  # MB: too small for the data set that notebook 01 makes
 TRAINED = {"train_max_steps": STEPS, "save_checkpoints_steps": SAVED, "batch_size": 4}
-PARAMETERS |= {"notes_model": None, "time_steps": 0, "minislakh_tracks": 4, "03": {"name": "tiny", **TRAINED}}
+PARAMETERS |= {"time_steps": 0, "minislakh_tracks": 4, "03": {"name": "tiny", **TRAINED}}
 
 
 @contextlib.contextmanager

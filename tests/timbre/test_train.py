@@ -73,6 +73,7 @@ def test_missing_queries_and_queries_of_other_models_are_refused(model):
         Separator(model).separate(np.zeros((RATE, 1), np.float32), RATE)
 
 
+@pytest.mark.full
 def test_a_training_that_was_stopped_resumes_to_the_same_model(model, bank, tmp_path, monkeypatch):
     real = loop.LossCheck.__call__
 

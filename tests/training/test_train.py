@@ -212,6 +212,7 @@ def test_unusable_starting_weights_are_refused_before_training(trained, tmp_path
     assert not (root.models / "tiny").exists()
 
 
+@pytest.mark.full
 def test_after_a_damaged_checkpoint_training_resumes_from_the_previous(tmp_path, caplog, monkeypatch):
     undisturbed = training.train(
         "tiny", tiny_prepared.write(tmp_path / "calm", train_max_steps=3, save_checkpoints_steps=1)

@@ -221,16 +221,6 @@ def test_the_log_names_no_song(site, done):
 # ---- what can happen ----
 
 
-def test_a_killed_worker_is_replaced_and_its_song_done(site, tmp_path):
-    sent = site.send(website.write_song(tmp_path / "song.wav", 12.0))
-    sent.until_stage("Preparing")
-    for worker in site.workers():
-        worker.kill()
-    state = sent.until_ended()
-    assert state["state"] == "done" and "notes.mid" in state["files"]
-    assert state["facts"]["pieces"] == sent.ask(path="/desk").json()["pieces"]
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("stage", ["Separating", "Preparing", "Finding", "Writing down", "Writing the score"])
 def test_a_worker_may_be_killed_at_any_stage(site, tmp_path, stage):
