@@ -11,8 +11,11 @@ another, and 40 none.
 
 import numpy as np
 
-ROOTS = ["C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
 TRIADS = {"": (0, 4, 7), "m": (0, 3, 7)}
+ROOTS = {  # as they are mostly spelled
+    "": ["C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"],
+    "m": ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "G♯", "A", "B♭", "B"],
+}
 BASS_WEIGHT = 0.5  # of the lowest notes, which are mostly roots, beside all notes
 MIN_SHARE = 0.75  # of what sounds, that a chord's notes must be ...
 MIN_THIRD = 0.08  # ... and its third
@@ -52,8 +55,8 @@ def _shares(rows, start, end):
 
 def _name(shares, bass):
     found = []
-    for root, name in enumerate(ROOTS):
-        for kind, steps in TRIADS.items():
+    for kind, steps in TRIADS.items():
+        for root, name in enumerate(ROOTS[kind]):
             share, third = shares[[(root + step) % 12 for step in steps]].sum(), shares[(root + steps[1]) % 12]
             found.append((share + BASS_WEIGHT * bass[root], share >= MIN_SHARE and third >= MIN_THIRD, name + kind))
     (best, is_clear, name), (second, *_) = sorted(found, reverse=True)[:2]

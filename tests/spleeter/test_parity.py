@@ -7,8 +7,9 @@ from fixtures import tiny_prepared, tiny_spleeter
 from muscomp_lib import audio, separation, training
 
 AGREE = 1e-5  # largest absolute difference between samples
-# Random weights in full layers on LiteRT, which adds in another order and folds normalisations: 2.7e-5 measured.
-AGREE_AT_FULL_SIZE = 2.0**-15  # a step of 16 bits
+# Random weights in full layers on LiteRT, which adds in another order and folds normalisations: 2.7e-5 and 3.4e-5 were
+# measured with two sets of them.
+AGREE_AT_FULL_SIZE = 2.0**-14  # two steps of 16 bits
 LEVEL = np.float32(0.25)
 CASES = {
     "unet.unet": {},
