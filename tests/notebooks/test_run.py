@@ -134,6 +134,7 @@ def test_solutions_are_right_and_common_mistakes_are_not(tmp_path):
         _, measured = run_solved(name, tmp_path / name, given | {"root": tmp_path / "root"})
         if name == "04_train":
             assert measured["note_f1"] and set(measured["note_f1"]) <= set(instruments.names())
+    assert (open_root(tmp_path / "root").models / "notes" / "weights.npz").is_file()
 
 
 def run_05(tmp_path, names, **given):
@@ -221,3 +222,12 @@ def test_twenty_targets_with_any_names_go_through_notebook_05(tmp_path):
 def test_one_target_and_sums_alone_go_through_notebook_05(tmp_path, names, outputs, files):
     found, _, _ = run_05(tmp_path, names, outputs=outputs)
     assert found == {*files, "separation.json"}
+
+
+@pytest.mark.full
+def test_exact_files_of_notebook_05_sum_to_every_sample(tmp_path):
+    given = {"outputs": "[drums, accompaniment]", "file_format": "wav", "exact": "true"}
+    run_05(tmp_path, ["drums", "bass", "vocals"], **given)
+    folder = tmp_path / "root" / "separated" / "song"
+    parts = [audio.read(folder / f"{part}.wav")[0] for part in ("drums", "accompaniment")]
+    np.testing.assert_array_equal(audio.to_int16(sum(parts)), audio.read(tmp_path / "song.wav", dtype="int16")[0])
