@@ -2,7 +2,8 @@
 
 music21 turns MIDI into notation, but for drums: there every stroke lies on one line. Here each drum has its place on
 the staff, its notehead and its sound, as drummers read them, and a stroke lasts until the next or to the end of its
-beat, which saves rests.
+beat, which saves rests. What hands play is the first voice, with stems up, and what feet play the second, with stems
+down: each is read as a rhythm of its own.
 """
 
 import copy
@@ -12,11 +13,13 @@ import re
 import numpy as np
 
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.notation.bars import lead_in, ticks_of_beat
+from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in, ticks_of_beat
 
 DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
 DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its notehead
     36: ("F4", "normal"),  # kick
+    35: ("E4", "normal"),  # a second one
+    44: ("D4", "x"),  # hi-hat, closed with the pedal
     45: ("A4", "normal"),  # toms, from low to high
     47: ("D5", "normal"),
     50: ("E5", "normal"),
@@ -27,6 +30,8 @@ DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its note
     49: ("A5", "x"),  # crash
 }
 OTHER_DRUM = ("B4", "normal")
+FEET = (35, 36, 44)
+FEET_OF = "feet: "  # begins the name of the part that they are while music21 reads a file
 NOTE = re.compile(r"<note\b.*?</note>", re.DOTALL)
 
 
@@ -47,6 +52,9 @@ def write_score(midi, path, title):
     score = music21.converter.parseData(_file(midi), format="midi", quantizePost=True, quarterLengthDivisors=DIVISIONS)
     title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
     score.metadata = music21.metadata.Metadata(title=title, composer=" ")
+    for hands, feet in _kits(list(score.parts)):
+        _add_feet(hands, feet)
+        score.remove(feet)
     for part in score.parts:
         _write_drums(part)
     text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
@@ -64,8 +72,10 @@ def _file(midi):
     import mido
 
     lead, midi = lead_in(midi), copy.deepcopy(midi)
+    midi.instruments = [part for track in midi.instruments for part in _by_limbs(track)]
     for track in midi.instruments:
         if track.is_drum:
+            track.notes = _on_grid(track.notes, midi, lead)
             _lengthen(track.notes, midi, lead)
     file = io.BytesIO()
     midi.write(file)
@@ -84,6 +94,34 @@ def _file(midi):
     return file.getvalue()
 
 
+def _on_grid(strokes, midi, lead):
+    """Strokes moved to sixteenths, or where they are nearer to triplets in a quarter to these; one of a drum at a time.
+
+    What is struck at once must begin at one tick, or each stroke of a chord would last until the next.
+    """
+    ticks = np.array([midi.time_to_tick(stroke.start) - lead for stroke in strokes]).clip(0)
+    quarters = ticks // TICKS_PER_BEAT
+    for quarter in np.unique(quarters):
+        its = quarters == quarter
+        grids = [np.rint(ticks[its] * steps / TICKS_PER_BEAT) * TICKS_PER_BEAT / steps for steps in DIVISIONS]
+        ticks[its] = min(grids, key=lambda moved: np.abs(moved - ticks[its]).sum())
+    placed = {}
+    for tick, stroke in zip(ticks.tolist(), strokes, strict=True):
+        stroke.start = midi.tick_to_time(lead + tick)
+        placed.setdefault((tick, stroke.pitch), stroke)
+    return list(placed.values())
+
+
+def _by_limbs(track):
+    """A track of drums as two, of what hands and feet play, where there are both; any other as it is."""
+    if not track.is_drum:
+        return [track]
+    feet = type(track)(track.program, is_drum=True, name=FEET_OF + track.name)
+    feet.notes = [note for note in track.notes if note.pitch in FEET]
+    track.notes = [note for note in track.notes if note.pitch not in FEET]
+    return [part for part in (track, feet) if part.notes]
+
+
 def _lengthen(notes, midi, lead):
     """Let each stroke last until the next, or to the end of its beat, in place."""
     starts, beat = [int(midi.time_to_tick(note.start)) for note in notes], ticks_of_beat(midi)
@@ -94,6 +132,55 @@ def _lengthen(notes, midi, lead):
 
 
 # ---- drums ----
+
+
+def _kits(parts):
+    """The parts of hands and of feet that `_by_limbs` made of one: [(part, part)]; feet alone get their name back."""
+    kits = []
+    for before, part in zip([None, *parts], parts, strict=False):
+        if (part.partName or "").startswith(FEET_OF):
+            part.partName = part.partName.removeprefix(FEET_OF)
+            if before is not None and before.partName == part.partName:
+                kits.append((before, part))
+    return kits
+
+
+def _add_feet(hands, feet):
+    """Make the part of the feet the second voice of the hands'."""
+    from music21 import stream
+
+    upper, lower = ({bar.number: bar for bar in part.getElementsByClass("Measure")} for part in (hands, feet))
+    for number, bar in lower.items():
+        if number not in upper:  # the hands have ended
+            hands.getElementsByClass("Measure").last().rightBarline = None
+            upper[number] = stream.Measure(number=number)
+            upper[number].timeSignature, upper[number].rightBarline = bar.timeSignature, bar.rightBarline
+            hands.insert(bar.offset, upper[number])
+    for number, bar in upper.items():
+        _add_voice(bar, lower.get(number))
+
+
+def _add_voice(bar, feet):
+    """Make a bar of hands two voices, the second of a bar of feet or None; one without strokes hides its rest."""
+    from music21 import note, stream
+
+    length, voices = bar.barDuration.quarterLength, []
+    for number, (of, stem) in enumerate([(bar, "up"), (feet, "down")], start=1):
+        voice, played = stream.Voice(id=str(number)), list(of.notesAndRests) if of else []
+        for each in played:
+            place = each.offset
+            of.remove(each)
+            voice.insert(place, each)
+        if not played:
+            voice.insert(0, note.Rest(length))
+        for stroke in voice.notes:
+            stroke.stemDirection = stem
+        voices.append(voice)
+    hidden = [voice for voice in voices if not voice.notes]
+    for rest in [rest for voice in hidden[len(hidden) == len(voices) :] for rest in voice]:
+        rest.style.hideObjectOnPrint = True
+    for voice in voices:
+        bar.insert(0, voice)
 
 
 def _write_drums(part):

@@ -8,32 +8,90 @@ from muscomp_lib import transcription
 from muscomp_lib.notation import bars, beats
 
 
+def drummed(strokes, start=0.0, beat=0.5, name="Drums"):
+    """A transcription of strokes, {drum: beats}, over twenty beats."""
+    midi = bars.empty(beats.Grid(start + beat * np.arange(20), 4, 0), None)
+    drums = pretty_midi.Instrument(0, is_drum=True, name=name)
+    times = [(drum, start + beat * place) for drum, places in strokes.items() for place in places]
+    drums.notes = [pretty_midi.Note(90, drum, time, time + 0.05) for drum, time in times]
+    midi.instruments.append(drums)
+    return midi
+
+
+def voices(part):
+    """{number of the voice: its [bar]} of a part that music21 has read; of bars without voices, number "1"."""
+    bars_of = part.getElementsByClass("Measure")
+    numbers = sorted({voice.id for bar in bars_of for voice in bar.voices}) or ["1"]
+    return {
+        number: [{voice.id: voice for voice in bar.voices}.get(number, bar) for bar in bars_of] for number in numbers
+    }
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a score; music21's reading of it, and its text."""
+
+    def write(midi):
+        import music21
+
+        transcription.write_score(midi, tmp_path / "a.musicxml", "a")
+        return music21.converter.parse(tmp_path / "a.musicxml").parts, (tmp_path / "a.musicxml").read_text()
+
+    return write
+
+
 @pytest.mark.parametrize("start", [0.0, 0.2])
-def test_drums_are_written_as_drummers_read_them(start, tmp_path):
+def test_drums_are_written_as_drummers_read_them(start, written):
     import music21
 
-    midi = bars.empty(beats.Grid(start + 0.5 * np.arange(20), 4, 0), None)
-    drums = pretty_midi.Instrument(0, is_drum=True, name="Drums")
-    for n in range(16):
-        strokes = [42] + [36] * (n % 4 == 0) + [38] * (n % 4 == 2)
-        drums.notes += [pretty_midi.Note(90, drum, start + n / 4, start + n / 4 + 0.05) for drum in strokes]
-    midi.instruments.append(drums)
-    transcription.write_score(midi, tmp_path / "a.musicxml", "a")
-    (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
+    hats, snares, kicks = (list(np.arange(first, 8, step)) for first, step in ((0, 0.5), (1, 2), (0, 2)))
+    (part,), text = written(drummed({42: hats, 38: snares, 36: kicks}, start))
     assert isinstance(part.flatten().getElementsByClass("Clef").first(), music21.clef.PercussionClef)
-    found = list(part.flatten().notes)
-    assert [note.offset for note in found] == [n / 2 for n in range(16)] and not part.flatten().getElementsByClass(
-        "Rest"
-    )
-    kick_and_hat = sorted((note.displayStep, note.displayOctave, note.notehead) for note in found[0].notes)
-    assert kick_and_hat == [("F", 4, "normal"), ("G", 5, "x")]
-    text = (tmp_path / "a.musicxml").read_text()
+    hands, feet = ([note for bar in its for note in bar.notes] for its in voices(part).values())
+    assert [note.getOffsetInHierarchy(part) for note in hands] == hats
+    assert [note.getOffsetInHierarchy(part) for note in feet] == kicks
+    snare_and_hat = sorted((note.displayStep, note.displayOctave, note.notehead) for note in hands[2].notes)
+    assert snare_and_hat == [("C", 5, "normal"), ("G", 5, "x")]
     sounds = dict(
         re.findall(r'<midi-instrument id="(\w+)">\s*<midi-channel>10</midi-channel>\s*<midi-unpitched>(\d+)', text)
     )
     assert sorted(sounds.values()) == ["37", "39", "43"]  # from 1
     heard = re.findall(r'<display-step>(.)<(?:(?!</note>).)*?<instrument id="(\w+)"', text, re.DOTALL)
     assert {(step, sounds[which]) for step, which in heard} == {("F", "37"), ("C", "39"), ("G", "43")}
+
+
+def test_hands_and_feet_are_voices_that_fill_each_bar(written):
+    strokes = {
+        42: [*range(4), 8, 8.5],
+        47: [14, 14 + 1 / 3, 14 + 2 / 3],
+        36: [0, 1.5, 2, 8, *np.arange(16, 20)],
+        44: [9],
+    }
+    (part,), text = written(drummed(strokes))
+    read = voices(part)
+    for number, stem in (("1", "up"), ("2", "down")):
+        assert len(read[number]) == 5
+        assert all(sum(each.quarterLength for each in bar.notesAndRests) == 4 for bar in read[number])
+        assert {note.stemDirection for bar in read[number] for note in bar.notes} == {stem}
+    places = {n: [s.getOffsetInHierarchy(part) for bar in its for s in bar.notes] for n, its in read.items()}
+    assert places["1"] == pytest.approx(strokes[42] + strokes[47])
+    assert places["2"] == sorted(strokes[36] + strokes[44])
+    assert text.count('print-object="no"') == 3, "feet in the second and fourth bar, hands in the last"
+
+
+def test_strokes_a_little_apart_are_one_chord(written):
+    strokes = {42: np.arange(8.0), 38: [0.98, 3.02, 5.015, 6.99], 36: [0.01, 2.02, 4.0, 6.0]}
+    (part,), _ = written(drummed(strokes))
+    hands, feet = ([note for bar in its for note in bar.notesAndRests] for its in voices(part).values())
+    assert [note.quarterLength for note in hands] == 8 * [1]
+    assert [note.isRest for note in feet] == 4 * [False, True]
+
+
+@pytest.mark.parametrize(("drum", "n_strokes"), [(38, 4), (36, 4)])
+def test_hands_or_feet_alone_are_one_voice(written, drum, n_strokes):
+    (part,), text = written(drummed({drum: range(n_strokes)}))
+    assert part.partName == "Drums" and "<voice>2" not in text
+    assert len(part.flatten().notes) == n_strokes
 
 
 def test_a_score_begins_with_the_first_beat(tmp_path):
