@@ -19,6 +19,8 @@ CRASH_LENGTH = 16  # sixteenths
 KIT = {  # General MIDI drum notes
     "kick": 36, "side_stick": 37, "snare": 38, "closed_hat": 42, "open_hat": 46, "crash": 49, "ride": 51,
     "low_tom": 45, "mid_tom": 47, "high_tom": 50,
+    "deep_kick": 35, "clap": 39, "high_snare": 40, "pedal_hat": 44, "floor_tom": 41, "high_floor_tom": 43,
+    "high_mid_tom": 48, "china": 52, "ride_bell": 53, "splash": 55, "second_crash": 57, "second_ride": 59,
 }  # fmt: skip
 FILLS = (  # the last beats of a section, one drum per sixteenth
     ("snare", "snare", "high_tom", "high_tom", "mid_tom", "mid_tom", "low_tom", "low_tom"),
@@ -275,7 +277,7 @@ def _drums(song, rng):
         events += [
             Event(number, bar.start + step, 1.0, KIT[drum], {"X": ACCENT, "x": 0, "o": GHOST}[hit])
             for drum, pattern in groove.items()
-            for step, hit in enumerate(pattern)
+            for step, hit in zip(np.linspace(0, song.steps_per_bar, len(pattern), endpoint=False), pattern, strict=True)
             if hit != "." and step < until
         ]
         if bar.closes_section:

@@ -7,7 +7,7 @@ A song is a style (`styles.yaml`), a key, a tempo and a list of bars; each bar h
 Time is counted in sixteenths ("steps") and converted to seconds last.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from muscomp_lib.core.errors import SettingError
 from muscomp_lib.minislakh import arrangement, players
 
 STYLE_FILE = Path(__file__).with_name("styles.yaml")
+GROOVE_FILE = Path(__file__).with_name("grooves.yaml")
 STEPS_PER_BEAT = 4
 MIN_SECONDS = 2.0  # of a song
 TAIL = 1.2  # seconds that the last chord may ring beyond its bar line
@@ -42,6 +43,7 @@ TIMING_SPREAD = 0.005  # seconds, standard deviation
 DRUM_TIMING_SPREAD = 0.003
 GAP = 0.004  # seconds between two notes of the same pitch, so that the first ends before the second starts
 MIN_NOTE = 0.03  # seconds
+FASTEST_STROKES = 0.055  # seconds from one to the next, in a groove
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,13 @@ def styles(more=False):
     return {name: style for name, style in yaml_file.read(STYLE_FILE).items() if more or not style.get("more")}
 
 
-def compose(seed, programs, seconds, style=None):
+@cache
+def grooves():
+    """The grooves by name, as in `grooves.yaml`."""
+    return yaml_file.read(GROOVE_FILE)
+
+
+def compose(seed, programs, seconds, style=None, with_grooves=False):
     """Compose a song.
 
     Parameters
@@ -99,6 +107,8 @@ def compose(seed, programs, seconds, style=None):
         Length; the last chord ends a little before it.
     style : str, optional
         One of `styles(more=True)`; without it, one of `styles()` is drawn.
+    with_grooves : bool
+        Whether the drums play `grooves()` instead of the style's.
 
     Returns
     -------
@@ -113,6 +123,8 @@ def compose(seed, programs, seconds, style=None):
     rng = np.random.default_rng(seed)
     name = style or str(rng.choice(list(styles())))
     song = _song(styles(more=True)[name], seconds, rng)
+    if with_grooves:
+        song = replace(song, style=song.style | {"drums": _draw_grooves(song, rng)})
     midi = _empty_midi(song)
     roles = arrangement.assign_roles(programs, rng)
     sections = _sections(song)
@@ -172,6 +184,14 @@ def _progression(style, kind, rng):
 def _chord(scale, degree, sevenths):
     """The chord on a degree of the scale: stacked thirds, as pitch classes, the root first."""
     return tuple(scale[(degree - 1 + third) % 7] for third in (0, 2, 4, 6)[: 4 if sevenths else 3])
+
+
+def _draw_grooves(song, rng):
+    """A groove for the song's verses and one for its choruses: of its metre, and not too fast to be played."""
+    bar = song.steps_per_bar * song.seconds_per_step
+    lengths = {name: len(next(iter(groove.values()))) for name, groove in grooves().items()}
+    able = [n for n, length in lengths.items() if not length % song.steps_per_bar and bar / length >= FASTEST_STROKES]
+    return {kind: grooves()[str(rng.choice(able))] for kind in ("verse", "chorus")}
 
 
 def _empty_midi(song):

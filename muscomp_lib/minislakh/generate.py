@@ -150,13 +150,15 @@ def _render(track, folder, settings):
     midi = _music(track, settings, how)
     rng = np.random.default_rng([settings.seed, track.song, SOUNDS])
     its_sources = [sources.find(name, settings.engine) for name in settings.soundfonts or (None,)]
+    sounds = productions.draw_sounds(how, midi, its_sources, rng)
+    sources.drop_missing_drums(midi, sounds)
     writer.write(
         folder / track.split / track.name,
         midi,
         settings.seconds,
         track.uuid,
         track.silent,
-        productions.draw_sounds(how, midi, its_sources, rng),
+        sounds,
         productions.draw_mastering(how, midi, settings.taxonomy, rng),
         track.damage,
     )
@@ -171,7 +173,7 @@ def _music(track, settings, how):
             return midi_songs.arrange(track.midi, settings.seconds, how, settings.taxonomy, rng)
         except MidiError as error:
             log.warning("%s is composed instead: %s", track.name, error)
-    return composer.compose(seed, track.programs, settings.seconds, track.style)
+    return composer.compose(seed, track.programs, settings.seconds, track.style, how is not None and how.grooves)
 
 
 def plan(settings):

@@ -53,6 +53,7 @@ class Production(settings.Section):
     lone: number(0, 1) = 0.0
     others: number(0, 1) = 0.0
     voices: number(0, 1) = 0.0
+    grooves: settings.flag() = False
     balance: number(0, 20) = 0.0
     effects: CHAIN = settings.Field({})
     mastered: number(0, 1) = 0.0
@@ -88,6 +89,8 @@ def others(taxonomy):
 def draw_programs(production, programs, taxonomy, rng):
     """The programs of a song: some outside the taxonomy, in most, besides those drawn; one or two in all, in a few."""
     outside = [int(p) for p in rng.permutation(others(taxonomy))[: int(rng.integers(1, MAX_OTHERS + 1))]]
+    if production.grooves and instruments.drums(taxonomy):
+        programs = [*dict.fromkeys([*programs, instruments.DRUMS])]
     drawn = [*programs, *outside] if rng.random() < production.others else list(programs)
     voices = [program for program in VOICES if not instruments.of_program(program, taxonomy)]
     if voices and rng.random() < production.voices:

@@ -3,6 +3,7 @@
 Every stem draws its own, so that no source's sound is shared by all parts of a song and becomes a cue.
 """
 
+import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,10 @@ from muscomp_lib.minislakh import players, synthesizer
 
 SOURCE_FILE = Path(__file__).with_name("sources.yaml")
 PROGRAMS = settings.that(lambda value: isinstance(value, list) and all(type(p) is int for p in value), "a list: [8, 9]")
+DRUM_KEYS = settings.that(
+    lambda value: isinstance(value, dict) and all(type(k) is int for k in [*value, *filter(None, value.values())]),
+    "drum notes and the keys that sound so: {45: 41, 50: null}",
+)
 
 
 class _Entry(settings.Section):
@@ -24,24 +29,34 @@ class _Entry(settings.Section):
     programs: PROGRAMS = settings.Field([*range(instruments.DRUMS + 1)])
     lacks: PROGRAMS = settings.Field([])
     drum_bank: settings.whole(0, 128) = synthesizer.DRUM_BANK
+    drum_keys: DRUM_KEYS = settings.Field({})
     install: settings.text()
     licence: settings.text()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A soundfont, a list of patches or a voice; the engine that plays it, its programs, its drum kits, their bank."""
+    """A soundfont, a list of patches or a voice; the engine that plays it, its programs, its drum kits, their bank.
+
+    `drum_keys` are pairs of a General MIDI drum note and the key that sounds so, where that is another one, or None.
+    For the engine hydrogen it has all that a kit has.
+    """
 
     engine: str = "tinysoundfont"
     file: Path | None = None  # pretty_midi's soundfont
     kits: tuple = (0,)
     programs: frozenset = frozenset(range(instruments.DRUMS + 1))
     drum_bank: int = synthesizer.DRUM_BANK
+    drum_keys: tuple = ()
 
     @property
     def name(self):
         """The name of its file."""
         return synthesizer.soundfont_path(self.file).name
+
+    def drum_key(self, note):
+        """The key for a General MIDI drum note; None where the kit lacks it."""
+        return dict(self.drum_keys).get(note, None if self.engine == synthesizer.HYDROGEN else note)
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,8 @@ def find(name, engine="tinysoundfont"):
         raise MissingError(f"The source of sound {name!r} is not here ({paths}). Get it: {entry.install}")
     synthesizer.check_engine(entry.engine)
     programs = frozenset(entry.programs) - frozenset(entry.lacks)
-    return Source(entry.engine, there[0], tuple(entry.kits), programs, entry.drum_bank)
+    keys = tuple(entry.drum_keys.items())
+    return Source(entry.engine, there[0], tuple(entry.kits), programs, entry.drum_bank, keys)
 
 
 @cache
@@ -104,3 +120,28 @@ def draw(part, sources, rng):
     source = able[rng.integers(len(able))]
     kit = int(rng.choice(source.kits))
     return Sound(source, kit if players.program_of(part) == instruments.DRUMS else 0)
+
+
+def drop_missing_drums(midi, sounds):
+    """Take out of a song the hits of drums that their kits lack.
+
+    Parameters
+    ----------
+    midi : pretty_midi.PrettyMIDI
+        It is changed.
+    sounds : list of Sound
+        How each part is played.
+    """
+    for part, sound in zip(midi.instruments, sounds, strict=True):
+        if part.is_drum:
+            part.notes = [note for note in part.notes if sound.source.drum_key(note.pitch) is not None]
+
+
+def on_kit(part, sound):
+    """A part of drums with its kit's program, its notes on the keys where the kit has them: pretty_midi.Instrument."""
+    kit = copy.copy(part)
+    kit.program = sound.kit
+    kit.notes = [copy.copy(note) for note in part.notes]
+    for note in kit.notes:
+        note.pitch = sound.source.drum_key(note.pitch)
+    return kit

@@ -3,11 +3,14 @@
 Every part gets a new synthesizer: a reused one would leak the tail of the previous part. Parts are mono, as Slakh's
 stems are, and not clipped; the caller sets their level.
 
-Four engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
-file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py).
+Five engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
+file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py). `hydrogen` plays
+the drum kits of the sequencer Hydrogen, each a folder of recorded hits; nothing has to be installed for it.
 """
 
+from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -16,11 +19,13 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.minislakh import commands
 
-ENGINES = ("tinysoundfont", "fluidsynth", *commands.COMMANDS)
+HYDROGEN = "hydrogen"
+ENGINES = ("tinysoundfont", "fluidsynth", HYDROGEN, *commands.COMMANDS)
 DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
 DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
 FLUIDSYNTH_GAIN = 0.6  # three times its default: it returns 16 bits, and a single note should use most of them
+HIT_RING = 8.0  # seconds after which a recorded hit has faded away
 ON_DEMAND = {"synth.dynamic-sample-loading": 1}  # reads only the samples of one program: 13 times as fast with .sf3
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
@@ -40,11 +45,11 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
         Length; notes still sounding then are cut.
     sample_rate : int
         Hz.
-    engine : {"tinysoundfont", "fluidsynth", "timidity", "festival"}
-        The first places notes to the sample, the second to its blocks of 64 samples, the third to half a millisecond.
+    engine : {"tinysoundfont", "fluidsynth", "hydrogen", "timidity", "festival"}
+        The second places notes to its blocks of 64 samples, timidity to half a millisecond, others to the sample.
     soundfont : str or Path, optional
         A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it. For timidity, a configuration that lists patches; for
-        festival, the file that defines a voice.
+        festival, the file that defines a voice; for hydrogen, a `drumkit.xml`, whose instruments are the pitches.
     drum_bank : int
         The soundfont's bank of drum kits.
 
@@ -62,7 +67,7 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     """
     player = _player(engine)
     n_samples = round(seconds * sample_rate)
-    if engine in commands.COMMANDS:
+    if engine in (*commands.COMMANDS, HYDROGEN):
         return audio.fit_length(_play_whole(player, part, sample_rate, soundfont_path(soundfont)), n_samples)
     waveform = np.zeros((n_samples, 1), np.float32)
     synth = player(part, sample_rate, soundfont_path(soundfont), drum_bank if part.is_drum else 0)
@@ -85,6 +90,38 @@ def _play_whole(player, part, sample_rate, source):
         return player(part, sample_rate, source)
     except RuntimeError as error:
         raise _unusable(source, part, error) from error
+
+
+def _play_hits(part, sample_rate, kit):
+    """A part by a drum kit of Hydrogen: for each hit, the recording that is for its velocity."""
+    end = max((note.start for note in part.notes), default=0.0) + HIT_RING
+    waveform = np.zeros((round(end * sample_rate), 1), np.float32)
+    for note in part.notes:
+        velocity = note.velocity / 127
+        layers = _layers(kit, note.pitch)
+        _, gain, path = min((max(low - velocity, velocity - high), gain, path) for low, high, gain, path in layers)
+        at, hit = round(note.start * sample_rate), _recording(path, sample_rate)
+        waveform[at : at + len(hit)] += hit[: len(waveform) - at] * np.float32(velocity * gain)
+    return waveform
+
+
+@cache
+def _layers(kit, number):
+    """The recordings of a kit's instrument: tuples of lowest and highest velocity (0 to 1), gain, file."""
+    instrument = ElementTree.parse(kit).getroot().findall(".//{*}instrument")[number]
+    loud = float(instrument.findtext("{*}volume") or 1)
+    found = []
+    for layer in instrument.findall(".//{*}layer") or [instrument]:  # in old kits, an instrument is its only layer
+        low, high, gain = (float(layer.findtext(f"{{*}}{name}") or 1) for name in ("min", "max", "gain"))
+        found.append((low, high, gain * loud, kit.parent / layer.findtext("{*}filename")))
+    return found
+
+
+@cache
+def _recording(path, sample_rate):
+    """A recorded hit, shape (n_samples, 1), float32."""
+    waveform, rate = audio.read(path)
+    return audio.resample(audio.fit_channels(waveform, 1), rate, sample_rate)
 
 
 def _ring_out(synth, waveform, block):
@@ -130,13 +167,14 @@ def _player(engine):
             import tinysoundfont  # noqa: F401
         elif engine == "fluidsynth":
             import fluidsynth  # noqa: F401
-        else:
+        elif engine != HYDROGEN:
             commands.check(engine)
     except (ImportError, AttributeError, OSError) as error:  # pyfluidsynth without its library: any of the three
         raise SettingError(
             f"The engine {engine!r} cannot be loaded ({error}). Install it: {INSTALL[engine]}"
         ) from error
-    return {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, **commands.COMMANDS}[engine]
+    players = {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, HYDROGEN: _play_hits, **commands.COMMANDS}
+    return players[engine]
 
 
 def _events(part, sample_rate):

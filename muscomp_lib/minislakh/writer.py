@@ -132,9 +132,7 @@ def _render(midi, seconds, silent, spool, sounds):
 
 def _play(part, seconds, sound):
     """A part as its sound plays it, shape (n_samples, 1). Effects depend on the level, so its peak is fixed first."""
-    if part.is_drum:
-        part = copy.copy(part)
-        part.program = sound.kit
+    part = sources.on_kit(part, sound) if part.is_drum else part
     source = sound.source
     waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, source.engine, source.file, source.drum_bank)
     loudest = peak(waveform)

@@ -40,6 +40,33 @@ def test_a_song_keeps_its_styles_tempo_and_metre(style):
     assert midi.time_signature_changes[0].numerator == composer.styles(more=True)[style]["beats"]
 
 
+@pytest.mark.parametrize("name", composer.grooves())
+def test_every_groove_is_one_bar_of_known_drums(name):
+    groove = composer.grooves()[name]
+    assert set(groove) <= set(arrangement.KIT)
+    assert len({len(pattern) for pattern in groove.values()}) == 1
+    assert len(next(iter(groove.values()))) in (12, 16, 24, 32)
+    assert set("".join(groove.values())) <= set("Xxo.")
+
+
+ROLL, KICK = {"snare": "x" * 32}, {"kick": "x..............."}
+
+
+def test_a_groove_in_thirty_seconds_is_played_in_time(monkeypatch):
+    monkeypatch.setattr(composer, "grooves", lambda: {"roll": ROLL})
+    midi = composer.compose(0, [34, 128], 20.0, "ballad", with_grooves=True)
+    starts = [note.start for note in midi.instruments[1].notes if note.pitch == arrangement.KIT["snare"]]
+    assert np.median(np.diff(starts)) == pytest.approx(60 / midi.get_tempo_changes()[1][0] / 8, abs=0.002)
+
+
+def test_a_groove_too_fast_for_its_song_is_not_drawn(monkeypatch):
+    monkeypatch.setattr(composer, "grooves", lambda: {"roll": ROLL, "kick": KICK})
+    for seed in range(6):
+        midi = composer.compose(seed, [34, 128], 20.0, "metal", with_grooves=True)
+        starts = sorted(note.start for note in midi.instruments[1].notes if note.pitch == arrangement.KIT["snare"])
+        assert len(starts) < 20  # of fills
+
+
 @pytest.mark.parametrize("seconds", [2.0, 8.0, 40.0])
 def test_a_song_ends_on_the_tonic_near_its_length(seconds):
     midi = composer.compose(5, [34, 48, 128], seconds, "pop")

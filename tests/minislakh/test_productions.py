@@ -132,6 +132,44 @@ def test_only_a_singer_has_voices_only():
     }
 
 
+@pytest.fixture
+def kit(tmp_path):
+    """A drum kit of Hydrogen: its drums 0 and 1 have two recordings and one, constants 20 ms long."""
+    for name, value in (("soft", 0.1), ("hard", 0.5), ("hat", 0.25)):
+        audio.write(tmp_path / f"{name}.wav", np.full((RATE // 50, 1), value, np.float32), RATE)
+    layer = "<layer><filename>{}.wav</filename><min>{}</min><max>{}</max><gain>{}</gain></layer>"
+    drums = [layer.format("soft", 0, 0.5, 1) + layer.format("hard", 0.51, 1, 1), layer.format("hat", 0, 1, 2)]
+    instruments_in = "".join(f"<instrument><volume>1</volume>{drum}</instrument>" for drum in drums)
+    (tmp_path / "drumkit.xml").write_text(f"<drumkit_info>{instruments_in}</drumkit_info>")
+    return sources.Source("hydrogen", tmp_path / "drumkit.xml", drum_keys=((36, 0), (42, 1)))
+
+
+def test_recorded_hits_sound_at_their_moment_and_velocity(kit):
+    part = part_of(128, (36, 0.1, 0.2), (36, 0.3, 0.4), (42, 0.5, 0.6))
+    part.notes[0].velocity, part.notes[1].velocity, part.notes[2].velocity = 127, 50, 127
+    waveform = synthesizer.render(sources.on_kit(part, sources.Sound(kit)), 1.0, RATE, kit.engine, kit.file)[:, 0]
+    for start, level in ((0.1, 0.5), (0.3, 0.1 * 50 / 127), (0.5, 2 * 0.25)):
+        at = round(start * RATE)
+        assert waveform[at - 1] == 0
+        assert waveform[at : at + RATE // 50] == pytest.approx(level, abs=1e-4)
+
+
+def test_drums_that_a_kit_lacks_are_not_in_the_song(kit):
+    midi = song(0, 128)
+    midi.instruments[1].notes = part_of(128, (36, 0, 1), (38, 0, 1), (42, 1, 2)).notes
+    sources.drop_missing_drums(midi, [sources.Sound(kit)] * 2)
+    assert [note.pitch for note in midi.instruments[1].notes] == [36, 42]
+    assert len(midi.instruments[0].notes) == 1
+
+
+def test_a_one_tom_kit_plays_its_own_keys():
+    keys = tuple(sources.known()["Black_Pearl"].drum_keys.items())
+    part = part_of(128, (36, 0, 1), (45, 0, 1), (47, 0, 1))
+    played = sources.on_kit(part, sources.Sound(sources.Source(drum_keys=keys), kit=8))
+    assert [note.pitch for note in played.notes] == [36, 41, 45] and played.program == 8
+    assert [note.pitch for note in part.notes] == [36, 45, 47]
+
+
 # ---- productions
 
 
@@ -166,6 +204,11 @@ def test_nearly_all_varied_songs_have_parts_outside_the_taxonomy():
     outside = [{p for p in t.programs if not instruments.of_program(p, "families")} for t in planned]
     assert np.mean([bool(programs) for programs in outside]) > 0.8
     assert set.union(*outside) == set(productions.others("families"))
+
+
+def test_all_songs_for_drums_have_them():
+    planned = minislakh.plan(minislakh.Settings(tracks=50, production="drums", taxonomy="families"))
+    assert all(track.programs.count(instruments.DRUMS) == 1 for track in planned)
 
 
 def test_a_mastered_mix_is_the_sum_of_its_stems(own, tmp_path):
