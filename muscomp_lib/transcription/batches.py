@@ -147,7 +147,7 @@ class Examples:
     pools : sequence of list of Part
         Stems, and separated instruments, which may be empty.
     config : dict
-        `instrument_list`, `batch_size`, `n_frames` (of an example) and `random_seed` are used.
+        `instrument_list`, `batch_size`, `n_frames` (of an example), `drum_share` and `random_seed` are used.
     augment : bool
         Without, examples are as recorded, for validation.
     """
@@ -155,6 +155,7 @@ class Examples:
     def __init__(self, pools, config, augment=True):
         self.config, self.augment = config, augment
         self.names = config["instrument_list"]
+        self._drum_share = config.get("drum_share", DRUM_SHARE)
         self._pools = [{name: [p for p in parts if p.instrument == name] for name in self.names} for parts in pools]
         self._pools = [{name: parts for name, parts in pool.items() if parts} for pool in self._pools]
         self._pools = [pool for pool in self._pools if pool]
@@ -226,7 +227,7 @@ class Examples:
         pool = self._pools[int(len(self._pools) > 1 and rng.random() < SEPARATED_SHARE)]
         names = [name for name in pool if name != without and name not in self._drums]
         drums = [name for name in pool if name != without and name in self._drums]
-        if drums and (not names or rng.random() < DRUM_SHARE):
+        if drums and (not names or rng.random() < self._drum_share):
             names = drums
         parts = pool[names[rng.integers(len(names))]] if names else []
         return parts[rng.integers(len(parts))] if parts else None

@@ -51,7 +51,8 @@ class ResidentExamples:
                 kinds.append(device_examples.Kind(number, its[0][0].is_drums, len(its), len(its) + len(others)))
                 stems.append(jax.device_put(_stems([*its, *others], config["n_frames"])))
         self._key = jax.random.key(config["random_seed"])
-        make = device_examples.maker(kinds, _shares(kinds, config["batch_size"]), config, augment)
+        shares = _shares(kinds, config["batch_size"], config.get("drum_share", batches.DRUM_SHARE))
+        make = device_examples.maker(kinds, shares, config, augment)
         self._make = partial(jax.jit(make), tuple(stems))
 
     def batch(self, number):
@@ -75,11 +76,11 @@ def _notes(part):
         return None
 
 
-def _shares(kinds, batch_size):
+def _shares(kinds, batch_size, drum_share):
     """How many examples of a batch each instrument has: list of int."""
     drums = np.array([kind.is_drums for kind in kinds])
     n_drums, n_others = max(drums.sum(), 1), max((~drums).sum(), 1)
-    weights = np.where(drums, batches.DRUM_SHARE / n_drums, (1 - batches.DRUM_SHARE) / n_others)
+    weights = np.where(drums, drum_share / n_drums, (1 - drum_share) / n_others)
     return np.diff(np.rint(np.r_[0, np.cumsum(weights)] / weights.sum() * batch_size)).astype(int).tolist()
 
 

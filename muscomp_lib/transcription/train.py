@@ -16,7 +16,7 @@ from muscomp_lib.core.settings import Field
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import PRECISIONS
 from muscomp_lib.models.runtime import on_jax, precision
-from muscomp_lib.models.weights import WEIGHTS
+from muscomp_lib.models.weights import WEIGHTS, read_weights, set_weights
 from muscomp_lib.reserve.split import instrument_columns
 from muscomp_lib.separation import folder as separated_songs
 from muscomp_lib.slakh import index_tables
@@ -30,6 +30,7 @@ SEPARATED = "separated"
 WARM_UP = 50  # steps until the learning rate is reached
 ONSET_WEIGHT = 2.0  # of the points with an onset, relative to those without
 ACTIVE_WEIGHT = 0.3  # relative to the loss of onsets
+LATER = ("network", "start_from", "drum_share")  # settings that earlier versions had not: written where they differ
 CLIP_NORM = 10.0  # of the gradient: one odd batch must not throw the network off
 
 
@@ -44,6 +45,10 @@ class Settings(settings.Settings):
     learning_rate: settings.number(above=0) = Field(
         2e-3, description="The highest learning rate, which decays to zero along a cosine."
     )
+    start_from: settings.optional(settings.text("a model"), "fresh weights") = Field(
+        None, description="A transcriber of the same instruments to start from: its name, its folder, or shipped."
+    )
+    drum_share: settings.number(0, 1) = Field(batches.DRUM_SHARE, description="The share of examples that are drums.")
     separator: settings.optional(settings.text("a model"), "stems alone") = Field(
         "shipped", description="The model that separates songs to train on: its name, its folder, or shipped."
     )
@@ -88,7 +93,7 @@ def _training(folder, config, root, settings):
     """Make sure that training can start, and return what trains."""
     training, validation = examples(root, settings)
     return to_weights(
-        folder, lambda: compiled(config), training, validation, settings.steps, settings.save_every,
+        folder, lambda: compiled(config, root), training, validation, settings.steps, settings.save_every,
         config["instrument_list"],
     )  # fmt: skip
 
@@ -98,7 +103,7 @@ def _config(root, settings):
     stems, tracks = index_tables.read(root)
     listed = instrument_columns(tracks)
     programs = {name: sorted(map(int, set(stems.loc[stems["instrument"] == name, "program_num"]))) for name in listed}
-    chosen = settings.model_dump(exclude={"network"} if settings.network == FULL else None)  # as earlier versions did
+    chosen = {k: v for k, v in settings if k not in LATER or v != Settings.model_fields[k].default}
     return chosen | {"instrument_list": listed, "programs": programs}
 
 
@@ -134,13 +139,16 @@ def _separate(root, settings):
     return {track: {name: file for name, file in its.items() if name in listed} for track, its in files.items()}
 
 
-def compiled(config):
-    """The network with its loss and optimizer."""
+def compiled(config, root=None):
+    """The network with its loss and optimizer; `root` is where a model to start from is looked for."""
     import keras
 
     keras.utils.set_random_seed(config["random_seed"])
     with precision(config["precision"]):
         model = network.build(len(config["instrument_list"]), config.get("network", FULL))
+    if config.get("start_from"):
+        path = pretrained.transcriber_path(config["start_from"], root) / WEIGHTS
+        set_weights(model, read_weights(path, config["instrument_list"]), path)
     warm_up = min(WARM_UP, config["steps"] // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, config["steps"] - warm_up), warmup_target=config["learning_rate"], warmup_steps=warm_up

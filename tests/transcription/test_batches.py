@@ -230,6 +230,14 @@ def test_labels_do_not_depend_on_the_drum_kits_name(root, tmp_path):
     assert [name for name, part in parts.items() if part.is_drums] == ["Drum_Kit"]
 
 
+def test_the_share_of_drums_is_as_set(root):
+    parts = batches.stems(root, ("train",))
+    for share in (0.0, 0.5, 1.0):
+        drawing = batches.Examples([parts], CONFIG | {"instrument_list": tiny_notes.NAMES, "drum_share": share})
+        rng = np.random.default_rng(0)
+        assert np.mean([drawing._draw(rng).is_drums for _ in range(200)]) == pytest.approx(share, abs=0.1)
+
+
 def test_drums_alone_give_batches(root):
     drums = [part for part in batches.stems(root, ("train",)) if part.is_drums]
     (_, instruments), labels = batches.Examples([drums], CONFIG | {"instrument_list": ["Drums"]}).batch(0)

@@ -8,7 +8,7 @@ from fixtures.killing import run, run_and_kill, snapshot
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.models import pretrained
-from muscomp_lib.models.weights import read_arrays
+from muscomp_lib.models.weights import get_weights, read_arrays
 from muscomp_lib.training import loop
 from muscomp_lib.transcription import batches, metrics, note_decoder
 from muscomp_lib.transcription import train as transcriber_training
@@ -51,6 +51,19 @@ def test_finished_trainings_are_kept_and_other_settings_refused(trained):
     assert snapshot(trained.models) == before
     with pytest.raises(SettingError, match=r"steps: 48 then, 4 now.*fresh=True"):
         train(trained, Settings(**SMALL))
+
+
+def test_training_can_start_from_a_transcribers_weights(trained):
+    settings = Settings(**SMALL, name="finer", start_from="transcriber", drum_share=0.5)
+    config = transcriber_training._config(trained, settings)
+    model = transcriber_training.compiled(config, trained)
+    before = read_arrays(trained.models / "transcriber" / "weights.npz")
+    assert all(np.array_equal(value, before[name]) for name, value in get_weights(model).items())
+    assert config["start_from"] == "transcriber" and config["drum_share"] == 0.5
+
+
+def test_settings_that_are_new_do_not_hinder_resuming(trained):
+    assert not set(transcriber_training.LATER) & set(transcriber_training._config(trained, Settings(**SMALL)))
 
 
 @pytest.mark.full
