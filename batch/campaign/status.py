@@ -145,32 +145,42 @@ def rows(campaign, estimates):
 def _row(campaign, estimate, first, submitted, queue, accounts):
     stage = estimate.stage
     row = StageStatus(stage, estimate, first.get(stage.name, estimate.cost))
-    ours = [entry for entry in submitted if entry["stage"] == stage.name]
-    rates, rate = {e["job"]: e[RATE] for e in ours if RATE in e}, campaign.site.units_per_hour(stage.request)
+    metrics = {task: campaign.metrics(stage, task) for task in stage.tasks}
     for task in stage.tasks:
-        keys = [(entry["job"], task if stage.is_array else 0) for entry in ours if task in entry["tasks"]]
-        job = queue.get(keys[-1]) if keys else None
-        metrics = campaign.metrics(stage, task)
+        entries = [entry for entry in submitted if entry["stage"] == stage.name and task in entry["tasks"]]
+        keys = [(entry["job"], task if stage.is_array else 0) for entry in entries]
         spans = _times(campaign, stage, task, queue)
         row.runs += len(spans)
         row.accounts += [accounts[key] for key in keys if key in accounts]
         if accounts:
             spans = [(key[0], accounts[key].seconds) for key in keys if key in accounts]
         row.seconds += sum(seconds for _, seconds in spans)
-        row.cost += sum(rates.get(number, rate) * seconds / cost_estimate.HOUR for number, seconds in spans)
-        row.memory = max(filter(None, (row.memory, metrics.get("memory_mb"))), default=None)
-        row.device = metrics.get("device") or row.device
-        _classify(row, task, job, metrics, accounts.get(keys[-1]) if keys else None, campaign)
-        if keys and task in row.failed and any(e.get("cancelled") and e["job"] == keys[-1][0] for e in ours):
+        row.cost += _charged(spans, entries, campaign.site.units_per_hour(stage.request))
+        job, account = (found.get(keys[-1]) if keys else None for found in (queue, accounts))
+        _classify(row, task, job, metrics[task], account, campaign)
+        if task in row.failed and entries and entries[-1].get("cancelled"):
             row.notes[-1] = row.notes[-1].replace("was cancelled", "was cancelled by you", 1)
-    row.memory = max(filter(None, (row.memory, *(each.memory_mb for each in row.accounts))), default=None)
-    row.efficiency = _recorded_efficiency(row.accounts) or _efficiency(campaign, stage)
+    _measure(row, list(metrics.values()), campaign.site.cores(stage.request) or 0)
     if row.is_done and stage.name == "index":
-        row.notes += _incomplete_data(campaign.metrics(stage, 1).get("metrics") or {})
+        row.notes += _incomplete_data(metrics[1].get("metrics") or {})
     if row.running:
         share, row.progress = _progress(campaign, row)
         row.seconds_left = estimate.seconds * (1 - share)
     return row
+
+
+def _charged(spans, entries, rate):
+    """What a job's runs cost, each at the rate of the submission that it belongs to; `rate` where none is recorded."""
+    rates = {entry["job"]: entry[RATE] for entry in entries if RATE in entry}
+    return sum(rates.get(number, rate) * seconds / cost_estimate.HOUR for number, seconds in spans)
+
+
+def _measure(row, metrics, cores):
+    """Add what notebooks measured of their own runs, and Slurm of all: peak of memory, device, computed time."""
+    peaks = [*(each.get("memory_mb") for each in metrics), *(each.memory_mb for each in row.accounts)]
+    row.memory = max(filter(None, peaks), default=None)
+    row.device = next((each["device"] for each in reversed(metrics) if each.get("device")), "")
+    row.efficiency = _recorded_efficiency(row.accounts) or _efficiency(metrics, cores)
 
 
 def _recorded_efficiency(accounts):
@@ -179,12 +189,11 @@ def _recorded_efficiency(accounts):
     return computed / allocated if computed and allocated else None
 
 
-def _efficiency(campaign, stage):
+def _efficiency(metrics, cores):
     """Seconds of processors over those of allocated cores; None where no notebook has ended, or cores are unknown."""
-    found = [campaign.metrics(stage, task) for task in stage.tasks]
-    found = [each for each in found if each.get("cpu_seconds") is not None]
-    allocated = sum(each["seconds"] for each in found) * (campaign.site.cores(stage.request) or 0)
-    return sum(each["cpu_seconds"] for each in found) / allocated if allocated else None
+    ended = [each for each in metrics if each.get("cpu_seconds") is not None]
+    allocated = sum(each["seconds"] for each in ended) * cores
+    return sum(each["cpu_seconds"] for each in ended) / allocated if allocated else None
 
 
 def _incomplete_data(metrics):
