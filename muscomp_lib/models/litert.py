@@ -33,8 +33,9 @@ FOLDER = Path(__file__).with_name("graphs")  # the project's
 MODEL, PLACES = "network.tflite", "places.json"  # the members of a graph's file, a ZIP file
 DATE = (1980, 1, 1, 0, 0, 0)  # of the members: equal graphs are equal files
 VERSION = 1  # of this format
-SPREAD = 0.1  # standard deviation of the random weights that a graph is made and checked with
-TOLERANCE = 1e-3  # of the output's norm: a weight in a wrong place changes far more
+SPREAD = 0.1  # standard deviation of random biases, and of factors from 1
+PACKET, ULPS = 4, 4  # from so many values on, processors differ in the last bits of what a converter computes of them
+TOLERANCE = 1e-4  # of the output's norm: a weight in a wrong place changes far more
 
 log = logging.getLogger(__name__)
 
@@ -183,10 +184,12 @@ def make(computation):
 
 
 def _random(values, seed):
+    """Random weights with which signals keep their size from layer to layer, so that each weight counts at the end."""
     rng, made = np.random.default_rng(seed), {}
     for name, value in values.items():
-        value = np.float32(SPREAD) * rng.standard_normal(value.shape, np.float32)
-        made[name] = np.abs(value) if name.endswith("variance") else value
+        spread = np.sqrt(2 * value.shape[-1] / value.size) if value.ndim > 1 else SPREAD
+        centre = 1.0 if name.endswith(("gamma", "variance")) else 0.0
+        made[name] = (centre + spread * rng.standard_normal(value.shape)).astype(np.float32)
     return made
 
 
@@ -234,23 +237,28 @@ def convert(function, weights="float32"):
 
 def _places(content, values):
     """Where the values are in a LiteRT file, as in `Graph`. A layer may hold the rows of a weight apart."""
+    floats = np.frombuffer(content, "<f4", len(content) // 4)  # constants begin at multiples of 16 bytes
     for name, value in values.items():
         rows = enumerate(value) if value.ndim > 1 else ()
         for index, part in [(None, value), *rows]:
-            axes, found = _occurrences(content, part)
+            axes, found = _occurrences(floats, part) if part.any() else (None, [])
             yield from ((name, index, axes, begin) for begin in found)
             if found and index is None:
                 break
 
 
-def _occurrences(content, part):
-    """The order of axes in which an array lies in a file, and all bytes at which it begins."""
+def _occurrences(floats, part):
+    """The order of axes in which an array lies in a file's floats, and all bytes at which it begins.
+
+    The converter multiplies factors by 1 / sqrt(1), which not every processor computes as exactly 1.
+    """
+    slack = ULPS * np.finfo(np.float32).eps if part.size >= PACKET else 0.0
+    with np.errstate(invalid="ignore", over="ignore"):  # most of a file is no floats
+        begins = np.flatnonzero(np.abs(floats - part.flat[0]) <= slack * abs(part.flat[0]))
     for axes in itertools.permutations(range(part.ndim)):
-        sought, found = np.ascontiguousarray(part.transpose(axes)).tobytes(), []
-        begin = content.find(sought)
-        while begin >= 0:
-            found.append(begin)
-            begin = content.find(sought, begin + len(sought))
+        sought = part.transpose(axes).ravel()
+        windows = ((at, floats[at : at + part.size]) for at in begins.tolist() if at + part.size <= len(floats))
+        found = [4 * at for at, window in windows if np.allclose(window, sought, slack, 0.0)]
         if found:
             return list(axes), found
     return None, []
@@ -290,7 +298,7 @@ def shipped(computation):
 
 def kept(computation):
     """The graph's file in the cache folder, named by all that it depends on; None if that is not known."""
-    code = code_of(computation.modules)
+    code = code_of((*computation.modules, __name__))
     return code and cache_folder() / "graphs" / f"{computation.name}-{_digest([computation.key, code])}.zip"
 
 

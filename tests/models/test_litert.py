@@ -186,11 +186,33 @@ def test_a_network_that_litert_lacks_runs_on_tensorflow(tiny, caplog):
     assert "runs on TensorFlow" in caplog.text
 
 
-def test_a_weight_that_is_not_found_is_noticed(tiny, monkeypatch):
-    computation, _, _ = tiny[KINDS[0]]
-    places = litert._places
-    monkeypatch.setattr(litert, "_places", lambda *given: list(places(*given))[:-1])
-    assert litert.make(computation) is None
+def without(graph, name):
+    return litert.Graph(graph._content, graph.shapes, [place for place in graph._places if place[0] != name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_weight_that_is_not_found_is_noticed(tiny, kind):
+    computation, graph, weights = tiny[kind]
+    weights, given = litert._random(weights, seed=1), inputs(computation)
+    whole = graph.runner(computation, weights, "here")(*given)
+    for name in {place[0] for place in graph._places}:
+        other = without(graph, name).runner(computation, weights, "here")(*given)
+        assert np.linalg.norm(other - whole) > 2 * litert.TOLERANCE * np.linalg.norm(whole - whole.mean()), name
+
+
+def test_a_graph_that_computes_something_else_is_refused(tiny):
+    computation, graph, weights = tiny["unet.unet"]
+    model, values = computation.build(), computation.constants(litert._random(weights, seed=1))
+    assert litert._agrees(graph, computation, model, values)
+    assert not litert._agrees(without(graph, "one_down3_normalisation/gamma"), computation, model, values)
+
+
+@pytest.mark.parametrize("inexact", [1.0, 1 - 2**-24, 1 + 2**-23])
+def test_factors_are_found_whatever_a_processor_makes_of_one(inexact):
+    gamma, kernel = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    content = bytes(64) + kernel.T.tobytes() + (gamma[0] * np.float32(inexact)).tobytes()
+    found = list(litert._places(content, {"gamma": gamma[0], "kernel": kernel, "moving_mean": np.zeros(8, np.float32)}))
+    assert found == [("gamma", None, [0], 160), ("kernel", None, [1, 0], 64)]
 
 
 def test_with_a_gpu_tensorflow_computes(monkeypatch, tmp_path):
