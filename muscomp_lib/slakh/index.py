@@ -27,7 +27,7 @@ from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field, one_of, optional, whole
 from muscomp_lib.minislakh.generate import MARKER as RENDERED_HERE
-from muscomp_lib.slakh import index_tables, track, verify
+from muscomp_lib.slakh import index_tables, octaves, track, verify
 
 SPLITS = ("train", "validation", "test", "omitted")
 TRACK_NAME = re.compile(r"Track[\w-]*")
@@ -48,7 +48,8 @@ class Settings(settings.Settings):
         None, description="Index only so many tracks, spread evenly over the data set."
     )
     verify: one_of("headers", "full") = Field(
-        "headers", description='"full": decode every file to its end, to find truncated and silent ones.'
+        "headers",
+        description='"full": decode every file to its end, to find truncated and silent ones, and compare with notes.',
     )
     workers: optional(whole(1), "one per core") = Field(None, description="Processes that decode.")
 
@@ -81,8 +82,11 @@ def index(root, settings=None):
     if settings.verify == "full":
         _decode(scans, source, settings.workers)
     rows = [track.rows(scan, source) for scan in scans]
+    stems = [stem for _, its_stems in rows for stem in its_stems]
+    files = {path: status for scan in scans for path, status in (scan.sounds | scan.midi).items()}
+    octaves.add(stems, files, source, settings.verify == "full", settings.workers)
     source.cache.compact()
-    stems = pd.DataFrame([stem for _, its_stems in rows for stem in its_stems], columns=list(index_tables.STEM_COLUMNS))
+    stems = pd.DataFrame(stems, columns=list(index_tables.STEM_COLUMNS)).astype({octaves.OCTAVE: index_tables.WHOLE})
     tracks = pd.DataFrame([row for row, _ in rows], columns=list(index_tables.TRACK_COLUMNS))
     index_tables.write(root, stems, _with_counts(tracks, stems, settings.taxonomy))
     return index_tables.read(root)

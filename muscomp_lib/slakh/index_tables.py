@@ -32,9 +32,11 @@ STEM_COLUMNS = {
     "sample_rate": WHOLE,  # Hz
     "channels": WHOLE,
     "frames": WHOLE,  # samples per channel
+    "octave": WHOLE,  # by how many octaves it sounds above its notes; missing where unknown (octaves.py)
     "status": TEXT,
     "note": TEXT,
 }
+ADDED = ("octave",)  # columns that tables of earlier versions lack: missing throughout
 TRACK_COLUMNS = {
     "track": TEXT,
     "split": TEXT,
@@ -129,7 +131,12 @@ def read_csv(path, columns, others=None, names_in=(), paths_in=()):
             for number, cell in table[name].drop_duplicates().items():
                 check(cell, name, f"{path}, line {rows[number][0]}")
     lines = [line for line, _ in rows]
-    return pd.DataFrame({name: _typed(table[name], kind, lines, path) for name, kind in kinds.items()})
+    typed = {name: _typed(table[name], kind, lines, path) for name, kind in kinds.items()}
+    return pd.DataFrame(typed | {name: _blank(columns[name], len(rows)) for name in columns if name not in kinds})
+
+
+def _blank(kind, n_rows):
+    return pd.Series([None] * n_rows, dtype=kind)
 
 
 def _cells(path):
@@ -153,7 +160,7 @@ def _cells(path):
 
 def _kinds(path, header, columns, others):
     """The type of each column, in the order of the file."""
-    if absent := [name for name in columns if name not in header]:
+    if absent := [name for name in columns if name not in header and name not in ADDED]:
         raise SettingError(f"{path} has no column {absent[0]!r}. {suggestion(absent[0], header)} {_MADE}")
     further = [name for name in header if name not in columns]
     for name in further:
@@ -220,6 +227,20 @@ def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):
     found = found.fillna(0).astype({"stems": int, "tracks": int})
     found.insert(2, "share", found["tracks"] / max(len(tracks), 1))
     return found.rename_axis("instrument").reset_index()
+
+
+def octaves(stems):
+    """How many stems sound octaves away from their notes, of those that were compared with them (octaves.py).
+
+    Returns
+    -------
+    pd.DataFrame
+        One row per instrument of which a stem was compared: `instrument`, `compared`, `below`, `above`.
+    """
+    known = stems[stems["octave"].notna()]
+    known = known.assign(below=known["octave"] < 0, above=known["octave"] > 0)
+    found = known.groupby("instrument").agg(compared=("stem", "size"), below=("below", "sum"), above=("above", "sum"))
+    return found.astype(int).reset_index()
 
 
 def _usable(stems):

@@ -50,14 +50,14 @@ class TrackScan:
         `uuid`, `level` (LUFS of every stem, None where unknown), `stems`, `note`; or `problem` and `status`.
     sounds : dict of str to os.stat_result
         The sound files, by their path relative to the data set.
-    midi : set of str
-        The names of the MIDI files.
+    midi : dict of str to os.stat_result
+        The MIDI files, likewise.
     """
 
     place: object
     metadata: dict
     sounds: dict
-    midi: set
+    midi: dict
 
 
 # ---- reading the disk ----
@@ -80,7 +80,7 @@ def scan(place, source):
     for path, status in sounds.items():
         verify.cached(source.cache, source.slakh, path, status, HEADER, verify.read_header)
     metadata = read_metadata(f"{where}/{METADATA_FILE}", top.get(METADATA_FILE), source.slakh, source.cache)
-    return TrackScan(place, metadata, sounds, set(midi))
+    return TrackScan(place, metadata, sounds, {f"{where}/MIDI/{name}": status for name, status in midi.items()})
 
 
 def _listing(folder, slakh):
@@ -243,7 +243,7 @@ def _stem_row(name, entry, scan, mix_header, source):
     folder = scan.place.folder
     where = folder.relative_to(source.slakh).as_posix()
     program = _program(entry["program"])
-    path, midi = _file_of(f"{where}/stems/{name}", scan.sounds), f"{name}.mid"
+    path, midi = _file_of(f"{where}/stems/{name}", scan.sounds), f"{where}/MIDI/{name}.mid"
     header, status, note = _stem_status(path, entry, scan, mix_header, source)
     if ";" in path:
         status, note = "unreadable", "';' in its name or folder: our tables join paths with it. Rename the file"
@@ -260,7 +260,7 @@ def _stem_row(name, entry, scan, mix_header, source):
         **{key: entry[key] for key in STEM_TEXTS},
         "is_drum": entry["is_drum"],
         "audio": path,
-        "midi": f"{where}/MIDI/{midi}" if midi in scan.midi else "",
+        "midi": midi if midi in scan.midi else "",
         **{key: header.get(key) for key in ("sample_rate", "channels", "frames")},
         "status": status,
         "note": one_line(note),

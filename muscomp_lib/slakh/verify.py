@@ -22,16 +22,16 @@ BYTES_PER_SAMPLE = 2  # of 16 bit
 
 def read_header(path):
     """Read a file's header and make sure that its last sample can be read."""
-    return _result(_header, path)
+    return result(_header, path)
 
 
 def decode(path):
     """Decode a file to its end, in blocks of a second, and find where it plays."""
-    return _result(_sound, path)
+    return result(_sound, path)
 
 
-def _result(read, path):
-    """What `read` returns for a file, or the problem.
+def result(read, path):
+    """What `read` returns for a file, or for several, or the problem.
 
     Raises
     ------
@@ -111,15 +111,15 @@ def cached(cache, slakh, path, stat, kind, read):
         The file cannot be read because the disk is gone.
     """
     result = cache.get(path, file_state(stat), kind)
-    return _store(cache, slakh, path, stat, kind, read(slakh / path)) if result is None else result
+    return _store(cache, slakh, path, file_state(stat), kind, read(slakh / path)) if result is None else result
 
 
-def _store(cache, slakh, path, stat, kind, result):
+def _store(cache, slakh, path, state, kind, result):
     if "passing" in result:
         remote_io.check_mounted(slakh)
     if "problem" in result:
         result = {**result, "problem": relative_message(result["problem"], slakh)}
-    cache.put(path, file_state(stat), kind, result)
+    cache.put(path, state, kind, result)
     return result
 
 
@@ -148,11 +148,35 @@ def decode_all(cache, slakh, files, workers=None, desc="decoding"):
     ------
     MountLostError
     """
-    left = [path for path, (stat, _) in files.items() if cache.get(path, file_state(stat), SOUND) is None]
-    sizes = [files[path][1] * BYTES_PER_SAMPLE for path in left]
+    jobs = {path: (file_state(stat), slakh / path) for path, (stat, _) in files.items()}
+    sizes = {path: n_samples * BYTES_PER_SAMPLE for path, (_, n_samples) in files.items()}
+    read_all(cache, slakh, SOUND, decode, jobs, workers, desc, sizes)
+
+
+def read_all(cache, slakh, kind, read, jobs, workers=None, desc=None, sizes=None):
+    """Read on all cores what is not cached; each result is cached at once.
+
+    Parameters
+    ----------
+    cache, slakh, workers, desc
+        As for `decode_all`.
+    kind : str
+        What is read.
+    read : callable
+        As `parallel.each` takes it; returns a dict.
+    jobs : dict of str to (tuple of int, object)
+        By path relative to `slakh`: the state for which the result counts, and what `read` takes.
+    sizes : dict of str to int, optional
+        Bytes of each, for the progress bar.
+
+    Raises
+    ------
+    MountLostError
+    """
+    left = [path for path, (state, _) in jobs.items() if cache.get(path, state, kind) is None]
 
     def store(number, result):
-        path = left[number]
-        _store(cache, slakh, path, files[path][0], SOUND, result)
+        _store(cache, slakh, left[number], jobs[left[number]][0], kind, result)
 
-    parallel.each(decode, [slakh / path for path in left], workers, desc=desc, sizes=sizes, done=store)
+    sizes = sizes and [sizes[path] for path in left]
+    parallel.each(read, [jobs[path][1] for path in left], workers, desc=desc, sizes=sizes, done=store)

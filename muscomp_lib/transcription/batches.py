@@ -5,6 +5,9 @@ gets separated stems, with gaps where other instruments were louder and bleed fr
 of separated songs, and the others are augmented: bleed from another stem, noise, masked bands, a random equaliser, an
 octave above as from an organ's drawbar, and a transposition by some semitones, of the labels too (drums: of the audio
 alone). As in `training.batches`, every batch is a function of the seed and its number alone.
+
+Where notebook 01 has found that a stem sounds octaves away from its notes (slakh/octaves.py), these are moved to what
+sounds, unless `correct_octaves` is False.
 """
 
 import logging
@@ -44,7 +47,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """What one instrument plays in a song: `audio`, a file, and `midi`, the files with its notes."""
+    """What one instrument plays in a song.
+
+    `audio`: a file. `midi`: the files with its notes, each with the octaves that these are to be moved up by.
+    """
 
     instrument: str
     audio: Path
@@ -59,13 +65,24 @@ class Part:
         ------
         MissingError, MidiError
         """
-        played = (note for path in self.midi for track in midi_file.read(path).instruments for note in track.notes)
-        rows = sorted((note.start, note.end, note.pitch, note.velocity / 127) for note in played)
-        return np.array(rows, np.float64).reshape(-1, 4)
+        rows = [
+            (note.start, note.end, note.pitch + 12 * octaves, note.velocity / 127)
+            for path, octaves in self.midi
+            for track in midi_file.read(path).instruments
+            for note in track.notes
+        ]
+        return np.array(sorted(rows), np.float64).reshape(-1, 4)
 
 
-def stems(root, partitions):
+def stems(root, partitions, correct_octaves=True):
     """The usable stems of an instrument in songs of `partitions`.
+
+    Parameters
+    ----------
+    root : Root
+    partitions : sequence of str
+    correct_octaves : bool
+        Move notes to the octave that sounds.
 
     Returns
     -------
@@ -76,16 +93,16 @@ def stems(root, partitions):
     MissingError
         Notebook 01 or 02 has not run, or there is no such stem.
     """
-    rows, drums = _usable(root, partitions)
+    rows, drums = _usable(root, partitions, correct_octaves)
     if rows.empty:
         raise MissingError(
             f"No stem in {root.tables} has status ok, an instrument, a MIDI file, and one of the partitions "
             f"{' or '.join(partitions)}. Notebook 01 lists the stems and their status; 02 draws the partitions."
         )
-    return [_part(root, row.instrument, root.slakh / row.audio, [row.midi], drums) for row in rows.itertuples()]
+    return [_part(root, row.instrument, root.slakh / row.audio, [row.notes], drums) for row in rows.itertuples()]
 
 
-def separated(root, partitions, files):
+def separated(root, partitions, files, correct_octaves=True):
     """Separated instruments with their true notes; an instrument that does not play in a song has none.
 
     Parameters
@@ -94,13 +111,15 @@ def separated(root, partitions, files):
     partitions : sequence of str
     files : dict of str to dict of str to Path
         By track and instrument.
+    correct_octaves : bool
+        As for `stems`.
 
     Returns
     -------
     list of Part
     """
-    rows, drums = _usable(root, partitions)
-    midi = rows.groupby(["track", "instrument"])["midi"].agg(list).to_dict()
+    rows, drums = _usable(root, partitions, correct_octaves)
+    midi = rows.groupby(["track", "instrument"])["notes"].agg(list).to_dict()
     return [
         _part(root, name, file, midi.get((track, name), []), drums)
         for track, its in files.items()
@@ -108,30 +127,34 @@ def separated(root, partitions, files):
     ]
 
 
-def of_song(root, track):
+def of_song(root, track, correct_octaves=True):
     """What each instrument plays in a track: {instrument: Part}, with the audio of its first stem."""
     stems, _ = index_tables.read(root)
-    rows = stems[_has_notes(stems) & (stems["track"] == track)]
+    rows = _with_notes(stems[stems["track"] == track], correct_octaves)
     drums = _drums(stems)
     return {
-        name: _part(root, name, root.slakh / its["audio"].iloc[0], its["midi"], drums)
+        name: _part(root, name, root.slakh / its["audio"].iloc[0], its["notes"], drums)
         for name, its in rows.groupby("instrument", sort=False)
     }
 
 
 def _part(root, instrument, file, midi, drums):
-    return Part(instrument, file, tuple(root.slakh / path for path in midi), instrument in drums)
+    midi = tuple((root.slakh / path, octaves) for path, octaves in midi)
+    return Part(instrument, file, midi, instrument in drums)
 
 
-def _usable(root, partitions):
+def _usable(root, partitions, correct_octaves):
     """The stems to use of some partitions, and the names of the drum kits."""
     stems, tracks = index_tables.read(root)
     partition = stems["track"].map(tracks.set_index("track")["partition"])
-    return stems[_has_notes(stems) & partition.isin(partitions)], _drums(stems)
+    return _with_notes(stems[partition.isin(partitions)], correct_octaves), _drums(stems)
 
 
-def _has_notes(stems):
-    return (stems["status"] == "ok") & (stems["instrument"] != "") & (stems["midi"] != "")
+def _with_notes(stems, correct_octaves):
+    """The stems that have notes, and these as a column: (MIDI file, octaves to move them up by)."""
+    usable = stems[(stems["status"] == "ok") & (stems["instrument"] != "") & (stems["midi"] != "")]
+    octaves = usable["octave"].fillna(0) * correct_octaves
+    return usable.assign(notes=list(zip(usable["midi"], octaves.astype(int), strict=True)))
 
 
 def _drums(stems):

@@ -81,7 +81,7 @@ def by_drum(hits):
     return {drum: [hit for hit in hits if hit.pitch in pitches] for drum, pitches in network.DRUM_PITCHES.items()}
 
 
-def true_notes(root, track, start=0.0, seconds=None):
+def true_notes(root, track, start=0.0, seconds=None, correct_octaves=True):
     """The true notes of a track of the data set, or of an excerpt of it.
 
     Parameters
@@ -90,6 +90,8 @@ def true_notes(root, track, start=0.0, seconds=None):
     track : str
     start, seconds : float
         Start and length of the excerpt, from which the notes' times count; without a length, to the end.
+    correct_octaves : bool
+        As for `batches.stems`.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def true_notes(root, track, start=0.0, seconds=None):
         By instrument; empty where they are not known: no such track, or no MIDI files.
     """
     try:
-        parts = batches.of_song(root, track)
+        parts = batches.of_song(root, track, correct_octaves)
         return {name: _excerpt(part.notes, start, seconds) for name, part in parts.items()}
     except (MissingError, MidiError):
         return {}

@@ -30,7 +30,7 @@ SEPARATED = "separated"
 WARM_UP = 50  # steps until the learning rate is reached
 ONSET_WEIGHT = 2.0  # of the points with an onset, relative to those without
 ACTIVE_WEIGHT = 0.3  # relative to the loss of onsets
-LATER = ("network", "start_from", "drum_share")  # settings that earlier versions had not: written where they differ
+LATER = ("network", "start_from", "drum_share", "correct_octaves")  # not in earlier versions: written where they differ
 CLIP_NORM = 10.0  # of the gradient: one odd batch must not throw the network off
 
 
@@ -57,6 +57,9 @@ class Settings(settings.Settings):
         FULL, description="The kind of network: the compact one takes a tenth of the full one's work."
     )
     precision: settings.one_of(*PRECISIONS) = Field("float32", description="Keras' name for the precision.")
+    correct_octaves: settings.flag() = Field(
+        True, description="Where a stem sounds octaves away from its notes (notebook 01), train on what sounds."
+    )
     random_seed: settings.whole(0) = Field(0, description="Random seed of the weights and the examples.")
 
 
@@ -116,10 +119,10 @@ def examples(root, settings):
         Where Keras runs on JAX, resident.ResidentExamples.
     """
     config = _config(root, settings)
-    pools = [batches.stems(root, TRAINING)]
+    pools = [batches.stems(root, TRAINING, settings.correct_octaves)]
     if settings.separator and settings.separated_songs:
-        pools.append(batches.separated(root, TRAINING, _separate(root, settings)))
-    validation = [batches.stems(root, VALIDATION)]
+        pools.append(batches.separated(root, TRAINING, _separate(root, settings), settings.correct_octaves))
+    validation = [batches.stems(root, VALIDATION, settings.correct_octaves)]
     make = ResidentExamples if on_jax() else batches.Examples
     return make(pools, config), make(validation, config, augment=False)
 

@@ -176,14 +176,14 @@ def test_a_share_of_the_examples_is_separated(root, monkeypatch):
 def test_broken_midi_files_are_reported_once_and_skipped(tmp_path, caplog):
     root = tiny_notes.write(tmp_path / "root")
     parts = batches.stems(root, ("train",))
-    parts[0].midi[0].write_bytes(b"MThd")
+    parts[0].midi[0][0].write_bytes(b"MThd")
     with caplog.at_level(logging.WARNING):
         reader = batches.Examples([parts], CONFIG)
         for number in range(8):
             reader.batch(number)
-    assert len(caplog.records) == 1 and str(parts[0].midi[0]) in caplog.text
+    assert len(caplog.records) == 1 and str(parts[0].midi[0][0]) in caplog.text
     for part in batches.stems(root, ("train",)):
-        part.midi[0].unlink()
+        part.midi[0][0].unlink()
     with pytest.raises(MidiError, match="parts in a row have no readable MIDI file"):
         batches.Examples([batches.stems(root, ("train",))], CONFIG).batch(0)
 
