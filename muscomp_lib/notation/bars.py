@@ -58,7 +58,7 @@ def _tempo_map(grid):
     pickup = (earlier + grid.downbeat) % grid.metre
     bars = [(0, pickup), (pickup, grid.metre)] if pickup else [(0, grid.metre)]
     bars += [(earlier + beat, metre) for beat, metre in grid.changes]
-    of_beat = (3, 8) if grid.compound else (1, 4)
+    of_beat = (3, 8) if grid.compound else (1, 8) if grid.eighths else (1, 4)
     signatures = [(ahead + beat * ticks, n_beats * of_beat[0], of_beat[1]) for beat, n_beats in bars]
     if ahead:
         bar = Fraction(max(1, round(lead / period * grid.quarters * LEAD_IN_UNIT / 4)), LEAD_IN_UNIT)
@@ -79,7 +79,7 @@ def lead_in(midi):
 
 
 def tempo(midi):
-    """The tempo of most of a transcription, in beats per minute, which in 6/8 are dotted quarters: a float."""
+    """The tempo of most of a transcription in beats per minute, which are dotted quarters in 6/8, eighths in 7/8."""
     times, tempi = midi.get_tempo_changes()
     lasts = np.diff([*times, max(midi.get_end_time(), times[-1])])
     order = np.argsort(tempi)
@@ -89,8 +89,10 @@ def tempo(midi):
 
 def ticks_of_beat(midi):
     """How many ticks a beat of a transcription lasts: an int."""
-    compound = [signature.denominator == 8 for signature in midi.time_signature_changes][-1:]  # not of the lead-in
-    return TICKS_PER_BEAT * 3 // 2 if any(compound) else TICKS_PER_BEAT
+    for signature in midi.time_signature_changes[-1:]:  # not of the lead-in
+        if signature.denominator == 8:
+            return TICKS_PER_BEAT * 3 // 2 if signature.numerator % 3 == 0 else TICKS_PER_BEAT // 2
+    return TICKS_PER_BEAT
 
 
 def quantise(midi, steps):

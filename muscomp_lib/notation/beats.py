@@ -6,8 +6,10 @@ play like clockwork. Onsets alone hardly distinguish a beat from the half-beat b
 fall on beats, and where nothing is played between two beats, they were half-beats. Kick and snare take turns on beats:
 where they clearly do so on others than were found, between them or at half, twice, or two thirds of the tempo, those
 are the beats. A **bar** begins where bass, kick and crash coincide with a change of harmony; one of three beats whose
-second long notes begin half-way is in 6/8. The best way through the song from bar to bar shows where the metre
-changes. The **key** is the one whose profile correlates best with the pitches (Krumhansl 1990).
+second long notes begin half-way is in 6/8, and one whose beats are all divided in three in 12/8: a shuffle leaves out
+the middle one. Where bars of seven half-beats fit far better than any others, these are the beats, of 7/8. The best way
+through the song from bar to bar shows where the metre changes. The **key** is the one whose profile correlates best
+with the pitches (Krumhansl 1990).
 """
 
 from functools import cache
@@ -51,10 +53,15 @@ BACKBEAT_RANGE = (50.0, 200.0)  # bpm
 METRES = (4, 3, 5)  # beats per bar; the first is the usual one
 MOST_ACCENT = 4.0  # times the mean: louder accents count as that much
 CHANGE_COST = 16.0  # of another metre from a bar on, or of another first bar, in beats with twice the mean accent
-FEW_BEATS = 12  # fewer do not show how three are divided
+FEW_BEATS = 12  # fewer do not show how they are divided
+MIDDLE, STRAIGHT = 0.6, 0.25  # shares of beats in 12/8: at least, with a note on the second third; at most, on quarters
+SEVEN, OTHERS = 7, (3, 4, 5, 6, 8, 10, 12, 16)  # half-beats in a bar, and those that it must fit better than, by:
+SEVEN_MARGIN = 1.5
 LONG_NOTES = (
     1.5  # times as long as those on other beats: notes that lie between them, or half-way through a bar of three
 )
+FEW_BARS = 4  # fewer do not show that they are of seven
+NONE = np.zeros(0, int)
 FIRST_NOTE = 0.2  # of the mean accent, for a beat that the song begins with: two of a bar may have bass and kick
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)  # key profiles
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -64,7 +71,8 @@ class Grid(NamedTuple):
     """A song's beats.
 
     `times` in seconds, ascending; `metre` in beats per bar; `downbeat`: index of the first beat that begins a bar;
-    `compound`: whether beats are of three eighths, as in 6/8; `changes`: (index of a beat, metre from there on).
+    `compound`: whether beats are of three eighths, as in 6/8; `changes`: (index of a beat, metre from there on);
+    `eighths`: whether beats are eighths, as in 7/8.
     """
 
     times: np.ndarray
@@ -72,11 +80,12 @@ class Grid(NamedTuple):
     downbeat: int
     compound: bool = False
     changes: tuple = ()
+    eighths: bool = False
 
     @property
     def quarters(self):
         """How many quarter notes a beat lasts."""
-        return 1.5 if self.compound else 1.0
+        return 1.5 if self.compound else 0.5 if self.eighths else 1.0
 
     @property
     def tempo(self):
@@ -108,6 +117,8 @@ def grid(song, pitched, drums):
         return None
     onsets = np.sort([note.start for note in [*pitched, *drums]])
     half_beats = half_beats + _lag(half_beats, onsets)
+    if in_sevens := _in_sevens(half_beats, pitched, drums):
+        return in_sevens
     times = _every_other(half_beats, pitched, drums)
     between = (times[1:] + times[:-1]) / 2
     if tempo > FAST and len(onsets) > len(times) and np.mean(_count(onsets, between) > 0) < SPARSE:
@@ -117,7 +128,7 @@ def grid(song, pitched, drums):
         return None
     metre, downbeat, changes = _bars(times, pitched, drums)
     found = Grid(times, metre, downbeat, changes=changes)
-    return found if changes else _compound(found, pitched)
+    return found if changes else _compound(found, pitched, drums)
 
 
 def key(pitched):
@@ -293,9 +304,45 @@ def _backbeat(times, kicks, snares):
     return abs(kicks_even - kicks_odd + snares_odd - snares_even) / 2
 
 
-def _compound(grid, pitched):
-    """The grid in beats of three eighths, where a bar of three beats has its second long notes half-way."""
-    if grid.metre != 3 or len(grid.times) < FEW_BEATS:
+def _in_sevens(half_beats, pitched, drums):
+    """The grid in bars of seven eighths, which are half-beats or beats, where no other bar fits as well; else None."""
+    for times in (half_beats, _every_other(half_beats, pitched, drums)):
+        fit, first = _fit_of_sevens(times, pitched, drums)
+        if fit > SEVEN_MARGIN:
+            return Grid(times, SEVEN, first, eighths=True)
+    return None
+
+
+def _fit_of_sevens(times, pitched, drums):
+    """How many times better bars of seven fit than any others, and their first beat; 0 where twice as many do."""
+    accents = _accents_of_notes(times, pitched, drums)
+    if len(accents) < FEW_BARS * SEVEN:
+        return 0.0, 0
+    (ratio, first), (longer, _) = (_stress(accents, length) for length in (SEVEN, 2 * SEVEN))
+    if longer > SEVEN_MARGIN * ratio:  # these are half-bars
+        return 0.0, 0
+    return ratio / max(_stress(accents, other)[0] for other in OTHERS), first
+
+
+def _in_thirds(times, notes):
+    """Whether beats are divided in three throughout, and not in two or four."""
+    place = np.interp(_starts(notes), times, np.arange(len(times)), left=-1, right=-1)
+    beat, twelfth = np.divmod(np.rint(12 * place[place >= 0]).astype(int), 12)
+    middle, straight = (len(np.unique(beat[np.isin(twelfth, its)])) for its in ((4,), (3, 6, 9)))
+    n_beats = len(np.unique(beat))
+    return middle > MIDDLE * n_beats and straight < STRAIGHT * n_beats
+
+
+def _compound(grid, pitched, drums):
+    """The grid in beats of three eighths, where beats are divided in three: 9/8 and 12/8.
+
+    6/8 is where a bar of three beats has its second long notes half-way.
+    """
+    if len(grid.times) < FEW_BEATS:
+        return grid
+    if _in_thirds(grid.times, [*pitched, *drums]):
+        return grid._replace(compound=True)
+    if grid.metre != 3:
         return grid
     times = grid.times[grid.downbeat :]
     lengths = _lengths(pitched, _taken(times, 0, 0.5))
@@ -328,10 +375,9 @@ def _count(onsets, times):
 
 def _bars(times, pitched, drums):
     """Beats per bar, the index of the beat that begins the first bar, and the changes of metre."""
-    starts = [note.start for note in [*pitched, *drums]] or [times[0]]
-    first_note = np.flatnonzero(np.abs(times - min(starts)) < TOLERANCE)[:1]
-    accents = _accents(times, pitched, drums)
-    accents = accents[: np.searchsorted(times, max(starts) + TOLERANCE)]  # after the last note, all beats are alike
+    first_start = min((note.start for note in [*pitched, *drums]), default=times[0])
+    first_note = np.flatnonzero(np.abs(times - first_start) < TOLERANCE)[:1]
+    accents = _accents_of_notes(times, pitched, drums)
     metre, first = _one_metre(accents, first_note)
     (first, metre), *changes = _sections(accents, metre, first)
     return metre, first, tuple(changes)
@@ -344,14 +390,26 @@ def _accents(times, pitched, drums):
     return _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
 
 
+def _accents_of_notes(times, pitched, drums):
+    """`_accents` up to the last note: after it, all beats are alike."""
+    last = max((note.start for note in [*pitched, *drums]), default=times[0])
+    return _accents(times, pitched, drums)[: np.searchsorted(times, last + TOLERANCE)]
+
+
+def _stress(accents, metre, first_note=NONE):
+    """How many times more one beat of a bar is accented than the others are, and which."""
+    means = np.array([accents[beat::metre].mean() if beat < len(accents) else 0.0 for beat in range(metre)])
+    means[first_note % metre] += FIRST_NOTE * means.mean()
+    first = int(np.argmax(means))
+    return (means[first] + 1e-9) / (np.delete(means, first).mean() + 1e-9), first
+
+
 def _one_metre(accents, first_note):
     """The metre of most of a song, and the index of its first bar's first beat."""
     rated = []
     for metre in METRES:
-        means = np.array([accents[beat::metre].mean() if beat < len(accents) else 0.0 for beat in range(metre)])
-        means[first_note % metre] += FIRST_NOTE * means.mean()
-        first = int(np.argmax(means))
-        rated.append(((means[first] + 1e-9) / (np.delete(means, first).mean() + 1e-9), metre, first))
+        ratio, first = _stress(accents, metre, first_note)
+        rated.append((ratio, metre, first))
     usual, best = rated[0], max(rated)
     return (best if best[0] > METRE_MARGIN * usual[0] else usual)[1:]
 

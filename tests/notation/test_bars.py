@@ -85,6 +85,21 @@ def test_dotted_quarters_are_written_as_six_eight(start, pickup):
     assert bars.lead_in(midi) == (round(0.833 * 720) if start == 0.833 else 0)
 
 
+@pytest.mark.parametrize("start", [0.0, 0.1, 1.0])
+def test_eighths_are_written_as_seven_eight(start):
+    grid = beats.Grid(start + 0.25 * np.arange(60), 7, 2, eighths=True)
+    midi = bars.empty(grid, None)
+    signatures = [(s.numerator, s.denominator) for s in midi.time_signature_changes]
+    assert signatures[-1] == (7, 8)
+    assert midi.get_tempo_changes()[1] == pytest.approx([120]), "in quarters"
+    assert transcription.tempo(midi) == pytest.approx(240)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, start, start + 14))
+    for found, true in ((midi.get_beats(), grid.times[2:50]), (midi.get_downbeats(), grid.times[2:50:7])):
+        assert max(np.abs(found - time).min() for time in true) < 0.003
+    assert bars.lead_in(midi) == (96 if start == 0.1 else 0)
+
+
 # ---- the grid ----
 
 

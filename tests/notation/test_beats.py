@@ -135,6 +135,54 @@ def test_bars_of_two_long_notes_are_six_eight():
     assert np.quantile([np.abs(grid.times[grid.downbeat :: 2] - bar).min() for bar in bars], 0.9) < 0.03
 
 
+def parts_of(bars, unit, low, struck, upper):
+    """A tune over chords that change with the bar: its sound, its pitched notes and its drum hits.
+
+    `low`: the units of a bar on which the bass plays; `struck`: {drum: units}; `upper`: units of a melody.
+    """
+    pitched, drums = [], []
+    for number, bar in enumerate(bars):
+        root = (0, 5, 7, 9)[number % 4]
+        for place, after in zip(low, [*low[1:], low[-1] + 2], strict=True):
+            pitched.append(Note(bar + place * unit, bar + after * unit - 0.05, 36 + root, 0.9))
+        pitched += [Note(bar + at * unit, bar + (at + 0.9) * unit, 64 + root + at % 3, 0.5) for at in upper]
+        drums += [Note(bar + at * unit, bar + at * unit + 0.1, drum, 0.7) for drum, its in struck.items() for at in its]
+    played = sorted([*pitched, *drums])
+    sound = clicks([note.start for note in played], bars[-1] + 3, [note.velocity for note in played])
+    return sound, sorted(pitched), sorted(drums)
+
+
+def in_twelve(hats, upper, dotted_quarters=66, n_bars=10):
+    """Four beats of three to a bar, kick on one and three, snare on two and four: a ballad, or a shuffle."""
+    unit = 20 / dotted_quarters
+    bars = 0.4 + 12 * unit * np.arange(n_bars)
+    return bars, *parts_of(bars, unit, [0, 6], {KICK: [0, 6], SNARE: [3, 9], HAT: hats}, upper)
+
+
+@pytest.mark.parametrize("bpm", [58, 75, 90])
+def test_beats_that_are_divided_in_three_are_twelve_eight(bpm):
+    bars, sound, pitched, drums = in_twelve(range(12), range(0, 12, 3), bpm)
+    grid = beats.grid(sound, pitched, drums)
+    assert grid.compound and grid.metre == 4 and grid.tempo == pytest.approx(bpm, rel=0.01)
+    assert np.quantile([np.abs(grid.times[grid.downbeat :: 4] - bar).min() for bar in bars], 0.9) < 0.03
+
+
+@pytest.mark.parametrize("bpm", [66, 90, 110])
+def test_a_shuffle_is_four_four(bpm):
+    swung = [0, 2, 3, 5, 6, 8, 9, 11]
+    grid = beats.grid(*in_twelve(swung, swung, bpm)[1:])
+    assert not grid.compound and grid.metre == 4
+
+
+@pytest.mark.parametrize(("bpm", "groups"), [(180, (2, 2, 3)), (240, (2, 2, 3)), (240, (3, 2, 2)), (280, (2, 2, 3))])
+def test_bars_of_seven_eighths_are_found(bpm, groups):
+    first, second, third = np.cumsum([0, *groups])[:3].tolist()
+    bars, struck = 0.4 + 7 * 60 / bpm * np.arange(16), {KICK: [first, second], SNARE: [third], HAT: range(7)}
+    grid = beats.grid(*parts_of(bars, 60 / bpm, [first, second, third], struck, range(7)))
+    assert grid.eighths and grid.metre == 7 and grid.tempo == pytest.approx(bpm, rel=0.01)
+    assert np.quantile([np.abs(grid.times[grid.downbeat :: 7] - bar).min() for bar in bars], 0.9) < 0.03
+
+
 def test_beats_with_nothing_between_them_are_half_beats():
     _, pitched, drums, _ = song(140)
     drums = [note for note in drums if note.pitch != HAT]

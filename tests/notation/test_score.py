@@ -106,14 +106,21 @@ def test_a_score_begins_with_the_first_beat(tmp_path):
     assert [sign.ratioString for sign in part.flatten().getElementsByClass("TimeSignature")] == ["4/4"]
 
 
-def test_six_eight_is_beamed_in_threes(tmp_path):
-    import music21
-
-    midi = bars.empty(beats.Grid(0.3 + np.arange(20.0), 2, 0, compound=True), None)
+@pytest.mark.parametrize(("n_beats", "signature"), [(2, "6/8"), (4, "12/8")])
+def test_compound_metres_are_beamed_in_threes(n_beats, signature, written):
+    midi = bars.empty(beats.Grid(0.3 + np.arange(20.0), n_beats, 0, compound=True), None)
     midi.instruments.append(pretty_midi.Instrument(0))
     midi.instruments[0].notes += [pretty_midi.Note(90, 60, 0.3 + n / 3, 0.6 + n / 3) for n in range(12)]
-    transcription.write_score(midi, tmp_path / "a.musicxml", "a")
-    (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
-    assert part.flatten().getElementsByClass("TimeSignature").first().ratioString == "6/8"
+    (part,), _ = written(midi)
+    assert part.flatten().getElementsByClass("TimeSignature").first().ratioString == signature
     beams = [[beam.type for beam in note.beams] for note in part.flatten().notes]
     assert beams[:6] == 2 * [["start"], ["continue"], ["stop"]]
+
+
+def test_seven_eight_has_seven_eighths_to_a_bar(written):
+    midi = bars.empty(beats.Grid(0.1 + 0.25 * np.arange(43), 7, 0, eighths=True), None)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes += [pretty_midi.Note(90, 60, 0.1 + n / 4, 0.32 + n / 4) for n in range(42)]
+    (part,), _ = written(midi)
+    assert part.flatten().getElementsByClass("TimeSignature").first().ratioString == "7/8"
+    assert [len(bar.notes) for bar in part.getElementsByClass("Measure")] == 6 * [7]
