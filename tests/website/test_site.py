@@ -19,12 +19,15 @@ import requests
 import soundfile
 from fixtures import website
 from fixtures.postgres import postgres
+from fixtures.slurm import cluster
+from fixtures.slurm_here import until
 
 from muscomp_lib.website import http
 from muscomp_lib.website.queue import Queue
 from muscomp_lib.website.songs import FILE
 
 pytestmark = pytest.mark.slow
+WORKERS = website.PROJECT / "muscomp_lib" / "website" / "deploy" / "workers.slurm"
 
 
 @pytest.fixture(scope="module")
@@ -331,20 +334,20 @@ def test_a_notebook_opens_the_page_until_its_kernel_ends(tmp_path):
 
 
 @pytest.mark.full
-def test_workers_share_nothing_but_postgres_and_the_folder(tmp_path):
-    song = website.write_song(tmp_path / "song.wav", 24.0)
-    with postgres() as address:
-        shared = ("--queue", address)
-        with (
-            website.site(tmp_path / "site", *shared) as site,
-            website.site(tmp_path / "site", *shared, "--only-workers", log=tmp_path / "far.log") as far,
-        ):
-            sent = [site.send(song) for _ in range(3)]
-            for each in sent[:2]:
-                each.until(lambda state: state["state"] == "running")
-            far.process.kill()  # the whole machine is gone, and only the lease tells
-            assert {each.until_ended()["state"] for each in sent} == {"done"}
-        assert len(re.findall(r"worker \d+ \S+: done", site.log() + far.log())) == 3
+def test_workers_in_a_slurm_job_share_postgres_and_the_folder(tmp_path, slurm):
+    song, far = website.write_song(tmp_path / "song.wav", 12.0), tmp_path / "far.log"
+    with postgres() as address, website.site(tmp_path / "site", "--queue", address) as site:
+        variables = f"--export=ALL,QUEUE={address},FOLDER={tmp_path / 'site'}"
+        job = cluster.run(
+            slurm, "sbatch", "--parsable", f"--chdir={website.PROJECT}", f"--output={far}", variables, WORKERS
+        ).strip()
+        until(lambda: far.is_file() and "4 workers" in far.read_text())
+        sent = [site.send(song) for _ in range(3)]
+        for each in sent[:2]:
+            each.until(lambda state: state["state"] == "running")
+        cluster.run(slurm, "scancel", "--signal=KILL", "--full", job)  # the node is gone, and only the lease tells
+        assert {each.until_ended()["state"] for each in sent} == {"done"}
+        assert len(re.findall(r"worker \d+ \S+: done", site.log() + far.read_text())) == 3
 
 
 @pytest.mark.full
