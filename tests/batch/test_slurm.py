@@ -24,8 +24,6 @@ from muscomp_lib import training
 from muscomp_lib.training import loop
 
 LONGER = {"train_max_steps": 40, "save_checkpoints_steps": 8}
-SPLEETERS = {"model": replicas.SPLEETERS, "save_checkpoints_steps": 4, "instrument_list": ["Drums"]}  # quick to build
-SETTINGS = {"muscomp.shared_unet": LONGER, "unet.unet": SPLEETERS}
 THREE_IN_TURN = {"jobs": 3, "at_once": 1}
 STAGES = ("index", "shards", "join", "tables", "train", "songs")
 
@@ -210,26 +208,20 @@ def start_worker(run, root, log):
 
 
 @pytest.fixture(scope="module")
-def train_together(slurm, tmp_path_factory):
-    """Train a configuration on two nodes, which nobody disturbs, and once only."""
-
-    @functools.cache
-    def train(model):
-        folder = tmp_path_factory.mktemp("together")
-        root, log = replicas.write(folder / "root", **SETTINGS[model]), folder / "train.log"
-        start_worker(functools.partial(cluster.run, slurm), root, log)
-        until(lambda: not cluster.run(slurm, "squeue", "--noheader", "--me"))
-        return root, log.read_text()
-
-    return train
+def trained_together(slurm, tmp_path_factory):
+    """The root and log of a training on two nodes, which nobody disturbs."""
+    folder = tmp_path_factory.mktemp("together")
+    root, log = replicas.write(folder / "root", **LONGER), folder / "train.log"
+    start_worker(functools.partial(cluster.run, slurm), root, log)
+    until(lambda: not cluster.run(slurm, "squeue", "--noheader", "--me"))
+    return root, log.read_text()
 
 
 @pytest.mark.full
 @pytest.mark.slow
-@pytest.mark.parametrize("model", SETTINGS)
-def test_two_nodes_train_the_same_network_as_one_process(tmp_path, train_together, model):
-    two, log_text = train_together(model)
-    one = replicas.write(tmp_path, **SETTINGS[model])
+def test_two_nodes_train_the_same_network_as_one_process(tmp_path, trained_together):
+    two, log_text = trained_together
+    one = replicas.write(tmp_path, **LONGER)
     training.train("tiny", one)
     assert "2 tasks train together, on 2 devices." in log_text and "Traceback" not in log_text, log_text
     assert replicas.difference(one, two) < replicas.ROUNDED
@@ -266,7 +258,7 @@ def test_a_killed_task_ends_the_others_with_short_messages(tmp_path, run, killed
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, env, run, train_together):
+def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, env, run, trained_together):
     root = replicas.write(tmp_path / "root", **LONGER)
     stages = {"shards": {"jobs": 1}, "train": {"partition": "RM", "gpus": None, "nodes": 2}}
     file = tiny_campaign.write(tmp_path, site=site(tmp_path), parameters={"03": {"name": "tiny"}}, stages=stages)
@@ -285,6 +277,6 @@ def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, 
     assert "This job is requeued" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
     assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
     assert "5 of 5 stages done" in submit(file, "status", env=env)
-    undisturbed, _ = train_together("muscomp.shared_unet")
+    undisturbed, _ = trained_together
     for name in ("history.csv", "weights.npz", "masks.npz"):
         assert (undisturbed.models / "tiny" / name).read_bytes() == (model / name).read_bytes(), name
