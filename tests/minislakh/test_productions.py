@@ -104,7 +104,7 @@ def test_timidity_plays_at_the_right_moment_where_it_is_installed():
     try:
         source = sources.find("freepats")
     except (SettingError, MissingError) as missing:
-        require(False, str(missing))
+        pytest.skip(str(missing))
     part = part_of(0, (69, 0.5, 1.5))
     first, again = (synthesizer.render(part, 2.0, RATE, source.engine, source.file) for _ in range(2))
     assert first.shape == (2 * RATE, 1)
@@ -116,7 +116,7 @@ def test_festival_sings_a_melody_in_tune_where_it_is_installed():
     try:
         source = sources.find("singer_kal")
     except (SettingError, MissingError) as missing:
-        require(False, str(missing))
+        pytest.skip(str(missing))
     part = part_of(52, (57, 0.5, 1.5), (50, 0.5, 1.5), (64, 1.5, 2.5))  # of the first two, the higher
     waveform = synthesizer.render(part, 3.0, RATE, source.engine, source.file)[:, 0]
     for note, start in ((57, 0.7), (64, 1.7)):
