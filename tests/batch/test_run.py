@@ -24,6 +24,9 @@ FINISH = (
     "summary.finish([], {'seed': seed, 'rate': rate, 'where': os.getcwd(), 'python': sys.executable, 'root': root})"
 )
 
+# In short pieces: a signal that comes just before Python enters a long sleep does not end it.
+WAIT = "for _ in range(3000): time.sleep(0.1)"
+
 
 def notebook(path, parameters, *cells):
     """Write a notebook with a setup cell, a parameters cell and `cells`."""
@@ -233,7 +236,7 @@ def test_a_stopped_run_leaves_no_kernel_and_no_worker_behind(tmp_path, number):
         "worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], stderr=subprocess.DEVNULL)\n"
         "print(os.getpid(), worker.pid, file=open('pids', 'w'))\n"
         f"os.kill({{parent}}, {int(number)})\n"  # the notebook itself stops the command: no waiting, no race
-        "time.sleep(300)"
+        f"{WAIT}"
     )
     path = tmp_path / "nb" / "01_busy.ipynb"
     notebook(path, "parent = 0", busy.replace("{parent}", "os.getppid()"))
@@ -250,7 +253,7 @@ def test_an_interrupted_cell_has_time_to_save(tmp_path):
         "import os, pathlib, time\n"
         "try:\n"
         f"    os.kill(os.getppid(), {int(signal.SIGTERM)})\n"
-        "    time.sleep(300)\n"
+        f"    {WAIT}\n"
         "except KeyboardInterrupt:\n"
         "    time.sleep(4)\n"
         "    pathlib.Path('saved').touch()\n"

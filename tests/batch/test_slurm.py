@@ -28,6 +28,12 @@ THREE_IN_TURN = {"jobs": 3, "at_once": 1}
 STAGES = ("index", "shards", "join", "tables", "train", "songs")
 
 
+def tracebacks(log):
+    """Those in a log, but for the one that ipykernel prints, rarely, when it closes its sockets as a kernel ends."""
+    parts = log.split("Traceback (most recent call last)")[1:]
+    return [part for part in parts if "ZMQError: Socket operation on non-socket" not in part]
+
+
 class Tiny:
     """A campaign of small notebooks on the test's Slurm, without the stages `done`."""
 
@@ -144,7 +150,7 @@ def test_a_campaign_of_many_failures_names_each_and_ends_complete(tiny, run):
     hold.unlink()
     campaign("resume")
     assert "Complete. The report" in campaign.ended()
-    assert campaign.times("index") == ["start", "end"] and "Traceback" not in campaign.logs()
+    assert campaign.times("index") == ["start", "end"] and not tracebacks(campaign.logs())
 
 
 def element_comes_back(campaign, run):
@@ -248,10 +254,8 @@ def test_a_killed_task_ends_the_others_with_short_messages(tmp_path, run, killed
     until(lambda: not run("squeue", "--noheader", "--me"))
     log_text = log.read_text()
     assert f"task {killed}: Killed" in log_text
-    # Slurm does not wait for long
-    assert f"Task {other} has to end: " in log_text or f"task {other}: Killed" in log_text, (
-        log_text
-    )  # Slurm does not wait for long
+    ended = f"Task {other} has to end: " in log_text or f"task {other}: Killed" in log_text  # Slurm soon kills it
+    assert ended, log_text
     assert "Traceback" not in log_text and len(log_text.splitlines()) < 30, log_text
     assert not tasks[other].is_running()
 
@@ -275,7 +279,7 @@ def test_requeued_training_on_two_nodes_ends_in_the_undisturbed_model(tmp_path, 
     assert not lock.exists()
     log = (root.runs / "tiny" / "logs" / f"train-{job}.log").read_text()
     assert "This job is requeued" in log and "Stopped, and saved after step" in log and "04_train: ok" in log, log
-    assert log.count("2 tasks train together") == 2 and "Traceback" not in log, log
+    assert log.count("2 tasks train together") == 2 and not tracebacks(log), log
     assert "5 of 5 stages done" in submit(file, "status", env=env)
     undisturbed, _ = trained_together
     for name in ("history.csv", "weights.npz", "masks.npz"):
