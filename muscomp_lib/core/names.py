@@ -13,6 +13,11 @@ from muscomp_lib.core.files import MAX_NAME_BYTES
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
 MAX_BYTES = MAX_NAME_BYTES - 64  # of a name: the rest is for suffixes, and for the names of temporary files
+PARTITIONS = {  # what data sets call the folders of their partitions
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 def check(name, what, where):
@@ -118,6 +123,11 @@ def as_folder(title, suffix=""):
     while len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
         name = name[:-1]
     return name + suffix
+
+
+def partition(folder):
+    """The partition that a folder's name means, in any case of letters: a key of `PARTITIONS`; "" for none."""
+    return next((name for name, spellings in PARTITIONS.items() if folder.lower() in spellings), "")
 
 
 def folded(name):

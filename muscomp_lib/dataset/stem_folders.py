@@ -38,11 +38,6 @@ from muscomp_lib.core.settings import suggestion
 NAMES_FILE = "stems.yaml"
 IGNORE = "ignore"
 MIX_NAMES = ("mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce")
-PARTITIONS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
 STREAMS_SUFFIX = ".stem.mp4"
 METADATA_SUFFIX = "_METADATA.yaml"
@@ -301,8 +296,7 @@ def _song(namer, place, parts, note):
 
 def _partition(path):
     """The partition that the first folder of a song's path names, or ""."""
-    first = path.parts[0].lower() if len(path.parts) > 1 else ""
-    found = next((name for name, spellings in PARTITIONS.items() if first in spellings), "")
+    found = names.partition(path.parts[0]) if len(path.parts) > 1 else ""
     return "validation" if found == "train" and path.name in VALIDATION else found
 
 

@@ -14,7 +14,6 @@ from muscomp_lib.slakh import index_tables
 TRAIN, VALIDATION, TEST = PARTITIONS
 RESERVE = "reserve"
 PREPARED = PARTITIONS  # whose songs are made
-OMITTED = "omitted"  # Slakh's folder of copies
 ORDERS_TRIED = 10  # greedy choice can fail in a small data set; a larger one needs one order
 MAX_RESERVED = 0.5  # share of the songs to choose from: train keeps at least the other half
 MAX_OF_ONE = 1 / 3  # share of an instrument's stems: train needs examples too
@@ -46,7 +45,7 @@ def draw(tracks, settings):
 
 
 def _usable(tracks):
-    return (tracks["status"] == "ok") & (tracks["split"] != OMITTED)
+    return (tracks["status"] == "ok") & (tracks["split"] != index_tables.OMITTED)
 
 
 def _song_of(tracks):

@@ -28,11 +28,14 @@ from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field, one_of, optional, whole
 from muscomp_lib.minislakh.generate import MARKER as RENDERED_HERE
 from muscomp_lib.slakh import index_tables, octaves, track, verify
+from muscomp_lib.slakh.index_tables import OMITTED
 
-SPLITS = ("train", "validation", "test", "omitted")
-TRACK_NAME = re.compile(r"Track[\w-]*")
+SPLITS = (*names.PARTITIONS, OMITTED)
+HIDDEN = (".", "__MACOSX")  # the latter has files' attributes, under the names of the files
+TRACK_NAME = re.compile(r"Track(?!s\b|s_)[\w-]*")  # a folder called Tracks holds them
 MAX_DEPTH = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
 READERS = 32  # threads: on Google Drive a read is mostly waiting
+LARGE = 1_000_000  # bytes of a file that may be a data set: an archive, or a part of one
 KNOWN_BAD_FILE = Path(__file__).with_name("known_bad.yaml")
 
 log = logging.getLogger(__name__)
@@ -149,27 +152,39 @@ def find_tracks(slakh):
         else:
             found[name] = place
     if not found:
+        held = ", ".join(_held(slakh)[:3])
         raise MissingError(
-            f"There is no track in {slakh}. Unpack slakh2100_flac_redux.tar.gz (Zenodo record 4599666, about 105 GB) "
-            "or BabySlakh (Zenodo record 4603870) there. Or empty the folder and run notebook 01: it then renders a "
-            "small data set of its own."
+            f"There is no track in {slakh}{f', which holds {held}' if held else ''}. A track is a folder such as "
+            f"Track00001, at most {MAX_DEPTH} folders down. Unpack slakh2100_flac_redux.tar.gz (Zenodo record 4599666, "
+            "about 105 GB) or BabySlakh (Zenodo record 4603870) there. Or empty the folder and run notebook 01: it "
+            "then renders a small data set of its own."
         )
     return list(found.values())
 
 
 def is_free(slakh):
-    """Whether the mini-Slakh may be rendered into `slakh`: it has no track, or those of a mini-Slakh."""
+    """Whether the mini-Slakh may be rendered into `slakh`: it has no folder or archive, or is a mini-Slakh."""
     marker = slakh / RENDERED_HERE
     started = remote_io.retried(marker.exists) and remote_io.read_text(marker).strip() != "null"
-    return started or not any(_walk(slakh, MAX_DEPTH))  # null: tracks of a user's MIDI files (version 0.1)
+    return started or not _held(slakh)  # null: tracks of a user's MIDI files (version 0.1)
+
+
+def _held(slakh):
+    """The names of what may be a data set, unpacked or not: folders and large files."""
+    entries = [entry for entry in _opened(_entries, slakh) or () if not entry.name.startswith(HIDDEN)]
+    return sorted(entry.name for entry in entries if _opened(entry.is_dir) or _is_large(entry))
+
+
+def _is_large(entry):
+    return _opened(entry.is_file) and entry.stat().st_size > LARGE
 
 
 def _walk(folder, depth):
     for entry in _opened(_entries, folder) or ():
-        if entry.name.startswith(".") or not _opened(entry.is_dir):
+        if entry.name.startswith(HIDDEN) or not _opened(entry.is_dir):
             continue
         if TRACK_NAME.fullmatch(entry.name) and names.is_name(entry.name):
-            yield Place(Path(entry.path), folder.name if folder.name in SPLITS else "")
+            yield Place(Path(entry.path), OMITTED if folder.name == OMITTED else names.partition(folder.name))
         elif depth:
             yield from _walk(Path(entry.path), depth - 1)
 

@@ -48,6 +48,7 @@ TRACK_COLUMNS = {
     "status": TEXT,
     "note": TEXT,
 }  # and then one column per instrument: its number of ok stems
+OMITTED = "omitted"  # Slakh's split of copies
 STATUSES = ("ok", "unrendered", "silent", "missing", "unreadable", "known_bad")
 _MADE = "Save it as UTF-8 with commas between cells, or run its notebook again."
 NO_PATCH = ("", "None")  # as `plugin_name`: unknown, and Slakh's word for a stem that was not rendered

@@ -20,6 +20,7 @@ from muscomp_lib.slakh.verify import HEADER, METADATA, SOUND
 
 METADATA_FILE = "metadata.yaml"
 MAX_TEXT = 200  # characters that are kept of a text of the metadata
+TRUE = ("true", "yes", "on", "1")  # YAML 1.1's words for it, and a table's
 STEM_TEXTS = ("midi_program_name", "inst_class", "plugin_name")
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def scan(place, source):
     if not top:  # it existed a moment ago
         remote_io.check_mounted(source.slakh)
     files = {file: top[file] for file in [_file_of("mix", top)] if file}
-    files |= {f"stems/{name}": status for name, status in stems.items() if Path(name).suffix in DATASET_SUFFIXES}
+    files |= {f"stems/{name}": status for name, status in stems.items() if name.lower().endswith(DATASET_SUFFIXES)}
     where = place.folder.relative_to(source.slakh).as_posix()
     sounds = {f"{where}/{name}": status for name, status in sorted(files.items()) if stat.S_ISREG(status.st_mode)}
     for path, status in sounds.items():
@@ -132,7 +133,8 @@ def _parsed(path):
         return {**problem, "problem": f"{METADATA_FILE} does not list the stems by name"}
     stems = {_text(name): _entry(entry if isinstance(entry, dict) else {}) for name, entry in metadata["stems"].items()}
     level, note = _level(metadata)
-    return {"uuid": _text(metadata.get("UUID")), "level": level, "stems": stems, "note": note}
+    uuid = _text(metadata.get("UUID"))
+    return {"uuid": "" if uuid == "None" else uuid, "level": level, "stems": stems, "note": note}
 
 
 def _text(value):
@@ -169,7 +171,7 @@ def _entry(entry):
     return {
         **{key: _text(entry.get(key)) for key in STEM_TEXTS},
         "program": _text(entry.get("program_num")),
-        "is_drum": _text(entry.get("is_drum")).lower() == "true",
+        "is_drum": _text(entry.get("is_drum")).lower() in TRUE,
         "has_loudness": "integrated_loudness" in entry,
     }
 
@@ -221,7 +223,10 @@ def _unnameable(place):
 
 
 def _file_of(name, listing):
-    return next((f"{name}{suffix}" for suffix in DATASET_SUFFIXES if f"{name}{suffix}" in listing), "")
+    """The sound file of this name, or else of this name in another case, as in S00.WAV; "" for none."""
+    spelled = {file.lower(): file for file in listing} | {file: file for file in listing}
+    exact = [f"{name}{suffix}" for suffix in DATASET_SUFFIXES]
+    return next((spelled[file] for file in (*exact, *map(str.lower, exact)) if file in spelled), "")
 
 
 def _file_status(path, scan, source):
@@ -242,7 +247,7 @@ def _file_status(path, scan, source):
 def _stem_row(name, entry, scan, mix_header, source):
     folder = scan.place.folder
     where = folder.relative_to(source.slakh).as_posix()
-    program = _program(entry["program"])
+    program = _program(entry["program"], entry["is_drum"])
     path, midi = _file_of(f"{where}/stems/{name}", scan.sounds), f"{where}/MIDI/{name}.mid"
     header, status, note = _stem_status(path, entry, scan, mix_header, source)
     if ";" in path:
@@ -287,13 +292,15 @@ def _with_known_defect(status, note, path, key, source):
     return status, f"{note}; known: {reason}" if status != "ok" and reason else note
 
 
-def _program(value):
-    """A General MIDI program from a number's text; None when it is none."""
+def _program(value, is_drum):
+    """A General MIDI program from a number's text; None when it is none. Drums may have any in MIDI, or none."""
     try:
-        program = int(value)
+        program = int(value or (instruments.DRUMS if is_drum else value))
     except ValueError:
         return None
-    return program if 0 <= program <= instruments.DRUMS else None
+    if not 0 <= program <= instruments.DRUMS:
+        return None
+    return instruments.DRUMS if is_drum else program
 
 
 def one_line(value):

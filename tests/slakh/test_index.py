@@ -66,6 +66,9 @@ def test_an_intact_track_is_indexed_as_it_is(root):
         ("slakh2100_flac_split2/validation", "validation"),
         ("", ""),
         ("babyslakh_16k", ""),
+        ("Tracks", ""),
+        ("Tracks_16k/TRAIN", "train"),
+        ("val", "validation"),
     ],
 )
 def test_tracks_are_found_however_the_archive_was_unpacked(root, where, split):
@@ -82,6 +85,34 @@ def test_a_track_in_two_places_counts_once_and_is_noted(root):
     assert len(stems) == len(tracks) == 1
     assert tracks.loc[0, "split"] == "train"
     assert "babyslakh_16k/Track00001" in tracks.loc[0, "note"]
+
+
+def test_macos_copies_of_attributes_are_no_tracks(root):
+    folder = write_track(root.slakh, "babyslakh_16k", "Track00001", {"S00": GUITAR})
+    for name in ("mix.flac", "stems/S00.flac"):
+        (copy := root.slakh / "__MACOSX/babyslakh_16k/Track00001" / name).parent.mkdir(parents=True, exist_ok=True)
+        for path in (copy, folder / name):
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    stems, tracks = slakh.index(root)
+    assert list(stems["status"]) == list(tracks["status"]) == ["ok"]
+    assert tracks.loc[0, "note"] == ""
+
+
+def test_file_names_in_capitals_are_found(root):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": GUITAR}, suffix=".wav")
+    (folder / "mix.wav").rename(folder / "Mix.WAV")
+    (folder / "stems" / "S00.wav").rename(folder / "stems" / "s00.Wav")
+    stems, tracks = slakh.index(root)
+    assert (tracks.loc[0, "mix"], tracks.loc[0, "status"]) == ("train/Track00001/Mix.WAV", "ok")
+    assert (stems.loc[0, "audio"], stems.loc[0, "status"]) == ("train/Track00001/stems/s00.Wav", "ok")
+
+
+@pytest.mark.parametrize("entry", [{"program_num": 0}, {"program_num": None}, {"program_num": 1, "is_drum": "yes"}])
+def test_drums_are_drums_whatever_their_program(root, entry):
+    write_track(root.slakh, "train", "Track00001", {"S00": {**DRUMS, "entry": entry}})
+    stems, tracks = slakh.index(root)
+    assert (stems.loc[0, "instrument"], stems.loc[0, "program_num"], stems.loc[0, "is_drum"]) == ("Drums", 128, True)
+    assert tracks.loc[0, "Drums"] == 1
 
 
 def test_a_file_is_trusted_and_the_flag_is_not(root):
@@ -141,6 +172,7 @@ def test_a_wav_without_samples_is_unreadable(root):
         ({"mix": False}, "missing", "mix: the file is not there"),
         ({"truncated_mix": True}, "unreadable", "cut short"),
         ({"extra": {"UUID": None}}, "ok", "no UUID"),
+        ({"extra": {"UUID": "None"}}, "ok", "no UUID"),
     ],
 )
 def test_a_broken_track_gets_a_status_and_others_are_indexed(root, defect, status, note):
@@ -422,13 +454,18 @@ def test_a_lost_disk_does_not_mark_files_as_missing(root, monkeypatch):
 
 def test_no_track_at_all_says_where_the_data_must_lie(root):
     (root.slakh / "train" / "Notes").mkdir(parents=True)
-    with pytest.raises(MissingError, match=r"no track in .*slakh.*Zenodo record 4599666"):
+    with pytest.raises(MissingError, match=r"no track in .*slakh, which holds train.*Zenodo record 4599666"):
         slakh.index(root)
 
 
 def test_only_a_folder_without_foreign_tracks_is_free(root):
     (root.slakh / "README.md").write_text("what goes here")
     assert slakh.is_free(root.slakh)
+    (root.slakh / "slakh2100.tar.gz").write_bytes(bytes(1_000_001))
+    assert not slakh.is_free(root.slakh)
+    (root.slakh / "slakh2100.tar.gz").unlink()
+    (root.slakh / "a/b/c/Track00001").mkdir(parents=True)  # too deep to be found
+    assert not slakh.is_free(root.slakh)
     write_track(root.slakh, "slakh2100_flac_redux/train", "Track00001", {"S00": DRUMS})
     assert not slakh.is_free(root.slakh)
     (root.slakh / slakh.RENDERED_HERE).write_text("null")  # collected from MIDI files
