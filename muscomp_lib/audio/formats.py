@@ -6,7 +6,10 @@ from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.settings import suggestion
 
 # Of files that are taken for songs; any that `reader` opens is read, whatever its suffix.
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".webm")
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".aifc", ".caf", ".wv", ".wma",
+    ".mka", ".mp4", ".mov", ".mkv", ".webm",
+)  # fmt: skip
 DATASET_SUFFIXES = (".flac", ".wav")  # of stems and prepared songs; of two files with one name, the first is taken
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 FLAC_HIGHEST_RATE = 655350  # Hz

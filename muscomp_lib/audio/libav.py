@@ -9,12 +9,16 @@ from itertools import chain
 
 import numpy as np
 
-# What songs come in; of each it is known here or in `lengths` when it is cut short.
-FORMATS = ("aac", "aiff", "asf", "au", "avi", "caf", "flac", "matroska", "mov", "mp3", "mpegts", "ogg", "w64", "wav")
+# What songs come in, by FFmpeg's names.
+FORMATS = (
+    "aac", "ac3", "aiff", "asf", "au", "avi", "caf", "dts", "eac3", "flac", "flv", "matroska", "mov", "mp3", "mpegts",
+    "ogg", "tta", "w64", "wav", "wv",
+)  # fmt: skip
 OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
 BUFFER = 1 << 16  # bytes read at once
 SEEKABLE = ("flac", "alac", "pcm")  # codecs whose frames give the same samples wherever decoding begins
 MANY = 8  # planes
+OPUS = ("opus", "libopus")  # its decoders
 WORTH_SEEKING = 10  # seconds; what is shorter is decoded and dropped
 
 
@@ -88,7 +92,7 @@ class LibavFile:
         import av
 
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
                 try:
                     frames = packet.decode()
                 except av.FFmpegError:
@@ -97,6 +101,24 @@ class LibavFile:
                 yield from (frame for frame in frames if frame.samples)
         except av.FFmpegError:
             self.damaged, self.stopped = self.damaged + 1, True
+
+    def _packets(self):
+        """The packets of the track, with Opus decoded afresh where another song was joined to the first.
+
+        There the times begin again, from the second packet on. The state of the first song would distort the next.
+        """
+        packets = self._container.demux(self._stream)
+        if self._stream.codec_context.codec.name not in OPUS:
+            yield from packets
+            return
+        held = next(packets, None)
+        for packet in packets:
+            if None not in (packet.pts, held.pts) and packet.pts < held.pts:
+                self._stream.codec_context.flush_buffers()
+            yield held
+            held = packet
+        if held is not None:
+            yield held
 
     def _next(self):
         frame = next(self._decoded, None)

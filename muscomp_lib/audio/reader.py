@@ -33,6 +33,7 @@ SOUNDFILE_STARTS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd
 SOUNDFILE_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC")
 MPEG = "MPEG"  # begins the name of each coding in a WAV file whose length is an estimate
 UNKNOWN = 1 << 62  # samples, or more: libsndfile's length of a FLAC file that was written to a pipe
+COUNTING_FORMATS = ("flac", "tta", "wv")  # their headers give the number of samples
 HEADER = 128  # bytes: a file without samples is not longer
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MAX_CHANNELS = 8
@@ -367,6 +368,8 @@ def opened(path, whole=False, track=0):
             raise FileNotFoundError(path)
         file = remote_io.RetryingFile(path)
     with file, contextlib.ExitStack() as stack:
+        if file.size == 0:
+            raise AudioError(f"{path} is empty: it holds no byte. Copy it again.")
         with _disk_errors_named(path):
             believed = lengths.check(path, file)
             start = lengths.at(file, 0, 4)
@@ -402,7 +405,8 @@ def _libav_source(path, file, stack, believed, track):
     try:
         decoder = LibavFile(guard, track)
         stack.callback(decoder.close)
-        exact_header = decoder.format == "flac" or (believed and decoder.format != "asf")  # ASF: from its bit rate
+        by_bit_rate = decoder.format == "asf"
+        exact_header = decoder.format in COUNTING_FORMATS or (believed and not by_bit_rate)
         promised = decoder.frames if exact_header else None
         frames = promised or (believed and decoder.estimate)
         if not frames:

@@ -39,7 +39,7 @@ def test_a_truncated_file_is_found_although_its_header_lies(tmp_path, suffix):
             read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all" * 100])
+@pytest.mark.parametrize("content", [b"RIFF", b"not audio at all" * 100])
 def test_what_is_no_audio_is_refused_with_what_to_do(tmp_path, content):
     (tmp_path / "song.m4a").write_bytes(content)
     with pytest.raises(AudioError, match=r"song\.m4a cannot be read as audio \(its format is unknown.*convert it"):
@@ -56,6 +56,9 @@ def test_without_pyav_the_message_says_what_to_install(tmp_path, monkeypatch):
 def test_a_file_without_samples_and_a_missing_one_are_refused(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 44100)
     with pytest.raises(AudioError, match=r"empty\.wav has no samples"):
+        audio.info(tmp_path / "empty.wav")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    with pytest.raises(AudioError, match=r"empty\.wav is empty.*Copy it again"):
         audio.info(tmp_path / "empty.wav")
     with pytest.raises(MissingError, match=r"none\.wav is not there"):
         audio.read(tmp_path / "none.wav")

@@ -31,6 +31,7 @@ def encoded(path, waveform=None, **options):
         soundfile.write(path, waveform, RATE, format=path.suffix[1:].upper(), **options)
     else:
         codec = {".mp3": "libmp3lame", ".opus": "libopus", ".webm": "libopus"}.get(path.suffix, "aac")
+        codec = {".wv": "wavpack", ".tta": "tta", ".ac3": "ac3"}.get(path.suffix, codec)
         encode(path, waveform, codec=codec, rate=48000 if codec == "libopus" else RATE, **options)
     return path.read_bytes()
 
@@ -121,6 +122,8 @@ def test_joined_songs_are_read_to_the_end(tmp_path, caplog):
         (tmp_path / f"joined.{suffix}").write_bytes(content)
         assert abs(len(audio.read(tmp_path / f"joined.{suffix}")[0]) - 3 * RATE) < 3000
         assert abs(audio.info(tmp_path / f"joined.{suffix}").frames - 3 * RATE) < 6000
+    opus, second = (audio.read(tmp_path / f"{name}.opus")[0] for name in ("joined", "a"))  # not distorted by the first
+    assert np.abs(opus[-40_000:] - second[-40_000:]).max() < 1e-3
     for suffix in ("wav", "flac", "aiff", "caf", "au", "m4a"):
         caplog.clear()
         (tmp_path / f"b.{suffix}").write_bytes(2 * encoded(tmp_path / f"b.{suffix}"))
@@ -152,6 +155,19 @@ def test_half_a_song_without_a_length_is_warned_about(tmp_path, suffix, caplog):
     path.write_bytes(content[: len(content) // 2 + 1])
     assert 2 * RATE < len(audio.read(path)[0]) < 4 * RATE
     assert f"a.{suffix} " in caplog.text and ("cut short" in caplog.text or "damaged" in caplog.text)
+
+
+@pytest.mark.parametrize("suffix", ["tta", "wv"])
+def test_lossless_archives_are_read_exactly_or_their_cut_named(tmp_path, suffix, caplog):
+    path = tmp_path / f"a.{suffix}"
+    samples = audio.to_int16(music()) // 256 * 256  # 8 bits, which is all that FFmpeg writes into TTA here
+    content = encoded(path, audio.to_float(samples))
+    np.testing.assert_array_equal(audio.to_int16(audio.read(path)[0]), samples)
+    path.write_bytes(content[: len(content) // 2])
+    try:
+        assert len(audio.read(path)[0]) < RATE * 1.5 and f"a.{suffix} is damaged or cut short" in caplog.text
+    except AudioError as error:
+        assert f"a.{suffix} cannot be read as audio" in str(error)
 
 
 # ---- formats ----
