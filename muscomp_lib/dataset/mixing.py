@@ -113,7 +113,7 @@ class Stems:
 
 def file_of(stem):
     """The file of a stem in a recipe, and the number of its sound track there: (str, int)."""
-    match = re.fullmatch(r"(.+\.mp4)#(\d+)", stem, re.DOTALL)
+    match = re.fullmatch(r"(.+\.mp4)#(\d+)", stem, re.DOTALL | re.IGNORECASE)
     return (match[1], int(match[2])) if match else (stem, 0)
 
 

@@ -16,7 +16,8 @@ gives other names, and groups; the first instrument with a fitting pattern count
     mix: [bounce]           # these are mixes
     ignore: ["*click*"]     # these are left out
 
-A first folder called train, validation or test is a song's partition, and so it is in MUSDB18.
+A first or second folder called train, validation or test is a song's partition, as in MUSDB18; Dev is validation, but
+where no song is in train, as in DSD100, it is train.
 """
 
 import fnmatch
@@ -39,7 +40,10 @@ NAMES_FILE = "stems.yaml"
 IGNORE = "ignore"
 MIX_NAMES = ("mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce")
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
-STREAMS_SUFFIX = ".stem.mp4"
+STREAMS_SUFFIX = ".stem.mp4"  # in any case of letters
+LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+)
 METADATA_SUFFIX = "_METADATA.yaml"
 VALIDATION = (
     "Actions - One Minute Smile",
@@ -159,12 +163,13 @@ def find(folder, names_file=None):
     namer = _Namer(names_file or (folder / NAMES_FILE if (folder / NAMES_FILE).is_file() else None))
     songs = [_song(namer, *found) for found in _layouts(folder, namer)]
     if not any(song.stems for song in songs):
+        reason = next((f" {song.source or folder.name}: {song.note}." for song in songs if song.note), "")
         raise MissingError(
             f"There is no song with stems in {folder}. Give the folder whose subfolders hold one sound file per "
-            f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIX}."
+            f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIX}.{_readable(reason)}"
         )
     namer.check_used([stem.path for song in songs for stems in song.stems.values() for stem in stems])
-    songs = _with_one_spelling(_with_unique_names(songs))
+    songs = _with_training(_with_one_spelling(_with_unique_names(songs)))
     return StemFolder(folder, tuple(sorted(songs, key=lambda song: song.name)))
 
 
@@ -180,8 +185,8 @@ def _layouts(folder, namer):
         if metadata := next((name for name in files[place] if name.endswith(METADATA_SUFFIX)), None):
             yield place, *_medley_song(folder, place, metadata)
             continue
-        for stem in [_joined(place, name) for name in files[place] if name.endswith(STREAMS_SUFFIX)]:
-            if not _best(files.get(stem.removesuffix(STREAMS_SUFFIX), ())):  # else there is a better copy of the song
+        for stem in [_joined(place, name) for name in files[place] if _has_streams(name)]:
+            if not _best(files.get(_title(stem), ())):  # else there is a better copy of the song
                 yield stem, [(Stem(stem, stream), text) for stream, text in enumerate(STREAMS)], ""
         if place in grouped:
             inside = [(_joined(place, name), _stem(name)) for name in _best(files[place])]
@@ -244,11 +249,20 @@ def _are_repeated(places, uses):
 
 def _best(files):
     """The sound files, of several with one name the one in the format that comes first in SUFFIXES."""
-    sounds = [name for name in files if name.lower().endswith(SUFFIXES) and not name.endswith(STREAMS_SUFFIX)]
+    sounds = [name for name in files if name.lower().endswith(SUFFIXES) and not _has_streams(name)]
     by_stem = {}
     for name in sorted(sounds, key=lambda name: SUFFIXES.index(Path(name).suffix.lower())):
         by_stem.setdefault(_stem(name), name)
     return sorted(by_stem.values())
+
+
+def _has_streams(name):
+    return name.lower().endswith(STREAMS_SUFFIX)
+
+
+def _title(path):
+    """A song's path without the suffix of a file with streams."""
+    return path[: -len(STREAMS_SUFFIX)] if _has_streams(path) else path
 
 
 def _medley_song(folder, place, metadata):
@@ -278,7 +292,7 @@ def _stem(name):
 
 def _song(namer, place, parts, note):
     """A song from its parts; its name is not final."""
-    path = PurePosixPath(place.removesuffix(STREAMS_SUFFIX))
+    path = PurePosixPath(_title(place))
     stems, mixes = defaultdict(list), []
     for stem, text in parts:
         instrument = namer.of(text, path.name)
@@ -295,8 +309,8 @@ def _song(namer, place, parts, note):
 
 
 def _partition(path):
-    """The partition that the first folder of a song's path names, or ""."""
-    found = names.partition(path.parts[0]) if len(path.parts) > 1 else ""
+    """The partition that the first or second folder of a song's path names, or ""."""
+    found = next(filter(None, map(names.partition, path.parts[:-1][:2])), "")
     return "validation" if found == "train" and path.name in VALIDATION else found
 
 
@@ -306,13 +320,13 @@ class _Namer:
     def __init__(self, path):
         self.path, self.patterns = path, {}
         for name, patterns in (_read_names(path) if path else {}).items():
-            self.patterns[name] = [re.compile(fnmatch.translate(pattern.lower())) for pattern in patterns]
+            self.patterns[name] = [re.compile(fnmatch.translate(names.folded(pattern))) for pattern in patterns]
         self._used = set()
 
     def of(self, text, song=""):
         """The instrument that a text names in a song: `mix`, `ignore`, or "" where it cannot be a name, too."""
         plain = _plain(text, song)
-        spellings = {text.lower(), plain.lower(), plain.lower().replace("_", " ")}
+        spellings = {names.folded(text), plain.lower(), plain.lower().replace("_", " ")}
         for name, patterns in self.patterns.items():
             if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
                 self._used.add(name)
@@ -320,7 +334,7 @@ class _Namer:
         if spellings & set(MIX_NAMES) or text == song:
             return MIX
         spelled = re.sub(r"\W+", "_", plain).strip("_")
-        return spelled if VALID_NAME.fullmatch(spelled) else ""
+        return spelled if VALID_NAME.fullmatch(spelled) else ""  # of other letters: "Гитара 1" is no instrument "1"
 
     def check_used(self, paths):
         """SettingError unless the file of names fits any file of the folder."""
@@ -330,10 +344,11 @@ class _Namer:
 
 
 def _plain(text, song):
-    """A file's name in ASCII, without the song's name or a track's number before it."""
+    """A file's name without accents, and without the song's name or a track's number before it."""
     if song and re.match(rf"{re.escape(song)}[ _.-]", text, re.IGNORECASE):
         text = text[len(song) :]
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().strip(" _-.")
+    text = unicodedata.normalize("NFKD", text.translate(LIGATURES))
+    text = "".join(sign for sign in text if not unicodedata.combining(sign)).strip(" _-.")
     return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
 
 
@@ -359,7 +374,7 @@ def _with_unique_names(songs):
     uses = Counter(names.folded(song.name) for song in songs)
     named, taken = [], set()
     for song in songs:
-        parts = PurePosixPath(song.source.removesuffix(STREAMS_SUFFIX)).parts
+        parts = PurePosixPath(_title(song.source)).parts
         title = song.name if uses[names.folded(song.name)] == 1 else " - ".join(parts)
         name = names.as_folder(_readable(title or "song")).strip(" .") or "song"
         candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
@@ -375,11 +390,18 @@ def _readable(name):
 
 
 def _with_one_spelling(songs):
-    """Instruments that differ in upper and lower case only get their most frequent spelling."""
-    counts, chosen = Counter(name for song in songs for name in song.stems), {}
+    """Instruments that differ in upper and lower case only get their most frequent spelling; the residual, its own."""
+    counts, chosen = Counter(name for song in songs for name in song.stems), {OTHER: OTHER}
     for name, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0])):
         chosen.setdefault(name.lower(), name)
     return [replace(song, stems=_renamed(song.stems, chosen)) for song in songs]
+
+
+def _with_training(songs):
+    """Songs of a folder that has validation and test only, as train and test: DSD100 calls its train songs Dev."""
+    if any(song.partition in ("", "train") for song in songs if song.stems):
+        return songs
+    return [replace(song, partition="train") if song.partition == "validation" else song for song in songs]
 
 
 def _renamed(stems, chosen):

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from muscomp_lib.core.errors import MissingError, SettingError
@@ -41,6 +43,9 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
         ("808", "808"),
         ("Songbird", "Songbird"),
         ("Flöte", "Flote"),
+        ("Große Trommel", "Grosse_Trommel"),
+        ("02 Chœur – Łódź", "Choeur_Lodz"),
+        ("OTHER", "other"),
         ("Gtr (L)", "Gtr_L"),
         ("Mixture", "mix"),
         ("Song", "mix"),
@@ -52,10 +57,29 @@ def test_a_file_name_becomes_the_name_of_an_instrument(tmp_path, file, instrumen
     assert set(found(tmp_path)["Song"]) == {instrument, "another"}
 
 
-def test_a_name_without_letters_is_reported(tmp_path):
-    touch(tmp_path, "Song/東京.wav", "Song/bass.wav")
+@pytest.mark.parametrize("file", ["東京", "Гитара 1", "μπάσο DI"])
+def test_a_name_in_other_letters_is_reported(tmp_path, file):
+    touch(tmp_path, f"Song/{file}.wav", "Song/bass.wav")
     (song,) = stem_folders.find(tmp_path).songs
-    assert "Song/東京.wav: '東京' cannot be an instrument's name. Give it one in stems.yaml" in song.note
+    assert f"Song/{file}.wav: '{file}' cannot be an instrument's name. Give it one in stems.yaml" in song.note
+    (tmp_path / "Song/bass.wav").rename(tmp_path / "bass")
+    with pytest.raises(MissingError, match=rf"no song with stems.*Song: Song/{file}.wav: .* in stems.yaml"):
+        stem_folders.find(tmp_path)
+    (tmp_path / "bass").rename(tmp_path / "Song/bass.wav")
+    (tmp_path / "stems.yaml").write_text(f'lead: "*{file}*"', encoding="utf-8")
+    assert set(found(tmp_path)["Song"]) == {"bass", "lead"}
+
+
+def test_patterns_fit_however_accents_are_stored(tmp_path):
+    touch(tmp_path, f"Song/{unicodedata.normalize('NFD', 'Batería')} 1.wav", "Song/bass.wav")
+    (tmp_path / "stems.yaml").write_text(f'drums: "{unicodedata.normalize("NFC", "batería")}*"', encoding="utf-8")
+    assert set(found(tmp_path)["Song"]) == {"bass", "drums"}
+
+
+def test_a_file_of_streams_may_be_called_in_capitals(tmp_path):
+    touch(tmp_path, "A.STEM.MP4")
+    (song,) = stem_folders.find(tmp_path).songs
+    assert song.name == "A" and song.stems["drums"] == (("A.STEM.MP4", 1),)
 
 
 def test_songs_of_equal_names_stay_two(tmp_path):
@@ -121,6 +145,12 @@ def test_first_folders_name_the_partition(tmp_path):
     touch(tmp_path, f"train/{usual}.stem.mp4")
     partitions = {song.name: song.partition for song in stem_folders.find(tmp_path).songs}
     assert partitions == {"A": "train", "B": "validation", "C": "test", "D": "", usual: "validation"}
+
+
+def test_the_dev_songs_of_dsd100_are_trained_on(tmp_path):
+    touch(tmp_path, "Sources/Dev/A/bass.wav", "Sources/Test/B/bass.wav", "Mixtures/Dev/A/mixture.wav")
+    songs = {song.source: song.partition for song in stem_folders.find(tmp_path).songs if song.stems}
+    assert songs == {"Sources/Dev/A": "train", "Sources/Test/B": "test"}
 
 
 def test_medleydb_names_its_stems_in_its_metadata(tmp_path):
