@@ -101,7 +101,19 @@ def check_value(name, kind, value, where=""):
         found = error.errors()[0]
         if isinstance(_raised(found), SettingError):
             raise SettingError(f"{where}{_raised(found)}") from None
-        raise SettingError(wrong(name, value, expected(kind) or _expected(found), where)) from None
+        words = f"{expected(kind) or _expected(found)}{_in_quotes(kind, value)}"
+        raise SettingError(wrong(name, value, words, where)) from None
+
+
+def _in_quotes(kind, value):
+    """The end of a message about a number, true or false, where its text would be right."""
+    if not isinstance(value, bool | int | float):
+        return ""
+    try:
+        check_value("", kind, str(value))
+    except SettingError:
+        return ""
+    return " (in quotes, where it looks like a number, true or false)"
 
 
 def field(model, key):
@@ -269,6 +281,8 @@ def _is_model(annotation):
 
 def _expected(found):
     """What must be there, from pydantic's own message: "Input should be a valid string"."""
+    if found["type"] == "model_type":
+        return "a section of keys and values"
     reason = found["msg"][:1].lower() + found["msg"][1:]
     return reason.removeprefix("input should be ")
 

@@ -77,6 +77,7 @@ def read_songs(root, table, config, for_spleeter=False):
     with ThreadPoolExecutor(READERS) as pool:
         songs = pool.map(lambda row: _song(root, available, table, *row, columns, members, form), rows)
         songs = list(bar(songs, total=len(rows), desc=f"checking {Path(table).name}", unit="song"))
+    _warn_of_repeated_files(table, list(columns.values()), rows)
     if covers_mix(config) and not available.virtual:
         _warn_of_other_sums(table, columns[config["mix_name"]], songs, config["sample_rate"])
     return songs
@@ -247,6 +248,35 @@ def check_sum(mix, files, start=0, frames=None):
     rounding = 0.51 * (len(files) + 1) / audio.INT16_SCALE  # half a step each, and a little for float32
     if wrong := int(np.count_nonzero(np.any(np.abs(total - expected) > rounding, axis=1))):
         raise AudioError(f"its instruments do not sum to its mix: {wrong} of {len(expected)} samples differ")
+
+
+def _warn_of_repeated_files(table, columns, rows):
+    """Warn of rows that name one file in two columns: of copied cells, an instrument would be the mix or another."""
+    found = []
+    for line, row in rows:
+        by_file = {}
+        for column in columns:
+            by_file.setdefault(row[column], []).append(column)
+        found += [(line, *same[:2]) for same in by_file.values() if len(same) > 1]
+    if found:
+        lines = len({line for line, *_ in found})
+        more = f", and likewise in {lines - 1} more lines" if lines > 1 else ""
+        log.warning("%s, line %d: %s and %s are the same file%s. Is it the right one in both?", table, *found[0], more)
+
+
+def warn_of_shared_songs(training, validation):
+    """Warn of songs that are trained on and validated with.
+
+    Parameters
+    ----------
+    training, validation : list of Song
+    """
+    shared = {song.mix for song in training} & {song.mix for song in validation}
+    if shared:
+        log.warning(
+            "%d of %d validation songs are trained on too: the validation loss does not show whether the network "
+            "generalises. Leave each song in one of the two tables.", len(shared), len(validation)
+        )  # fmt: skip
 
 
 def _warn_of_other_sums(table, column, songs, sample_rate):

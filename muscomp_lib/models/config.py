@@ -301,7 +301,10 @@ def read_json(path):
         where = (
             f", line {error.lineno}, column {error.colno}: {error.msg}" if hasattr(error, "lineno") else f": {error}"
         )
-        raise SettingError(f"{path} is not JSON{where}. Look for a missing comma or quotation mark there.") from error
+        raise SettingError(
+            f"{path} is not JSON{where}. Look there for a comma or a quotation mark that is missing, a comma before a "
+            "bracket that closes, or a comment."
+        ) from error
     if not isinstance(config, dict):
         raise SettingError(f"{path} holds {type(config).__name__}, not an object of keys and values: {{...}}.")
     check_value("instrument_list", field(Config, "instrument_list"), config.get("instrument_list"), f"{path}: ")
@@ -428,6 +431,7 @@ def _demands(flat):
 def _check_instruments(listed, taxonomy, where):
     if taxonomy is None:
         return
+    check_value("muscomp.taxonomy", instruments.Taxonomy, taxonomy, f"{where}: ")
     known = [*instruments.names(taxonomy), instruments.OTHER]
     for name in listed:
         if name not in known:

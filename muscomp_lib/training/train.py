@@ -18,7 +18,7 @@ from pathlib import Path
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.root import Root
 from muscomp_lib.core.settings import Field, Settings, flag, name, one_of, optional, text, that, whole
-from muscomp_lib.dataset.song_table import read_songs
+from muscomp_lib.dataset.song_table import read_songs, warn_of_shared_songs
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import ENGINES, check_engine, find_model, read_config
 from muscomp_lib.models.runtime import on_jax
@@ -223,9 +223,11 @@ def examples(settings, root):
     """
     settings = _of_root(settings, root)
     n_channels = registry.network(settings).training_channels
-    tables = ((settings["train_csv"], settings["muscomp"]["remix"]), (settings["validation_csv"], False))
+    training, validation = (read_songs(root, settings[key], settings) for key in ("train_csv", "validation_csv"))
+    warn_of_shared_songs(training, validation)
     make = ResidentExamples if on_jax() else Examples
-    return tuple(make(read_songs(root, table, settings), settings, n_channels, remix) for table, remix in tables)
+    own = settings["muscomp"]["remix"]
+    return tuple(make(songs, settings, n_channels, remix) for songs, remix in ((training, own), (validation, False)))
 
 
 def _run(folder, settings, training, validation, initial):

@@ -154,6 +154,21 @@ def test_another_songs_mix_is_warned_of_with_its_line(tmp_path, caplog):
     assert len(caplog.messages) == 1
 
 
+def test_one_file_in_two_columns_is_warned_of(root, tmp_path, caplog):
+    copied = [row(name).replace("drums.wav", "mix.wav") for name in ("s1", "s2")]
+    read(root, table(root, tmp_path, row("s0"), *copied), instrument_list=["bass", "drums"])
+    (warned,) = caplog.messages
+    assert "train.csv, line 3: mix_path and drums_path are the same file, and likewise in 1 more lines." in warned
+
+
+def test_songs_of_both_tables_are_warned_of(root, tmp_path, caplog):
+    first, second = (read(root, table(root, tmp_path, *map(row, names))) for names in (("s0", "s1"), ("s1", "s2")))
+    song_table.warn_of_shared_songs(first[:1], second)
+    assert not caplog.messages
+    song_table.warn_of_shared_songs(first, second)
+    assert "1 of 2 validation songs are trained on too" in caplog.text
+
+
 def test_mono_and_absolute_paths_are_refused_for_spleeter_only(tmp_path):
     root = open_root(tmp_path / "root")
     write_song(root, "song", bass=np.zeros(round(RATE * SECONDS)))

@@ -137,7 +137,8 @@ def test_each_key_refuses_invalid_values_and_names_valid_ones(key):
         ("muscomp__remix", "yes", "True or False"),
         ("muscomp__precision", "half", "'float32', 'mixed_bfloat16' or 'mixed_float16'"),
         ("muscomp__precision", "mixed_bfloat16", "'float32' for unet.unet"),
-        ("muscomp__taxonomy", "orchestra", "no taxonomy 'orchestra'"),
+        ("muscomp__taxonomy", "orchestra", "my.json: There is no taxonomy 'orchestra'"),
+        ("model", "unet.unet", 'my.json: model = "unet.unet" is not possible. It must be a section of keys and values'),
         ("learning_rat", 1e-3, "no setting 'learning_rat'. Did you mean 'learning_rate'"),
         ("learning_rate", ..., "learning_rate is missing"),
         ("muscomp__remix", ..., "muscomp.remix is missing"),
@@ -158,7 +159,16 @@ def test_the_shared_network_may_have_fewer_convolutions():
     check_config(good(model__type="muscomp.shared_unet", model__params__conv_n_filters=[8, 16, 32]), "my.json")
 
 
-@pytest.mark.parametrize("text, says", [("{,", "line 1, column 2"), ("[1]", "holds list"), ("[" * 100000, "not JSON")])
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("{,", "line 1, column 2"),
+        ("[1]", "holds list"),
+        ("[" * 100000, "not JSON"),
+        ('{"T": 512,\n}', "line [12], column .* a comma before"),
+        ("// x\n{}", "line 1, column 1: .*a comment"),
+    ],
+)
 def test_a_file_without_a_json_object_is_refused_with_location(tmp_path, text, says):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(SettingError, match=says):
