@@ -7,6 +7,7 @@ a wrong type and a value out of range are refused before anything starts.
 import ast
 import contextlib
 import importlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from muscomp_lib.core import names, settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import absolute
 
-# Parameters that are paths: taken literally, relative to the caller's folder.
+# Parameters that are paths: taken literally, but for a variable before them; relative to the caller's folder.
 PATHS = ("root", "query", "song", "out", "stems", "stem_names")
 NONE = ("null", "None")  # how an option says that there is no path
 DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefixes of their names there
@@ -215,10 +216,20 @@ def resolved(name, value, where=""):
         return value
     if isinstance(value, list):
         return [resolved(name, each, where) for each in value]
-    path = str(absolute(value, where))
+    path = str(absolute(_expanded(name, str(value), where), where))
     if not names.is_text(path):
         raise SettingError(f"{where}{name} = {path!a} is not possible: notebooks are UTF-8, and it is not. Rename it.")
     return path
+
+
+def _expanded(name, path, where):
+    """A path with the value of the variable that it begins with: shells expand `$PROJECT/root`, files do not."""
+    expanded = os.path.expandvars(path) if path.startswith("$") else path
+    if expanded.startswith("$"):
+        raise SettingError(
+            f"{where}{name} = {path!r} begins with a variable that is not set here. Set it, or write the path out."
+        )
+    return expanded
 
 
 def _unknown(given, chosen):

@@ -50,6 +50,7 @@ def test_plain_words_and_numbers_mean_what_they_look_like(text, value):
         ("01.minislakh_tracks", "2", "minislakh_tracks = 2 is not possible. It must be a whole number from"),
         ("01.seed", "-1", "seed = -1 is not possible"),
         ("02.reserve_share", ".nan", "reserve_share = nan is not possible. It must be a number from 0"),
+        ("03.name", "2024", "of at most 191 bytes (in quotes, where it looks like a number"),
         ("02.shard", "3/2", "shard = '3/2' is not possible"),
         ("03.batch_size", "4.0", "batch_size = 4.0 is not possible"),
         ("03.T", "true", "T = True is not possible"),
@@ -87,6 +88,17 @@ def test_a_path_is_one_text(steps, tmp_path):
     (tmp_path / "given.yaml").write_text('"05": {out: [a, b]}')
     with pytest.raises(SettingError, match=r"section 05: out = .'a', 'b'. is not possible. It must be a path"):
         assign(steps, from_file(tmp_path / "given.yaml"))
+
+
+def test_a_variable_before_a_path_is_expanded_or_refused(steps, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROJECT", str(tmp_path))
+    monkeypatch.delenv("SCRATCH", raising=False)
+    (tmp_path / "given.yaml").write_text("root: $PROJECT/data\n'05': {song: /music/Ke$PROJECT.wav}")
+    assign(steps, from_file(tmp_path / "given.yaml"))
+    assert steps[0].parameters["root"] == str(tmp_path / "data")
+    assert steps[4].parameters["song"] == "/music/Ke$PROJECT.wav"
+    with pytest.raises(SettingError, match=r"root = '\$SCRATCH/data' begins with a variable that is not set here"):
+        assign(steps, [from_option("root", "$SCRATCH/data")])
 
 
 def test_a_corpus_is_a_name_or_a_folder(steps, tmp_path, monkeypatch):
