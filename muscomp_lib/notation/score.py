@@ -56,7 +56,8 @@ def write_score(midi, path, title):
         _add_feet(hands, feet)
         score.remove(feet)
     for part in score.parts:
-        _write_drums(part)
+        if not _write_drums(part):
+            _separate_voices(part)
     text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
     for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
         text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
@@ -100,10 +101,10 @@ def _on_grid(strokes, midi, lead):
     What is struck at once must begin at one tick, or each stroke of a chord would last until the next.
     """
     ticks = np.array([midi.time_to_tick(stroke.start) - lead for stroke in strokes]).clip(0)
-    quarters = ticks // TICKS_PER_BEAT
+    quarters, divisions = ticks // TICKS_PER_BEAT, DIVISIONS if ticks_of_beat(midi) == TICKS_PER_BEAT else DIVISIONS[:1]
     for quarter in np.unique(quarters):
         its = quarters == quarter
-        grids = [np.rint(ticks[its] * steps / TICKS_PER_BEAT) * TICKS_PER_BEAT / steps for steps in DIVISIONS]
+        grids = [np.rint(ticks[its] * steps / TICKS_PER_BEAT) * TICKS_PER_BEAT / steps for steps in divisions]
         ticks[its] = min(grids, key=lambda moved: np.abs(moved - ticks[its]).sum())
     placed = {}
     for tick, stroke in zip(ticks.tolist(), strokes, strict=True):
@@ -129,6 +130,53 @@ def _lengthen(notes, midi, lead):
     for note, start, following in zip(notes, starts, later[np.searchsorted(later, starts, side="right")], strict=True):
         end = start + beat - (start - lead) % beat
         note.end = midi.tick_to_time(int(min(end, following)))
+
+
+# ---- voices ----
+
+
+def _separate_voices(part):
+    """Put notes that overlap into voices, and divide those that outlast their bar.
+
+    music21 does so only where notes begin together, and not with what is tied from the bar before.
+    """
+    from music21 import stream
+
+    bars = list(part.getElementsByClass("Measure"))
+    for number, bar in enumerate(bars, start=1):
+        placed, length = _placed(bar), bar.barDuration.quarterLength
+        for place, each in placed:
+            if place < length < place + each.quarterLength:
+                if number == len(bars):
+                    part.append(stream.Measure(number=bar.number + 1))
+                    bars.append(part.getElementsByClass("Measure").last())
+                    bars[-1].rightBarline, bar.rightBarline = bar.rightBarline, None
+                bars[number].insert(0, each.splitAtQuarterLength(length - place)[1])
+        if placed:
+            _voice(bar, placed)
+
+
+def _placed(bar):
+    """The notes of a bar, in all of its voices, with their places: [(quarters, note)], the highest first."""
+    found = [(each.getOffsetInHierarchy(bar), each) for each in bar.recurse().notes]
+    return sorted(found, key=lambda one: (one[0], -max(pitch.midi for pitch in one[1].pitches)))
+
+
+def _voice(bar, placed):
+    """Write a bar's notes in as many voices as they need, with rests between them."""
+    from music21 import stream
+
+    voices = []
+    for place, each in placed:
+        voice = next((voice for voice in voices if voice.highestTime <= place), None)
+        if voice is None:
+            voices.append(voice := stream.Voice(id=str(len(voices) + 1)))
+        voice.insert(place, each)
+    for each in [*bar.voices, *bar.notesAndRests]:
+        bar.remove(each)
+    for place, each in placed if len(voices) == 1 else ((0, voice) for voice in voices):
+        bar.insert(place, each)
+    bar.makeRests(fillGaps=True, inPlace=True, timeRangeFromBarDuration=True)
 
 
 # ---- drums ----
@@ -184,14 +232,14 @@ def _add_voice(bar, feet):
 
 
 def _write_drums(part):
-    """Give each stroke of a part its drum's place and notehead, and the part its drums' sounds."""
+    """Give each stroke of a part its drum's place and notehead, and the part its drums' sounds; whether it has any."""
     from music21 import clef, note
 
     sounds = {}
     for found in part.recurse().notes:
         for stroke in [found] if isinstance(found, note.Unpitched) else getattr(found, "notes", []):
             if not isinstance(stroke, note.Unpitched):
-                return
+                return False
             drum = stroke.storedInstrument.percMapPitch
             place, stroke.notehead = DRUM_STAFF.get(drum, OTHER_DRUM)
             stroke.displayStep, stroke.displayOctave = place[0], int(place[1])
@@ -202,6 +250,7 @@ def _write_drums(part):
         first.insert(0, clef.PercussionClef())
         for sound in sounds.values():
             first.insert(0, sound)
+    return bool(sounds)
 
 
 def _with_drums(text):

@@ -106,6 +106,13 @@ def test_a_score_begins_with_the_first_beat(tmp_path):
     assert [sign.ratioString for sign in part.flatten().getElementsByClass("TimeSignature")] == ["4/4"]
 
 
+def test_triplets_of_quarters_are_no_place_in_six_eight(written):
+    midi = drummed({38: [0, 1 / 3, 2 / 3, 4 / 3]})
+    midi.time_signature_changes[:] = [pretty_midi.TimeSignature(6, 8, 0.0)]
+    (part,), _ = written(midi)
+    assert [note.offset for note in part.flatten().notes] == [0, 0.25, 0.75, 1.25]
+
+
 @pytest.mark.parametrize(("n_beats", "signature"), [(2, "6/8"), (4, "12/8")])
 def test_compound_metres_are_beamed_in_threes(n_beats, signature, written):
     midi = bars.empty(beats.Grid(0.3 + np.arange(20.0), n_beats, 0, compound=True), None)
@@ -124,3 +131,31 @@ def test_seven_eight_has_seven_eighths_to_a_bar(written):
     (part,), _ = written(midi)
     assert part.flatten().getElementsByClass("TimeSignature").first().ratioString == "7/8"
     assert [len(bar.notes) for bar in part.getElementsByClass("Measure")] == 6 * [7]
+
+
+def overfull(text):
+    """The numbers of bars in which a voice of a MusicXML file outlasts 4/4; music21 divides a quarter by 10080."""
+    from xml.etree import ElementTree
+
+    found = []
+    for bar in ElementTree.fromstring(text).iter("measure"):
+        place = 0
+        for each in bar.iterfind("*"):
+            lasts = 0 if each.find("chord") is not None else int(each.findtext("duration") or 0)
+            place += -lasts if each.tag == "backup" else lasts
+            found += [bar.get("number")] if place > 4 * 10080 else []
+    return found
+
+
+def test_overlapping_notes_lie_in_voices_of_full_bars(written):
+    midi = bars.empty(beats.Grid(0.5 * np.arange(40), 4, 0), None)
+    played = [(48, 0, 19), (52, 1, 3), (55, 2, 6), (60, 4, 5), (64, 4, 12), (67, 7, 9)]  # pitch, beats
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes = [pretty_midi.Note(90, pitch, 0.5 * start, 0.5 * end) for pitch, start, end in played]
+    (part,), text = written(midi)
+    assert overfull(text) == []
+    pieces = [(n.pitch.midi, n.getOffsetInHierarchy(part), n) for n in part.recurse().notes]
+    begun = [(pitch, start) for pitch, start, n in pieces if not n.tie or n.tie.type == "start"]
+    assert sorted(begun) == [(pitch, start) for pitch, start, _ in played]
+    lengths = {pitch: sum(n.quarterLength for its, _, n in pieces if its == pitch) for pitch, *_ in played}
+    assert lengths == {pitch: end - start for pitch, start, end in played}
