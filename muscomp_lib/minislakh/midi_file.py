@@ -5,7 +5,7 @@ And too strict in others: one text event that is out of range stops mido, and pr
 first track only, for a note's end and program only in the note's own track, and for drums only on channel 10. So the
 bytes are checked first, and the notes are assembled here.
 Standard: "Standard MIDI Files 1.0", MIDI Manufacturers Association, 1988; drums elsewhere than on channel 10: Yamaha's
-XG (bank 127 or 126), General MIDI 2 (bank 120) and Roland's GS (a system exclusive message).
+XG (bank 127 or 126), General MIDI 2 (bank 120; 121: none) and Roland's GS (a system exclusive message).
 """
 
 import io
@@ -20,6 +20,8 @@ HEADER = struct.Struct(">4sIHHH")  # "MThd", its length, format, number of track
 CHUNK = struct.Struct(">4sI")
 FRAMES = 0x8000  # this bit of the division: time is counted in film frames (SMPTE), not in beats
 MAX_SECONDS = 20 * 60
+MAX_TICKS = 9_000_000  # pretty_midi keeps a table of all, and refuses ten million: 8 minutes of a file by music21
+WRAPPING = 256  # bytes that may stand before the header: of RIFF (Windows' .rmi) 20, of MacBinary 128
 
 META, SYSEX = 0xFF, (0xF0, 0xF7)
 IGNORED = 0x7F  # "for the sequencer"; mido loses the time of types that it does not know
@@ -27,7 +29,7 @@ USED = {  # meta events by type, and what their data must be
     0x03: lambda data: True,  # a track's name
     0x2F: lambda data: not data,  # its end
     0x51: lambda data: len(data) == 3 and any(data),  # tempo
-    0x58: lambda data: len(data) == 4 and data[0] > 0 and data[1] < 7,  # time signature
+    0x58: lambda data: len(data) == 4 and data[0] > 0 and data[1] < 8,  # time signature
     0x59: lambda data: (
         len(data) == 2 and (data[0] + 7) % 256 < 15 and data[1] < 2
     ),  # key signature: 7 flats to 7 sharps
@@ -36,15 +38,15 @@ N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}  # data bytes 
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
 BANK = 0  # the number of its controller
-DRUM_BANKS = (120, 126, 127)
+DRUM_BANKS, MELODIC_BANK = (120, 126, 127), 121  # General MIDI 2's 121 makes even channel 10 melodic
 GS = (0x41, 0x42, 0x12, 0x40)  # bytes 0, 2, 3 and 4 of its messages; 1 is the device
 
 
 def read(path):
     """Read a MIDI file of format 0 or 1.
 
-    Chunks that are not tracks and meta events out of range are skipped; notes that never end last until the end of
-    their track.
+    Chunks that are not tracks and meta events out of range are skipped, and so is what RIFF or MacBinary put before the
+    header; notes that never end last until the end of their track.
 
     Returns
     -------
@@ -63,15 +65,19 @@ def read(path):
     path = Path(path)
     if not path.is_file():
         raise MissingError(f"{path} is not there. Check the name and the folder.")
-    playable = _without_other_chunks(path.read_bytes(), path)
     try:
+        playable = _without_other_chunks(path.read_bytes(), path)
         parsed = mido.MidiFile(file=io.BytesIO(playable), clip=True)
         _check_contents(parsed, path)
-        return _assembled(parsed)
+        midi = _assembled(parsed)
     except MidiError:
         raise
     except Exception as error:  # parsers of foreign bytes raise anything; the file is at fault
-        raise _bad(path, f"it is damaged ({type(error).__name__}: {error})") from error
+        problem = "cannot be read" if getattr(error, "errno", None) else "is damaged"  # mido's OSErrors have no number
+        raise _bad(path, f"it {problem} ({type(error).__name__}: {error})") from error
+    if not midi.instruments:
+        raise _bad(path, "its notes have no length")
+    return midi
 
 
 def _bad(path, reason):
@@ -82,6 +88,7 @@ def _without_other_chunks(source, path):
     """The file's header and tracks only, with the header checked."""
     if not source:
         raise _bad(path, "it is empty")
+    source = source[max(0, source[:WRAPPING].find(b"MThd")) :]
     if source[:4] != b"MThd":
         raise _bad(path, "it is not a MIDI file (it does not begin with MThd)")
     if len(source) < HEADER.size:
@@ -167,6 +174,7 @@ def _assembled(parsed):
     """The parsed file's notes, each with the program, drums and end that any of its tracks gives it."""
     import pretty_midi
 
+    _limit_ticks(parsed)
     messages = _timed(parsed)
     midi = _conducted(parsed, messages)
     midi.tick_to_time(messages[-1][0])  # or pretty_midi computes its table again for each tick behind the last one
@@ -179,6 +187,24 @@ def _assembled(parsed):
         parts[key].notes.append(pretty_midi.Note(message.velocity, message.note, *times))
     midi.instruments = [parts[key] for key in sorted(parts, key=lambda key: (key[0], key[1]))]
     return midi
+
+
+def _limit_ticks(parsed):
+    """Count a parsed file's time in fewer ticks per beat, in place, where there are more than `MAX_TICKS`."""
+    before, last = parsed.ticks_per_beat, max(_length(track) for track in parsed.tracks)
+    if last <= MAX_TICKS:
+        return
+    parsed.ticks_per_beat = max(1, before * MAX_TICKS // last)
+    for track in parsed.tracks:
+        tick, done = 0, 0
+        for message in track:
+            tick += message.time
+            message.time = round(tick * parsed.ticks_per_beat / before) - done
+            done += message.time
+
+
+def _length(track):
+    return sum(message.time for message in track)
 
 
 def _timed(parsed):
@@ -237,9 +263,10 @@ def _notes(parsed, messages):
             sounding[message.channel, message.note].setdefault(number, []).append(found)
         elif message.type in ("note_on", "note_off"):
             yield from _ended(sounding[message.channel, message.note], number, tick)
+    ends = [_length(track) for track in parsed.tracks]  # of notes that lack a note-off
     for start, message, number, *found in (note for key in sounding.values() for part in key.values() for note in part):
-        end = sum(other.time for other in parsed.tracks[number])  # it lacks a note-off: its track's end ends it
-        yield start, end if end > start else start + parsed.ticks_per_beat, message, number, *found
+        end = ends[number] if ends[number] > start else start + parsed.ticks_per_beat
+        yield start, end, message, number, *found
 
 
 def _ended(sounding, number, tick):
@@ -264,7 +291,8 @@ class _DrumChannels(dict):
             self._banks[message.channel] = message.value
         elif message.type == "program_change" and message.channel in self._banks and not self._is_gs:
             # In GS these banks are sounds of older devices.
-            self[message.channel] = self._banks[message.channel] in DRUM_BANKS or message.channel == DRUM_CHANNEL
+            bank = self._banks[message.channel]
+            self[message.channel] = bank in DRUM_BANKS or (message.channel == DRUM_CHANNEL and bank != MELODIC_BANK)
         elif message.type == "sysex" and _is_gs(message.data):
             super().update(_gs_drums(message.data))
 

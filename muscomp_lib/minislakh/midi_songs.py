@@ -18,7 +18,7 @@ from muscomp_lib.minislakh import composer, midi_file, players, productions
 
 CORPUS, HELD_OUT = "music21", "music21 held out"  # stand for the scores that music21 brings, and those not to train on
 HELD_OUT_SHARE = 5  # one score in so many, by its name
-SUFFIXES = (".mid", ".midi")
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 SCORES = {".mxl": 40_000, ".xml": 400_000, ".musicxml": 400_000, ".krn": 400_000}  # bytes, at most: it takes a minute
 TRIES = 8  # places of an excerpt, of which the one with the most notes is taken
 OTHER_SHARE = 0.25  # of the rearranged parts: outside the taxonomy
@@ -80,9 +80,11 @@ def read(path):
     """
     if Path(path).suffix.lower() in SUFFIXES:
         return midi_file.read(path)
-    _check_size(path)
     try:
+        _check_size(path)
         midi = _score(path)
+    except MidiError:
+        raise
     except Exception as error:  # music21 raises whatever a damaged file makes it stumble over
         raise MidiError(
             f"{path} cannot be read as music ({error}). Open it in a notation program, and export it again."
@@ -110,12 +112,14 @@ def _score(path):
     import pretty_midi
 
     score = music21.converter.parse(path, forceSource=True, storePickle=False)
-    marks = [mark.number for mark in score.recurse().getElementsByClass("MetronomeMark") if mark.number]
-    tempo = float(marks[0] if marks else SCORE_TEMPO)
+    score.toSoundingPitch(inPlace=True)  # of a clarinet or a guitar, another is written
+    marks = (mark for mark in score.recurse().getElementsByClass("MetronomeMark") if mark.number)
+    tempo = float(next((mark.getQuarterBPM(useNumberSounding=False) for mark in marks), SCORE_TEMPO))
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=tempo)
     for part in getattr(score, "parts", None) or [score]:
         program = part.getInstrument(returnDefault=True).midiProgram or 0
-        midi.instruments.append(pretty_midi.Instrument(program, name=str(part.partName or "")))
+        name = str(part.partName or "").encode("latin-1", "replace").decode("latin-1")  # what MIDI files are written in
+        midi.instruments.append(pretty_midi.Instrument(program, name=name))
         midi.instruments[-1].notes = [
             pretty_midi.Note(VELOCITY, pitch, start * 60 / tempo, end * 60 / tempo)
             for pitch, start, end in _notes(part)

@@ -77,3 +77,35 @@ def test_a_tied_note_of_a_score_is_one_note(tmp_path):
     lengths = notes[:, scores.END] - notes[:, scores.START]
     assert len(notes) == 8 + 2
     np.testing.assert_allclose(lengths, [12 * 60 / midi_songs.SCORE_TEMPO] * 8 + [2 * 60 / midi_songs.SCORE_TEMPO] * 2)
+
+
+def test_notes_of_transposing_instruments_are_those_that_sound(tmp_path):
+    import music21
+
+    part = music21.stream.Part([music21.instrument.Clarinet(), music21.note.Note("C4"), music21.note.Note("D4")])
+    part.partName = "Кларнет"  # MIDI files take Latin-1 only
+    part.atSoundingPitch = False
+    music21.stream.Score([part]).write("musicxml", tmp_path / "a.musicxml")
+    midi = midi_songs.read(tmp_path / "a.musicxml")
+    assert [note.pitch for note in midi.instruments[0].notes] == [58, 60]
+    midi.write(str(tmp_path / "a.mid"))
+
+
+def test_a_metronome_mark_counts_its_own_beats(tmp_path):
+    import music21
+
+    for number, (beat, seconds) in enumerate([("half", 0.5), ("quarter", 1.0), ("dotted quarter", 2 / 3)]):
+        mark = music21.tempo.MetronomeMark(number=60, referent=music21.note.Note(type=beat.split()[-1]))
+        mark.referent.dots = int(beat.startswith("dotted"))
+        path = tmp_path / f"{number}.musicxml"
+        music21.stream.Part([mark, music21.note.Note(), music21.note.Note()]).write("musicxml", path)
+        assert scores.read(path)[1, scores.START] == pytest.approx(seconds)
+
+
+def test_a_zipped_score_without_its_list_of_files_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.mxl", "w") as archive:
+        archive.writestr("score.xml", "<score-partwise/>")
+    content = (tmp_path / "a.mxl").read_bytes()
+    (tmp_path / "a.mxl").write_bytes(content.replace(b"PK\1\2", b"XX\1\2"))
+    with pytest.raises(MidiError, match=r"a\.mxl cannot be read as music"):
+        midi_songs.read(tmp_path / "a.mxl")

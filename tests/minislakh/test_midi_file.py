@@ -76,6 +76,7 @@ BAD_FILES = {
     "truncated": (header() + track_chunk()[:-6], "cut short"),
     "fewer tracks than declared": (header(tracks=9) + track_chunk(), "declares 9 tracks and 1 MTrk"),
     "no notes": (header() + SILENT, "no notes"),
+    "notes without length": (header() + track_chunk().replace(b"\x83\x60\x80", b"\x80\x00\x80"), "no length"),
     "nonsense in the track": (header() + b"MTrk\x00\x00\x00\x04" + b"\x00\x10\x10\x10", "damaged"),
     "too long": (header(division=1) + ENDLESS, "minutes"),
 }
@@ -92,6 +93,20 @@ def test_a_bad_midi_file_is_refused_with_the_reason(defect, tmp_path):
 def test_a_missing_midi_file_is_named(tmp_path):
     with pytest.raises(MissingError, match=r"none\.mid"):
         midi_file.read(tmp_path / "none.mid")
+
+
+@pytest.mark.parametrize("wrapping", [b"RIFF\x31\0\0\0RMIDdata\x25\0\0\0", b"\0\x04song" + bytes(122)])
+def test_what_riff_or_macbinary_wrap_is_read(wrapping, tmp_path):
+    (tmp_path / "a.mid").write_bytes(wrapping + header() + track_chunk())
+    assert programs(midi_file.read(tmp_path / "a.mid")) == [0]
+
+
+@pytest.mark.parametrize("division", [10080, 32767])
+def test_a_long_file_in_short_ticks_is_read(division, tmp_path):
+    late = [mido.MetaMessage("set_tempo", tempo=1_000_000, time=1000 * division), *note(60, length=division)]
+    file = mido.MidiFile(ticks_per_beat=division, tracks=[mido.MidiTrack(late)])
+    file.save(tmp_path / "a.mid")
+    assert parts_of(midi_file.read(tmp_path / "a.mid")) == [(0, [(500, 501)])]
 
 
 def test_chunks_that_are_not_tracks_are_skipped(tmp_path):
@@ -161,6 +176,12 @@ GS_DRUMS_ON_11 = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x1A,
 )
 def test_drums_are_found_on_other_channels(setup, kind, tmp_path):
     assert programs(midi_file.read(written(tmp_path / "a.mid", [[*setup, *note(36, 10, 5)]]))) == [kind]
+
+
+@pytest.mark.parametrize(("bank", "kind"), [(121, 5), (0, 128), (120, 128)])
+def test_general_midi_2_makes_channel_10_melodic(bank, kind, tmp_path):
+    setup = mido.Message("control_change", channel=9, control=0, value=bank)
+    assert programs(midi_file.read(written(tmp_path / "a.mid", [[setup, *note(60, 9, 5)]]))) == [kind]
 
 
 @pytest.mark.parametrize(
