@@ -149,7 +149,7 @@ def fill(root, settings=None):
     Raises
     ------
     MissingError
-        When notebook 01 has not run.
+        When notebook 01 has not run, or found no track that can be used.
     DiskFullError
         Songs that are complete are kept.
     MusCompError
@@ -158,6 +158,7 @@ def fill(root, settings=None):
     settings = settings or Settings()
     own_stems.refuse_own_stems(root)
     stems, tracks = index_tables.read(root)
+    index_tables.require_usable(root, tracks)
     with library.writing(root, shared=bool(settings.shard)):
         tracks = partition(_without_our_notes(tracks), settings)
         synthesis, notes = fill_plan.draw(root, stems, tracks, reserve_for(tracks, settings), settings)

@@ -7,11 +7,12 @@ missing as `<NA>`), numbers, and booleans. A table is read as it was written, un
 import csv
 import io
 import math
+from collections import Counter
 
 import pandas as pd
 
 from muscomp_lib.core import instruments, names, remote_io
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.root import required
 from muscomp_lib.core.settings import suggestion
@@ -210,6 +211,23 @@ CELLS = {  # how a cell of each type is read, and what it must be
     NUMBER: (_finite, "a number, such as 3.0"),
     BOOLEAN: (_boolean, "True or False"),
 }
+
+
+def require_usable(root, tracks):
+    """Make sure that some track can be used.
+
+    Raises
+    ------
+    MissingError
+        None can; it gives the most frequent reason.
+    """
+    if (tracks["status"] == "ok").any():
+        return
+    (note, count), *_ = Counter(tracks["note"]).most_common(1)
+    raise MissingError(
+        f"None of the {len(tracks)} track(s) in {root.slakh} can be used. The reason for {count} of them: {note}. "
+        f"{paths(root)[1].name} lists the reasons for all. Correct or complete the data set, and run notebook 01 again."
+    )
 
 
 def coverage(stems, tracks, taxonomy=instruments.DEFAULT_TAXONOMY):

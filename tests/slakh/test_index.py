@@ -12,7 +12,7 @@ from fixtures import slow_mount
 from fixtures.killing import run, run_and_kill, snapshot, whole_or_absent
 from fixtures.tiny_slakh import truncate, write_track
 
-from muscomp_lib import audio, slakh
+from muscomp_lib import audio, reserve, slakh
 from muscomp_lib.core import instruments, remote_io
 from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, SettingError
 from muscomp_lib.core.root import open_root
@@ -472,6 +472,19 @@ def test_only_a_folder_without_foreign_tracks_is_free(root):
     assert not slakh.is_free(root.slakh)
     (root.slakh / slakh.RENDERED_HERE).write_text("{}")
     assert slakh.is_free(root.slakh)
+
+
+def test_a_data_set_without_usable_tracks_is_refused_with_the_reason(root):
+    write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
+    index_tables.require_usable(root, slakh.index(root)[1])
+    for name in ("Track00001", "Track00002"):
+        write_track(root.slakh, "train", name, {"S00": DRUMS}, metadata=False)
+        (root.slakh / "train" / name / "metadata.yaml").unlink(missing_ok=True)
+    says = r"None of the 2 track.* in .*slakh can be used. The reason for 2 of them: metadata.yaml is not there\."
+    tracks = slakh.index(root)[1]
+    for refuses in (lambda: index_tables.require_usable(root, tracks), lambda: reserve.fill(root)):
+        with pytest.raises(MissingError, match=says):
+            refuses()
 
 
 def test_a_limit_is_spread_over_the_data_set(root):
