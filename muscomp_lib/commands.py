@@ -106,7 +106,7 @@ def composer(args):
     for file in args.files:
         try:
             answer = model.recognize(file)
-        except (MidiError, MissingError) as error:
+        except (MidiError, MissingError, SettingError) as error:
             print(error, file=sys.stderr)
             n_failed += 1
             continue

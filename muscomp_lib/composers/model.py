@@ -184,8 +184,8 @@ class Recognizer:
 
         Raises
         ------
-        MissingError, MidiError
-            The file is not there, cannot be read, or has too few notes.
+        MissingError, SettingError, MidiError
+            The file is not there, is no score, cannot be read, or has too few notes.
         """
         notes, status, note = _examined(path)
         cut = clips.cut(notes, self.seconds, max(8, self.config["clips_per_piece"])) if status == "ok" else []
@@ -200,6 +200,8 @@ class Recognizer:
 
 
 def _examined(path):
+    if Path(path).is_dir():
+        raise SettingError(f"{path} is a folder. Give the files in it: {path}/*.mid")
     if not Path(path).is_file():
         raise MissingError(f"{path} is not there. Check the name and the folder.")
     if Path(path).suffix.lower() not in corpora.SUFFIXES:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib.core import provenance
-from muscomp_lib.core.errors import MissingError, MusCompError
+from muscomp_lib.core.errors import MidiError, MissingError, MusCompError
 from muscomp_lib.core.files import cache_folder, written_whole
 from muscomp_lib.minislakh import midi_songs
 
@@ -42,7 +42,11 @@ def read(path):
     path = Path(path)
     if not path.is_file():
         raise MissingError(f"{path} is not there. Check the name and the folder.")
-    kept = cache_folder() / "composers" / f"{provenance.checksum(path)}-{READER}.npy"
+    try:
+        checksum = provenance.checksum(path)
+    except OSError as error:
+        raise MidiError(f"{path} cannot be read ({error.strerror}). Check who may read it.") from error
+    kept = cache_folder() / "composers" / f"{checksum}-{READER}.npy"
     if kept.is_file():
         return np.load(kept)
     notes = _read(path)

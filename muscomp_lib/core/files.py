@@ -22,6 +22,7 @@ import psutil
 from muscomp_lib.core.errors import DiskFullError, MusCompError, SettingError
 
 PART = ".part-"
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
 MAX_NODE_CHARS = 32  # of the machine's name within a part's
 MAX_NAME_BYTES = 255  # of a file name, for file systems
 
@@ -46,7 +47,7 @@ def written_whole(path, mark=None):
     SettingError
         There is a folder with files of others.
     MusCompError
-        The folder that it goes into cannot be made.
+        The folder that it goes into cannot be made or written to, or a folder has the file's name.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -60,6 +61,10 @@ def written_whole(path, mark=None):
             if part.is_dir():
                 remove_ours(path, mark)
             part.replace(path)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE or error.filename != str(part):
+            raise
+        raise MusCompError(f"{path} cannot be written ({error.strerror}). Give another name or folder.") from error
     finally:
         remove(part)
 

@@ -197,6 +197,7 @@ def test_other_settings_do_not_continue_a_training(trained, music, settings):
         ("silent.mid", MidiError, "it has no notes"),
         ("recording.wav", SettingError, "neither a MIDI file nor a score"),
         ("absent.mid", MissingError, "is not there"),
+        ("", SettingError, "is a folder"),
     ],
 )
 def test_a_piece_without_an_answer_says_why(trained, folder, file, error, reason):

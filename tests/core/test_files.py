@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from muscomp_lib.core.files import MAX_NODE_CHARS, PART, clean_parts, locked
+from muscomp_lib.core.errors import MusCompError
+from muscomp_lib.core.files import MAX_NODE_CHARS, PART, clean_parts, locked, written_whole
 
 
 @pytest.fixture
@@ -55,3 +56,15 @@ def test_a_shared_lock_keeps_out_those_that_do_not_share(tmp_path):
             pass
         with pytest.raises(BlockingIOError), locked(tmp_path, wait=False):
             pass
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "a.mid").mkdir()
+    with (
+        pytest.raises(MusCompError, match=r"a\.mid cannot be written \(Is a directory\)"),
+        written_whole(tmp_path / "a.mid") as part,
+    ):
+        part.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mid"]
+    with pytest.raises(MusCompError, match="Permission denied"), written_whole(tmp_path / "b.mid") as part:
+        raise PermissionError(13, "Permission denied", str(part))

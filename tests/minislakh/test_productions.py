@@ -317,7 +317,7 @@ def test_a_production_gives_the_same_files_again(own, midi_folder, tmp_path):
 
 
 def test_a_folder_without_midi_is_refused(tmp_path):
-    with pytest.raises(MissingError, match=r"no MIDI files \(\.mid, \.midi\)"):
+    with pytest.raises(MissingError, match=r"no MIDI files \(\.mid, \.midi, "):
         minislakh.Settings(midi=[tmp_path])
 
 
