@@ -474,7 +474,7 @@ def test_only_a_folder_without_foreign_tracks_is_free(root):
     assert slakh.is_free(root.slakh)
 
 
-def test_a_data_set_without_usable_tracks_is_refused_with_the_reason(root):
+def test_a_data_set_without_usable_tracks_is_refused(root):
     write_track(root.slakh, "train", "Track00001", {"S00": DRUMS})
     index_tables.require_usable(root, slakh.index(root)[1])
     for name in ("Track00001", "Track00002"):
