@@ -129,6 +129,10 @@ def beats():
         for name, value in found["beats"].items()
     ]
     rows += [[f"all notes of a song, F1: {way}", f"{value:.2f}"] for way, value in found["whole_songs"].items()]
+    rows += [
+        [f"notes of separated stems that are right, of {row['notes']} with a likelihood of {of}", f"{row['right']:.0%}"]
+        for of, row in found["by_likelihood"].items()
+    ]
     return _table(["", "value"], rows) + _source(found)
 
 

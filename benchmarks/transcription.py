@@ -37,6 +37,7 @@ from muscomp_lib.transcription.note_decoder import Note, Transcriber, to_mono
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+BINS = (0.2, 0.4, 0.6, 0.8, 1.0)  # of likelihoods
 SEED = 1000  # of the songs
 TRUTHS = ("beats", "downbeats")  # of a tune, in its JSON file
 TAXONOMY = "families"
@@ -74,11 +75,14 @@ def main():
             print(f"\n{where} stems, F1\n{its.round(2).to_string(na_rep='-')}")
             rows += [{"stems": where, "name": name} | row for name, row in its.to_dict("index").items()]
         mixes = whole_songs(songs, ours, peer)
+        sure = by_likelihood(songs, ours)
         speed = times_realtime(songs, ours, peer) if args.speed else {}
     beats = measure_beats(songs, ours) | measure_tunes(args.tunes, separator, ours)
-    for title, found in (("whole songs, F1", mixes), ("times realtime", speed), ("tempo, beats, bars, key", beats)):
+    titled = {"whole songs, F1": mixes, "times realtime": speed, "tempo, beats, bars, key": beats}
+    for title, found in titled.items():
         print(f"\n{title}\n{pd.Series(found).round(2).to_string()}")
-    results.write("transcription", rows, args, whole_songs=mixes, times_realtime=speed, beats=beats)
+    print(f"\nright, by likelihood\n{pd.DataFrame(sure).T.round(2).to_string()}")
+    results.write("transcription", rows, args, whole_songs=mixes, by_likelihood=sure, times_realtime=speed, beats=beats)
 
 
 def arguments():
@@ -211,6 +215,20 @@ def whole_songs(songs, ours, peer):
             [(those, _)] = peer.notes([song["mix"]], audio.SAMPLE_RATE)
             ways.setdefault("basic-pitch, on the mix", []).append(metrics.match(true, sorted(those)))
     return {way: f1(matches) for way, matches in ways.items()}
+
+
+def by_likelihood(songs, ours):
+    """Of the notes in separated stems, the share that is right, by the likelihood that the network gives them."""
+    taxonomy, rows = instruments.load(TAXONOMY), []
+    for song in songs:
+        for name, stem in song["separated"].items():
+            notes = ours.notes(mono(stem), taxonomy[name])
+            hits = metrics.match_instrument(song["notes"][name], notes, name == DRUMS).hits
+            right = {number for _, number in hits}
+            rows += [(note.likelihood, number in right) for number, note in enumerate(notes)]
+    notes = pd.DataFrame(rows, columns=["likelihood", "right"])
+    groups = notes.groupby(pd.cut(notes["likelihood"], BINS), observed=True)["right"].agg(["mean", "size"])
+    return {f"{of.left:.1f} to {of.right:.1f}": {"right": right, "notes": n} for of, right, n in groups.itertuples()}
 
 
 def times_realtime(songs, ours, peer):

@@ -54,7 +54,8 @@ def each(function, items, workers=None, desc=None, sizes=None, done=None):
     except BrokenProcessPool as error:
         raise MusCompError(
             f"One of {workers} worker processes was ended by the system, most often because memory ran out. "
-            f"Set workers to {max(1, workers // 2)} and run this again: what is already done is kept."
+            f"Set workers to {max(1, workers // 2)} and run this again: what is already done is kept. In a script of "
+            "your own, call this below `if __name__ == '__main__':`, since each worker imports the script."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -286,10 +286,7 @@ class Mixer:
                 name: {
                     "program": int(track.program),
                     "drums": track.is_drum,
-                    "notes": [
-                        [round(float(n.start), 4), round(float(n.end), 4), int(n.pitch), int(n.velocity)]
-                        for n in track.notes
-                    ],
+                    "notes": [_note(note) for note in track.notes],
                 }
                 for name, track in self._tracks.items()
             },
@@ -321,6 +318,12 @@ def _desk_class(n_pieces):
         f"_{kind}": (STATIC / name).read_text("utf-8") for kind, name in (("esm", "mixer.js"), ("css", "mixer.css"))
     }
     return type("Desk", (anywidget.AnyWidget,), {**files, **{n: trait.tag(sync=True) for n, trait in traits.items()}})
+
+
+def _note(note):
+    """Of a pretty_midi.Note: start, end, pitch, velocity, and how likely it is: 1 where nobody says otherwise."""
+    times, likelihood = (round(float(time), 4) for time in (note.start, note.end)), getattr(note, "likelihood", 1.0)
+    return [*times, int(note.pitch), int(note.velocity), round(likelihood, 2)]
 
 
 def normalized(waveform):

@@ -34,12 +34,13 @@ DRUM_HIT = 0.1  # seconds: the length written for a drum hit, whose decay is the
 
 
 class Note(NamedTuple):
-    """One note: `start` and `end` in seconds, MIDI `pitch`, `velocity` from 0 to 1."""
+    """One note: `start` and `end` in seconds, MIDI `pitch`; `velocity` and the onset's `likelihood` from 0 to 1."""
 
     start: float
     end: float
     pitch: int
     velocity: float
+    likelihood: float = 1.0
 
 
 class Transcriber:
@@ -246,9 +247,10 @@ def _onsets(likelihoods):
 
 
 def _note(likelihoods, start, end, row, frame):
-    """A note from frames to seconds, with the velocity at its onset."""
-    velocity = float(likelihoods[frame, row, VELOCITY])
-    return Note(max(0.0, float(start)) * FRAME_SECONDS, float(end) * FRAME_SECONDS, LOWEST_PITCH + row, velocity)
+    """A note from frames to seconds, with the velocity and the likelihood at its onset."""
+    onset, velocity = (float(likelihoods[frame, row, output]) for output in (ONSET, VELOCITY))
+    begin = max(0.0, float(start)) * FRAME_SECONDS
+    return Note(begin, float(end) * FRAME_SECONDS, LOWEST_PITCH + row, velocity, onset)
 
 
 def _monophonic(notes):

@@ -5,6 +5,7 @@ hold more than bleed, the tempo map with bars and key (`beats.py`), the tracks w
 quantising.
 """
 
+import io
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,8 @@ from muscomp_lib.transcription.note_decoder import Transcriber, to_mono
 KEPT_BYTES = 1 << 28  # 256 MB: a dozen stems of four minutes
 SILENCE_DB = -70.0  # dBFS: a stem below this is silent, however soft the song
 LEVEL_BLOCK = 0.1  # seconds
+HIGHEST = 127  # MIDI's numbers have seven bits
+MARK = (0x7D, *b"likelihoods")  # 7D: no manufacturer's number
 MADE_OF = Annotated[dict[str, list[str]], settings.Expected("{target: [instrument, ...]}")]
 
 log = logging.getLogger(__name__)
@@ -107,16 +110,50 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
 
 
 def read(path):
-    """Read a transcription that `write` wrote: pretty_midi.PrettyMIDI."""
+    """Read a transcription that `write` wrote: pretty_midi.PrettyMIDI, whose notes have their `likelihood` if known."""
+    import mido
     import pretty_midi
 
-    return pretty_midi.PrettyMIDI(str(path), charset=CHARSET)
+    midi = pretty_midi.PrettyMIDI(str(path), charset=CHARSET)
+    kept = {
+        track.name: message.data[len(MARK) :]
+        for track in mido.MidiFile(path, charset=CHARSET, clip=True).tracks
+        for message in track
+        if message.type == "sequencer_specific" and tuple(message.data[: len(MARK)]) == MARK
+    }
+    for track in midi.instruments:
+        notes, likelihoods = _in_order(track, midi), kept.get(track.name, ())
+        if len(notes) == len(likelihoods):  # else the file was edited elsewhere
+            for note, likelihood in zip(notes, likelihoods, strict=True):
+                note.likelihood = likelihood / HIGHEST
+    return midi
 
 
 def write(midi, path):
-    """Write a transcription (pretty_midi.PrettyMIDI) as a MIDI file; it appears whole or not at all."""
+    """Write a transcription (pretty_midi.PrettyMIDI) as a MIDI file; it appears whole or not at all.
+
+    How likely the notes are, where that is known, is in an event of each track that is meant for one program only
+    ("sequencer-specific") and that all others skip: `MARK`, and 127 times the likelihood for each note in order of
+    start and pitch.
+    """
+    import mido
+
+    written = io.BytesIO()
+    midi.write(written)
+    written.seek(0)
+    file = mido.MidiFile(file=written, charset=CHARSET)
+    for track, instrument in zip(file.tracks[1:], midi.instruments, strict=True):
+        likelihoods = [getattr(note, "likelihood", None) for note in _in_order(instrument, midi)]
+        if None not in likelihoods:
+            data = (*MARK, *(round(HIGHEST * likelihood) for likelihood in likelihoods))
+            track.insert(1, mido.MetaMessage("sequencer_specific", data=data))  # after the track's name
     with written_whole(path) as part:
-        midi.write(str(part))
+        file.save(part)
+
+
+def _in_order(track, midi):
+    """The notes of a track as a file has them, which counts time in ticks."""
+    return sorted(track.notes, key=lambda note: (midi.time_to_tick(note.start), note.pitch))
 
 
 def _check(stems, sample_rate):
@@ -186,6 +223,7 @@ def _track(name, instrument, notes):
     program = 0 if instrument.is_drums else instrument.programs[0]
     track = pretty_midi.Instrument(program, is_drum=instrument.is_drums, name=name)
     for note in notes:
-        velocity = min(max(round(127 * note.velocity), 1), 127)
+        velocity = min(max(round(HIGHEST * note.velocity), 1), HIGHEST)
         track.notes.append(pretty_midi.Note(velocity, note.pitch, note.start, note.end))
+        track.notes[-1].likelihood = note.likelihood
     return track

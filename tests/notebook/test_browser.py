@@ -45,6 +45,7 @@ stems = {{name: stem.astype("f4") for name, stem in stems.items()}}
 midi = pretty_midi.PrettyMIDI()
 midi.instruments.append(pretty_midi.Instrument(34, name="Electric_Bass_pick"))
 midi.instruments[0].notes += [pretty_midi.Note(100, 45, at, at + 0.4) for at in (1.0, 2.0, 3.0)]
+midi.instruments[0].notes[1].likelihood = 0.25
 """
 CELLS = (
     f"from muscomp_lib.notebook.mixer import Mixer{SONG}",
@@ -306,8 +307,24 @@ def test_a_screen_reader_finds_every_control_by_name(desk):
     named = ["Play (space)", "Mute Violin"], ["Gain of Violin", "Pan of Drums", "Position in the song"], ["Drums"]
     for role, names in zip(("button", "slider", "group"), named, strict=True):
         assert not [name for name in names if f'{role} "{name}"' not in read]
-    assert 'img "Piano roll of Electric Bass pick: 3 notes"' in read
+    assert 'img "Piano roll of Electric Bass pick: 3 notes, 1 of them unsure (thin and grey)"' in read
     assert desk.locator("button:not([aria-label]), input:not([aria-label])").count() == 0
+
+
+@pytest.mark.full
+def test_an_unlikely_note_is_thin_and_grey(desk):
+    roll = desk.get_by_role("img", name="Piano roll of Electric Bass pick")
+    sure, unlikely, as_sure = roll.evaluate(
+        """(e, shares) => {
+            const { width, height } = e, rows = [...Array(height).keys()];
+            const { data } = e.getContext("2d").getImageData(0, 0, width, height);
+            const pixels = (x) => rows.map((y) => [...data.slice(4 * (y * width + x), 4 * (y * width + x + 1))]);
+            return shares.map((share) => pixels(Math.round(share * width)).filter((pixel) => pixel[3]));
+        }""",
+        [at / SECONDS for at in (1.2, 2.2, 3.2)],
+    )
+    assert sure == as_sure and 0 < len(unlikely) < 0.7 * len(sure)
+    assert all(max(pixel[:3]) - min(pixel[:3]) < 20 for pixel in unlikely) and max(sure[0][:3]) - min(sure[0][:3]) > 50
 
 
 @pytest.mark.full

@@ -84,7 +84,7 @@ def test_the_desk_and_python_share_their_settings(stems):
 
 def test_the_desk_gets_the_notes_and_the_midi_file(stems, midi):
     desk = Mixer(stems, RATE, midi).desk()
-    assert desk.song["tracks"] == {"violin": {"program": 40, "drums": False, "notes": [[0.2, 0.9, 69, 100]]}}
+    assert desk.song["tracks"] == {"violin": {"program": 40, "drums": False, "notes": [[0.2, 0.9, 69, 100, 1.0]]}}
     assert pretty_midi.PrettyMIDI(io.BytesIO(desk.midi_file)).instruments[0].notes[0].pitch == 69
     assert Mixer(stems, RATE).desk().midi_file == b""
 

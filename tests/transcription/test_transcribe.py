@@ -12,7 +12,7 @@ from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.notation import bars, beats
-from muscomp_lib.transcription.note_decoder import Note
+from muscomp_lib.transcription.note_decoder import ONSET_THRESHOLD, Note
 from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
 
 FAMILIES = Settings(taxonomy="families")
@@ -112,6 +112,20 @@ def test_the_score_is_valid_and_reproducible(song, tmp_path):
     bass = next(part for part in score.parts if part.partName == "Electric_Bass_pick")
     written = [note.pitch.midi for note in bass.flatten().notes if not note.tie or note.tie.type == "start"]
     assert written == [note.pitch for note in midi.instruments[0].notes]
+
+
+def test_the_notes_likelihoods_are_kept_in_the_file(song, tmp_path):
+    midi = transcribe(song, RATE, Settings(taxonomy="families", quantise="1/8"))
+    transcription.write(midi, tmp_path / "a.mid")
+    for before, after in zip(midi.instruments, transcription.read(tmp_path / "a.mid").instruments, strict=True):
+        expected = {(note.pitch, round(note.start, 3)): note.likelihood for note in before.notes}
+        found = {(note.pitch, round(note.start, 3)): note.likelihood for note in after.notes}
+        assert found == pytest.approx(expected, abs=0.005) and min(found.values()) > ONSET_THRESHOLD - 0.005
+    edited = mido.MidiFile(tmp_path / "a.mid")
+    del edited.tracks[1][3:5]
+    edited.save(tmp_path / "b.mid")
+    first, *others = transcription.read(tmp_path / "b.mid").instruments
+    assert not hasattr(first.notes[0], "likelihood") and all(hasattr(n, "likelihood") for t in others for n in t.notes)
 
 
 def test_songs_without_beats_have_midis_default_tempo():

@@ -15,6 +15,7 @@ const MIN_GAIN = -40, MAX_GAIN = 12;
 const MIN_LOOP = 0.05; // s
 const FLOOR = -48; // dB: the bottom of a level meter
 const SPEEDS = [1, 0.75, 0.5];
+const SURE = 0.4; // likelihood: below it, most notes of separated stems are wrong (docs/results.md)
 const HOP = 0.025, HOPS = 20; // s: of slower playback, and how many hops are scheduled at once: of less than MARGIN
 const CLICK = { length: 0.03, decay: 0.006, beat: 1000, bar: 1500, gain: 0.5 }; // s, s, Hz, Hz: of the metronome
 
@@ -831,14 +832,23 @@ function drawRoll(canvas, track, engine, colour) {
   if (!track?.notes.length) return;
   const pitches = track.notes.map((note) => note[2]);
   const low = Math.min(...pitches) - 1, high = Math.max(...pitches) + 1, thick = Math.max(2, height / (high - low + 1));
-  draw.fillStyle = colour;
-  for (const [start, end, pitch, velocity] of track.notes) {
-    draw.globalAlpha = 0.45 + (0.55 * velocity) / 127;
+  const ofText = getComputedStyle(canvas).color;
+  for (const [start, end, pitch, velocity, likelihood] of track.notes) {
+    const sure = likelihood >= SURE;
+    draw.fillStyle = sure ? colour : ofText;
+    draw.globalAlpha = sure ? 0.45 + (0.55 * velocity) / 127 : 0.5;
     const x = (start / engine.duration) * width;
     const length = Math.max(1.5, ((Math.max(end, start + (track.drums ? 0.05 : 0)) - start) / engine.duration) * width - 0.5);
-    draw.fillRect(x, ((high - pitch) / (high - low + 1)) * height, length, thick);
+    const y = ((high - pitch) / (high - low + 1)) * height;
+    draw.fillRect(x, sure ? y : y + thick / 4, length, sure ? thick : thick / 2);
   }
   draw.globalAlpha = 1;
+}
+
+function rollOf(label, track) {
+  const notes = track?.notes ?? [], unsure = notes.filter((note) => note[4] < SURE).length;
+  const text = `Piano roll of ${label}: ${notes.length} notes` + (unsure ? `, ${unsure} of them unsure (thin and grey)` : "");
+  return make("canvas", { class: "roll", role: "img", "aria-label": text, title: text });
 }
 
 function fitToScreen(canvas) {
@@ -985,8 +995,7 @@ class Desk {
 
   lane(name, label) {
     const waves = make("canvas", { class: "wave", role: "img", "aria-label": `Waveform of ${label}` });
-    const count = this.engine.part(name).track?.notes.length ?? 0;
-    const roll = this.anyNotes ? make("canvas", { class: "roll", role: "img", "aria-label": `Piano roll of ${label}: ${count} notes` }) : null;
+    const roll = this.anyNotes ? rollOf(label, this.engine.part(name).track) : null;
     const lane = make("div", { class: "lane" }, waves, ...(roll ? [roll] : []), make("div", { class: "region" }), make("div", { class: "head" }));
     return { waves, roll, lane };
   }
