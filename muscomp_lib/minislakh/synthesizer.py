@@ -8,7 +8,7 @@ file, by default the one that pretty_midi ships. `timidity` and `festival` are c
 the drum kits of the sequencer Hydrogen, each a folder of recorded hits; nothing has to be installed for it.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -108,7 +108,10 @@ def _play_hits(part, sample_rate, kit):
 @cache
 def _layers(kit, number):
     """The recordings of a kit's instrument: tuples of lowest and highest velocity (0 to 1), gain, file."""
-    instrument = ElementTree.parse(kit).getroot().findall(".//{*}instrument")[number]
+    instruments = ElementTree.parse(kit).getroot().findall(".//{*}instrument")
+    if not 0 <= number < len(instruments):
+        raise SettingError(f"The drum kit {kit} has instruments 0 to {len(instruments) - 1}, and no {number}.")
+    instrument = instruments[number]
     loud = float(instrument.findtext("{*}volume") or 1)
     found = []
     for layer in instrument.findall(".//{*}layer") or [instrument]:  # in old kits, an instrument is its only layer
@@ -117,7 +120,7 @@ def _layers(kit, number):
     return found
 
 
-@cache
+@lru_cache(maxsize=256)
 def _recording(path, sample_rate):
     """A recorded hit, shape (n_samples, 1), float32."""
     waveform, rate = audio.read(path)

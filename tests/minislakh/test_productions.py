@@ -154,6 +154,11 @@ def test_recorded_hits_sound_at_their_moment_and_velocity(kit):
         assert waveform[at : at + RATE // 50] == pytest.approx(level, abs=1e-4)
 
 
+def test_an_instrument_that_a_kit_lacks_is_refused(kit):
+    with pytest.raises(SettingError, match=r"drumkit\.xml has instruments 0 to 1, and no 7"):
+        synthesizer.render(part_of(128, (7, 0.1, 0.2)), 1.0, RATE, kit.engine, kit.file)
+
+
 def test_drums_that_a_kit_lacks_are_not_in_the_song(kit):
     midi = song(0, 128)
     midi.instruments[1].notes = part_of(128, (36, 0, 1), (38, 0, 1), (42, 1, 2)).notes
