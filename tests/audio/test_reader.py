@@ -58,7 +58,7 @@ def test_integers_of_other_samples_are_those_rounded(tmp_path, suffix, subtype):
     assert not audio.info(path).sixteen_bit
 
 
-@pytest.mark.parametrize("suffix", ["m4a", "mp3", "ogg", "opus"])
+@pytest.mark.parametrize("suffix", ["m4a", "mp3", "ogg", "opus", "ac3"])
 def test_integers_of_compressed_songs_are_not_silent(tmp_path, suffix):
     encoded(tmp_path / f"a.{suffix}")
     integers, _ = audio.read(tmp_path / f"a.{suffix}", dtype="int16")
