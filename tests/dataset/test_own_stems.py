@@ -233,7 +233,7 @@ def test_an_undecodable_song_is_left_out_with_the_reason(root, folder, stem_file
     told = notes(made)
     assert told.pop("Good") == ""
     assert "Cut.stem.mp4 is cut short" in told["Cut"]
-    assert "cannot be read as audio" in told["Empty"] and "cannot be read as audio" in told["Text"]
+    assert "is empty" in told["Empty"] and "cannot be read as audio" in told["Text"]
     assert "it has 3 sound tracks" in told["Three"]
     assert told.pop("Absent") == ""  # the other song lends it
     assert "drums.wav lasts 1.00 s, the longest stem of the song 2.50 s" in told["Uneven"]

@@ -97,7 +97,7 @@ def test_unusable_songs_are_left_out_with_the_reason(root):
     assert "do not sum to its mix" in found["Louder"]
     assert "lasts 1.0 s, and a training example takes 1.6 s" in found["Short"]
     assert found["Cut"].startswith("prepared/train/Cut/Drums.flac is cut short")
-    assert found["Empty"].startswith("prepared/train/Empty/Drums.flac cannot be read")
+    assert found["Empty"].startswith("prepared/train/Empty/Drums.flac is empty")
     assert len(found) == 8
 
 
