@@ -110,7 +110,10 @@ def _layers(kit, number):
     """The recordings of a kit's instrument: tuples of lowest and highest velocity (0 to 1), gain, file."""
     instruments = ElementTree.parse(kit).getroot().findall(".//{*}instrument")
     if not 0 <= number < len(instruments):
-        raise SettingError(f"The drum kit {kit} has instruments 0 to {len(instruments) - 1}, and no {number}.")
+        raise SettingError(
+            f"The drum kit {kit} has instruments 0 to {len(instruments) - 1}, and no {number}. Correct the drum_keys "
+            "of this kit in sources.yaml."
+        )
     instrument = instruments[number]
     loud = float(instrument.findtext("{*}volume") or 1)
     found = []

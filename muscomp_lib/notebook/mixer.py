@@ -321,7 +321,7 @@ def _desk_class(n_pieces):
 
 
 def _note(note):
-    """Of a pretty_midi.Note: start, end, pitch, velocity, and how likely it is: 1 where nobody says otherwise."""
+    """Of a pretty_midi.Note: start, end, pitch, velocity and likelihood, which is 1 where it is unknown."""
     times, likelihood = (round(float(time), 4) for time in (note.start, note.end)), getattr(note, "likelihood", 1.0)
     return [*times, int(note.pitch), int(note.velocity), round(likelihood, 2)]
 
