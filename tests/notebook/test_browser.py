@@ -190,6 +190,11 @@ def test_playback_follows_mute_and_solo_and_mute_overrides_solo(page, desk):
     until(page, "Math.abs(outputLevel() - 0.3 * Math.SQRT1_2) < 0.03")  # violin and mirror are each other's opposite
 
 
+# Start all sources again, as when more of the song has arrived, and return the pause in s that this leaves in the song: none,
+# unless the machine is so busy that the new sources are late. (`currentTime` may advance between two lines.)
+RESTART = "((offset) => (m.restart(), offset + m.startedAt - m.from))(m.from - m.startedAt)"
+
+
 @pytest.mark.full
 def test_stems_stay_in_sync_to_the_sample(page, desk):
     press(desk, "Solo Violin")
@@ -200,12 +205,15 @@ def test_stems_stay_in_sync_to_the_sample(page, desk):
     in_desk(desk, "m.seek(9.5)")  # and over the seam between two pieces
     until(page, "document.querySelector('.muscomp-mixer').mixer.position > 10.2")
     assert page.evaluate("outputLevel()") < 0.002
-    moved = "m.songTime(m.context.currentTime) - m.context.currentTime"  # browsers correct the latency now and then
-    before = in_desk(desk, moved)
-    in_desk(desk, "m.restart()")  # as when more of the song has arrived
-    until(page, "document.querySelector('.muscomp-mixer').mixer.position > 10.8")
-    assert page.evaluate("outputLevel()") < 0.002
-    assert in_desk(desk, moved) == pytest.approx(before, abs=0.5 / RATE)
+    for _ in range(5):
+        pause = in_desk(desk, RESTART)
+        assert pause >= -0.5 / RATE  # nothing is skipped
+        at = in_desk(desk, "m.from")
+        until(page, f"document.querySelector('.muscomp-mixer').mixer.position > {at + 0.2}")
+        assert page.evaluate("outputLevel()") < 0.002
+        if pause < 0.5 / RATE:
+            return
+    raise AssertionError("each of five restarts left a pause")
 
 
 @pytest.mark.full
