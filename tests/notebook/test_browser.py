@@ -5,6 +5,7 @@ Notebook 7 is made of the same parts: one test covers it.
 
 import io
 import json
+import re
 import shutil
 import wave
 import zipfile
@@ -46,6 +47,9 @@ midi = pretty_midi.PrettyMIDI()
 midi.instruments.append(pretty_midi.Instrument(34, name="Electric_Bass_pick"))
 midi.instruments[0].notes += [pretty_midi.Note(100, 45, at, at + 0.4) for at in (1.0, 2.0, 3.0)]
 midi.instruments[0].notes[1].likelihood = 0.25
+midi.instruments.append(pretty_midi.Instrument(0, name="Piano"))  # which is none of the stems: E in two bars, A minor in one
+triads = ((4.0, (64, 68, 71)), (6.0, (64, 68, 71)), (8.0, (69, 72, 76)))
+midi.instruments[1].notes += [pretty_midi.Note(90, pitch, at, at + 1.9) for at, triad in triads for pitch in triad]
 """
 CELLS = (
     f"from muscomp_lib.notebook.mixer import Mixer{SONG}",
@@ -410,6 +414,18 @@ def test_loops_are_whole_bars_and_rare_stems_are_folded(page, desk):
     expect(desk.get_by_role("img", name="Waveform of Mirror")).to_be_hidden()
     folded.locator("summary").click()
     expect(desk.get_by_role("img", name="Waveform of Mirror")).to_be_visible()
+
+
+@pytest.mark.full
+def test_chords_stand_where_they_begin_and_beside_the_time(page, desk):
+    names, row = desk.locator(".chords > span"), desk.locator(".chords").bounding_box()
+    shown = [name for name in names.all() if name.inner_text()]
+    begins = [(name.bounding_box()["x"] - row["x"]) / row["width"] * SECONDS for name in shown]
+    assert [name.inner_text() for name in shown] == ["E", "Am"]  # once for two equal bars; nothing where none is clear
+    assert begins == pytest.approx([4.0, 8.0], abs=0.05)
+    for at, beside in ((2.5, "bar 2"), (6.5, "bar 4, E"), (8.5, "bar 5, Am")):
+        in_desk(desk, f"m.seek({at})")
+        expect(desk.locator(".time")).to_have_text(re.compile(rf", {beside}$"))
 
 
 @pytest.mark.full
