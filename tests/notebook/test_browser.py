@@ -47,7 +47,7 @@ midi = pretty_midi.PrettyMIDI()
 midi.instruments.append(pretty_midi.Instrument(34, name="Electric_Bass_pick"))
 midi.instruments[0].notes += [pretty_midi.Note(100, 45, at, at + 0.4) for at in (1.0, 2.0, 3.0)]
 midi.instruments[0].notes[1].likelihood = 0.25
-midi.instruments.append(pretty_midi.Instrument(0, name="Piano"))  # which is none of the stems: E in two bars, A minor in one
+midi.instruments.append(pretty_midi.Instrument(0, name="Piano"))  # no stem: E in two bars, A minor in one
 triads = ((4.0, (64, 68, 71)), (6.0, (64, 68, 71)), (8.0, (69, 72, 76)))
 midi.instruments[1].notes += [pretty_midi.Note(90, pitch, at, at + 1.9) for at, triad in triads for pitch in triad]
 """
@@ -194,8 +194,8 @@ def test_playback_follows_mute_and_solo_and_mute_overrides_solo(page, desk):
     until(page, "Math.abs(outputLevel() - 0.3 * Math.SQRT1_2) < 0.03")  # violin and mirror are each other's opposite
 
 
-# Start all sources again, as when more of the song has arrived, and return the pause in s that this leaves in the song: none,
-# unless the machine is so busy that the new sources are late. (`currentTime` may advance between two lines.)
+# Start all sources again, as when more of the song has arrived, and return the pause in s that this leaves in the song:
+# none, unless the machine is so busy that the new sources are late. (`currentTime` may advance between two lines.)
 RESTART = "((offset) => (m.restart(), offset + m.startedAt - m.from))(m.from - m.startedAt)"
 
 
