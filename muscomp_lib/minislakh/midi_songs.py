@@ -6,6 +6,7 @@ files rarely use some of ours, and scores name none. Times and velocities vary a
 
 import importlib.util
 import itertools
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,6 +26,7 @@ OTHER_SHARE = 0.25  # of the rearranged parts: outside the taxonomy
 VELOCITY_SPREAD, TIMING_SPREAD = 8.0, 0.005  # standard deviation; seconds
 TIED_ON, TIED_BACK = ("start", "continue"), ("stop", "continue")  # of a tie's types
 LARGEST_SCORE = 32e6  # bytes, unzipped: a symphony takes a few million
+LONG_METRE = re.compile(rb"(?:<beats>|\*M)[\s\d+]*?([1-9]\d{3,})")  # MusicXML, Humdrum: music21 takes minutes over it
 VELOCITY, SCORE_TEMPO = 84, 96.0  # of scores that give none
 OCTAVE = 12
 
@@ -73,6 +75,8 @@ def corpus_folder():
 def read(path):
     """A MIDI file or a score as pretty_midi.PrettyMIDI.
 
+    Of a score, parts for drums are left out: those who read scores compare pitches, or give parts to other instruments.
+
     Raises
     ------
     MidiError, MissingError
@@ -81,7 +85,7 @@ def read(path):
     if Path(path).suffix.lower() in SUFFIXES:
         return midi_file.read(path)
     try:
-        _check_size(path)
+        _check(path)
         midi = _score(path)
     except MidiError:
         raise
@@ -90,20 +94,24 @@ def read(path):
             f"{path} cannot be read as music ({error}). Open it in a notation program, and export it again."
         ) from error
     if not any(part.notes for part in midi.instruments):
-        raise MidiError(f"{path} holds no notes.")
+        raise MidiError(f"{path} holds no notes but drums. Give a score with other instruments.")
     return midi
 
 
-def _check_size(path):
-    """Refuse a score that would fill the memory: a zipped one may be a thousand times as large as its file."""
-    size = Path(path).stat().st_size
+def _check(path):
+    """Refuse a score that would fill the memory, as one that is zipped may, or whose metre music21 cannot divide."""
+    size, contents = Path(path).stat().st_size, []
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
+            contents = [archive.read(entry) for entry in archive.infolist() if size <= LARGEST_SCORE]
     if size > LARGEST_SCORE:
         raise MidiError(
             f"{path} holds {size / 1e6:.0f} MB of score; {LARGEST_SCORE / 1e6:.0f} MB are the most. Divide the piece."
         )
+    for content in contents or [Path(path).read_bytes()]:
+        if found := LONG_METRE.search(content.replace(b"\0", b"")):  # in UTF-16, every other byte is zero
+            raise MidiError(f"{path} has a bar of {int(found[1])} beats; 999 are the most. Correct its time signature.")
 
 
 def _score(path):
@@ -113,10 +121,12 @@ def _score(path):
 
     score = music21.converter.parse(path, forceSource=True, storePickle=False)
     score.toSoundingPitch(inPlace=True)  # of a clarinet or a guitar, another is written
-    marks = (mark for mark in score.recurse().getElementsByClass("MetronomeMark") if mark.number)
-    tempo = float(next((mark.getQuarterBPM(useNumberSounding=False) for mark in marks), SCORE_TEMPO))
+    tempos = (mark.getQuarterBPM() for mark in score.recurse().getElementsByClass("MetronomeMark"))
+    tempo = float(next((tempo for tempo in tempos if tempo and tempo > 0), SCORE_TEMPO))  # it may be words only
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=tempo)
     for part in getattr(score, "parts", None) or [score]:
+        if _is_drums(part):
+            continue
         program = part.getInstrument(returnDefault=True).midiProgram or 0
         name = str(part.partName or "").encode("latin-1", "replace").decode("latin-1")  # what MIDI files are written in
         midi.instruments.append(pretty_midi.Instrument(program, name=name))
@@ -125,6 +135,15 @@ def _score(path):
             for pitch, start, end in _notes(part)
         ]
     return midi
+
+
+def _is_drums(part):
+    """Whether a part is for drums: where programs write these as notes with a pitch, it is the place on the staff."""
+    import music21
+
+    clef = part.recurse().getElementsByClass("Clef").first()
+    drum_channel = part.getInstrument(returnDefault=True).midiChannel == midi_file.DRUM_CHANNEL
+    return drum_channel or isinstance(clef, music21.clef.PercussionClef)
 
 
 def _notes(part):

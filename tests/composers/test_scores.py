@@ -109,3 +109,58 @@ def test_a_zipped_score_without_its_list_of_files_is_refused(tmp_path):
     (tmp_path / "a.mxl").write_bytes(content.replace(b"PK\1\2", b"XX\1\2"))
     with pytest.raises(MidiError, match=r"a\.mxl cannot be read as music"):
         midi_songs.read(tmp_path / "a.mxl")
+
+
+def written_score(path, attributes="", before="", beats="4", part=""):
+    """A MusicXML score of 24 quarter notes, in bars of four, as a notation program writes it."""
+    note = "<note><pitch><step>C</step><octave>4</octave></pitch><duration>1</duration></note>"
+    time = f"<time><beats>{beats}</beats><beat-type>4</beat-type></time>"
+    start = f"<attributes><divisions>1</divisions>{time}{attributes}</attributes>{before}"
+    bars = "".join(f'<measure number="{n}">{start * (n == 1)}{4 * note}</measure>' for n in range(1, 7))
+    listed = f'<score-part id="P1"><part-name>One</part-name>{part}</score-part>'
+    body = f'<score-partwise><part-list>{listed}</part-list><part id="P1">{bars}</part></score-partwise>'
+    path.write_text(f'<?xml version="1.0"?>{body}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mark", "tempo"),
+    [
+        ('<sound tempo="120"/>', 120),
+        ('<direction><direction-type><words>Fast</words></direction-type><sound tempo="120"/></direction>', 120),
+        (
+            "<direction><direction-type><metronome><beat-unit>half</beat-unit><per-minute>60</per-minute></metronome>"
+            '</direction-type><sound tempo="90"/></direction>',
+            120,
+        ),
+        ('<sound tempo="-3"/>', midi_songs.SCORE_TEMPO),
+    ],
+    ids=["in a bar", "with words", "written", "impossible"],
+)
+def test_a_scores_tempo_is_the_written_or_the_played_one(tmp_path, mark, tempo):
+    notes = scores.read(written_score(tmp_path / "a.musicxml", before=mark))
+    assert len(notes) == 24 and notes[-1, scores.START] == pytest.approx(23 * 60 / tempo)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"attributes": "<clef><sign>percussion</sign></clef>"},
+        {
+            "part": '<score-instrument id="I1"><instrument-name>Kit</instrument-name></score-instrument>'
+            '<midi-instrument id="I1"><midi-channel>10</midi-channel><midi-program>1</midi-program></midi-instrument>'
+        },
+    ],
+    ids=["clef", "channel"],
+)
+def test_drums_of_a_score_are_no_pitches(tmp_path, how):
+    with pytest.raises(MidiError, match="holds no notes but drums"):
+        scores.read(written_score(tmp_path / "a.musicxml", **how))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_bar_of_a_million_beats_is_refused_at_once(tmp_path, encoding):
+    path = written_score(tmp_path / "a.musicxml", beats="999999")
+    path.write_text(path.read_text(), encoding=encoding)
+    with pytest.raises(MidiError, match=r"a\.musicxml has a bar of 999999 beats"):
+        scores.read(path)
