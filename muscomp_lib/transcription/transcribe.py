@@ -29,6 +29,7 @@ KEPT_BYTES = 1 << 28  # 256 MB: a dozen stems of four minutes
 SILENCE_DB = -70.0  # dBFS: a stem below this is silent, however soft the song
 LEVEL_BLOCK = 0.1  # seconds
 HIGHEST = 127  # MIDI's numbers have seven bits
+N_CHANNELS = 15  # that pretty_midi gives to tracks in turn: one of 16 is for drums
 MARK = (0x7D, *b"likelihoods")  # 7D: no manufacturer's number
 MADE_OF = Annotated[dict[str, list[str]], settings.Expected("{target: [instrument, ...]}")]
 
@@ -134,7 +135,7 @@ def write(midi, path):
 
     How likely the notes are, where that is known, is in an event of each track that is meant for one program only
     ("sequencer-specific") and that all others skip: `MARK`, and 127 times the likelihood for each note in order of
-    start and pitch.
+    start and pitch. More tracks than MIDI has channels go to further ports, or they would change each other's programs.
     """
     import mido
 
@@ -142,11 +143,13 @@ def write(midi, path):
     midi.write(written)
     written.seek(0)
     file = mido.MidiFile(file=written, charset=CHARSET)
-    for track, instrument in zip(file.tracks[1:], midi.instruments, strict=True):
+    for number, (track, instrument) in enumerate(zip(file.tracks[1:], midi.instruments, strict=True)):
+        if number >= N_CHANNELS:
+            track.insert(1, mido.MetaMessage("midi_port", port=number // N_CHANNELS))  # after the track's name
         likelihoods = [getattr(note, "likelihood", None) for note in _in_order(instrument, midi)]
         if None not in likelihoods:
             data = (*MARK, *(round(HIGHEST * likelihood) for likelihood in likelihoods))
-            track.insert(1, mido.MetaMessage("sequencer_specific", data=data))  # after the track's name
+            track.insert(1, mido.MetaMessage("sequencer_specific", data=data))
     with written_whole(path) as part:
         file.save(part)
 

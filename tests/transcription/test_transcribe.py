@@ -128,6 +128,21 @@ def test_the_notes_likelihoods_are_kept_in_the_file(song, tmp_path):
     assert not hasattr(first.notes[0], "likelihood") and all(hasattr(n, "likelihood") for t in others for n in t.notes)
 
 
+def test_more_tracks_than_channels_keep_their_programs(tmp_path):
+    midi = pretty_midi.PrettyMIDI()
+    midi.instruments = [pretty_midi.Instrument(program, name=f"track {program}") for program in range(20)]
+    for track in midi.instruments:
+        track.notes = [pretty_midi.Note(90, 60, 0.0, 1.0)]
+    transcription.write(midi, tmp_path / "a.mid")
+    ports = {}
+    for track in mido.MidiFile(tmp_path / "a.mid").tracks[1:]:
+        port = next((message.port for message in track if message.type == "midi_port"), 0)
+        program = next(message for message in track if message.type == "program_change")
+        ports[port, program.channel] = program.program
+    assert len(ports) == 20 and sorted(ports.values()) == list(range(20))
+    assert [track.program for track in transcription.read(tmp_path / "a.mid").instruments] == list(range(20))
+
+
 def test_songs_without_beats_have_midis_default_tempo():
     midi = transcribe({"Rock_Organ": rendered("Rock_Organ", [(60, 0.1, 0.5)], 1.0)}, RATE)
     assert midi.get_tempo_changes()[1] == pytest.approx([120])
