@@ -22,7 +22,9 @@ import psutil
 from muscomp_lib.core.errors import DiskFullError, MusCompError, SettingError
 
 PART = ".part-"
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
+NOT_WRITABLE = (  # no permission; a folder's name, or no possible one; a place without files, such as /proc
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+)  # fmt: skip
 MAX_NODE_CHARS = 32  # of the machine's name within a part's
 MAX_NAME_BYTES = 255  # of a file name, for file systems
 

@@ -16,7 +16,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.core import names, provenance, remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
-from muscomp_lib.core.files import locked
+from muscomp_lib.core.files import locked, make_folder
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
 
@@ -109,7 +109,7 @@ def writing(root, lock=None, shared=False):
     MusCompError
         Another run is writing.
     """
-    root.journal.mkdir(parents=True, exist_ok=True)
+    make_folder(root.journal)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(lock or root.journal / LOCK, shared, wait=False))

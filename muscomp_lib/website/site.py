@@ -119,7 +119,12 @@ def _own_folder(place):
         place.chmod(0o700)
     if any(place.iterdir()) and not any((place / mark).is_file() for mark in (MARK, FILE)):
         raise SettingError(f"The folder {place} has files in it, and no site made them. Give --folder an empty one.")
-    (place / MARK).touch()
+    try:
+        (place / MARK).touch()
+    except OSError as error:
+        raise SettingError(
+            f"The folder {place} cannot be written to ({error.strerror}). Give --folder another one."
+        ) from error
     return place
 
 

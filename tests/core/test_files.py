@@ -68,3 +68,11 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.mid"]
     with pytest.raises(MusCompError, match="Permission denied"), written_whole(tmp_path / "b.mid") as part:
         raise PermissionError(13, "Permission denied", str(part))
+    with pytest.raises(MusCompError, match="File name too long"), written_whole(tmp_path / (300 * "b")) as part:
+        part.touch()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+def test_a_place_without_files_is_named():
+    with pytest.raises(MusCompError, match=r"/proc/x\.mid cannot be written"), written_whole("/proc/x.mid") as part:
+        part.touch()

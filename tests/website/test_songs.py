@@ -33,6 +33,15 @@ def test_only_the_owner_can_read_a_folder_that_is_made(tmp_path):
     assert _own_folder(tmp_path / "new")  # a site that was ended before it wrote anything
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), "touch", refuse)  # where tests run as root, rights do not hinder them
+    with pytest.raises(SettingError, match="cannot be written to"):
+        _own_folder(tmp_path / "site")
+
+
 def test_only_folders_named_like_songs_are_swept(tmp_path):
     songs = Songs(tmp_path)
     for name in (ID, ID[:-1] + "y", "Mine", 24 * "é"):
