@@ -46,6 +46,10 @@ def check_table(table, config, root):
     config : dict
     root : Root
 
+    Returns
+    -------
+    list of song_table.Song
+
     Raises
     ------
     MissingError, SettingError, AudioError
@@ -68,3 +72,4 @@ def check_table(table, config, root):
     if short:
         some = ", ".join(map(str, short[:5])) + (", ..." if len(short) > 5 else "")
         log.warning("%s: Spleeter skips %d songs shorter than %.2f s: lines %s.", table, len(short), needed, some)
+    return songs

@@ -23,6 +23,7 @@ from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
+from muscomp_lib.dataset import song_table
 from muscomp_lib.models import checkpoint
 from muscomp_lib.models.config import targets
 from muscomp_lib.spleeter import checks, target_files
@@ -184,8 +185,8 @@ def train(settings, folder, root):
     folder = Path(folder).absolute()
     config = _config(settings, folder) | _absolute_paths(settings, folder)
     checks.check_settings(config)
-    for partition in ("train", "validation"):
-        checks.check_table(config[f"{partition}_csv"], settings, root)
+    songs = [checks.check_table(config[f"{partition}_csv"], settings, root) for partition in ("train", "validation")]
+    song_table.warn_of_shared_songs(*songs)
     _require_programs()
     if targets(settings):
         tables = ("train_csv", "validation_csv")

@@ -226,6 +226,14 @@ def test_a_table_with_a_trap_is_refused_before_anything_starts(trap, tmp_path):
     assert not folder.exists()
 
 
+def test_songs_in_both_tables_are_named_before_training(tmp_path, monkeypatch, caplog):
+    settings, folder, root = prepared(tmp_path)
+    monkeypatch.setattr(engine, "_require_programs", None)  # the next step, which ends the test
+    with pytest.raises(TypeError):
+        engine.train(settings | {"validation_csv": settings["train_csv"]}, folder, root)
+    assert "2 of 2 validation songs are trained on too" in caplog.text
+
+
 def test_a_song_just_long_enough_passes_a_shorter_is_named(tmp_path, caplog):
     settings, _, root = prepared(tmp_path, seconds=SHORTEST / 44100)
     edit_table(root, lambda rows: rows[0].update(duration=1.0))
