@@ -1,5 +1,7 @@
 """Errors a person can act on. Each message quotes the bad value, says where it is, and what to do next."""
 
+REFUSED = 2  # exit status of a process that a wrong setting ended
+
 
 class MusCompError(Exception):
     """The family of all errors that Mus-Comp raises on purpose."""

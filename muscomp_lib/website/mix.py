@@ -15,7 +15,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stream
-from muscomp_lib.core.errors import MusCompError
+from muscomp_lib.core.errors import REFUSED, MusCompError
 from muscomp_lib.core.files import PART
 from muscomp_lib.notebook.mixer import Mixer
 
@@ -63,7 +63,7 @@ def main(folder, path, settings):
         write(files, Path(path), json.loads(settings))
     except MusCompError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 import muscomp_lib
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import names
-from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError, SettingError
+from muscomp_lib.core.errors import REFUSED, DiskFullError, MissingError, MusCompError, SettingError
 from muscomp_lib.core.progress import size
 from muscomp_lib.core.settings import Section, check, number, optional, text, whole
 from muscomp_lib.notebook import STATIC as MIXER
@@ -46,7 +46,6 @@ FILES = {  # of the page: where they are, and their types
 }
 TYPES = {".flac": "audio/flac", ".mid": "audio/midi", ".musicxml": "application/vnd.recordare.musicxml+xml"}
 MAX_TITLE = 120  # characters
-REFUSED = 2  # exit status of mix.py after wrong settings
 MIX_SECONDS = 300  # until one is given up
 MAX_MIXES = 4  # of which one is made, and the others wait; more are refused
 
