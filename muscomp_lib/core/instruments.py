@@ -115,11 +115,12 @@ def of_program(program, taxonomy=DEFAULT_TAXONOMY):
 def find(name, taxonomy=DEFAULT_TAXONOMY):
     """The instrument that a name means: of a taxonomy, or else of the common names; None where neither has it.
 
-    Case does not matter, nor whether words are joined by a space, a hyphen or an underscore.
+    Case does not matter, nor whether words are joined by a space, a hyphen or an underscore. Where nothing has a name
+    as it stands, its abbreviations are written out (`names.in_full`).
     """
     known = [*load(taxonomy).values(), *_read(TAXONOMY_FILE).get(COMMON, {}).values()]
-    spelled = _words(name)
-    return next((i for i in known if spelled in map(_words, (i.name, *i.also))), None)
+    spellings = {_words(each): i for i in reversed(known) for each in (i.name, *i.also)}
+    return spellings.get(_words(name)) or spellings.get(_words(valid_names.in_full(name)))
 
 
 def _words(name):

@@ -5,10 +5,16 @@ song's title, which may hold anything a disk allows.
 """
 
 import os
+import re
 import unicodedata
+from functools import cache
+from pathlib import Path
 
+from muscomp_lib.core import yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import MAX_NAME_BYTES
+
+ABBREVIATIONS_FILE = Path(__file__).with_name("abbreviations.yaml")
 
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
@@ -133,6 +139,26 @@ def partition(folder):
 def folded(name):
     """What names have in common that are the same on some disks: case, and the form of accents."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def without_accents(text):
+    """A text without what stands above or below its letters."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+
+
+def in_full(name):
+    """A name of instruments with its abbreviations written out, in English: "Elec Gtr 2" is "Electric Guitar 2"."""
+    return re.sub(r"[^\W\d_]+", lambda word: _in_full(word[0]), name)
+
+
+def _in_full(word):
+    full = _abbreviations().get(without_accents(word).lower(), word)
+    return full.title() if word[0].isupper() and full != word else full
+
+
+@cache
+def _abbreviations():
+    return {short: full for full, spellings in yaml_file.read(ABBREVIATIONS_FILE).items() for short in spellings}
 
 
 def as_text(name):

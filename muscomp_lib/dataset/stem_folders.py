@@ -5,11 +5,11 @@ may be side by side:
 
     <song>/<instrument>.wav                    as music programs export them, with or without a mix
     <song>/<instrument>/<any name>.wav         a folder per instrument, as in MoisesDB
-    <song>.stem.mp4                            MUSDB18: five streams; MUSDB18-HQ is the first layout
+    <song>.stem.mp4, <song>.stem.m4a           five streams, as in MUSDB18 and the Stems of Native Instruments
     <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/
 
-File names are the instruments: "01 Lead Vox.wav" is `Lead_Vox`. A YAML file, by default `stems.yaml` in the folder,
-gives other names, and groups; the first instrument with a fitting pattern counts:
+File names are the instruments, with abbreviations written out: "01 Lead Vox.wav" is `Lead_Vocals`. A YAML file, by
+default `stems.yaml` in the folder, gives other names, and groups; the first instrument with a fitting pattern counts:
 
     drums: [kick*, snare*, "*drum*", overheads]
     vocals: ["*vox*", "*vocal*"]
@@ -24,7 +24,6 @@ import fnmatch
 import itertools
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -40,7 +39,7 @@ NAMES_FILE = "stems.yaml"
 IGNORE = "ignore"
 MIX_NAMES = ("mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce")
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
-STREAMS_SUFFIX = ".stem.mp4"  # in any case of letters
+STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
 LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
 )
@@ -166,7 +165,7 @@ def find(folder, names_file=None):
         reason = next((f" {song.source or folder.name}: {song.note}." for song in songs if song.note), "")
         raise MissingError(
             f"There is no song with stems in {folder}. Give the folder whose subfolders hold one sound file per "
-            f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIX}.{_readable(reason)}"
+            f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIXES[0]}.{_readable(reason)}"
         )
     namer.check_used([stem.path for song in songs for stems in song.stems.values() for stem in stems])
     songs = _with_training(_with_one_spelling(_with_unique_names(songs)))
@@ -211,7 +210,11 @@ def _sound_files(folder):
 
 
 def _is_ours(name):
-    return name.lower().endswith(SUFFIXES) or name.endswith(METADATA_SUFFIX)
+    return _is_sound(name) or name.endswith(METADATA_SUFFIX)
+
+
+def _is_sound(name):
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _songs_with_instrument_folders(files, namer):
@@ -249,20 +252,20 @@ def _are_repeated(places, uses):
 
 def _best(files):
     """The sound files, of several with one name the one in the format that comes first in SUFFIXES."""
-    sounds = [name for name in files if name.lower().endswith(SUFFIXES) and not _has_streams(name)]
+    sounds = [name for name in files if _is_sound(name) and not _has_streams(name)]
     by_stem = {}
-    for name in sorted(sounds, key=lambda name: SUFFIXES.index(Path(name).suffix.lower())):
+    for name in sorted(sounds, key=lambda name: SUFFIXES.index(PurePosixPath(name).suffix.lower())):
         by_stem.setdefault(_stem(name), name)
     return sorted(by_stem.values())
 
 
 def _has_streams(name):
-    return name.lower().endswith(STREAMS_SUFFIX)
+    return name.lower().endswith(STREAMS_SUFFIXES)
 
 
 def _title(path):
     """A song's path without the suffix of a file with streams."""
-    return path[: -len(STREAMS_SUFFIX)] if _has_streams(path) else path
+    return str(PurePosixPath(path).with_suffix("").with_suffix("")) if _has_streams(path) else path
 
 
 def _medley_song(folder, place, metadata):
@@ -333,7 +336,7 @@ class _Namer:
                 return name
         if spellings & set(MIX_NAMES) or text == song:
             return MIX
-        spelled = re.sub(r"\W+", "_", plain).strip("_")
+        spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
         return spelled if VALID_NAME.fullmatch(spelled) else ""  # of other letters: "Гитара 1" is no instrument "1"
 
     def check_used(self, paths):
@@ -347,8 +350,7 @@ def _plain(text, song):
     """A file's name without accents, and without the song's name or a track's number before it."""
     if song and re.match(rf"{re.escape(song)}[ _.-]", text, re.IGNORECASE):
         text = text[len(song) :]
-    text = unicodedata.normalize("NFKD", text.translate(LIGATURES))
-    text = "".join(sign for sign in text if not unicodedata.combining(sign)).strip(" _-.")
+    text = names.without_accents(text.translate(LIGATURES)).strip(" _-.")
     return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
 
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from muscomp_lib.core import names
+from muscomp_lib.core import names, yaml_file
 from muscomp_lib.core.errors import SettingError
 
 
@@ -62,3 +62,27 @@ def test_a_suffix_is_kept_whole_and_the_title_shortened():
 def test_names_that_are_not_utf8_become_text():
     assert names.as_text("Käse") == "Käse"
     assert names.as_text(os.fsdecode(b"Beyonc\xe9")) == r"Beyonc\udce9"
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("Elec Gtr 2", "Electric Guitar 2"),
+        ("AcGtr_L", "Acoustic Guitar_L"),
+        ("gtr2", "guitar2"),
+        ("BVs", "Backing Vocals"),
+        ("Batería", "Drums"),
+        ("Schlagzeug", "Drums"),
+        ("Gtrain", "Gtrain"),
+        ("Electric_Bass_pick", "Electric_Bass_pick"),
+    ],
+)
+def test_abbreviations_and_other_languages_are_written_out(name, full):
+    assert names.in_full(name) == full
+
+
+def test_each_abbreviation_means_one_thing():
+    spellings = [each for group in yaml_file.read(names.ABBREVIATIONS_FILE).values() for each in group]
+    assert len(spellings) == len(set(spellings)) and all(
+        names.in_full(names.in_full(s)) == names.in_full(s) for s in spellings
+    )

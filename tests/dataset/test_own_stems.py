@@ -35,7 +35,7 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def stem_file(tmp_path_factory):
     """A .stem.mp4 of 2.5 s: a cover picture, and five AAC streams, each a tone of its own."""
-    return write_stems(tmp_path_factory.mktemp("stems") / f"song{stem_folders.STREAMS_SUFFIX}", PITCHES.values())
+    return write_stems(tmp_path_factory.mktemp("stems") / f"song{stem_folders.STREAMS_SUFFIXES[0]}", PITCHES.values())
 
 
 def write_stems(path, pitches):
@@ -69,7 +69,7 @@ def songs_of(root):
 
 def place_stems(stem_file, folder, name):
     folder.mkdir(parents=True, exist_ok=True)
-    return shutil.copy(stem_file, folder / f"{name}{stem_folders.STREAMS_SUFFIX}")
+    return shutil.copy(stem_file, folder / f"{name}{stem_folders.STREAMS_SUFFIXES[0]}")
 
 
 def read(song):

@@ -27,7 +27,7 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
     assert found(tmp_path) == {
         "Song": {
             "Bass": ["2021/Demos/Song/Song_Bass.aiff"],
-            "Lead_Vox": ["2021/Demos/Song/01 Lead Vox.wav"],
+            "Lead_Vocals": ["2021/Demos/Song/01 Lead Vox.wav"],
             "mix": ["2021/Demos/Song/mix.mp3"],
         }
     }
@@ -46,7 +46,7 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
         ("Große Trommel", "Grosse_Trommel"),
         ("02 Chœur – Łódź", "Choeur_Lodz"),
         ("OTHER", "other"),
-        ("Gtr (L)", "Gtr_L"),
+        ("Gtr (L)", "Guitar_L"),
         ("Mixture", "mix"),
         ("Song", "mix"),
         ("MASTER", "mix"),
@@ -76,10 +76,23 @@ def test_patterns_fit_however_accents_are_stored(tmp_path):
     assert set(found(tmp_path)["Song"]) == {"bass", "drums"}
 
 
-def test_a_file_of_streams_may_be_called_in_capitals(tmp_path):
-    touch(tmp_path, "A.STEM.MP4")
+@pytest.mark.parametrize("suffix", [".stem.mp4", ".STEM.MP4", ".stem.m4a"])
+def test_a_file_of_streams_holds_four_stems(tmp_path, suffix):
+    touch(tmp_path, f"A. B{suffix}")
     (song,) = stem_folders.find(tmp_path).songs
-    assert song.name == "A" and song.stems["drums"] == (("A.STEM.MP4", 1),)
+    assert song.name == "A. B" and song.stems["drums"] == ((f"A. B{suffix}", 1),)
+
+
+def test_abbreviations_in_several_songs_are_one_instrument(tmp_path):
+    touch(tmp_path, *(f"{song}/{name}.wav" for song in "AB" for name in ("Bass", "Vox")))
+    touch(tmp_path, "A/Gtr.wav", "B/Guitar.wav", "C/gitarre.wav", "C/BASS.wav", "C/Voz.wav")
+    assert {name for stems in found(tmp_path).values() for name in stems} == {"Bass", "Guitar", "Vocals"}
+
+
+def test_a_file_of_names_goes_before_abbreviations(tmp_path):
+    touch(tmp_path, "Song/Gtr.wav", "Song/OH.wav")
+    (tmp_path / "stems.yaml").write_text("Solo: gtr\n")
+    assert set(found(tmp_path)["Song"]) == {"Solo", "Overheads"}
 
 
 def test_songs_of_equal_names_stay_two(tmp_path):
