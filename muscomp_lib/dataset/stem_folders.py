@@ -36,8 +36,14 @@ from muscomp_lib.core.instruments import MIX, OTHER, VALID_NAME
 from muscomp_lib.core.settings import suggestion
 
 NAMES_FILE = "stems.yaml"
+NAMES_FILES = (NAMES_FILE, "stems.yml")  # in any case of letters
 IGNORE = "ignore"
-MIX_NAMES = ("mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce")
+MIX_NAMES = (
+    "mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce", "rough mix", "main mix", "final mix",
+    "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
+)  # fmt: skip
+SEPARATORS = " _.-"  # between a song's name and an instrument's
+WITH_PREFIX = 3  # files of a song, from which on what all of them begin with is no instrument: "project_Drums.wav"
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
 STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
 LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
@@ -159,7 +165,8 @@ def find(folder, names_file=None):
         The file of names is wrong, or fits no file at all.
     """
     folder = Path(folder).expanduser().absolute()
-    namer = _Namer(names_file or (folder / NAMES_FILE if (folder / NAMES_FILE).is_file() else None))
+    beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
+    namer = _Namer(names_file or next(beside, None))
     songs = [_song(namer, *found) for found in _layouts(folder, namer)]
     if not any(song.stems for song in songs):
         reason = next((f" {song.source or folder.name}: {song.note}." for song in songs if song.note), "")
@@ -296,9 +303,9 @@ def _stem(name):
 def _song(namer, place, parts, note):
     """A song from its parts; its name is not final."""
     path = PurePosixPath(_title(place))
-    stems, mixes = defaultdict(list), []
+    stems, mixes, song = defaultdict(list), [], _prefix(parts) or path.name
     for stem, text in parts:
-        instrument = namer.of(text, path.name)
+        instrument = namer.of(text, song)
         if instrument == MIX:
             mixes.append(stem)
         elif not instrument:
@@ -309,6 +316,19 @@ def _song(namer, place, parts, note):
         note = note or "it has no stems"
     stems = {name: tuple(stems[name]) for name in sorted(stems)}
     return StemSong(path.name, place, _partition(path), stems, tuple(mixes), note)
+
+
+def _prefix(parts):
+    """What the names of all files of a song begin with, as music programs put a project's name there; or ""."""
+    texts = [text for stem, text in parts if text == _stem(stem.path)]  # else the text is a folder or MedleyDB's
+    if not len(texts) == len(parts) >= WITH_PREFIX:
+        return ""
+    begins = (texts[0][:end] for end in range(len(texts[0]), 0, -1))
+    return next((begin for begin in begins if all(_begins_with(text, begin) for text in texts)), "")
+
+
+def _begins_with(text, words):
+    return text.startswith(words) and text[len(words) : len(words) + 1] in SEPARATORS
 
 
 def _partition(path):
@@ -347,10 +367,11 @@ class _Namer:
 
 
 def _plain(text, song):
-    """A file's name without accents, and without the song's name or a track's number before it."""
-    if song and re.match(rf"{re.escape(song)}[ _.-]", text, re.IGNORECASE):
+    """A file's name without accents, the song's name or a track's number before it, or .L of two channels behind it."""
+    text = re.sub(r"\.[LR]$", "", text)
+    if song and re.match(rf"{re.escape(song)}[{SEPARATORS}]", text, re.IGNORECASE):
         text = text[len(song) :]
-    text = names.without_accents(text.translate(LIGATURES)).strip(" _-.")
+    text = names.without_accents(text.translate(LIGATURES)).strip(SEPARATORS)
     return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
 
 

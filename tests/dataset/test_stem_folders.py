@@ -50,6 +50,8 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
         ("Mixture", "mix"),
         ("Song", "mix"),
         ("MASTER", "mix"),
+        ("Stereo Out", "mix"),
+        ("Rough_Mix", "mix"),
     ],
 )
 def test_a_file_name_becomes_the_name_of_an_instrument(tmp_path, file, instrument):
@@ -87,6 +89,27 @@ def test_abbreviations_in_several_songs_are_one_instrument(tmp_path):
     touch(tmp_path, *(f"{song}/{name}.wav" for song in "AB" for name in ("Bass", "Vox")))
     touch(tmp_path, "A/Gtr.wav", "B/Guitar.wav", "C/gitarre.wav", "C/BASS.wav", "C/Voz.wav")
     assert {name for stems in found(tmp_path).values() for name in stems} == {"Bass", "Guitar", "Vocals"}
+
+
+def test_a_beginning_that_all_files_share_is_no_instrument(tmp_path):
+    touch(tmp_path, *(f"Song/my_track v2{end}.wav" for end in ("", "_Drums", "_Bass", "_Insert 10", "_Master")))
+    touch(tmp_path, "Other/Lead Synth.wav", "Other/Lead Guitar.wav")
+    assert {name: set(stems) for name, stems in found(tmp_path).items()} == {
+        "Song": {"Drums", "Bass", "Insert_10", "mix"},
+        "Other": {"Lead_Synth", "Lead_Guitar"},
+    }
+
+
+def test_two_channels_in_two_files_are_one_instrument(tmp_path):
+    touch(tmp_path, "Song/Drums.L.wav", "Song/Drums.R.wav", "Song/Bass.wav")
+    assert found(tmp_path)["Song"]["Drums"] == ["Song/Drums.L.wav", "Song/Drums.R.wav"]
+
+
+@pytest.mark.parametrize("name", ["stems.yml", "Stems.YAML"])
+def test_the_file_of_names_may_be_called_otherwise(tmp_path, name):
+    touch(tmp_path, "Song/Kick.wav", "Song/Bass.wav")
+    (tmp_path / name).write_text("Drums: kick\n")
+    assert set(found(tmp_path)["Song"]) == {"Bass", "Drums"}
 
 
 def test_a_file_of_names_goes_before_abbreviations(tmp_path):
