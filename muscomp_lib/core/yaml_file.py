@@ -106,7 +106,10 @@ def parse(text, where, as_text=False):
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise SettingError(f"{where}{place}: this is not YAML: {problem}. Correct it there.") from error
+        raise SettingError(
+            f"{where}{place}: this is not YAML: {problem}. Correct it there: indent with spaces, not tabs, and put a "
+            "text with signs such as * or \\ in single quotes."
+        ) from error
 
 
 def dump(content):
@@ -153,7 +156,10 @@ class _Reader:
 
     def _repeated(self, event):
         if event.anchor not in self._anchors:
-            raise self._refusal(event, f"*{event.anchor} repeats what is not complete there: write it out.")
+            raise self._refusal(
+                event,
+                f"*{event.anchor} repeats what is not complete there: write it out, or put a text with * in quotes.",
+            )
         value, n_values = self._anchors[event.anchor]
         self._count(event, n_values)
         return value
