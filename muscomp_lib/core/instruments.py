@@ -27,6 +27,7 @@ OTHER = "other"  # the residual: everything in the mix outside the taxonomy
 MIX = "mix"
 UNNAMED = ("accompaniment", "rest")  # among files to write: the sum of all instruments that are not named
 PLUS = "+"  # between the instruments of a sum: "Drums+Violin"
+NUMBERS = "_0123456789"  # of tracks or players, before or behind a name
 COMMON = "common_names"  # the block of instruments.yaml that is no taxonomy
 RESIDUALS = ("target", "drop")  # what to do with `other`: separate it too, or leave it out
 # An instrument's name becomes a file, a column and a network's layer: what every disk and TensorFlow accept.
@@ -116,11 +117,11 @@ def find(name, taxonomy=DEFAULT_TAXONOMY):
     """The instrument that a name means: of a taxonomy, or else of the common names; None where neither has it.
 
     Case does not matter, nor whether words are joined by a space, a hyphen or an underscore. Where nothing has a name
-    as it stands, its abbreviations are written out (`names.in_full`).
+    as it stands, its abbreviations are written out (`names.in_full`), and numbers at its ends left out: "01 Gtr".
     """
     known = [*load(taxonomy).values(), *_read(TAXONOMY_FILE).get(COMMON, {}).values()]
     spellings = {_words(each): i for i in reversed(known) for each in (i.name, *i.also)}
-    return spellings.get(_words(name)) or spellings.get(_words(valid_names.in_full(name)))
+    return spellings.get(_words(name)) or spellings.get(_words(valid_names.in_full(name)).strip(NUMBERS))
 
 
 def _words(name):

@@ -94,7 +94,15 @@ def test_a_name_is_looked_up_in_the_taxonomy_first(write):
 
 @pytest.mark.parametrize(
     ("name", "means"),
-    [("Gtr 1", None), ("E-Gtr", None), ("Elec Gtr", "guitar"), ("AcGtr", "acoustic_guitar"), ("Bateria", "Drums")],
+    [
+        ("Gtr 1", "guitar"),
+        ("01 Vln", "Violin"),
+        ("808", None),
+        ("E-Gtr", None),
+        ("Elec Gtr", "guitar"),
+        ("AcGtr", "acoustic_guitar"),
+        ("Bateria", "Drums"),
+    ],
 )
 def test_abbreviations_of_common_names_are_understood(name, means):
     found = instruments.find(name)

@@ -30,7 +30,8 @@ def test_spleeters_instruments_are_transcribed_and_its_voice_is_not():
         ("double-bass", "bass"),
         ("Electric Guitar", "guitar"),
         ("Bas\u0308s", None),
-        ("bass 2", None),
+        ("01 bass 2", "bass"),
+        ("bass line", None),
         ("", None),
     ],
 )
