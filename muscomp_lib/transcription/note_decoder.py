@@ -30,6 +30,7 @@ FILE_BLOCK = 1 << 18  # samples of a file read at once
 SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
 ONSET_THRESHOLD, ACTIVE_THRESHOLD = 0.2, 0.4  # likelihoods
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
+DRUMS = "drums"  # the folder in a transcriber's that may hold another one, which then transcribes the drums
 DRUM_HIT = 0.1  # seconds: the length written for a drum hit, whose decay is the instrument's own
 
 
@@ -79,7 +80,14 @@ class Transcriber:
     @cached_property
     def identity(self):
         """What distinguishes this model from another, and from itself after more training."""
-        return {"folder": self.folder.name, "checksum": provenance.checksum(self.folder / WEIGHTS)}
+        identity = {"folder": self.folder.name, "checksum": provenance.checksum(self.folder / WEIGHTS)}
+        return identity | ({DRUMS: self._for_drums.identity["checksum"]} if self._for_drums else {})
+
+    @cached_property
+    def _for_drums(self):
+        """The transcriber of drums, where they have one of their own; else None."""
+        folder = self.folder / DRUMS
+        return Transcriber(folder) if folder.is_dir() else None
 
     @cached_property
     def _network(self):
@@ -104,6 +112,8 @@ class Transcriber:
         np.ndarray, shape=(n_frames, N_PITCHES, 3), float32
             From 0 to 1: of an onset, of an active note; and its velocity.
         """
+        if instrument.is_drums and self._for_drums:
+            return self._for_drums.likelihoods(waveform, instrument)
         magnitudes = cqt.magnitudes(waveform)
         likelihoods = np.zeros((len(magnitudes), cqt.N_PITCHES, 3), np.float32)
         loudness = cqt.loudness(magnitudes)

@@ -63,7 +63,8 @@ def test_the_shipped_weights_are_small_and_all_there():
 
 def test_the_shipped_transcriber_is_small_and_knows_the_same_twelve():
     assert (pretrained.TRANSCRIBER / "weights.npz").stat().st_size < 2e6
-    listener = note_decoder.Transcriber()
+    listener, drummer = note_decoder.Transcriber(), note_decoder.Transcriber(pretrained.TRANSCRIBER / "drums")
+    assert drummer.instruments == listener.instruments and "drums" in listener.identity
     assert listener.instruments == instruments.names("families")
     assert str(pretrained.FOLDER.parent) not in (pretrained.TRANSCRIBER / "config.json").read_text()
     assert (pretrained.TRANSCRIBER / "MODEL_CARD.md").is_file()

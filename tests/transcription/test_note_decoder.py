@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from fixtures.rendered import RATE, rendered
@@ -5,10 +7,11 @@ from fixtures.rendered import RATE, rendered
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.models import pretrained
+from muscomp_lib.models.weights import WEIGHTS, read_weights, write_weights
 from muscomp_lib.transcription import cqt, metrics, network, note_decoder
 from muscomp_lib.transcription.cqt import FRAME_SECONDS, N_PITCHES, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
-from muscomp_lib.transcription.note_decoder import Note, Transcriber, to_mono
+from muscomp_lib.transcription.note_decoder import DRUMS, Note, Transcriber, to_mono
 
 FAMILIES = instruments.load("families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, -2)) for p in (60, 64, 67)]
@@ -54,6 +57,36 @@ def test_a_line_is_transcribed_with_its_repeated_note(model, name):
 def test_the_bass_is_transcribed_in_its_own_octave(model):
     line = [(pitch, 0.25 + 0.5 * index, 0.4) for index, pitch in enumerate((28, 33, 40, 35, 28, 45))]
     assert f1(model, "Electric_Bass_pick", line) > 0.85
+
+
+def estimates(model, sounds):
+    return {name: model.likelihoods(sound, FAMILIES[name]) for name, sound in sounds.items()}
+
+
+def test_drums_have_a_transcriber_of_their_own(model, tmp_path):
+    shutil.copytree(model.folder, tmp_path / "both", ignore=shutil.ignore_patterns(DRUMS))
+    alone = Transcriber(tmp_path / "both")
+    sounds = {name: to_mono(rendered(name, notes), RATE) for name, notes in (("Violin", LINE), ("Drums", BEAT))}
+    before, identity = (
+        {name: alone.likelihoods(sound, FAMILIES[name]) for name, sound in sounds.items()},
+        alone.identity,
+    )
+    shutil.copytree(tmp_path / "both", tmp_path / "both" / DRUMS)
+    weights = read_weights(model.folder / WEIGHTS, model.instruments)
+    silenced = {name: array - 9 * (name == "said/bias") for name, array in weights.items()}
+    write_weights(tmp_path / "both" / DRUMS / WEIGHTS, silenced, model.instruments)
+    both = Transcriber(tmp_path / "both")
+    after = estimates(both, sounds)
+    assert np.array_equal(after["Violin"], before["Violin"])
+    assert before["Drums"][..., ONSET].max() > 0.5 > 0.05 > after["Drums"][..., ONSET].max()
+    assert both.identity != identity  # songs are transcribed again
+
+
+def test_fast_hi_hats_under_a_beat_are_heard(model):
+    sixteenth = 60 / 190 / 4  # 79 ms
+    beat = [(36, 0.3 + sixteenth * at, 0.1) for at in range(0, 64, 16)]
+    beat += [(38, 0.3 + sixteenth * at, 0.1) for at in range(8, 64, 16)]
+    assert f1(model, "Drums", [*beat, *((42, 0.3 + sixteenth * at, 0.07) for at in range(64))]) > 0.55
 
 
 def test_kick_snare_and_hi_hat_are_distinguished(model):

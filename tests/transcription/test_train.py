@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from fixtures.killing import run, run_and_kill, snapshot
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.models import pretrained
-from muscomp_lib.models.weights import get_weights, read_arrays
+from muscomp_lib.models.weights import get_weights, read_arrays, write_weights
 from muscomp_lib.training import loop
 from muscomp_lib.transcription import batches, metrics, note_decoder
 from muscomp_lib.transcription import train as transcriber_training
@@ -105,6 +106,19 @@ def test_exporting_keeps_half_precision_weights_only(trained, tmp_path):
     assert {array.dtype.name for array in half.values()} == {"float16"}
     for name, array in full.items():
         np.testing.assert_allclose(half[name], array, rtol=1e-3, atol=1e-6)
+
+
+def test_exporting_averages_with_the_model_it_started_from(trained, tmp_path):
+    folder, earlier = trained.models / "transcriber", tmp_path / "earlier"
+    shutil.copytree(folder, earlier)
+    weights, names = read_arrays(folder / "weights.npz"), tiny_notes.NAMES
+    write_weights(earlier / "weights.npz", {name: 3 * array for name, array in weights.items()}, names)
+    pretrained.export(folder, tmp_path / "mean", started_from=earlier)
+    for name, array in read_arrays(tmp_path / "mean" / "weights.npz").items():
+        np.testing.assert_allclose(array, (3 - 2 * pretrained.TRAINED_SHARE) * weights[name], rtol=2e-3, atol=1e-6)
+    write_weights(earlier / "weights.npz", {name: array[:1] for name, array in weights.items()}, names)
+    with pytest.raises(SettingError, match="earlier holds the weights of another network"):
+        pretrained.export(folder, tmp_path / "mean", started_from=earlier)
 
 
 def test_it_transcribes_an_unseen_song(trained):
