@@ -76,7 +76,7 @@ class Stems:
         AudioError, MissingError
             When a stem cannot be read.
         """
-        parts = [self._part(path, start, frames) for path in paths]
+        parts = [on_its_side(path, self._part(path, start, frames)) for path in paths]
         channels = max(part.shape[1] for part in parts)
         # 16-bit samples as float32 are added exactly, up to 256 stems.
         return sum(audio.fit_channels(audio.fit_length(audio.to_float(part), frames), channels) for part in parts)
@@ -115,6 +115,15 @@ def file_of(stem):
     """The file of a stem in a recipe, and the number of its sound track there: (str, int)."""
     match = re.fullmatch(r"(.+\.mp4)#(\d+)", stem, re.DOTALL | re.IGNORECASE)
     return (match[1], int(match[2])) if match else (stem, 0)
+
+
+def on_its_side(stem, waveform):
+    """A stem's waveform, (n_samples, n_channels), as stereo where it is one of two channels: Drums.L.wav, Drums.R.wav."""
+    side = re.search(r"\.([LR])\.\w+$", stem)
+    if not side or waveform.shape[1] > 1:
+        return waveform
+    silence = np.zeros_like(waveform)
+    return np.hstack([waveform, silence] if side[1] == "L" else [silence, waveform])
 
 
 def _dtype(info, sample_rate):

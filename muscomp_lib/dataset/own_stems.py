@@ -260,7 +260,8 @@ def _read(folder, stem, sample_rate):
         waveform = source.read_all()
         if source.non_finite or source.damaged:
             raise AudioError(f"{stem.path} holds NaN or infinite samples, or damaged ones. Use another copy of it")
-        return audio.fit_channels(audio.resample(waveform, source.sample_rate, sample_rate), 2)
+        waveform = audio.resample(waveform, source.sample_rate, sample_rate)
+        return audio.fit_channels(mixing.on_its_side(stem.path, waveform), 2)
 
 
 def _compared(song, total, middles, mix, sample_rate):

@@ -361,6 +361,19 @@ def test_instruments_that_are_not_named_become_other(root, folder):
         stems.instruments(["drum"])
 
 
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_channels_in_files_of_their_own_stay_on_their_sides(root, folder, rate):
+    for number in range(3):
+        stems = {"Drums.L": 100 + number, "Drums.R": 300 + number, "Bass": 200 + number}
+        write_song(folder / f"Song {number}", rate, **stems)
+    made = prepared(root, folder)
+    song = place(root, made.reset_index(), "Song 1")
+    drums, both = (audio.read(song / f"{name}.flac")[0] for name in ("Drums", "Bass"))
+    alone = [audio.resample(audio.read(folder / "Song 1" / f"Drums.{side}.wav")[0], rate, 44100) for side in "LR"]
+    np.testing.assert_allclose(drums, np.hstack(alone), atol=1e-4)
+    np.testing.assert_array_equal(both[:, 0], both[:, 1])
+
+
 def test_24_bit_stems_with_a_limited_mix_are_prepared(root, folder):
     for number in range(3):
         write_song(folder / f"Song {number}", 48000, subtype="PCM_24", Drums=100 + number, Bass=200 + number)
