@@ -118,7 +118,7 @@ def file_of(stem):
 
 
 def on_its_side(stem, waveform):
-    """A stem's waveform, (n_samples, n_channels), as stereo where it is one of two channels: Drums.L.wav, Drums.R.wav."""
+    """A stem's waveform, (n_samples, n_channels); as stereo where it is one of two channels, as Drums.L.wav is."""
     side = re.search(r"\.([LR])\.\w+$", stem)
     if not side or waveform.shape[1] > 1:
         return waveform
