@@ -478,7 +478,7 @@ def test_slower_playback_keeps_pitch_and_sync(page, desk, speed):
     press(desk, "Solo Violin")
     press(desk, "Solo Mirror")
     press(desk, "Solo Drums")
-    in_desk(desk, "m.play(0)")
+    in_desk(desk, "(m.pause(), m.seek(0))")  # or a click at the old position is recorded as well
     intervals = np.diff(click_times(recorded(desk, 3.5)))
     assert len(intervals) >= 2 and intervals == pytest.approx(0.5 / speed, abs=0.025)
 
