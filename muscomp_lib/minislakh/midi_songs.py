@@ -26,7 +26,8 @@ OTHER_SHARE = 0.25  # of the rearranged parts: outside the taxonomy
 VELOCITY_SPREAD, TIMING_SPREAD = 8.0, 0.005  # standard deviation; seconds
 TIED_ON, TIED_BACK = ("start", "continue"), ("stop", "continue")  # of a tie's types
 LARGEST_SCORE = 32e6  # bytes, unzipped: a symphony takes a few million
-LONG_METRE = re.compile(rb"(?:<beats>|\*M)[\s\d+]*?([1-9]\d{3,})")  # MusicXML, Humdrum: music21 takes minutes over it
+METRE = re.compile(rb"(?:<beats>|\*M)([\s\d+]+)")  # of MusicXML, or Humdrum: "4", "3+2"
+MOST_BEATS = 255  # of a bar: music21 takes 2 s over 255 summands, and minutes over some thousand beats
 VELOCITY, SCORE_TEMPO = 84, 96.0  # of scores that give none
 OCTAVE = 12
 
@@ -94,7 +95,7 @@ def read(path):
             f"{path} cannot be read as music ({error}). Open it in a notation program, and export it again."
         ) from error
     if not any(part.notes for part in midi.instruments):
-        raise MidiError(f"{path} holds no notes but drums. Give a score with other instruments.")
+        raise MidiError(f"{path} holds no notes, or drums alone. Give a score with other instruments.")
     return midi
 
 
@@ -110,8 +111,12 @@ def _check(path):
             f"{path} holds {size / 1e6:.0f} MB of score; {LARGEST_SCORE / 1e6:.0f} MB are the most. Divide the piece."
         )
     for content in contents or [Path(path).read_bytes()]:
-        if found := LONG_METRE.search(content.replace(b"\0", b"")):  # in UTF-16, every other byte is zero
-            raise MidiError(f"{path} has a bar of {int(found[1])} beats; 999 are the most. Correct its time signature.")
+        metres = METRE.findall(content.replace(b"\0", b""))  # in UTF-16, every other byte is zero
+        beats = max((sum(map(int, re.findall(rb"\d+", metre))) for metre in metres), default=0)
+        if beats > MOST_BEATS:
+            raise MidiError(
+                f"{path} has a bar of {beats} beats; {MOST_BEATS} are the most. Correct its time signature."
+            )
 
 
 def _score(path):

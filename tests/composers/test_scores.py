@@ -154,13 +154,21 @@ def test_a_scores_tempo_is_the_written_or_the_played_one(tmp_path, mark, tempo):
     ids=["clef", "channel"],
 )
 def test_drums_of_a_score_are_no_pitches(tmp_path, how):
-    with pytest.raises(MidiError, match="holds no notes but drums"):
+    with pytest.raises(MidiError, match="holds no notes, or drums alone"):
         scores.read(written_score(tmp_path / "a.musicxml", **how))
 
 
+def test_a_score_without_notes_is_refused(tmp_path):
+    path = written_score(tmp_path / "a.musicxml")
+    path.write_text(path.read_text().replace("<pitch><step>C</step><octave>4</octave></pitch>", "<rest/>"))
+    with pytest.raises(MidiError, match="holds no notes, or drums alone"):
+        scores.read(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_bar_of_a_million_beats_is_refused_at_once(tmp_path, encoding):
-    path = written_score(tmp_path / "a.musicxml", beats="999999")
+@pytest.mark.parametrize(("beats", "sum_of_beats"), [("999999", 999999), ("+".join(["1"] * 300), 300)])
+def test_a_bar_of_hundreds_of_beats_is_refused_at_once(tmp_path, encoding, beats, sum_of_beats):
+    path = written_score(tmp_path / "a.musicxml", beats=beats)
     path.write_text(path.read_text(), encoding=encoding)
-    with pytest.raises(MidiError, match=r"a\.musicxml has a bar of 999999 beats"):
+    with pytest.raises(MidiError, match=rf"a\.musicxml has a bar of {sum_of_beats} beats"):
         scores.read(path)
