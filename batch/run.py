@@ -37,7 +37,7 @@ from batch.device import DeviceError, device, require_gpus
 from batch.notebook_parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of
 from muscomp_lib import audio
 from muscomp_lib.core import names, progress
-from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
+from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError, StoppedError
 from muscomp_lib.core.files import absolute, make_folder, written_whole
 from muscomp_lib.core.root import open_root
 from muscomp_lib.core.settings import suggestion
@@ -46,7 +46,6 @@ from muscomp_lib.notebook.summary import collect
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 ALL, LAST = "all", "05"  # the five in order; later notebooks lead further
 METRICS = "metrics.json"
-REFUSED = 2  # exit status: nothing was started
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SECONDS_TO_SAVE = 100  # how long a notebook that is to stop may take to save its work
 SHUTDOWN_SECONDS = 1  # how long an idle kernel may take to end: it has nothing to lose

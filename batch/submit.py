@@ -20,11 +20,11 @@ import sys
 
 from batch.campaign import copy_commands, cost_estimate, html_report, job_scripts, slurm, status, transfer
 from batch.campaign.campaign import BEFORE, read_campaign, submitted_folder, write_campaign
-from muscomp_lib.core.errors import MusCompError, SettingError
+from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError
 from muscomp_lib.core.files import make_folder
 
 COMMANDS = ("submit", "status", "cancel", "resume", "report", "files", "check", "afford")
-DONE, INCOMPLETE, REFUSED = 0, 1, 2  # exit statuses
+DONE, INCOMPLETE = 0, 1  # exit statuses
 
 
 def main(argv=None):

@@ -17,10 +17,10 @@ from contextlib import nullcontext
 from batch import run_lock
 from batch.device import require_gpus
 from batch.notebook_parameters import assign, defaults, from_file, from_option, step_of
-from batch.run import REFUSED, find_notebook
+from batch.run import find_notebook
 from muscomp_lib import training
 from muscomp_lib.core import progress
-from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError
+from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError, StoppedError
 from muscomp_lib.core.files import absolute, make_folder
 from muscomp_lib.core.root import open_root
 from muscomp_lib.training import strategy

@@ -1,8 +1,8 @@
 """The command `muscomp`: its options, examples and exit status. commands.py does the work.
 
 The options of `separate` are the settings of notebook 05 (separation/settings.py): name, meaning and range are declared
-there only. So argparse is enough, which needs no package and no time; this module imports nothing else until a command
-is known. A further command is an entry of COMMANDS, EXAMPLES and DECLARE here, and a function there.
+there only. So argparse is enough, which needs no package and no time; this module imports errors, and nothing else
+until a command is known. A further command is an entry of COMMANDS, EXAMPLES and DECLARE here, and a function there.
 
 Exit status: 0 all done, 1 a song failed, 2 wrong usage and nothing was started, 130 stopped by Ctrl-C.
 """
@@ -14,7 +14,9 @@ import signal
 import sys
 import typing
 
-DONE, FAILED, REFUSED, STOPPED = 0, 1, 2, 128 + signal.SIGINT
+from muscomp_lib.core.errors import REFUSED, MissingError, MusCompError, SettingError
+
+DONE, FAILED, STOPPED = 0, 1, 128 + signal.SIGINT
 COMMANDS = {
     "separate": "separate songs into a file per instrument, and write their notes",
     "transcribe": "write the notes of recordings of single instruments",
@@ -104,8 +106,6 @@ def main(argv=None):
 
 def _run(args):
     """Run a command; an error becomes one line: of the usage, or of the only song."""
-    from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
-
     try:
         from muscomp_lib import commands
 

@@ -1,6 +1,6 @@
 """Errors a person can act on. Each message quotes the bad value, says where it is, and what to do next."""
 
-REFUSED = 2  # exit status of a process that a wrong setting ended
+REFUSED = 2  # exit status of a process that a wrong setting ended: nothing was started
 
 
 class MusCompError(Exception):
