@@ -571,21 +571,26 @@ class Engine extends EventTarget {
 
 // ---------------------------------------------------------------------------------------------- slower, at one pitch
 
-// The hops of a slower sound (WSOLA, Verhelst and Roelands 1993), each [from, to]: it fades from where the sound goes on
-// after the last hop to the place, near the one whose turn it is, where the sound is most like that, so that waves go on.
-// An onset is neither faded nor played twice, as each drum hit would be else: the sound goes on over it, and not back. It is
-// played at its time, as the places aimed at are behind it.
+// The hops of a slower sound: WSOLA (Verhelst and Roelands 1993), by which waves go on at the same pitch. Each hop [from, to]
+// is `hop` samples long and fades from the samples at `from`, which follow the hop before, to those at `to`: of the samples
+// near `at`, the place in the song whose turn it is, those most like the ones at `from`.
+// An onset is neither faded nor repeated, or each drum hit would be played twice: a hop that reaches over one does not fade
+// (`to` is `from`), and none goes back behind one that was played. The aim lies a little before `at`, so that an onset, which
+// is reached at full speed, is played on time.
 function slowHops(guide, on, at, n, speed, hop) {
-  const reach = hop >> 1, attacks = onsets(guide, Math.round(hop / 5));
-  return Array.from({ length: n }, () => {
-    const from = on, middle = Math.round(at - 2 * hop * (1 - speed)), next = attacks.find((attack) => attack >= from) ?? Infinity;
-    const lowest = Math.max(0, middle - reach, (attacks.findLast((attack) => attack < from) ?? -Infinity) + (reach >> 1));
-    const highest = Math.min(Math.max(middle, lowest) + reach, next - hop);
-    const to = next < from + hop || highest < lowest ? from : mostAlike(guide, from, lowest, highest, hop);
-    on = to + hop;
-    at += hop * speed;
-    return [from, to];
-  });
+  const hops = [], attacks = onsets(guide, Math.round(hop / 5)), reach = hop >> 1;
+  for (let from = on; hops.length < n; at += hop * speed) {
+    const next = attacks.find((attack) => attack >= from) ?? Infinity;
+    const last = attacks.findLast((attack) => attack < from) ?? -Infinity;
+    const aim = Math.round(at - 2 * hop * (1 - speed));
+    const lowest = Math.max(0, aim - reach, last + (reach >> 1));
+    const highest = Math.min(Math.max(aim, lowest) + reach, next - hop);
+    const fades = next >= from + hop && lowest <= highest;
+    const to = fades ? mostAlike(guide, from, lowest, highest, hop) : from;
+    hops.push([from, to]);
+    from = to + hop;
+  }
+  return hops;
 }
 
 // Where blocks of samples begin that are far louder than the four before, of the slope, in which attacks stand out.
