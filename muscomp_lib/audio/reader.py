@@ -17,6 +17,7 @@ import functools
 import logging
 import math
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -30,8 +31,14 @@ from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, UnreachableError
 
 SOUNDFILE_STARTS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"fLaC")
+START = 256  # bytes of a file that show what it is
 SOUNDFILE_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC")
 MPEG = "MPEG"  # begins the name of each coding in a WAV file whose length is an estimate
+NO_SOUND = {  # what downloads often are under a song's name, by their first bytes
+    rb"PK\x03\x04": "a zip archive, not sound. Unpack it, and use the files inside",
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?<(!doctype html|html)": "a web page, not sound: the link led to a page that "
+    "offers the song. Download the song itself there",
+}
 UNKNOWN = 1 << 62  # samples, or more: libsndfile's length of a FLAC file that was written to a pipe
 COUNTING_FORMATS = ("flac", "tta", "wv")  # their headers give the number of samples
 HEADER = 128  # bytes: a file without samples is not longer
@@ -372,13 +379,20 @@ def opened(path, whole=False, track=0):
             raise AudioError(f"{path} is empty: it holds no byte. Copy it again.")
         with _disk_errors_named(path):
             believed = lengths.check(path, file)
-            start = lengths.at(file, 0, 4)
-        source = _exact_source(path, file, stack, believed, whole) if start in SOUNDFILE_STARTS else None
+            start = lengths.at(file, 0, START)
+        _check_kind(path, start)
+        source = _exact_source(path, file, stack, believed, whole) if start[:4] in SOUNDFILE_STARTS else None
         source = source or _libav_source(path, file, stack, believed, track)
         try:
             yield source
         finally:
             source.report()
+
+
+def _check_kind(path, start):
+    for pattern, what in NO_SOUND.items():
+        if re.match(pattern, start, re.IGNORECASE):
+            raise AudioError(f"{path} is {what}.")
 
 
 def _exact_source(path, file, stack, believed, whole):

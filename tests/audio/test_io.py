@@ -46,6 +46,26 @@ def test_what_is_no_audio_is_refused_with_what_to_do(tmp_path, content):
         audio.read(tmp_path / "song.m4a")
 
 
+PAGE = b"<html lang=en><head><title>Download song.mp3</title></head><body></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04" + bytes(200), "is a zip archive, not sound. Unpack it"),
+        (b"\n<!DOCTYPE HTML>\n" + PAGE, "is a web page, not sound.* Download the song itself"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n" + PAGE, "is a web page, not sound"),
+    ],
+    ids=["zip", "HTML", "XHTML"],
+)
+@pytest.mark.parametrize("suffix", [".mp3", ".wav"])
+def test_a_download_that_is_no_sound_is_named(tmp_path, content, what, suffix):
+    path = tmp_path / f"song{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=rf"song\{suffix} {what}"):
+        audio.read(path)
+
+
 def test_without_pyav_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "song.m4a").write_bytes(b"anything")
