@@ -3,10 +3,7 @@
 A bar's notes, each as long as it sounds in the bar, are compared with the three notes of each major and minor chord. A
 chord is named only where it is clear: its notes are most of what sounds, its third is among them, and no other chord
 fits nearly as well. Other bars stay blank: those with two chords, chords without a third, many inversions, and melodies
-alone. Sevenths and other added notes are not named.
-
-Of 92 bars of ten songs that were composed, rendered, separated and transcribed, 51 got the chord that was composed, one
-another, and 40 none.
+alone. Sevenths and other added notes are not named. docs/demo.md has how many are right.
 """
 
 import numpy as np
