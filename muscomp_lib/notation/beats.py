@@ -31,6 +31,7 @@ MEL_STEP = np.log(6.4) / 27  # of the logarithm of frequency, for one mel
 SOFTEST, DYNAMIC_RANGE = 1e-10, 80.0  # the power of silence; dB below the loudest that count
 BEAT_SHARPNESS, TIGHTNESS = 32.0, 100.0  # how near a beat an onset must be; how steady beats are
 FIRST_BEAT = 0.01  # of the strongest: what is softer comes before the first beat
+FEW_ONSETS, CLEAR = 5, 0.2  # with fewer onsets, each at least this share of the strongest, there is no beat
 TEMPO_RANGE = (40.0, 240.0)  # bpm
 TYPICAL_TEMPO, TEMPO_SPREAD = 115.0, 0.9  # bpm and octaves: the prior over tempi
 OVERSAMPLING = 8  # of the spectrum in which the tempo is searched
@@ -38,13 +39,14 @@ MIN_SECONDS = 2.0  # anything shorter has no beat
 METRE_MARGIN = 1.15  # how many times better another metre has to fit than the usual one
 TRACKING_MARGIN = 2.0  # how many times better tracked beats have to fit than evenly spaced ones
 TOLERANCE = 0.06  # seconds: a note this close to a beat is on it
-SPARSE = 0.15  # share of half-beats with a note: with less, the beats themselves are half-beats ...
+SPARSE = 0.15  # share of beats with a note before the next: with less, the beats themselves are half-beats ...
 FAST = 120.0  # bpm: ... if the tempo is at least this
 BASS_BELOW = 48  # MIDI pitch
 KICK_AND_CRASH = (36, 49)  # drum hits that mark beats
 KICKS, SNARES = (35, 36), (37, 38, 39, 40)
 FEW_HITS = 4  # of snares: too few to be a backbeat
-SHIFTS, SHIFT_MARGIN = (1 / 3, 1 / 2, 2 / 3), 0.25  # of a beat; how much better a backbeat has to fit after a shift ...
+SHIFTS = (1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)  # of a beat: what was found may be a swung eighth, or half-way to it
+SHIFT_MARGIN = 0.25  # how much better a backbeat has to fit after a shift ...
 LEVELS, LEVEL_MARGIN = (
     (1 / 2, 2 / 3, 3 / 2, 2),
     0.6,
@@ -111,7 +113,7 @@ def grid(song, pitched, drums):
     if len(song) < MIN_SECONDS * SAMPLE_RATE or not song.any():
         return None
     strength = _onset_strength(song)
-    tempo = _tempo(strength)
+    tempo = _tempo(strength) if _n_onsets(strength) >= FEW_ONSETS else 0.0
     half_beats = _half_beats(strength, tempo) if tempo else []
     if len(half_beats) < 4:
         return None
@@ -120,12 +122,12 @@ def grid(song, pitched, drums):
     if in_sevens := _in_sevens(half_beats, pitched, drums):
         return in_sevens
     times = _every_other(half_beats, pitched, drums)
-    between = (times[1:] + times[:-1]) / 2
-    if tempo > FAST and len(onsets) > len(times) and np.mean(_count(onsets, between) > 0) < SPARSE:
+    if tempo > FAST and len(onsets) > len(times) and _share_divided(times, onsets) < SPARSE:
         times = _every_other(times, pitched, drums)
     times = _on_backbeat(_on_long_notes(times, pitched), drums)
     if len(times) < 2:
         return None
+    times = times + _lag(times, onsets)  # again: it was that of swung eighths where these lay on half-beats
     metre, downbeat, changes = _bars(times, pitched, drums)
     found = Grid(times, metre, downbeat, changes=changes)
     return found if changes else _compound(found, pitched, drums)
@@ -174,6 +176,12 @@ def _mel_filters():
     return scipy.sparse.csr_matrix((slopes.clip(0) * 2 / (above - below)).astype(np.float32))
 
 
+def _n_onsets(strength):
+    """The number of clear onsets: a single note has two, its beginning and its end."""
+    before, peaks, after = strength[:-2], strength[1:-1], strength[2:]
+    return np.count_nonzero((peaks > before) & (peaks >= after) & (peaks >= CLEAR * strength.max()))
+
+
 def _tempo(strength):
     """Beats per minute; 0 without any."""
     n = 1 << int(np.ceil(np.log2(OVERSAMPLING * len(strength))))
@@ -194,9 +202,10 @@ def _half_beats(strength, tempo):
     period = 60 / tempo
     phases = np.arange(0, period, 1 / RATE)
     even = max((np.arange(phase, length, period) for phase in phases), key=lambda times: _fit(strength, times))
-    tracked = _tracked(strength, tempo)
-    fits_better = len(tracked) > 2 and _fit(strength, tracked) > TRACKING_MARGIN * _fit(strength, even)
-    times = tracked if fits_better else even
+    times, tracked = even, _tracked(strength, tempo)
+    if len(tracked) > 2:
+        played = even[(even > tracked[0] - period) & (even < tracked[-1] + period)]  # in silence, nothing fits
+        times = tracked if _fit(strength, tracked) > TRACKING_MARGIN * _fit(strength, played) else even
     return np.sort(np.r_[times, (times[1:] + times[:-1]) / 2])
 
 
@@ -258,6 +267,15 @@ def _every_other(times, pitched, drums):
     return times[int(accents[1::2].sum() > accents[::2].sum()) :: 2]
 
 
+def _share_divided(times, onsets):
+    """The share of beats with a note between them and the next, on neither: straight eighths, swung ones, sixteenths.
+
+    `onsets` ascending, in seconds.
+    """
+    after, before = (np.searchsorted(onsets, edge) for edge in (times[:-1] + TOLERANCE, times[1:] - TOLERANCE))
+    return np.mean(before > after)
+
+
 def _on_long_notes(times, pitched):
     """Beats moved by a part of one, where clearly longer notes begin there: swung eighths, and beats by the offbeat."""
     shifted = [_taken(times, shift, 1) for shift in SHIFTS if len(times) > 1]
@@ -285,9 +303,10 @@ def _on_backbeat(times, drums):
     found, better = _backbeat(times, kicks, snares), []
     for margin, other in [*shifted, *levels]:
         fit, period = _backbeat(other, kicks, snares), float(np.median(np.diff(other)))
-        if fit >= found + margin and fastest <= period <= slowest:
+        if fit >= found + margin:
             better.append((round(fit, 1), period, other))  # of two that fit alike, the slower has fewer empty beats
-    return max(better, key=lambda each: each[:2])[2] if better else times
+    _, period, best = max(better, key=lambda each: each[:2], default=(0.0, 0.0, times))
+    return best if fastest <= period <= slowest else times
 
 
 def _taken(times, first, step):

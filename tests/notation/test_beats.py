@@ -190,6 +190,44 @@ def test_beats_with_nothing_between_them_are_half_beats():
     assert beats.grid(sparse, pitched, drums).tempo == pytest.approx(70, rel=0.01)
 
 
+def on_each(beat, hats):
+    """Kick and snare in turns on beats, a held chord in each bar and hats at places in each beat: sound and notes."""
+    drums = [Note(time, time + 0.1, SNARE if index % 2 else KICK, 0.3) for index, time in enumerate(beat)]
+    drums += [Note(time + place, time + place + 0.1, HAT, 0.9) for time in beat for place in hats]
+    chords = [Note(time, time + 1.0, pitch, 0.1) for time in beat[::4] for pitch in (36, 60, 64)]
+    played = sorted([*drums, *chords])
+    sound = clicks([note.start for note in played], beat[-1] + 1, [note.velocity for note in played])
+    return sound, sorted(chords), sorted(drums)
+
+
+@pytest.mark.parametrize("bpm", [140, 160, 180])
+def test_quick_beats_with_swung_eighths_are_on_the_beat(bpm):
+    beat = 0.4 + 60 / bpm * np.arange(96)
+    grid = beats.grid(*on_each(beat, [40 / bpm]))
+    assert grid.tempo == pytest.approx(bpm, rel=0.01)
+    assert np.mean([np.abs(grid.times - time).min() < 0.03 for time in beat]) > 0.9
+
+
+@pytest.mark.parametrize("bpm", [40, 45])
+def test_slow_backbeats_are_not_in_three(bpm):
+    beat = 0.4 + 60 / bpm * np.arange(48)
+    grid = beats.grid(*on_each(beat, [0.0, 30 / bpm]))
+    assert grid.tempo == pytest.approx(2 * bpm, rel=0.01) and grid.metre == 4
+
+
+def test_silence_after_the_music_leaves_its_tempo_steady():
+    sound, pitched, drums, true = song(100)
+    grid = beats.grid(np.pad(sound, (0, 60 * SAMPLE_RATE)), pitched, drums)
+    assert np.ptp(np.diff(grid.times)) < 1e-6 and grid.tempo == pytest.approx(100, rel=1e-3)
+    assert np.quantile([np.abs(grid.times - time).min() for time in true], 0.95) < 0.02
+
+
+@pytest.mark.parametrize("times", [[0.0], [2.0], [1.0, 2.0]])
+def test_one_or_two_notes_make_no_beat(times):
+    notes = [Note(time, time + 0.5, 60, 0.8) for time in times]
+    assert beats.grid(clicks(times, 6.0), notes, []) is None
+
+
 def test_a_drifting_tempo_is_tracked():
     true = 0.5 + np.cumsum(0.5 + 0.06 * np.sin(np.arange(60) / 9))
     drums = [Note(time, time + 0.1, KICK, 1.0) for time in true]
