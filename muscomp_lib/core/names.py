@@ -16,6 +16,10 @@ from muscomp_lib.core.files import MAX_NAME_BYTES
 
 ABBREVIATIONS_FILE = Path(__file__).with_name("abbreviations.yaml")
 
+INITIALS = {  # before an instrument in full: "E-Gitarre", "E.Bass", "A-Git"
+    r"(?i)(?<![^\W_])e[ ._-]?(?=(guitar|bass|piano)(?![^\W\d_]))": "electric",
+    r"(?i)(?<![^\W_])a[._-]?(?=guitar(?![^\W\d_]))": "acoustic",
+}
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
 MAX_BYTES = MAX_NAME_BYTES - 64  # of a name: the rest is for suffixes, and for the names of temporary files
@@ -147,18 +151,32 @@ def without_accents(text):
 
 
 def in_full(name):
-    """A name of instruments with its abbreviations written out, in English: "Elec Gtr 2" is "Electric Guitar 2"."""
-    return re.sub(r"[^\W\d_]+", lambda word: _in_full(word[0]), name)
+    """A name of instruments with its abbreviations written out, in English: "ElecGtr 2" is "Electric Guitar 2"."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    full = re.sub(r"[^\W\d_]+", lambda word: _in_full(word[0]), apart)
+    for pattern, adjective in INITIALS.items():
+        full = re.sub(pattern, lambda found, word=adjective: _in_case_of(found[0], word) + " ", full)
+    return full
 
 
 def _in_full(word):
     full = _abbreviations().get(without_accents(word).lower(), word)
-    return full.title() if word[0].isupper() and full != word else full
+    return _in_case_of(word, full) if full != word else full
+
+
+def _in_case_of(word, other):
+    return other.title() if word[0].isupper() else other
 
 
 @cache
 def _abbreviations():
     return {short: full for full, spellings in yaml_file.read(ABBREVIATIONS_FILE).items() for short in spellings}
+
+
+@cache
+def vocabulary():
+    """The words that abbreviations stand for: frozenset of str in lower case."""
+    return frozenset(word for full in yaml_file.read(ABBREVIATIONS_FILE) for word in full.split())
 
 
 def as_text(name):
