@@ -8,22 +8,14 @@ may be side by side:
     <song>.stem.mp4, <song>.stem.m4a           five streams, as in MUSDB18 and the Stems of Native Instruments
     <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/
 
-File names are the instruments, with abbreviations written out: "01 Lead Vox.wav" is `Lead_Vocals`. A YAML file, by
-default `stems.yaml` in the folder, gives other names, and groups; the first instrument with a fitting pattern counts:
-
-    drums: [kick*, snare*, "*drum*", overheads]
-    vocals: ["*vox*", "*vocal*"]
-    mix: [bounce]           # these are mixes
-    ignore: ["*click*"]     # these are left out
+`stem_names` reads the instruments from the names of the files.
 
 A first or second folder called train, validation or test is a song's partition, as in MUSDB18; Dev is validation, but
 where no song is in train, as in DSD100, it is train.
 """
 
-import fnmatch
 import itertools
 import os
-import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -32,23 +24,15 @@ from typing import NamedTuple
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import names, yaml_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
-from muscomp_lib.core.instruments import MIX, OTHER, VALID_NAME
+from muscomp_lib.core.instruments import MIX, OTHER
 from muscomp_lib.core.settings import suggestion
+from muscomp_lib.dataset import stem_names
+from muscomp_lib.dataset.stem_names import IGNORE, Namer
 
 NAMES_FILE = "stems.yaml"
 NAMES_FILES = (NAMES_FILE, "stems.yml")  # in any case of letters
-IGNORE = "ignore"
-MIX_NAMES = (
-    "mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce", "rough mix", "main mix", "final mix",
-    "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
-)  # fmt: skip
-SEPARATORS = " _.-"  # between a song's name and an instrument's
-WITH_PREFIX = 3  # files of a song, from which on what all of them begin with is no instrument: "project_Drums.wav"
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
 STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
-LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
-    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
-)
 METADATA_SUFFIX = "_METADATA.yaml"
 VALIDATION = (
     "Actions - One Minute Smile",
@@ -166,7 +150,7 @@ def find(folder, names_file=None):
     """
     folder = Path(folder).expanduser().absolute()
     beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
-    namer = _Namer(names_file or next(beside, None))
+    namer = Namer(names_file or next(beside, None))
     songs = [_song(namer, *found) for found in _layouts(folder, namer)]
     if not any(song.stems for song in songs):
         reason = next((f" {song.source or folder.name}: {song.note}." for song in songs if song.note), "")
@@ -174,7 +158,7 @@ def find(folder, names_file=None):
             f"There is no song with stems in {folder}. Give the folder whose subfolders hold one sound file per "
             f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIXES[0]}.{_readable(reason)}"
         )
-    namer.check_used([stem.path for song in songs for stems in song.stems.values() for stem in stems])
+    namer.check_used(_stem(stem.path) for song in songs for stems in song.stems.values() for stem in stems)
     songs = _with_training(_with_one_spelling(_with_unique_names(songs)))
     return StemFolder(folder, tuple(sorted(songs, key=lambda song: song.name)))
 
@@ -297,15 +281,15 @@ def _stem(name):
     return PurePosixPath(name).stem
 
 
-# ---- names ----
+# ---- songs ----
 
 
 def _song(namer, place, parts, note):
     """A song from its parts; its name is not final."""
     path = PurePosixPath(_title(place))
-    stems, mixes, song = defaultdict(list), [], _prefix(parts) or path.name
+    stems, mixes, shared = defaultdict(list), [], _shared(namer, parts, path.name)
     for stem, text in parts:
-        instrument = namer.of(text, song)
+        instrument = namer.of(text, *shared)
         if instrument == MIX:
             mixes.append(stem)
         elif not instrument:
@@ -318,78 +302,16 @@ def _song(namer, place, parts, note):
     return StemSong(path.name, place, _partition(path), stems, tuple(mixes), note)
 
 
-def _prefix(parts):
-    """What the names of all files of a song begin with, as music programs put a project's name there; or ""."""
-    texts = [text for stem, text in parts if text == _stem(stem.path)]  # else the text is a folder or MedleyDB's
-    if not len(texts) == len(parts) >= WITH_PREFIX:
-        return ""
-    begins = (texts[0][:end] for end in range(len(texts[0]), 0, -1))
-    return next((begin for begin in begins if all(_begins_with(text, begin) for text in texts)), "")
-
-
-def _begins_with(text, words):
-    return text.startswith(words) and text[len(words) : len(words) + 1] in SEPARATORS
+def _shared(namer, parts, title):
+    """What the names of stems begin and end with: those of files, as folders and MedleyDB name instruments alone."""
+    are_files = all(text == _stem(stem.path) for stem, text in parts)
+    return stem_names.shared([text for _, text in parts if are_files and namer.of(text) not in (MIX, IGNORE)], title)
 
 
 def _partition(path):
     """The partition that the first or second folder of a song's path names, or ""."""
     found = next(filter(None, map(names.partition, path.parts[:-1][:2])), "")
     return "validation" if found == "train" and path.name in VALIDATION else found
-
-
-class _Namer:
-    """Names the instrument of a file, by the patterns of a file of names or by the file's own name."""
-
-    def __init__(self, path):
-        self.path, self.patterns = path, {}
-        for name, patterns in (_read_names(path) if path else {}).items():
-            self.patterns[name] = [re.compile(fnmatch.translate(names.folded(pattern))) for pattern in patterns]
-        self._used = set()
-
-    def of(self, text, song=""):
-        """The instrument that a text names in a song: `mix`, `ignore`, or "" where it cannot be a name, too."""
-        plain = _plain(text, song)
-        spellings = {names.folded(text), plain.lower(), plain.lower().replace("_", " ")}
-        for name, patterns in self.patterns.items():
-            if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
-                self._used.add(name)
-                return name
-        if spellings & set(MIX_NAMES) or text == song:
-            return MIX
-        spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
-        return spelled if VALID_NAME.fullmatch(spelled) else ""  # of other letters: "Гитара 1" is no instrument "1"
-
-    def check_used(self, paths):
-        """SettingError unless the file of names fits any file of the folder."""
-        if self.patterns and not self._used:
-            found = ", ".join(sorted({_stem(path) for path in paths})[:10])
-            raise SettingError(f"{self.path}: none of its patterns fits a file. The stems are called {found}.")
-
-
-def _plain(text, song):
-    """A file's name without accents, the song's name or a track's number before it, or .L of two channels behind it."""
-    text = re.sub(r"\.[LR]$", "", text)
-    if song and re.match(rf"{re.escape(song)}[{SEPARATORS}]", text, re.IGNORECASE):
-        text = text[len(song) :]
-    text = names.without_accents(text.translate(LIGATURES)).strip(SEPARATORS)
-    return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
-
-
-def _read_names(path):
-    """The file of names: {instrument: [pattern]}."""
-    found = yaml_file.read(path, "The file of names")
-    if not isinstance(found, dict) or not found:
-        raise SettingError(f"{path} holds no names. Write lines such as  drums: [kick*, snare*]")
-    return {name: _patterns(path, name, value) for name, value in found.items()}
-
-
-def _patterns(path, name, value):
-    if not isinstance(name, str) or not VALID_NAME.fullmatch(name):
-        raise SettingError(f"{path}: {name!r} cannot be an instrument's name. Use letters from a to z, digits and _.")
-    patterns = [value] if isinstance(value, str) else value
-    if isinstance(patterns, list) and patterns and all(isinstance(each, str) and each.strip() for each in patterns):
-        return patterns
-    raise SettingError(f'{path}, {name}: {value!r} is not a list of file names or patterns. Write [kick*, "*drum*"].')
 
 
 def _with_unique_names(songs):

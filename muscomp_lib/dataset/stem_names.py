@@ -1,0 +1,187 @@
+"""Which instrument a stem is, by the name of its file. Used by `stem_folders`.
+
+File names are the instruments, with abbreviations written out: "01 Lead Vox.wav" is `Lead_Vocals`. What all names of a
+song begin or end with is left out, as music programs put a project's name, its tempo or "bip" there; so are DI and Amp:
+"Bass DI.wav" and "Bass Amp.wav" are `Bass`. The microphones of a drum kit are one instrument. A YAML file, by default
+`stems.yaml` in the folder, gives other names, and groups; the first instrument with a fitting pattern counts:
+
+    drums: ["*drum*", "*loop*"]
+    vocals: ["*vox*", "*vocal*"]
+    mix: [bounce]           # these are mixes
+    ignore: ["*click*"]     # these are left out
+"""
+
+import fnmatch
+import re
+from typing import NamedTuple
+
+from muscomp_lib.core import instruments, names, yaml_file
+from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.instruments import MIX, VALID_NAME
+
+IGNORE = "ignore"
+MIX_NAMES = (
+    "mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce", "rough mix", "main mix", "final mix",
+    "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
+)  # fmt: skip
+SEPARATORS = " _.-"  # between a song's name and an instrument's
+MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
+CHANNEL = re.compile(r"\.[LR]$")  # of two files with a channel each
+SIGNALS = {"di", "amp", "cab", "mic"}  # how an instrument was recorded, where they follow its name
+KIT = {
+    *("kick", "snare", "hihat", "hat", "hats", "tom", "toms", "overheads", "room", "rooms"),
+    *("cymbal", "cymbals", "crash", "ride", "china", "splash"),
+}
+POSITIONS = {  # beside these: of a microphone, or of a part of the kit
+    *("in", "out", "inside", "outside", "top", "bottom", "bot", "btm", "up", "down", "under", "over", "sub", "close"),
+    *("near", "far", "mono", "stereo", "left", "right", "l", "r", "hi", "high", "mid", "low", "floor", "rack"),
+    *("drum", "drums", "kit", "open", "closed", "rim", "trigger", "trig", "sample"),
+}
+LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+)
+
+
+class Shared(NamedTuple):
+    """What the names of all files of a song begin and end with, or ""."""
+
+    beginning: str
+    ending: str
+
+
+def shared(texts, title):
+    """What all names of a song have in common besides instruments.
+
+    Parameters
+    ----------
+    texts : list of str
+        The names of the files of stems, without suffixes.
+    title : str
+        Of the song: the beginning, where they have no other.
+
+    Returns
+    -------
+    Shared
+        Neither is an instrument: of "Guitar clean", "Guitar lead" and "Guitar solo", none is a title.
+    """
+    texts = [CHANNEL.sub("", text) for text in texts]
+    beginning = _beginning(texts) if len(texts) >= MIN_SHARING else ""
+    rests = [rest for text in texts if (rest := text.removeprefix(beginning))]  # a mix's name is no longer
+    ending = _ending(rests) if len(rests) >= MIN_SHARING else ""
+    return Shared(beginning or ("" if _are_instruments(_words(title)) else title), ending)
+
+
+def _beginning(texts):
+    for end in range(len(texts[0]), 0, -1):
+        title, rests = texts[0][:end], [text[end:] for text in texts]
+        is_shared = all(text.startswith(title) for text in texts) and all(rest[:1] in SEPARATORS for rest in rests)
+        if is_shared and any(map(_words, rests)) and _is_title(title, rests):  # numbers alone are no instruments
+            return title
+    return ""
+
+
+def _is_title(text, rests):
+    """Whether it does not end with an instrument, or instruments follow it everywhere: "Moonlight Ride_Drums"."""
+    words = _words(text)
+    named = [bool(set(_words(rest)) & _vocabulary()) for rest in rests if rest]
+    return not _are_instruments(words[-1:]) or (all(named) and not _are_instruments(words))
+
+
+def _ending(texts):
+    for begin in range(1, len(texts[0])):
+        ending = texts[0][begin:]
+        is_shared = ending[0] in SEPARATORS and all(text.endswith(ending) for text in texts)
+        names_left = any(_words(text.removesuffix(ending)) for text in texts)
+        if is_shared and names_left and not _are_instruments(_words(ending)[:1]):
+            return ending
+    return ""
+
+
+def _words(text):
+    """The words of a name in full, in lower case, without numbers."""
+    return re.findall(r"[^\W\d_]+", names.in_full(text).lower())
+
+
+def _are_instruments(words):
+    return bool(words) and set(words) <= _vocabulary()
+
+
+def _vocabulary():
+    return names.vocabulary() | KIT | {"drum", "lead"}
+
+
+class Namer:
+    """Names the instrument of a file, by the patterns of a file of names or by the file's own name.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file of names.
+
+    Raises
+    ------
+    SettingError
+        It is wrong.
+    """
+
+    def __init__(self, path):
+        self.path, self.patterns = path, {}
+        for name, patterns in (_read_names(path) if path else {}).items():
+            self.patterns[name] = [re.compile(fnmatch.translate(names.folded(pattern))) for pattern in patterns]
+        self._used = set()
+
+    def of(self, text, beginning="", ending=""):
+        """The instrument that a text names, `mix` or `ignore`; "" where it cannot be a name.
+
+        `beginning` and `ending`, those of all files of the song, are left out.
+        """
+        without = CHANNEL.sub("", text).removesuffix(ending)
+        plain = _plain(without, beginning)
+        spellings = {names.folded(text), plain.lower(), plain.lower().replace("_", " ")}
+        for name, patterns in self.patterns.items():
+            if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
+                self._used.add(name)
+                return name
+        if spellings & set(MIX_NAMES) or (beginning and without == beginning):
+            return MIX
+        spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
+        return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Гитара 1" is no instrument "1"
+
+    def check_used(self, texts):
+        """SettingError unless the file of names fits any of the folder's files."""
+        if self.patterns and not self._used:
+            found = ", ".join(sorted(set(texts))[:10])
+            raise SettingError(f"{self.path}: none of its patterns fits a file. The stems are called {found}.")
+
+
+def _plain(text, beginning):
+    """A file's name without accents, and without the song's name or a track's number before it."""
+    if beginning and re.match(rf"{re.escape(beginning)}[{SEPARATORS}]", text, re.IGNORECASE):
+        text = text[len(beginning) :]
+    text = names.without_accents(text.translate(LIGATURES)).strip(SEPARATORS)
+    return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
+
+
+def _grouped(name):
+    """The drums, for a microphone of the kit; other instruments without what the signal came from."""
+    first, *more = name.split("_")
+    name = "_".join([first, *(word for word in more if word.lower() not in SIGNALS)])
+    words = set(re.findall("[a-z]+", name.lower()))
+    return next(iter(instruments.drums())) if words & KIT and words <= KIT | POSITIONS else name
+
+
+def _read_names(path):
+    """The file of names: {instrument: [pattern]}."""
+    found = yaml_file.read(path, "The file of names")
+    if not isinstance(found, dict) or not found:
+        raise SettingError(f"{path} holds no names. Write lines such as  drums: [kick*, snare*]")
+    return {name: _patterns(path, name, value) for name, value in found.items()}
+
+
+def _patterns(path, name, value):
+    if not isinstance(name, str) or not VALID_NAME.fullmatch(name):
+        raise SettingError(f"{path}: {name!r} cannot be an instrument's name. Use letters from a to z, digits and _.")
+    patterns = [value] if isinstance(value, str) else value
+    if isinstance(patterns, list) and patterns and all(isinstance(each, str) and each.strip() for each in patterns):
+        return patterns
+    raise SettingError(f'{path}, {name}: {value!r} is not a list of file names or patterns. Write [kick*, "*drum*"].')

@@ -1,0 +1,37 @@
+"""Names of stems as music programs and people write them, song by song."""
+
+import pytest
+
+from muscomp_lib.dataset.stem_names import Namer, shared
+
+SONGS = {
+    "no title": {"Guitar Clean": "Guitar_Clean", "Guitar Lead": "Guitar_Lead", "Guitar Acoustic": "Guitar_Acoustic"},
+    "numbers": {"bass 1": "bass_1", "bass 2": "bass_2", "bass 3": "bass_3"},
+    "takes": {"Take 1": "Take_1", "Take 2": "Take_2", "Take 3": "Take_3"},
+    "title before it": {"Song Gtr Lead": "Guitar_Lead", "Song Gtr Solo": "Guitar_Solo", "Song Gtr": "Guitar"},
+    "instrument in the title": {"Piano Man_Drums": "Drums", "Piano Man_Bass": "Bass", "Piano Man_Vox": "Vocals"},
+    "title ends with one": {"Waiting Room_Drums": "Drums", "Waiting Room_Bass": "Bass", "Waiting Room_Vox": "Vocals"},
+    "REAPER": {"Song-001-Drums": "Drums", "Song-002-Bass": "Bass", "Song-003-Keys": "Keys"},
+    "Logic": {"Drums_bip": "Drums", "Bass_bip": "Bass", "Keys_bip": "Keys"},
+    "FL Studio": {"Song_Drums": "Drums", "Song_Insert 10": "Insert_10", "Song_Master": "mix", "Song": "mix"},
+    "loops": {"Song_Drums_120bpm_Cmaj": "Drums", "Song_Bass_120bpm_Cmaj": "Bass", "Song_Vox_120bpm_Cmaj": "Vocals"},
+    "mix beside them": {"Drums_24bit": "Drums", "Bass_24bit": "Bass", "Vox_24bit": "Vocals", "mix": "mix"},
+    "mix like them": {"Song_Drums 120 bpm": "Drums", "Song_Bass 120 bpm": "Bass", "Song_Vox 120 bpm": "Vocals",
+                      "Song 120 bpm": "mix"},
+    "instrument at the end": {"Lead Gtr": "Lead_Guitar", "Solo Gtr": "Solo_Guitar", "Gtr": "Guitar"},
+    "folder's name": {"Piano.L": "Piano", "Piano.R": "Piano", "Violin": "Violin"},
+    "multitrack": {"01_KickIn": "Drums", "02_Kick Out": "Drums", "03_SnareTop": "Drums", "04_Snare Bottom": "Drums",
+                   "05_Hat": "Drums", "06_OH L": "Drums", "07_Tom 1": "Drums", "08_Room": "Drums", "09_BassDI": "Bass",
+                   "10_Bass Amp": "Bass", "11_ElecGtr DI": "Electric_Guitar", "12_LeadVox": "Lead_Vocals"},
+    "no kit": {"Tom Vox": "Tom_Vocals", "Vocal Room": "Vocals_Room", "Drum Loop": "Drum_Loop", "DI": "DI",
+               "drums": "drums"},
+    "German": {"E-Gitarre": "Electric_Guitar", "A-Git": "Acoustic_Guitar", "E-Bass": "Electric_Bass", "E.Guitar 2":
+               "Electric_Guitar_2", "Ac Gtr": "Acoustic_Guitar"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SONGS)
+def test_a_songs_files_are_named_by_instruments(case):
+    namer, texts = Namer(None), list(SONGS[case])
+    common = shared([text for text in texts if namer.of(text) != "mix"], title="Piano")
+    assert {text: namer.of(text, *common) for text in texts} == SONGS[case]
