@@ -3,14 +3,16 @@
 The libraries are too lenient in some things: mido accepts files of format 2, without tracks, or timed in film frames.
 And too strict in others: one text event that is out of range stops mido, and pretty_midi looks for the tempo in the
 first track only, for a note's end and program only in the note's own track, and for drums only on channel 10. So the
-bytes are checked first, and the notes are assembled here.
+bytes are checked and written again first, and the notes are assembled here.
 Standard: "Standard MIDI Files 1.0", MIDI Manufacturers Association, 1988; drums elsewhere than on channel 10: Yamaha's
 XG (bank 127 or 126), General MIDI 2 (bank 120; 121: none) and Roland's GS (a system exclusive message).
 """
 
 import io
+import itertools
 import struct
 import warnings
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,32 +23,52 @@ CHUNK = struct.Struct(">4sI")
 FRAMES = 0x8000  # this bit of the division: time is counted in film frames (SMPTE), not in beats
 MAX_SECONDS = 20 * 60
 MAX_TICKS = 9_000_000  # pretty_midi keeps a table of all, and refuses ten million: 8 minutes of a file by music21
-WRAPPING = 256  # bytes that may stand before the header: of RIFF (Windows' .rmi) 20, of MacBinary 128
+RIFF, WRAPPING = b"RIFF", 256  # Windows' .rmi; bytes that may stand before any other's header: of MacBinary 128
+OTHER_FILES = {  # by their first bytes
+    b"\x1f\x8b": "compressed with gzip: unpack it",
+    b"PK": "a zip archive: unpack it",
+    b"SMF2": "a clip of MIDI 2.0: export it as a Standard MIDI File",
+    b"BCF": "of Guitar Pro: export it as MIDI",
+    b"\x18FICHIER GUITAR PRO": "of Guitar Pro: export it as MIDI",
+    b"<": "a web page, or XML",
+}
 
 META, SYSEX = 0xFF, (0xF0, 0xF7)
-IGNORED = 0x7F  # "for the sequencer"; mido loses the time of types that it does not know
+END = bytes([META, 0x2F, 0])  # of a track
+QUICKEST = 20_000  # microseconds of a beat, 3000 bpm: any quicker, a song has no length
 USED = {  # meta events by type, and what their data must be
     0x03: lambda data: True,  # a track's name
-    0x2F: lambda data: not data,  # its end
-    0x51: lambda data: len(data) == 3 and any(data),  # tempo
+    0x51: lambda data: len(data) == 3 and int.from_bytes(data, "big") >= QUICKEST,  # tempo
     0x58: lambda data: len(data) == 4 and data[0] > 0 and data[1] < 8,  # time signature
     0x59: lambda data: (
         len(data) == 2 and (data[0] + 7) % 256 < 15 and data[1] < 2
     ),  # key signature: 7 flats to 7 sharps
 }
-N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}  # data bytes of a channel's message
+N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}  # data bytes of a channel's message, by status >> 4
+SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of messages that belong into cables, not files; of others, none
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
-BANK = 0  # the number of its controller
+BANK, DATA, PEDAL, RESET = 0, 6, 64, 121  # numbers of controllers
+PARAMETER = (101, 100)  # ... that choose what DATA sets: one of these two
+BEND_RANGE, TRANSPOSITION = (0, 0), (0, 2)
+ALL_OFF = (120, *range(123, 128))  # controllers that end a channel's notes
+HALF, BEND, SEMITONES = 64, 8192, 2  # of a controller; the furthest of a pitch wheel, and what it is by default
 DRUM_BANKS, MELODIC_BANK = (120, 126, 127), 121  # General MIDI 2's 121 makes even channel 10 melodic
 GS = (0x41, 0x42, 0x12, 0x40)  # bytes 0, 2, 3 and 4 of its messages; 1 is the device
 
 
-def read(path):
+def read(path, sounding=False):
     """Read a MIDI file of format 0 or 1.
 
     Chunks that are not tracks and meta events out of range are skipped, and so is what RIFF or MacBinary put before the
-    header; notes that never end last until the end of their track.
+    header; notes that never end last until the next of their pitch, or the end of their track.
+
+    Parameters
+    ----------
+    path : str or Path
+    sounding : bool
+        Give notes as they sound, not as they are played: they last while the sustain pedal holds them, and have the
+        pitch to which wheel or tuning bring their beginning, to the nearest semitone.
 
     Returns
     -------
@@ -69,12 +91,13 @@ def read(path):
         playable = _without_other_chunks(path.read_bytes(), path)
         parsed = mido.MidiFile(file=io.BytesIO(playable), clip=True)
         _check_contents(parsed, path)
-        midi = _assembled(parsed)
+        midi = _assembled(parsed, sounding)
     except MidiError:
         raise
     except Exception as error:  # parsers of foreign bytes raise anything; the file is at fault
         problem = "cannot be read" if getattr(error, "errno", None) else "is damaged"  # mido's OSErrors have no number
-        raise _bad(path, f"it {problem} ({type(error).__name__}: {error})") from error
+        reason = str(error) or "a track breaks off inside an event"
+        raise _bad(path, f"it {problem} ({type(error).__name__}: {reason})") from error
     if not midi.instruments:
         raise _bad(path, "its notes have no length")
     return midi
@@ -88,9 +111,11 @@ def _without_other_chunks(source, path):
     """The file's header and tracks only, with the header checked."""
     if not source:
         raise _bad(path, "it is empty")
-    source = source[max(0, source[:WRAPPING].find(b"MThd")) :]
+    searched = source if source.startswith(RIFF) else source[:WRAPPING]
+    source = source[max(0, searched.find(b"MThd")) :]
     if source[:4] != b"MThd":
-        raise _bad(path, "it is not a MIDI file (it does not begin with MThd)")
+        what = next((f", but is {what}" for begin, what in OTHER_FILES.items() if source.startswith(begin)), "")
+        raise _bad(path, f"it is not a MIDI file (it does not begin with MThd{what})")
     if len(source) < HEADER.size:
         raise _bad(path, f"it is cut short: {len(source)} bytes are less than a header")
     _, length, kind, n_tracks, division = HEADER.unpack_from(source)
@@ -99,26 +124,27 @@ def _without_other_chunks(source, path):
     if n_tracks == 0:
         raise _bad(path, "its header declares zero tracks")
     if division == 0 or division & FRAMES:
-        raise _bad(path, f"its time division is {division:#06x}; only ticks per beat, 1 to 32767, are read")
-    tracks = _tracks(source, CHUNK.size + length, path)[:n_tracks]
+        what = ", frames of a film (SMPTE)" if division & FRAMES else ""
+        raise _bad(path, f"its time division is {division:#06x}{what}; only ticks per beat, 1 to 32767, are read")
+    tracks = _tracks(source, CHUNK.size + length, n_tracks, path)
     if len(tracks) < n_tracks:
         raise _bad(path, f"it is cut short: the header declares {n_tracks} tracks and {len(tracks)} MTrk are there")
     return HEADER.pack(b"MThd", HEADER.size - CHUNK.size, kind, n_tracks, division) + b"".join(tracks)
 
 
-def _tracks(source, position, path):
-    """The MTrk chunks from `position` on, each with its chunk header."""
+def _tracks(source, position, n_tracks, path):
+    """The first MTrk chunks from `position` on, each with its chunk header; what follows them is of no interest."""
     found, has_track = [], False
-    while position + CHUNK.size <= len(source):
+    while position + CHUNK.size <= len(source) and len(found) < n_tracks:
         name, length = CHUNK.unpack_from(source, position)
-        end = position + CHUNK.size + length
+        start, end = position + CHUNK.size, position + CHUNK.size + length
         has_track = has_track or name == b"MTrk"
-        if name == b"MTrk" and end > len(source):
-            raise _bad(path, f"it is cut short: a track of {length} bytes ends {end - len(source)} bytes too early")
         if name == b"MTrk":
-            found.append(
-                source[position : position + CHUNK.size] + _without_bad_metas(source[position + CHUNK.size : end])
-            )
+            track, n_bytes, has_end = _rewritten(source[start:end])
+            if end > len(source) and not has_end:
+                raise _bad(path, f"it is cut short: a track of {length} bytes ends {end - len(source)} bytes too early")
+            found.append(CHUNK.pack(b"MTrk", len(track)) + track)
+            end = end if end <= len(source) else start + n_bytes  # a program that did not go back to fill in the length
         position = end
     if not has_track:
         raise _bad(path, "it has no track (no MTrk)")
@@ -133,32 +159,67 @@ def _check_contents(parsed, path):
         raise _bad(path, f"it lasts {parsed.length / 60:.0f} minutes; up to {MAX_SECONDS // 60} are read")
 
 
-def _without_bad_metas(track):
-    """A track's bytes, in which the meta events that are not used, or are out of range, have a type without meaning."""
-    track, position, running = bytearray(track), 0, 0
+def _rewritten(track):
+    """A track's events up to its end as mido takes them: each with its status, none that is not used or out of range.
+
+    Returns
+    -------
+    content : bytes
+    n_bytes : int
+        How many bytes of the track these were.
+    has_end : bool
+        Whether the last one says that the track ends.
+    """
+    content, position, running, waited, has_end = bytearray(), 0, 0, 0, False
     try:
-        while position < len(track):
-            _, position = _variable_length(track, position)
-            status = track[position]
-            if status < 0x80:  # running status: the last one is meant
-                position += N_DATA[running >> 4]
-                continue
-            position += 1
-            if status < SYSEX[0]:
-                running, position = status, position + N_DATA[status >> 4]
-                continue
-            kind = position
-            length, position = _variable_length(track, position + (status == META))
-            if status == META and not USED.get(track[kind], _unused)(track[position : position + length]):
-                track[kind] = IGNORED
-            position += length
+        while position < len(track) and not has_end:
+            delta, status, start, end = _event(track, position, running)
+            body, position, waited = track[start:end], end, waited + delta
+            running = status if status < SYSEX[0] else running
+            has_end = status == META and body[0] == END[1]
+            if _is_used(status, body):
+                content += _in_sevens(waited) + bytes([status]) + body
+                waited = 0
     except (IndexError, KeyError):
-        pass  # mido names what is wrong
-    return bytes(track)
+        return bytes(content) + track[position:], len(track), False  # mido names what is wrong
+    return bytes(content) + _in_sevens(waited) + END, position, has_end
 
 
-def _unused(_):
-    return False
+def _event(track, position, running):
+    """The event at a position: (its delta time, its status, where what follows the status begins and ends).
+
+    Raises
+    ------
+    IndexError, KeyError
+        It is not whole; no status was before it, of which it could be another one.
+    """
+    delta, position = _variable_length(track, position)
+    has_status = track[position] >= 0x80
+    status, start = track[position] if has_status else running, position + has_status
+    if status == META or status in SYSEX:
+        length, end = _variable_length(track, start + (status == META))
+        end += length
+    else:
+        end = start + (SYSTEM.get(status, 0) if status > SYSEX[0] else N_DATA[status >> 4])
+    if end > len(track):
+        raise IndexError
+    return delta, status, start, end
+
+
+def _is_used(status, body):
+    """Whether an event is one of a channel, a system exclusive one, or a meta event that is used and as it must be."""
+    if status != META:
+        return status < SYSEX[0] or status in SYSEX
+    _, begin = _variable_length(body, 1)
+    return body[0] in USED and USED[body[0]](body[begin:])
+
+
+def _in_sevens(value):
+    """A number in groups of seven bits, as `_variable_length` reads it."""
+    groups = [value & 0x7F]
+    while value := value >> 7:
+        groups.insert(0, value & 0x7F | 0x80)
+    return bytes(groups)
 
 
 def _variable_length(track, position):
@@ -170,7 +231,7 @@ def _variable_length(track, position):
             return value, position
 
 
-def _assembled(parsed):
+def _assembled(parsed, sounding):
     """The parsed file's notes, each with the program, drums and end that any of its tracks gives it."""
     import pretty_midi
 
@@ -178,8 +239,8 @@ def _assembled(parsed):
     messages = _timed(parsed)
     midi = _conducted(parsed, messages)
     midi.tick_to_time(messages[-1][0])  # or pretty_midi computes its table again for each tick behind the last one
-    parts = {}
-    for start, end, message, number, program, is_drum in _notes(parsed, messages):
+    notes, parts = list(_notes(parsed, messages)), {}
+    for start, end, message, number, program, is_drum in _sounding(notes, messages) if sounding else notes:
         key = number, message.channel, program, is_drum
         if key not in parts:
             parts[key] = pretty_midi.Instrument(program, is_drum, parsed.tracks[number].name)
@@ -263,10 +324,19 @@ def _notes(parsed, messages):
             sounding[message.channel, message.note].setdefault(number, []).append(found)
         elif message.type in ("note_on", "note_off"):
             yield from _ended(sounding[message.channel, message.note], number, tick)
-    ends = [_length(track) for track in parsed.tracks]  # of notes that lack a note-off
-    for start, message, number, *found in (note for key in sounding.values() for part in key.values() for note in part):
-        end = ends[number] if ends[number] > start else start + parsed.ticks_per_beat
-        yield start, end, message, number, *found
+        elif message.type == "control_change" and message.control in ALL_OFF:
+            of_channel = [parts for key, parts in sounding.items() if key[0] == message.channel]
+            for part in itertools.chain.from_iterable(parts.values() for parts in of_channel):
+                yield from _ended({number: part}, number, tick)
+    for part in (part for parts in sounding.values() for part in parts.values()):
+        yield from _never_ended(part, parsed)
+
+
+def _never_ended(part, parsed):
+    """The notes of one pitch and track that lack a note-off: each lasts until the next, the last to its track's end."""
+    for (start, message, number, *found), following in itertools.zip_longest(part, part[1:]):
+        end = following[0] if following else _length(parsed.tracks[number])
+        yield start, end if end > start else start + parsed.ticks_per_beat, message, number, *found
 
 
 def _ended(sounding, number, tick):
@@ -276,6 +346,59 @@ def _ended(sounding, number, tick):
     for start, *found in before:
         yield start, tick, *found
     part[:] = [note for note in part if note[0] == tick] if before else []
+
+
+def _sounding(notes, messages):
+    """Notes, as `_notes` gives them, as `read` describes it: held by the pedal, and at the pitch that they have."""
+    strikes = defaultdict(list)
+    for start, _, message, *_ in sorted(notes, key=lambda note: note[0]):
+        strikes[message.channel, message.note].append(start)
+    pedals, shifts = _pedals(messages), _shifts(messages)
+    for start, end, message, number, program, is_drum in notes:
+        if not is_drum:
+            again = strikes[message.channel, message.note]
+            end = min([_last(pedals[message.channel], end)[1] or end, *again[bisect_left(again, end) :][:1]])
+            pitch = message.note + _last(shifts[message.channel], start)[1]
+            message = message.copy(note=min(max(pitch, 0), 127))
+        yield start, end, message, number, program, is_drum
+
+
+def _last(changes, tick):
+    """The last of some changes, (tick, value), that is not after a tick."""
+    return changes[bisect_right(changes, tick, key=lambda change: change[0]) - 1]
+
+
+def _pedals(messages):
+    """{channel: [(tick, until when the pedal is held from there on, or 0)]}."""
+    found = defaultdict(lambda: [(-1, 0)])
+    for tick, _, message in reversed(messages):
+        if message.type == "control_change" and message.control in (PEDAL, RESET):
+            is_down = message.control == PEDAL and message.value >= HALF
+            later = found[message.channel]
+            until = (later[-1][1] or later[-1][0]) if len(later) > 1 else messages[-1][0]
+            later.append((tick, until if is_down else 0))
+    return defaultdict(lambda: [(-1, 0)], {channel: sorted(changes) for channel, changes in found.items()})
+
+
+def _shifts(messages):
+    """{channel: [(tick, by how many semitones wheel and tuning move its notes from there on)]}."""
+    found = defaultdict(lambda: [(-1, 0)])
+    state = defaultdict(lambda: {"bend": 0.0, BEND_RANGE: SEMITONES, TRANSPOSITION: HALF, PARAMETER: [127, 127]})
+    for tick, _, message in messages:
+        if message.type not in ("pitchwheel", "control_change"):
+            continue
+        of = state[message.channel]
+        if message.type == "pitchwheel":
+            of["bend"] = message.pitch / BEND
+        elif message.control in PARAMETER:
+            of[PARAMETER][PARAMETER.index(message.control)] = message.value
+        elif message.control == DATA and tuple(of[PARAMETER]) in (BEND_RANGE, TRANSPOSITION):
+            of[tuple(of[PARAMETER])] = message.value
+        elif message.control == RESET:
+            of["bend"] = 0.0
+        shift = round(of["bend"] * of[BEND_RANGE]) + of[TRANSPOSITION] - HALF
+        found[message.channel].append((tick, shift))
+    return found
 
 
 class _DrumChannels(dict):

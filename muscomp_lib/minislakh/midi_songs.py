@@ -73,10 +73,16 @@ def corpus_folder():
     return Path(found.origin).parent / "corpus"
 
 
-def read(path):
+def read(path, sounding=False):
     """A MIDI file or a score as pretty_midi.PrettyMIDI.
 
     Of a score, parts for drums are left out: those who read scores compare pitches, or give parts to other instruments.
+
+    Parameters
+    ----------
+    path : str or Path
+    sounding : bool
+        Of a MIDI file: as `midi_file.read`.
 
     Raises
     ------
@@ -84,7 +90,7 @@ def read(path):
         It cannot be read, or plays nothing.
     """
     if Path(path).suffix.lower() in SUFFIXES:
-        return midi_file.read(path)
+        return midi_file.read(path, sounding)
     try:
         _check(path)
         midi = _score(path)
@@ -187,13 +193,13 @@ def arrange(path, seconds, how, taxonomy, rng):
     Returns
     -------
     pretty_midi.PrettyMIDI
-        Without controllers and pitch bends.
+        Without controllers and pitch bends: its notes last, and are pitched, as they sound with these.
 
     Raises
     ------
     MidiError
     """
-    whole = read(path)
+    whole = read(path, sounding=True)
     midi = _excerpt(whole, seconds, rng)
     for part in midi.instruments:
         if not part.is_drum and rng.random() < how.rearranged:

@@ -207,3 +207,84 @@ def test_an_end_ends_all_earlier_notes_of_its_pitch(tmp_path):
     track = [begin, begin.copy(time=240), end, end.copy(time=0), begin, end.copy(time=0), *note(60)]
     midi = midi_file.read(written(tmp_path / "a.mid", [track]))
     assert parts_of(midi) == [(0, [(0, 0.5), (0.25, 0.5), (0.5, 1)])]
+
+
+NOTE_ON, NOTE_OFF = bytes([0, 0x90, 60, 90]), bytes([0x83, 0x60, 0x80, 60, 0])
+END = bytes([0, 0xFF, 0x2F, 0])
+
+
+def chunk(body, length=None):
+    return struct.pack(">4sI", b"MTrk", len(body) if length is None else length) + body
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header() + chunk(NOTE_ON + bytes([0, 0xF0, 2, 0x7E, 0xF7, 0x83, 0x60, 60, 0]) + END),
+        header() + chunk(NOTE_ON + NOTE_OFF + END + bytes(9)),
+        header() + chunk(NOTE_ON + NOTE_OFF + END, 0xFFFFFFFF),
+        header() + chunk(NOTE_ON + NOTE_OFF + END) + b"MTrk\xff\xff\xff\xff",
+        header() + chunk(bytes([0, 0xFF, 0x51, 3, 0, 0, 1]) + NOTE_ON + NOTE_OFF + END),
+        header() + chunk(NOTE_ON + bytes([0x83, 0x60, 0xF8, 0, 0x80, 60, 0]) + END),
+        b"RIFF\0\2\0\0RMIDLIST\0\1\0\0" + bytes(256) + b"data\0\0\0\0" + header() + track_chunk(),
+        header() + chunk(NOTE_ON + bytes([0x83, 0x60, 0xB0, 123, 0, 0x8F, 0, 0xFF, 1, 0]) + END),
+    ],
+    ids=[
+        "status kept over sysex", "padded", "length not filled in", "another track begun", "60 million bpm",
+        "clock", "RIFF with a list first", "all notes off",
+    ],
+)  # fmt: skip
+def test_files_as_programs_write_them_are_read(content, tmp_path):
+    (tmp_path / "a.mid").write_bytes(content)
+    assert parts_of(midi_file.read(tmp_path / "a.mid")) == [(0, [(0, 0.5)])]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"\x1f\x8b\x08", "gzip"), (b"SMF2CLIP", "MIDI 2.0"), (b"<!DOCTYPE html>", "a web page")]
+)
+def test_other_files_are_refused_by_what_they_are(content, what, tmp_path):
+    (tmp_path / "a.mid").write_bytes(content)
+    with pytest.raises(MidiError, match=f"but is .*{what}"):
+        midi_file.read(tmp_path / "a.mid")
+
+
+def test_notes_that_never_end_last_until_the_next(tmp_path):
+    strokes = [mido.Message("note_on", channel=9, note=36, velocity=90, time=time) for time in (0, 480, 480)]
+    midi = midi_file.read(written(tmp_path / "a.mid", [[*strokes, mido.MetaMessage("end_of_track", time=480)]]))
+    assert parts_of(midi) == [(128, [(0, 0.5), (0.5, 1), (1, 1.5)])]
+
+
+def control(number, value, time=0, channel=0):
+    return mido.Message("control_change", channel=channel, control=number, value=value, time=time)
+
+
+def test_notes_sound_while_the_pedal_holds_them(tmp_path):
+    up = control(64, 0, time=480)
+    track = [control(64, 127), *note(60, length=240), *note(62, length=240), *note(60, length=240), up, *note(64)]
+    file = written(tmp_path / "a.mid", [track])
+    assert parts_of(midi_file.read(file)) == [(0, [(0, 0.25), (0.25, 0.5), (0.5, 0.75), (1.25, 1.75)])]
+    sounding = midi_file.read(file, sounding=True)
+    assert sorted(parts_of(sounding)[0][1]) == [(0, 0.5), (0.25, 1.25), (0.5, 1.25), (1.25, 1.75)]
+
+
+def test_the_pedal_holds_no_drums(tmp_path):
+    track = [control(64, 127, channel=9), *note(36, 9, length=240), control(64, 0, time=960, channel=9)]
+    midi = midi_file.read(written(tmp_path / "a.mid", [track]), sounding=True)
+    assert parts_of(midi) == [(128, [(0, 0.25)])]
+
+
+@pytest.mark.parametrize(
+    ("setup", "pitch"),
+    [
+        ([mido.Message("pitchwheel", pitch=8191)], 62),
+        ([control(101, 0), control(100, 0), control(6, 12), mido.Message("pitchwheel", pitch=-8192)], 48),
+        ([control(101, 0), control(100, 2), control(6, 76)], 72),
+        ([mido.Message("pitchwheel", pitch=8191), control(121, 0)], 60),
+        ([mido.Message("pitchwheel", pitch=700)], 60),
+    ],
+    ids=["two semitones", "range of an octave", "transposed", "reset", "vibrato"],
+)
+def test_bent_notes_have_the_pitch_they_sound_at(setup, pitch, tmp_path):
+    file = written(tmp_path / "a.mid", [[*setup, *note(60)]])
+    assert [n.pitch for part in midi_file.read(file, sounding=True).instruments for n in part.notes] == [pitch]
+    assert [n.pitch for part in midi_file.read(file).instruments for n in part.notes] == [60]
