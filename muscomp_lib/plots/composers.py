@@ -3,9 +3,10 @@
 import numpy as np
 
 from muscomp_lib.composers import clips
-from muscomp_lib.plots.data import colours, subplots
+from muscomp_lib.plots.style import colours, own_colours, subplots
 
 
+@own_colours
 def composer_clips(examples, titles):
     """Clips as the network is given them: mel spectrograms above, piano rolls below (notebook 08).
 
@@ -30,6 +31,7 @@ def composer_clips(examples, titles):
     return figure
 
 
+@own_colours
 def embeddings(panels, labels, names):
     """Embeddings in two dimensions, those of known composers in colour (notebook 08).
 
@@ -52,6 +54,7 @@ def embeddings(panels, labels, names):
     return figure
 
 
+@own_colours
 def open_set(found, known, unknown):
     """Distances of pieces by known and by unknown composers, and the ROC curve (notebook 08).
 

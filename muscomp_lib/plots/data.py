@@ -1,49 +1,19 @@
 """Figures of the data, the training and the scores. Used by notebooks 01 to 05.
 
 Each function draws one figure and returns it; the notebook shows it. An instrument has the same colour everywhere.
-Figures are made with matplotlib's object interface, so that none is shown twice or stays open.
 """
-
-import io
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from muscomp_lib.core import instruments, progress
+from muscomp_lib.plots.style import literal, own_colours, subplots
 from muscomp_lib.slakh.index_tables import STATUSES
-
-WIDTH = 10  # inches: a notebook cell's width
-
-
-class Picture(Figure):
-    """A figure that IPython displays, as it does those made by pyplot."""
-
-    def _repr_png_(self):
-        image = io.BytesIO()
-        self.savefig(image, format="png", dpi=self.get_dpi())
-        return image.getvalue()
-
 
 PARTITION_COLOURS = {"train": "tab:blue", "validation": "tab:cyan", "test": "tab:green", "reserve": "tab:orange"}
 
 
-def colours(names):
-    """One colour per instrument, the same at every call with the same list: {name: RGBA}."""
-    return dict(zip(names, mpl.colormaps["tab20"](np.arange(len(names)) % 20), strict=True))
-
-
-def literal(name):
-    """An instrument's name as a text for matplotlib, to which two dollar signs would mean a formula."""
-    return name.replace("$", r"\$")
-
-
-def subplots(height, **kwargs):
-    """A figure of our width and `height` inches, with axes."""
-    figure = Picture(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.subplots(**kwargs)
-
-
+@own_colours
 def training_example(mix, parts, names, seconds, top_khz):
     """One training example: spectrograms of the mix and of its three loudest instruments (notebook 04).
 
@@ -68,6 +38,7 @@ def training_example(mix, parts, names, seconds, top_khz):
     return figure
 
 
+@own_colours
 def learning_curve(history, others=None):
     """Training and validation loss against steps (notebook 04).
 
@@ -91,6 +62,7 @@ def learning_curve(history, others=None):
     return figure
 
 
+@own_colours
 def instrument_counts(coverage):
     """How many tracks have each instrument, with stems and hours (notebook 01).
 
@@ -111,6 +83,7 @@ def instrument_counts(coverage):
     return figure
 
 
+@own_colours
 def taxonomies(covered):
     """How many tracks have each instrument in each taxonomy (notebook 01).
 
@@ -143,6 +116,7 @@ def _distinct(number, count):
     return mpl.colormaps["cividis"](number / max(count - 1, 1) * 0.85)
 
 
+@own_colours
 def stem_counts(tracks, stems, names):
     """Usable stems of each instrument in each track; broken stems and tracks are marked red (notebook 01)."""
     figure, axes = subplots(min(2.5 + 0.16 * len(tracks), 9))
@@ -168,6 +142,7 @@ def _label_tracks(axes, tracks):
         label.set_color("black" if status == "ok" else "tab:red")
 
 
+@own_colours
 def statuses(stems, names):
     """How many stems have each status, within the taxonomy and outside of it (notebook 01)."""
     figure, axes = subplots(2.6)
@@ -183,6 +158,7 @@ def statuses(stems, names):
     return figure
 
 
+@own_colours
 def activity(shares):
     """The share of the time in which each instrument plays, by partition (notebook 03).
 
@@ -205,6 +181,7 @@ def activity(shares):
     return figure
 
 
+@own_colours
 def partitions(tracks, names):
     """How many tracks of each partition have each instrument, before filling (notebook 02)."""
     figure, axes = subplots(4.2)
@@ -224,6 +201,7 @@ def partitions(tracks, names):
     return figure
 
 
+@own_colours
 def filling(tracks, synthesis, names):
     """Which instruments each song has, before and after filling from the reserve (notebook 02)."""
     order = {partition: rank for rank, partition in enumerate(PARTITION_COLOURS)}
@@ -249,6 +227,7 @@ def filling(tracks, synthesis, names):
     return figure
 
 
+@own_colours
 def spectrograms(waveforms, sample_rate, top_khz=8.0):
     """Spectrograms below each other, with a common time axis and colour scale (notebooks 02 and 05).
 
@@ -274,6 +253,7 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
     return figure
 
 
+@own_colours
 def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
     """The masks of the instruments with the highest mean: dark 0, bright 1 (notebooks 04 and 05).
 
@@ -305,6 +285,7 @@ def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
     return figure
 
 
+@own_colours
 def si_sdr_bars(table):
     """SI-SDR of the mix, the estimate and the ideal mask, per instrument (notebooks 04 and 05).
 
@@ -324,7 +305,8 @@ def si_sdr_bars(table):
     if "si_sdr_ideal" in table:
         axes.plot(places, table["si_sdr_ideal"], "_", color="black", markersize=18, label="ideal mask")
     for place in places[table["si_sdr_mix"].isna()]:
-        axes.text(place, 0, "silent", rotation=90, ha="center", va="bottom", color="grey", fontsize=8)
+        inside = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center"}  # bars may be negative alone
+        axes.text(place, 0.5, "silent", rotation=90, color="grey", fontsize=8, **inside)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(places, table["instrument"].map(literal), rotation=40, ha="right", fontsize=8)
     axes.set(ylabel="SI-SDR in dB (higher is better)")
@@ -334,6 +316,7 @@ def si_sdr_bars(table):
     return figure
 
 
+@own_colours
 def confusion(table, title="Share of each instrument (row) in each output (column)"):
     """A confusion matrix: the output that each instrument's energy ends up in, or composers' pieces (05 and 08).
 

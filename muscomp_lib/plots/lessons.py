@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.signal
 
-from muscomp_lib.plots.data import literal, subplots
+from muscomp_lib.plots.style import literal, own_colours, subplots
 
 PATTERNS = {  # 5 frames x 5 bins: what a convolution looks for
     "a steady tone": np.outer(np.ones(5), [-1, -1, 4, -1, -1]) / 20,
@@ -12,6 +12,7 @@ PATTERNS = {  # 5 frames x 5 bins: what a convolution looks for
 N_STEPS = 6  # of the gradient
 
 
+@own_colours
 def convolution(magnitude, seconds, top_khz):
     """What two patterns find in a spectrogram: each is laid on every place, and its match drawn there.
 
@@ -39,6 +40,7 @@ def convolution(magnitude, seconds, top_khz):
     return figure
 
 
+@own_colours
 def gradient_steps(mix, part, name, step):
     """The loss of one weight, and steps down its slope: the simplest network has one mask value for everything.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from muscomp_lib.plots.data import subplots
+from muscomp_lib.plots.style import own_colours, subplots
 
 EXPORTED = {  # columns of `export.write`'s table: a title, and how much is worth a long bar
     "megabytes": ("MB", 0),
@@ -15,6 +15,7 @@ EXPORTED = {  # columns of `export.write`'s table: a title, and how much is wort
 }
 
 
+@own_colours
 def mask_snapshots(names, masks, seconds):
     """The masks of one example during training, a row per instrument; the last column is the ideal mask.
 
@@ -43,6 +44,7 @@ def mask_snapshots(names, masks, seconds):
     return figure
 
 
+@own_colours
 def network(model, n_frames):
     """The architecture of a U-Net: the shape of each convolution's output.
 
@@ -77,6 +79,7 @@ def network(model, n_frames):
     return figure
 
 
+@own_colours
 def exported(table):
     """Size, speed, start, memory and cost of exported formats, side by side (notebook 07).
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from muscomp_lib.plots.data import colours, literal, subplots
+from muscomp_lib.plots.style import colours, literal, own_colours, subplots
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, FRAME_SECONDS, LOWEST_PITCH, N_PITCHES
 from muscomp_lib.transcription.network import ACTIVE, DRUM_PITCHES, ONSET
 
@@ -17,6 +17,7 @@ SHOWN_SECONDS = 6.0
 MARGIN = 6  # semitones above the highest note and below the lowest
 
 
+@own_colours
 def note_training_example(levels, labels, name):
     """The transcriber's input and labels for one training example (notebook 04).
 
@@ -36,6 +37,7 @@ def note_training_example(levels, labels, name):
     return figure
 
 
+@own_colours
 def likelihoods(levels, likelihoods, notes, name):
     """From audio to notes in three steps: levels, likelihoods of onsets, likelihoods of active notes (notebook 05).
 
@@ -63,6 +65,7 @@ def likelihoods(levels, likelihoods, notes, name):
     return figure
 
 
+@own_colours
 def note_matching(levels, true, estimated, matching, name):
     """Hits, misses and extras of a transcription, over the levels (notebook 05).
 
@@ -91,6 +94,7 @@ def note_matching(levels, true, estimated, matching, name):
     return figure
 
 
+@own_colours
 def piano_roll(midi, names):
     """The notes of a transcription, a colour per instrument; drums in a strip below (notebook 05).
 

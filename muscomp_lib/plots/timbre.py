@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from muscomp_lib.plots.data import subplots
+from muscomp_lib.plots.style import own_colours, subplots
 
 PERIODS = 4  # of the waveforms shown
 
 
+@own_colours
 def timbres(sounds, sample_rate, f0, harmonics, envelopes):
     """The same note on several instruments: a few periods, the harmonics, and the envelope; a row each.
 
@@ -38,6 +39,7 @@ def timbres(sounds, sample_rate, f0, harmonics, envelopes):
     return figure
 
 
+@own_colours
 def film(x, gamma, beta):
     """What FiLM does to the outputs of two filters: before, scaled, and scaled and shifted.
 
@@ -59,6 +61,7 @@ def film(x, gamma, beta):
     return figure
 
 
+@own_colours
 def film_of_queries(values):
     """Gamma and beta of every filter for several queries.
 

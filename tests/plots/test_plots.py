@@ -1,6 +1,7 @@
 """Every figure of the notebooks is drawn from small tables and arrays, and shows what it was given."""
 
 import keras
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import pretty_midi
@@ -109,6 +110,15 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_figure_is_drawn_as_png(name):
     assert FIGURES[name]()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_dark_style_changes_no_figure():
+    names = ("si_sdr_bars", "confusion", "network")
+    light = [FIGURES[name]()._repr_png_() for name in names]
+    transparent = {"figure.facecolor": (0, 0, 0, 0), "axes.facecolor": (0, 0, 0, 0), "savefig.transparent": True}
+    with matplotlib.style.context(["dark_background", transparent]):
+        assert [FIGURES[name]()._repr_png_() for name in names] == light
+    assert all(hasattr(getattr(plots, name), "__wrapped__") for name in set(plots.__all__) - {"PARTITION_COLOURS"})
 
 
 def test_a_name_with_dollar_signs_is_no_formula():
