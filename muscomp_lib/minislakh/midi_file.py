@@ -49,7 +49,7 @@ SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of messages that belong into 
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
 BANK, DATA, PEDAL, RESET = 0, 6, 64, 121  # numbers of controllers
-PARAMETER = (101, 100)  # ... that choose what DATA sets: one of these two
+PARAMETER, UNREGISTERED = (101, 100), (99, 98)  # ... that choose what DATA sets: one of the next two, or none of them
 BEND_RANGE, TRANSPOSITION = (0, 0), (0, 2)
 ALL_OFF = (120, *range(123, 128))  # controllers that end a channel's notes
 HALF, BEND, SEMITONES = 64, 8192, 2  # of a controller; the furthest of a pitch wheel, and what it is by default
@@ -68,7 +68,7 @@ def read(path, sounding=False):
     path : str or Path
     sounding : bool
         Give notes as they sound, not as they are played: they last while the sustain pedal holds them, and have the
-        pitch to which wheel or tuning bring their beginning, to the nearest semitone.
+        pitch at which wheel and tuning hold them for longest, to the nearest semitone.
 
     Returns
     -------
@@ -357,15 +357,29 @@ def _sounding(notes, messages):
     for start, end, message, number, program, is_drum in notes:
         if not is_drum:
             again = strikes[message.channel, message.note]
-            end = min([_last(pedals[message.channel], end)[1] or end, *again[bisect_left(again, end) :][:1]])
-            pitch = message.note + _last(shifts[message.channel], start)[1]
+            pitch = message.note + _longest(shifts[message.channel], start, end)
             message = message.copy(note=min(max(pitch, 0), 127))
+            end = min([_last(pedals[message.channel], end)[1] or end, *again[bisect_left(again, end) :][:1]])
         yield start, end, message, number, program, is_drum
 
 
 def _last(changes, tick):
     """The last of some changes, (tick, value), that is not after a tick."""
-    return changes[bisect_right(changes, tick, key=lambda change: change[0]) - 1]
+    return changes[bisect_right(changes, tick, key=_tick) - 1]
+
+
+def _longest(changes, start, end):
+    """The value that changes, (tick, value), have for longest between two ticks: guitarists slide into notes."""
+    later = changes[bisect_right(changes, start, key=_tick) : bisect_left(changes, end, key=_tick)]
+    ticks, values = zip((start, _last(changes, start)[1]), *later, strict=True)
+    lasts = defaultdict(int)
+    for value, since, until in zip(values, ticks, (*ticks[1:], end), strict=True):
+        lasts[value] += until - since
+    return max(lasts, key=lasts.get)
+
+
+def _tick(change):
+    return change[0]
 
 
 def _pedals(messages):
@@ -392,6 +406,8 @@ def _shifts(messages):
             of["bend"] = message.pitch / BEND
         elif message.control in PARAMETER:
             of[PARAMETER][PARAMETER.index(message.control)] = message.value
+        elif message.control in UNREGISTERED:
+            of[PARAMETER] = [127, 127]
         elif message.control == DATA and tuple(of[PARAMETER]) in (BEND_RANGE, TRANSPOSITION):
             of[tuple(of[PARAMETER])] = message.value
         elif message.control == RESET:

@@ -281,10 +281,21 @@ def test_the_pedal_holds_no_drums(tmp_path):
         ([control(101, 0), control(100, 2), control(6, 76)], 72),
         ([mido.Message("pitchwheel", pitch=8191), control(121, 0)], 60),
         ([mido.Message("pitchwheel", pitch=700)], 60),
+        (
+            [control(101, 0), control(100, 0), control(99, 1), control(6, 12), mido.Message("pitchwheel", pitch=8191)],
+            62,
+        ),
     ],
-    ids=["two semitones", "range of an octave", "transposed", "reset", "vibrato"],
+    ids=["two semitones", "range of an octave", "transposed", "reset", "vibrato", "vibrato's own setting"],
 )
 def test_bent_notes_have_the_pitch_they_sound_at(setup, pitch, tmp_path):
     file = written(tmp_path / "a.mid", [[*setup, *note(60)]])
     assert [n.pitch for part in midi_file.read(file, sounding=True).instruments for n in part.notes] == [pitch]
     assert [n.pitch for part in midi_file.read(file).instruments for n in part.notes] == [60]
+
+
+def test_a_slide_into_a_note_leaves_its_pitch(tmp_path):
+    on, off = note(60)
+    slide = [mido.Message("pitchwheel", pitch=-8192), on, mido.Message("pitchwheel", pitch=0, time=100), off]
+    sounding = midi_file.read(written(tmp_path / "a.mid", [slide]), sounding=True)
+    assert [n.pitch for part in sounding.instruments for n in part.notes] == [60]
