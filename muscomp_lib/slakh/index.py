@@ -32,7 +32,8 @@ from muscomp_lib.slakh.index_tables import OMITTED
 
 SPLITS = (*names.PARTITIONS, OMITTED)
 HIDDEN = (".", "__MACOSX")  # the latter has files' attributes, under the names of the files
-TRACK_NAME = re.compile(r"Track(?!s\b|s_)[\w-]*")  # a folder called Tracks holds them
+TRACK_NAME = re.compile(r"Track(?!s\b|s_)[\w-]*|(?i:track)\d+")  # a folder called Tracks holds them
+COPY_NAME = re.compile(r"(?i)(copy of )?track\d+\W.*|copy of track\d+")  # as Google Drive and desktops name copies
 MAX_DEPTH = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
 READERS = 32  # threads: on Google Drive a read is mostly waiting
 LARGE = 1_000_000  # bytes of a file that may be a data set: an archive, or a part of one
@@ -130,7 +131,7 @@ def find_tracks(slakh):
     """Find the track folders, however the data set was unpacked.
 
     `slakh/<split>/Track00001`, `slakh/slakh2100_flac_redux/<split>/Track00001` and, as in BabySlakh, no split folders.
-    Of two folders with the same name, one is used, and its note names the other.
+    Of two folders with the same name, in any case of letters, one is used, and its note names the other.
 
     Returns
     -------
@@ -144,10 +145,10 @@ def find_tracks(slakh):
     """
     found = {}
     for place in sorted(_walk(slakh, MAX_DEPTH), key=_order):
-        name = place.folder.name
+        name = names.folded(place.folder.name)
         if name in found:
             first = found[name]
-            other = f"a second {name} in {place.folder.relative_to(slakh).as_posix()} is not used"
+            other = f"a second {place.folder.name} in {place.folder.relative_to(slakh).as_posix()} is not used"
             found[name] = Place(first.folder, first.split, f"{first.note}; {other}".strip("; "))
         else:
             found[name] = place
@@ -185,6 +186,8 @@ def _walk(folder, depth):
             continue
         if TRACK_NAME.fullmatch(entry.name) and names.is_name(entry.name):
             yield Place(Path(entry.path), OMITTED if folder.name == OMITTED else names.partition(folder.name))
+        elif COPY_NAME.fullmatch(entry.name):
+            log.warning("%s is not indexed: its name is that of a copy. Rename it if it is another", entry.path)
         elif depth:
             yield from _walk(Path(entry.path), depth - 1)
 

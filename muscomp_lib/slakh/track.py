@@ -19,8 +19,11 @@ from muscomp_lib.slakh import verify
 from muscomp_lib.slakh.verify import HEADER, METADATA, SOUND
 
 METADATA_FILE = "metadata.yaml"
+METADATA_SUFFIXES, MIDI_SUFFIXES = (".yaml", ".yml"), (".mid", ".midi")
 MAX_TEXT = 200  # characters that are kept of a text of the metadata
-TRUE = ("true", "yes", "on", "1")  # YAML 1.1's words for it, and a table's
+TRUE, FALSE = ("true", "yes", "on", "y", "t", "1", "1.0"), ("false", "no", "off", "n", "f", "0", "0.0")  # YAML 1.1's
+DRUM_CLASS = "drums"  # of stems whose metadata do not say whether they are drums
+MOST_NAMED = 3  # files in a note
 STEM_TEXTS = ("midi_program_name", "inst_class", "plugin_name")
 
 log = logging.getLogger(__name__)
@@ -71,17 +74,25 @@ def scan(place, source):
     -------
     TrackScan
     """
-    top, stems, midi = (_listing(place.folder / part, source.slakh) for part in ("", "stems", "MIDI"))
+    top = _listing(place.folder, source.slakh)
     if not top:  # it existed a moment ago
         remote_io.check_mounted(source.slakh)
+    folders = [_file_of(part, top, ("",)) or part for part in ("stems", "MIDI")]
+    stems, midi = (_listing(place.folder / folder, source.slakh) for folder in folders)
     files = {file: top[file] for file in [_file_of("mix", top)] if file}
-    files |= {f"stems/{name}": status for name, status in stems.items() if name.lower().endswith(DATASET_SUFFIXES)}
+    files |= {f"{folders[0]}/{name}": status for name, status in stems.items() if _is_sound(name)}
     where = place.folder.relative_to(source.slakh).as_posix()
     sounds = {f"{where}/{name}": status for name, status in sorted(files.items()) if stat.S_ISREG(status.st_mode)}
     for path, status in sounds.items():
         verify.cached(source.cache, source.slakh, path, status, HEADER, verify.read_header)
-    metadata = read_metadata(f"{where}/{METADATA_FILE}", top.get(METADATA_FILE), source.slakh, source.cache)
-    return TrackScan(place, metadata, sounds, {f"{where}/MIDI/{name}": status for name, status in midi.items()})
+    file = _file_of("metadata", top, METADATA_SUFFIXES) or METADATA_FILE
+    metadata = read_metadata(f"{where}/{file}", top.get(file), source.slakh, source.cache)
+    return TrackScan(place, metadata, sounds, {f"{where}/{folders[1]}/{name}": status for name, status in midi.items()})
+
+
+def _is_sound(name):
+    """Whether a file's name is that of a sound; hidden ones are macOS's, with attributes of the others."""
+    return name.lower().endswith(DATASET_SUFFIXES) and not name.startswith(".")
 
 
 def _listing(folder, slakh):
@@ -129,12 +140,18 @@ def _parsed(path):
         return {**problem, "problem": one_line(error)}
     except OSError as error:
         return {**problem, "problem": f"{METADATA_FILE} cannot be read ({error.strerror})", "passing": True}
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("stems"), dict):
+    metadata = _by_key(metadata)
+    if not isinstance(metadata.get("stems"), dict):
         return {**problem, "problem": f"{METADATA_FILE} does not list the stems by name"}
-    stems = {_text(name): _entry(entry if isinstance(entry, dict) else {}) for name, entry in metadata["stems"].items()}
+    stems = {_text(name): _entry(_by_key(entry)) for name, entry in metadata["stems"].items()}
     level, note = _level(metadata)
-    uuid = _text(metadata.get("UUID"))
+    uuid = _text(metadata.get("uuid"))
     return {"uuid": "" if uuid == "None" else uuid, "level": level, "stems": stems, "note": note}
+
+
+def _by_key(value):
+    """A mapping by its keys in small letters, which are not the same in all programs; {} for anything else."""
+    return {str(key).lower(): each for key, each in value.items()} if isinstance(value, dict) else {}
 
 
 def _text(value):
@@ -171,9 +188,17 @@ def _entry(entry):
     return {
         **{key: _text(entry.get(key)) for key in STEM_TEXTS},
         "program": _text(entry.get("program_num")),
-        "is_drum": _text(entry.get("is_drum")).lower() in TRUE,
+        "is_drum": _is_drum(entry),
         "has_loudness": "integrated_loudness" in entry,
     }
+
+
+def _is_drum(entry):
+    """Whether a stem's metadata say that it is drums, as such or by its class."""
+    given = _text(entry.get("is_drum")).lower()
+    if given in (*TRUE, *FALSE):
+        return given in TRUE
+    return DRUM_CLASS in (_text(entry.get(key)).lower() for key in ("inst_class", "midi_program_name"))
 
 
 # ---- the rows ----
@@ -198,6 +223,7 @@ def rows(scan, source):
     if status == "ok" and not any(stem["status"] == "ok" for stem in stems):
         status, note = "missing", "none of its stems can be used"
     no_uuid = "" if metadata.get("uuid", "-") else "metadata.yaml has no UUID: counts as a song of its own"
+    unlisted = _unlisted(scan, mix, stems) if stems else ""
     row = {
         "track": place.folder.name,
         "split": place.split,
@@ -208,10 +234,23 @@ def rows(scan, source):
         "duration": round(header["frames"] / header["sample_rate"], 3) if header else None,
         "status": status if status != "ok" else mix_status,
         "note": "; ".join(
-            filter(None, (note, mix_note and f"mix: {mix_note}", metadata.get("note"), no_uuid, one_line(place.note)))
+            filter(
+                None,
+                (note, mix_note and f"mix: {mix_note}", metadata.get("note"), no_uuid, unlisted, one_line(place.note)),
+            )
         ),
     }
     return row, stems
+
+
+def _unlisted(scan, mix, stems):
+    """A note on the sound files that no stem of the metadata has; "" for none."""
+    others = sorted(scan.sounds.keys() - {mix, *(stem["audio"] for stem in stems)})
+    if not others:
+        return ""
+    named = ", ".join(Path(path).name for path in others[:MOST_NAMED])
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    return f"{METADATA_FILE} lists no stem for {one_line(named)}{more}: not used"
 
 
 def _unnameable(place):
@@ -222,10 +261,10 @@ def _unnameable(place):
     return {"track": track, "split": place.split, "uuid": track, **blank, "status": "unreadable", "note": note}
 
 
-def _file_of(name, listing):
-    """The sound file of this name, or else of this name in another case, as in S00.WAV; "" for none."""
+def _file_of(name, listing, suffixes=DATASET_SUFFIXES):
+    """The file of this name, or else of this name in another case, as in S00.WAV; "" for none."""
     spelled = {file.lower(): file for file in listing} | {file: file for file in listing}
-    exact = [f"{name}{suffix}" for suffix in DATASET_SUFFIXES]
+    exact = [f"{name}{suffix}" for suffix in suffixes]
     return next((spelled[file] for file in (*exact, *map(str.lower, exact)) if file in spelled), "")
 
 
@@ -248,14 +287,15 @@ def _stem_row(name, entry, scan, mix_header, source):
     folder = scan.place.folder
     where = folder.relative_to(source.slakh).as_posix()
     program = _program(entry["program"], entry["is_drum"])
-    path, midi = _file_of(f"{where}/stems/{name}", scan.sounds), f"{where}/MIDI/{name}.mid"
+    path = _file_of(f"{where}/stems/{name}", scan.sounds)
     header, status, note = _stem_status(path, entry, scan, mix_header, source)
     if ";" in path:
         status, note = "unreadable", "';' in its name or folder: our tables join paths with it. Rename the file"
     elif program is None:
         status, note = "unreadable", f"metadata.yaml gives no program from 0 to 128 ({entry['program']!r})"
     else:
-        status, note = _with_known_defect(status, note, path, (folder.name, scan.metadata["uuid"], name), source)
+        key = folder.name.capitalize(), scan.metadata["uuid"], name.upper()  # as Slakh spells them: Track00001, S00
+        status, note = _with_known_defect(status, note, path, key, source)
     return {
         "track": folder.name,
         "split": scan.place.split,
@@ -263,9 +303,9 @@ def _stem_row(name, entry, scan, mix_header, source):
         "instrument": "" if program is None else instruments.of_program(program, source.taxonomy),
         "program_num": program,
         **{key: entry[key] for key in STEM_TEXTS},
-        "is_drum": entry["is_drum"],
+        "is_drum": entry["is_drum"] or program == instruments.DRUMS,
         "audio": path,
-        "midi": midi if midi in scan.midi else "",
+        "midi": _file_of(f"{where}/MIDI/{name}", scan.midi, MIDI_SUFFIXES),
         **{key: header.get(key) for key in ("sample_rate", "channels", "frames")},
         "status": status,
         "note": one_line(note),
@@ -294,13 +334,10 @@ def _with_known_defect(status, note, path, key, source):
 
 def _program(value, is_drum):
     """A General MIDI program from a number's text; None when it is none. Drums may have any in MIDI, or none."""
-    try:
-        program = int(value or (instruments.DRUMS if is_drum else value))
-    except ValueError:
+    program = _number(value or (instruments.DRUMS if is_drum else value))
+    if program is None or not program.is_integer() or not 0 <= program <= instruments.DRUMS:
         return None
-    if not 0 <= program <= instruments.DRUMS:
-        return None
-    return instruments.DRUMS if is_drum else program
+    return instruments.DRUMS if is_drum else int(program)
 
 
 def one_line(value):

@@ -107,7 +107,60 @@ def test_file_names_in_capitals_are_found(root):
     assert (stems.loc[0, "audio"], stems.loc[0, "status"]) == ("train/Track00001/stems/s00.Wav", "ok")
 
 
-@pytest.mark.parametrize("entry", [{"program_num": 0}, {"program_num": None}, {"program_num": 1, "is_drum": "yes"}])
+@pytest.mark.parametrize("folders", [{"stems": "Stems", "MIDI": "midi"}, {"metadata.yaml": "Metadata.yml"}])
+def test_folders_and_metadata_in_other_case_are_found(root, folders):
+    folder = write_track(root.slakh, "train", "track00001", {"S00": GUITAR})
+    for name, other in folders.items():
+        (folder / name).rename(folder / other)
+    stem = slakh.index(root)[0].iloc[0]
+    assert (stem["status"], stem["program_num"]) == ("ok", 30)
+    assert all((root.slakh / stem[kind]).is_file() for kind in ("audio", "midi"))
+
+
+def test_a_track_twice_but_for_case_counts_once(root):
+    for name in ("Track00001", "track00001"):
+        write_track(root.slakh, "train", name, {"S00": GUITAR})
+    stems, tracks = slakh.index(root)
+    assert len(stems) == len(tracks) == 1 and "a second track00001" in tracks.loc[0, "note"]
+
+
+def test_files_that_the_metadata_do_not_list_are_noted(root):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": GUITAR})
+    for name in ("S00 (1).flac", "._S00.flac", "S07.flac"):
+        (folder / "stems" / name).write_bytes((folder / "stems" / "S00.flac").read_bytes())
+    row = slakh.index(root)[1].iloc[0]
+    assert row["status"] == "ok" and row["note"] == "metadata.yaml lists no stem for S00 (1).flac, S07.flac: not used"
+
+
+def test_copies_of_tracks_are_left_out_and_logged(root, caplog):
+    for name in ("Track00001", "Track00001 (1)", "Copy of Track00001"):
+        write_track(root.slakh, "train", name, {"S00": GUITAR})
+    assert len(slakh.index(root)[1]) == 1
+    assert [record.message.count("its name is that of a copy") for record in caplog.records] == [1, 1]
+
+
+def test_metadata_may_have_keys_and_numbers_of_other_programs(root):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": GUITAR, "S01": DRUMS}, uuid="song")
+    text = (folder / "metadata.yaml").read_text()
+    for old, new in {"UUID": "uuid", "stems": "Stems", "program_num: 30": "Program_Num: '30.0 '"}.items():
+        text = text.replace(old, new)
+    (folder / "metadata.yaml").write_text(text.replace("is_drum: false", "is_drum: 0.0"))
+    stems, tracks = slakh.index(root)
+    assert list(stems["instrument"]) == ["Distortion_Guitar", "Drums"] and tracks.loc[0, "uuid"] == "song"
+    assert list(stems["is_drum"]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"program_num": 0},
+        {"program_num": None},
+        {"program_num": 1, "is_drum": "yes"},
+        {"program_num": 0, "is_drum": 1.0},
+        {"program_num": 0, "is_drum": "Y"},
+        {"program_num": 0, "is_drum": None},
+    ],
+)
 def test_drums_are_drums_whatever_their_program(root, entry):
     write_track(root.slakh, "train", "Track00001", {"S00": {**DRUMS, "entry": entry}})
     stems, tracks = slakh.index(root)
