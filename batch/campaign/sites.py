@@ -84,7 +84,9 @@ class Request(Section):
     cores: optional(whole(1), "the GPUs' share") = None
     gpus: optional(GPUS, "no GPU") = Field(None, description="Type and number.")
     memory_gb: optional(number(above=0), "the site's default") = None
-    hours: optional(number(above=0), "twice the estimate") = Field(None, description="Wall time.")
+    hours: optional(number(above=0, unit="hours, such as 1.5 for 1:30,"), "twice the estimate") = Field(
+        None, description="Wall time."
+    )
     jobs: whole(1, MAX_JOBS) = Field(1, description="Jobs that share the stage.")
     songs_per_job: optional(whole(1), "a quarter of an hour of work") = Field(
         None, description="Of the stage songs: how many songs a job separates, with one start of the models."

@@ -21,6 +21,15 @@ CHARACTERS = 100  # of a text count as one more value
 MAX_DEPTH = 40  # lists and mappings within each other
 MAX_DIGITS = 300  # of a number; a float holds 308
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one is ten times as fast, where it exists
+SPACES = {  # that are none to YAML: pasted from web pages and word processors
+    "\N{NO-BREAK SPACE}": "a non-breaking space",
+    "\N{NARROW NO-BREAK SPACE}": "a non-breaking space",
+    "\N{IDEOGRAPHIC SPACE}": "a full-width space",
+    "\N{ZERO WIDTH SPACE}": "an invisible space",
+    "\N{ZERO WIDTH NO-BREAK SPACE}": "an invisible space",
+}
+QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a"  # of print, in pairs
+SIGNS = SPACES | dict.fromkeys(QUOTES, "a printed quotation mark") | {"\N{FULLWIDTH COLON}": "a full-width colon"}
 STANDARD = "tag:yaml.org,2002:"
 NULL = re.compile(r"~|null|Null|NULL|")
 KINDS = {
@@ -106,10 +115,24 @@ def parse(text, where, as_text=False):
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        _check_signs(text, where, mark.line if mark else 0)
         raise SettingError(
             f"{where}{place}: this is not YAML: {problem}. Correct it there: indent with spaces, not tabs, and put a "
             "text with signs such as * or \\ in single quotes."
         ) from error
+
+
+def _check_signs(text, where, line):
+    """Refuse a text that is not YAML for a sign that looks like another, in the line of the error or the one before."""
+    if "\0" in text:
+        raise SettingError(f"{where}: this is not YAML: it holds NUL characters, as damaged copies do. Copy it again.")
+    lines = text.splitlines()
+    for number in range(line, max(-1, line - 2), -1):
+        if sign := next((sign for sign in (lines[number] if number < len(lines) else "") if sign in SIGNS), None):
+            raise SettingError(
+                f"{where}, line {number + 1}: this is not YAML, perhaps for {SIGNS[sign]} (U+{ord(sign):04X}). Type a "
+                "plain one there."
+            )
 
 
 def dump(content):
@@ -204,6 +227,12 @@ class _Reader:
             return text
         if self._as_text:
             return None if NULL.fullmatch(text) else text
+        if text and (sign := next((each for each in (text[0], text[-1]) if each in SPACES), None)):
+            raise self._refusal(event, f"{text!r} begins or ends with {SPACES[sign]} (U+{ord(sign):04X}). Remove it.")
+        if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES:
+            raise self._refusal(
+                event, f"{text} is in printed quotation marks, which are letters here. Type plain ones."
+            )
         for pattern, convert in KINDS.values():
             if pattern.fullmatch(text):
                 if len(text) > MAX_DIGITS:

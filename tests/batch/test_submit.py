@@ -118,7 +118,10 @@ def test_requests_at_the_limits_are_accepted(prepared):
         ({"site": "local", "stages": {"shards": 8}}, "stages, shards holds 8, not lines of the form name: value"),
         ({"stages": {"train": {"gpu": 1}}}, "Did you mean 'gpus'"),
         ({"stages": {"train": {"gpus": 2}}}, "It must be type:number"),
-        ({"stages": {"train": {"hours": "1:00"}}}, "hours = '1:00' is not possible. It must be a number above 0"),
+        (
+            {"stages": {"train": {"hours": "1:00"}}},
+            "'1:00' is not possible. It must be a number of hours, such as 1.5",
+        ),
         ({"stages": {"tables": {"jobs": 2}}}, "only shards can be divided"),
         ({"parameters": {"03": {"train_steps": 3}}}, "train_max_steps"),
         ({"parameters": {"shard": "1/2"}}, "jobs of the stage shards"),

@@ -69,8 +69,13 @@ def test_numbers_and_words_may_stay_as_they_are_written():
         ("Drums:\n\t- kick", "line 2: this is not YAML: .*with spaces, not tabs"),
         ("Drums: [*kick*]", r"line 1: this is not YAML: .*such as \* or .* in single quotes"),
         ("Drums: [*kick]", "line 1: .kick repeats what is not complete there: .* in quotes"),
+        ("a: 1\nb:\xa0c\nd: e", r"line 2: this is not YAML, perhaps for a non-breaking space \(U\+00A0\)"),
+        ("a: b\nb\uff1ac\nd: e", "line 2: this is not YAML, perhaps for a full-width colon"),
+        ("\xa0a: b", "line 1: '.xa0a' begins or ends with a non-breaking space"),
+        ("a: b\n\nc: d\u200b", "line 3: 'd.u200b' begins or ends with an invisible space"),
+        ("a: \u201cb c\u201d", "line 1: \u201cb c\u201d is in printed quotation marks"),
         ("a: b: c", "here, line 1: this is not YAML: mapping values are not allowed"),
-        ("\0", "this is not YAML"),
+        ("a: b\0", "here: this is not YAML: it holds NUL characters"),
         ("\ud800", "this is not YAML"),
     ],
 )
@@ -108,6 +113,8 @@ def test_what_is_written_reads_back_as_the_same():
         "1_000",
         "a\nb",
         "é\u2028\x85",
+        "\xa0a",
+        "\u201ca\u201d",
         "2024-01-01",
     ]
     content = {"05": texts, "numbers": [1e20, 1e-7, float("inf"), 12345678901234567890, True, None, {"a": [1]}]}
