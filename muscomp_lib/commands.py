@@ -14,7 +14,7 @@ from pathlib import Path
 from muscomp_lib import transcription
 from muscomp_lib.core import instruments, progress
 from muscomp_lib.core.errors import MidiError, MissingError, SettingError
-from muscomp_lib.core.files import absolute
+from muscomp_lib.core.files import absolute, expanded
 from muscomp_lib.core.root import Root, open_root
 from muscomp_lib.models import pretrained
 from muscomp_lib.separation import Separator, Settings, available, folder, songs, targets
@@ -49,7 +49,7 @@ def separate(args):
 
 def transcribe(args):
     """Transcribe a recording of an instrument, or a folder of them, into one MIDI file."""
-    settings, root, path = _settings(args), _root(args), Path(args.path).expanduser()
+    settings, root, path = _settings(args), _root(args), expanded(args.path)
     how = transcription.Settings.of_model(folder.config_of(path), settings.taxonomy, settings.quantise)
     transcriber = Transcriber(pretrained.transcriber_path(settings.notes_model, root))
     stems = _stems(path, args.instrument, root)
@@ -213,7 +213,7 @@ def _midi_file(path, out):
     if out:
         if Path(out).suffix.lower() not in (".mid", ".midi"):
             raise SettingError(f"-o {out} is not the name of a MIDI file. Give one that ends in .mid.")
-        return Path(out).expanduser()
+        return expanded(out, "-o: ")
     path = path.resolve()
     file = folder.named_file(path, folder.MIDI) if path.is_dir() else path.with_suffix(folder.MIDI)
     if file.exists() and not (path / folder.RECORD).is_file():

@@ -13,6 +13,7 @@ decoder calls it.
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import math
@@ -451,6 +452,8 @@ def _disk_errors_named(path):
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise MissingError(f"{path} is not there. Check the name and the folder.") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise MissingError(f"A file is not there: {str(path)[:60]}... has a name that no disk can have.") from error
         raise UnreachableError(
             f"{path} cannot be read from its disk ({error.strerror or error}); the file itself may be intact. Check "
             "the disk and your rights to the file, or mount Google Drive again; then run this again."

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import platform
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -27,6 +28,7 @@ NOT_WRITABLE = (  # no permission; a folder's name, or no possible one; a place 
 )  # fmt: skip
 MAX_NODE_CHARS = 32  # of the machine's name within a part's
 MAX_NAME_BYTES = 255  # of a file name, for file systems
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of the web, or of a cloud's disk; C:/ is none
 
 
 @contextlib.contextmanager
@@ -112,16 +114,37 @@ def make_folder(path):
     return Path(path)
 
 
+def expanded(path, where=""):
+    """A path as a person wrote it, `~` expanded: Path. `where` begins the message.
+
+    Raises
+    ------
+    SettingError
+        No disk can have it: it is an address, has a name that is too long, or `~` of an unknown person.
+    """
+    if ADDRESS.match(str(path)):
+        raise SettingError(f"{where}{path} is an address, not a path. Download or mount it, and give its path here.")
+    try:
+        found = Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{where}{str(path)!r} is not a possible path ({error}).") from error
+    if name := next((name for name in found.parts if len(os.fsencode(name)) > MAX_NAME_BYTES), None):
+        raise SettingError(f"{where}a path is not possible: {name[:30]}... is longer than {MAX_NAME_BYTES} bytes.")
+    return found
+
+
 def absolute(path, where="", base="."):
     """A path as a person wrote it, relative to `base`, made absolute, `~` expanded; `where` begins the message.
 
     Raises
     ------
     SettingError
-        It holds a NUL character, or `~` of an unknown person.
+        It holds a NUL character, or is not `expanded`.
     """
     try:
-        return (Path(base) / Path(path).expanduser()).resolve()
+        return (Path(base) / expanded(path, where)).resolve()
+    except SettingError:
+        raise
     except (ValueError, RuntimeError, OSError) as error:
         raise SettingError(f"{where}{str(path)!r} is not a possible path ({error}).") from error
 

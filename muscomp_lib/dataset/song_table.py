@@ -19,6 +19,7 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
+from muscomp_lib.core.files import ADDRESS
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
@@ -26,6 +27,7 @@ from muscomp_lib.dataset import library
 from muscomp_lib.models.config import covers_mix, targets
 
 READERS = 8  # threads that read files: decoding happens outside Python's lock
+DRIVE = re.compile(r"[A-Za-z]:[/\\]")  # of Windows
 DURATION = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
 SUM_CHECKS, SUM_SECONDS = 20, 5.0  # songs of a table whose middle is compared with the sum of their files
@@ -146,6 +148,13 @@ def _check_cells(where, header, cells, columns, for_spleeter):
         cell = cells[header.index(column)]
         if not cell:
             raise SettingError(f"{where}: no value for {column!r}. Fill it in, or run notebook 03 again.")
+        if column != "duration" and cell != cell.strip():
+            raise SettingError(f"{where}, {column}: {cell!r} begins or ends with a space. Remove it.")
+        if cell[0] in "~$" or ADDRESS.match(cell) or DRIVE.match(cell):
+            raise SettingError(
+                f"{where}, {column}: {cell!r} is not a path on this machine as it stands: ~ and variables are not "
+                "expanded. Write it from the root on, such as own/song/mix.wav."
+            )
         if wrong := next((character for character in "\\\0" if character in cell), None):
             raise SettingError(f"{where}, {column}: {cell!r} contains {wrong!r}. Separate folders by '/'.")
         if for_spleeter and cell.startswith("/"):

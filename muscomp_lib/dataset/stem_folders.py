@@ -24,6 +24,7 @@ from typing import NamedTuple
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import names, yaml_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
+from muscomp_lib.core.files import expanded
 from muscomp_lib.core.instruments import MIX, OTHER
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import stem_names
@@ -148,7 +149,7 @@ def find(folder, names_file=None):
     SettingError
         The file of names is wrong, or fits no file at all.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = expanded(folder).absolute()
     beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
     namer = Namer(names_file or next(beside, None))
     songs = [_song(namer, *found) for found in _layouts(folder, namer)]

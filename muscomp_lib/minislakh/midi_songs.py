@@ -15,6 +15,7 @@ import numpy as np
 
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
+from muscomp_lib.core.files import expanded
 from muscomp_lib.minislakh import composer, midi_file, players, productions
 
 CORPUS, HELD_OUT = "music21", "music21 held out"  # stand for the scores that music21 brings, and those not to train on
@@ -48,7 +49,7 @@ def files(folders):
 
 
 def _midi(folder):
-    found = sorted(path for path in Path(folder).expanduser().rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in expanded(folder, "midi: ").rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise MissingError(f"There are no MIDI files ({', '.join(SUFFIXES)}) in {folder}. Check the folder.")
     return found

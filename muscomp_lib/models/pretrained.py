@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from muscomp_lib.core.files import expanded
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import published
 from muscomp_lib.models.config import read_json
@@ -44,8 +45,9 @@ def model_path(model, root, progress=bar):
         return FOLDER
     if published.is_name(model):
         return published.find(model, progress)
+    given = expanded(model, "model: ")
     named = root.models / str(model)
-    return named if named.exists() or not Path(model).expanduser().exists() else Path(model).expanduser()
+    return named if named.exists() or not given.exists() else given
 
 
 def transcriber_path(model, root):

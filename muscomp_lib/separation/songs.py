@@ -15,7 +15,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import AudioError, MissingError
-from muscomp_lib.core.files import locked, written_whole
+from muscomp_lib.core.files import expanded, locked, written_whole
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
@@ -45,15 +45,15 @@ def choose(song, root):
 
     Raises
     ------
-    MissingError
-        The file does not exist, or the folder holds no song.
+    MissingError, SettingError
+        The file does not exist, or the folder holds no song; it can be no file, as an address of the web.
     """
     if isinstance(song, list):
         return list(dict.fromkeys(path for each in song for path in _chosen(each, root)))
     if song is None:
         unseen, own = _unseen(root), _songs_in(root.songs)
         song = unseen[0] if unseen else own[0] if own else compose_example(root)
-    path = Path(song).expanduser()
+    path = expanded(song)
     if path.is_dir():
         found = _songs_in(path)
         if not found:
@@ -71,7 +71,7 @@ def _chosen(song, root):
     try:
         return choose(song, root)
     except MissingError:
-        return [Path(song).expanduser()]
+        return [expanded(song)]
 
 
 def first_readable(paths):

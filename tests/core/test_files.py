@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from muscomp_lib.core.errors import MusCompError
-from muscomp_lib.core.files import MAX_NODE_CHARS, PART, clean_parts, locked, written_whole
+from muscomp_lib.core.errors import MusCompError, SettingError
+from muscomp_lib.core.files import MAX_NODE_CHARS, PART, absolute, clean_parts, locked, written_whole
 
 
 @pytest.fixture
@@ -76,3 +76,22 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 def test_a_place_without_files_is_named():
     with pytest.raises(MusCompError, match=r"/proc/x\.mid cannot be written"), written_whole("/proc/x.mid") as part:
         part.touch()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("https://x.org/a.wav", "root: https://x.org/a.wav is an address, not a path"),
+        ("gs://bucket/a", "is an address"),
+        ("~nobody-of-this-name/a", "is not a possible path"),
+        ("a/" + "x" * 300, "longer than 255 bytes"),
+        ("a\0b", "is not a possible path"),
+    ],
+)
+def test_what_no_disk_has_is_no_path(path, reason):
+    with pytest.raises(SettingError, match=reason):
+        absolute(path, "root: ")
+
+
+def test_paths_are_taken_from_their_base(tmp_path):
+    assert absolute("a:b/c", base=tmp_path) == tmp_path / "a:b" / "c"

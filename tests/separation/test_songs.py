@@ -153,3 +153,10 @@ def test_a_model_is_found_by_name_or_by_path(root, tmp_path):
     assert pretrained.model_path("mine", root) == root.models / "mine"
     assert pretrained.model_path(tmp_path / "2stems.json", root) == tmp_path / "2stems.json"
     assert pretrained.model_path("nowhere", root) == root.models / "nowhere"
+
+
+@pytest.mark.parametrize("song", ["https://x.org/song.mp3", "x" * 300 + ".wav", "~nobody-of-this-name/a.wav"])
+def test_what_can_be_no_file_is_refused_as_such(root, song):
+    for given in (song, [song]):
+        with pytest.raises(SettingError, match=r"is an address|longer than 255 bytes|not a possible path"):
+            songs.choose(given, root)
