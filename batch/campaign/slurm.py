@@ -13,6 +13,17 @@ RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED"
 FIELDS = "%i|%T|%M|%L|%e|%r"  # job, state, time used, time left, end, reason
 
 
+ADVICE = {  # what to do, by a part of Slurm's message
+    "Invalid account": "Correct account in the campaign's file: sacctmgr show assoc user=$USER lists yours.",
+    "Invalid qos": "Correct --qos under sbatch, in the campaign's file or the site's.",
+    "time limit is invalid": "Request fewer hours, or correct the partition's in the site's file: sinfo lists them.",
+    "nvalid partition": "Correct partition in the campaign's file, or partitions in the site's: sinfo lists them.",
+    "generic resource": "Correct gpus in the campaign's file: sinfo -o %P,%G lists the types.",
+    "node configuration": "Request fewer cores, GPUs or less memory, or correct the site's file.",
+    "job array": "Give fewer jobs, or a smaller array_size in the site's file.",
+    "submit limit": "The site lets you have no more jobs: wait until some end, then resume; or give fewer jobs.",
+    "JobPerUserLimit": "The site lets you have no more jobs: wait until some end, then resume; or give fewer jobs.",
+}
 RECORDED = ("JobID", "State", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")  # what sacct is asked for
 
 
@@ -103,13 +114,19 @@ def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
         options += [f"--dependency={kind}:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
     if tasks:
         options += [f"--array={','.join(map(str, tasks))}{at_once}"]
-    return _output("sbatch", *options, script).strip().partition(";")[0]
+    printed = _output("sbatch", *options, script)
+    numbers = re.findall(r"^(\d+)(?:;.*)?$", printed, re.MULTILINE)  # some sites print a greeting before it
+    if not numbers:
+        raise MusCompError(f"sbatch printed no job's number, but {printed.strip()[:200]!r}. Look with squeue.")
+    return numbers[-1]
 
 
 def queue():
     """All jobs of this user that Slurm still lists: {("12", 3): Job}, task 0 where there is no array."""
     jobs = {}
     for line in _output("squeue", "--me", "--noheader", "--array", "--states=all", f"--format={FIELDS}").splitlines():
+        if line.count("|") < FIELDS.count("|"):  # a site's greeting
+            continue
         name, state, used, left, end, reason = line.split("|", 5)
         number, _, task = name.partition("_")
         one = task.isdigit() or not task
@@ -132,6 +149,8 @@ def accounts(records):
     """Read sacct's lines of `RECORDED`, one for each run of a job and each step of a run: {("12", 3): Account}."""
     found = {}
     for line in records.splitlines():
+        if line.count("|") != len(RECORDED) - 1:  # a site's greeting
+            continue
         job, _, step = (record := dict(zip(RECORDED, line.split("|"), strict=True)))["JobID"].partition(".")
         number, _, task = job.partition("_")
         if task and not task.isdigit():
@@ -142,7 +161,7 @@ def accounts(records):
 
 
 def _with_run(account, record):
-    state, seconds = record["State"].split()[0], int(record["ElapsedRaw"] or 0)  # "CANCELLED by 1000"
+    state, seconds = record["State"].partition(" ")[0], int(record["ElapsedRaw"] or 0)  # "CANCELLED by 1000"
     account = replace(account, state=state, seconds=account.seconds + seconds)
     account = replace(account, requested_mb=_megabytes(record["ReqMem"]) or account.requested_mb)
     if state in RUNNING_STATES:
@@ -169,7 +188,7 @@ def _output(command, *words):
     try:
         done = subprocess.run(
             [command, *map(str, words)], env={**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+            capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
             start_new_session=True,  # Ctrl-C is for this command, which cancels what it has submitted
         )  # fmt: skip
     except FileNotFoundError as error:
@@ -177,7 +196,9 @@ def _output(command, *words):
             f"There is no {command} here. Run this on a login node of the site, or write site: local."
         ) from error
     if done.returncode:
-        raise MusCompError(f"{command} failed: {done.stderr.strip() or done.stdout.strip()}")
+        message = done.stderr.strip() or done.stdout.strip()
+        advice = next((advice for part, advice in ADVICE.items() if part in message), "")
+        raise MusCompError(f"{command} failed: {message} {advice}".rstrip())
     return done.stdout
 
 

@@ -782,6 +782,52 @@ def test_a_new_site_is_a_copy_of_one(prepared, tmp_path):
         prepared(site="mine.yaml")
 
 
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """Puts a command that runs a line of shell in the way of Slurm's."""
+
+    def write(name, line):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    return write
+
+
+@pytest.mark.parametrize("printed", ["11", "11;cluster", "Welcome to the cluster\\n--> quota OK\\n11;cluster"])
+def test_a_jobs_number_is_found_below_a_sites_greeting(tool, printed):
+    tool("sbatch", f"printf '{printed}\\n'")
+    assert slurm.submit("job.sh") == "11"
+
+
+def test_an_answer_without_a_number_is_quoted(tool):
+    tool("sbatch", "echo Submitted for review")
+    with pytest.raises(MusCompError, match="no job's number, but 'Submitted for review'"):
+        slurm.submit("job.sh")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("Invalid account or account/partition combination specified", "Correct account"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "Request fewer hours"),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", "then resume"),
+        ("Invalid generic resource (gres) specification", "Correct gpus"),
+        ("Invalid job array specification", "smaller array_size"),
+    ],
+)
+def test_what_slurm_refuses_comes_with_advice(tool, error, advice):
+    tool("sbatch", f'echo "sbatch: error: Batch job submission failed: {error}" >&2; exit 1')
+    with pytest.raises(MusCompError, match=f"sbatch failed: .*{advice}"):
+        slurm.submit("job.sh")
+
+
+def test_greetings_are_no_jobs(tool):
+    tool("squeue", "echo 'Welcome | to the cluster'; echo '7_2|RUNNING|1:00|2:00|N/A|None'")
+    tool("sacct", "echo Welcome; echo '7_2|COMPLETED|9|8|00:00:09||4G'")
+    assert list(slurm.queue()) == list(slurm.accounting(["7"])) == [("7", 2)]
+
+
 def test_without_slurm_the_command_says_what_to_do(tmp_path):
     file = tiny_campaign.write(tmp_path, site="bridges2")
     tools = tmp_path / "bin"
