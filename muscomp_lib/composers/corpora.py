@@ -97,7 +97,7 @@ def _listed(corpus):
         pieces = [row["path"] for row in _index(corpus)]
     else:
         folder = _folder(corpus)
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())
         if str(corpus) == MUSIC21:
             found = [path for path in found if path.stat().st_size <= LARGEST]
         encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece

@@ -49,7 +49,8 @@ def files(folders):
 
 
 def _midi(folder):
-    found = sorted(path for path in expanded(folder, "midi: ").rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = expanded(folder, "midi: ").rglob("[!.]*")  # hidden ones are macOS's, with attributes of others
+    found = sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise MissingError(f"There are no MIDI files ({', '.join(SUFFIXES)}) in {folder}. Check the folder.")
     return found

@@ -321,6 +321,14 @@ def test_a_production_gives_the_same_files_again(own, midi_folder, tmp_path):
     assert killing.snapshot(tmp_path / "one") == killing.snapshot(tmp_path / "two")
 
 
+def test_only_files_that_are_not_hidden_are_songs(tmp_path):
+    (tmp_path / "a.mid").touch()
+    (tmp_path / "._a.mid").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "b.mid").mkdir()
+    (tmp_path / "c.mid").symlink_to(tmp_path / "nowhere")
+    assert midi_songs.files([tmp_path]) == [tmp_path / "a.mid"]
+
+
 def test_a_folder_without_midi_is_refused(tmp_path):
     with pytest.raises(MissingError, match=r"no MIDI files \(\.mid, \.midi, "):
         minislakh.Settings(midi=[tmp_path])
