@@ -19,7 +19,7 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
-from muscomp_lib.core.files import ADDRESS
+from muscomp_lib.core.files import ADDRESS, DRIVE
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
@@ -27,7 +27,6 @@ from muscomp_lib.dataset import library
 from muscomp_lib.models.config import covers_mix, targets
 
 READERS = 8  # threads that read files: decoding happens outside Python's lock
-DRIVE = re.compile(r"[A-Za-z]:[/\\]")  # of Windows
 DURATION = re.compile(r"\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 DURATION_TOLERANCE = 0.1  # seconds that the table and the file may differ by
 SUM_CHECKS, SUM_SECONDS = 20, 5.0  # songs of a table whose middle is compared with the sum of their files

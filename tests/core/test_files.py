@@ -83,6 +83,9 @@ def test_a_place_without_files_is_named():
     [
         ("https://x.org/a.wav", "root: https://x.org/a.wav is an address, not a path"),
         ("gs://bucket/a", "is an address"),
+        ("C:\\songs", "is a path of Windows, and this is not"),
+        ("'/content/songs'", "without the quotation marks"),
+        ("\u201csongs\u201d", "without the quotation marks"),
         ("~nobody-of-this-name/a", "is not a possible path"),
         ("a/" + "x" * 300, "longer than 255 bytes"),
         ("a\0b", "is not a possible path"),
@@ -94,4 +97,7 @@ def test_what_no_disk_has_is_no_path(path, reason):
 
 
 def test_paths_are_taken_from_their_base(tmp_path):
+    (tmp_path / "\u201cHeroes\u201d").mkdir()
+    quoted = str(tmp_path / "\u201cHeroes\u201d")
+    assert absolute(quoted) == tmp_path / "\u201cHeroes\u201d"
     assert absolute("a:b/c", base=tmp_path) == tmp_path / "a:b" / "c"
