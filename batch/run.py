@@ -38,7 +38,7 @@ from batch.notebook_parameters import Step, assign, escaped, from_file, from_opt
 from muscomp_lib import audio
 from muscomp_lib.core import names, progress
 from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError, StoppedError
-from muscomp_lib.core.files import absolute, make_folder, written_whole
+from muscomp_lib.core.files import absolute, make_folder, write_text
 from muscomp_lib.core.root import open_root
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.notebook.summary import collect
@@ -204,8 +204,7 @@ def run(steps, folder, root, gpus=0):
         print(f"{place} ...", flush=True)
         entry, status = execute(step, targets[step.name], gpus)
         results[step.name] = entry
-        with written_whole(metrics_file) as part:
-            part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_text(metrics_file, json.dumps(results, indent=2) + "\n")
         print(f"{place}: {entry['status']}, {entry['seconds']:.1f} s", flush=True)
         if status:
             print(entry["note"], file=sys.stderr)

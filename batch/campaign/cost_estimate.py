@@ -16,7 +16,7 @@ from pathlib import Path
 from muscomp_lib import audio
 from muscomp_lib.core import yaml_file
 from muscomp_lib.core.errors import MusCompError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.core.progress import duration
 
 from .campaign import with_songs_per_job
@@ -290,8 +290,7 @@ def save_durations(campaign, seconds, runs, devices):
         entry |= {"audio": round(length, 2)} if length else {}
         measured.setdefault(_place(campaign, stage), {})[_work(campaign, stage)] = entry
     if measured != before:
-        with written_whole(_file(campaign)) as part:
-            part.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        write_text(_file(campaign), json.dumps(measured, indent=2) + "\n")
 
 
 # ---- for people ----

@@ -8,7 +8,7 @@ import jinja2
 import nbformat
 from nbconvert import HTMLExporter
 
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 
 from .campaign import STAGES
 from .status import REPORT, cells, columns, total, verdict
@@ -34,8 +34,7 @@ def write(campaign, found):
         summary=verdict(campaign, found),
         results=[(f"{row.stage.name}: {STAGES[row.stage.name][1]}", _pictures(campaign, row.stage)) for row in found],
     )
-    with written_whole(campaign.folder / REPORT) as part:
-        part.write_text(page, encoding="utf-8")
+    write_text(campaign.folder / REPORT, page)
 
 
 def _executed(campaign, stage):
@@ -61,8 +60,7 @@ def _page(file):
         text, _ = HTMLExporter(mathjax_url="", require_js_url="").from_filename(str(file))  # works without a network
     except (OSError, ValueError, nbformat.ValidationError):
         return file
-    with written_whole(page) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 

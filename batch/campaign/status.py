@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from muscomp_lib.core.errors import MusCompError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.core.progress import duration
 
 from .. import run_lock
@@ -113,15 +113,13 @@ def record(campaign, entries, estimates):
     if not (campaign.folder / ESTIMATE).exists():
         texts[ESTIMATE] = {each.stage.name: round(each.cost, 4) for each in estimates}
     for name, content in texts.items():
-        with written_whole(campaign.folder / name) as part:
-            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(campaign.folder / name, json.dumps(content, indent=1) + "\n")
 
 
 def record_cancelled(folder, numbers):
     """Record that these jobs are cancelled by the user."""
     entries = [{**entry, "cancelled": True} if entry["job"] in numbers else entry for entry in submissions(folder)]
-    with written_whole(folder / JOBS) as part:
-        part.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / JOBS, json.dumps(entries, indent=1) + "\n")
 
 
 def _recorded(folder, name, default):

@@ -18,7 +18,7 @@ import socket
 import threading
 from pathlib import Path
 
-from muscomp_lib.core.files import clean_parts, full_disk_reported, make_folder, written_whole
+from muscomp_lib.core.files import clean_parts, full_disk_reported, make_folder, write_text
 
 OURS = re.compile(r".+-\d+\.jsonl")  # machine and number of a process; other files in the folder are left alone
 COMPACTED = "journal.jsonl"  # what `compact` makes of all files
@@ -109,10 +109,9 @@ class FileCache:
         if self._file is None and [path.name for path in files] in ([], [COMPACTED]):
             return
         self.close()
-        with written_whole(self._folder / COMPACTED) as part:
-            lasting = (entry for entry in sorted(self._results.items()) if "passing" not in entry[1][1])
-            lines = (_line(path, kind, state, result) for (path, kind), (state, result) in lasting)
-            part.write_text("".join(lines), encoding="utf-8")
+        lasting = (entry for entry in sorted(self._results.items()) if "passing" not in entry[1][1])
+        lines = (_line(path, kind, state, result) for (path, kind), (state, result) in lasting)
+        write_text(self._folder / COMPACTED, "".join(lines))
         for path in files:
             if path.name != COMPACTED:
                 path.unlink()

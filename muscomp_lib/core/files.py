@@ -75,6 +75,12 @@ def written_whole(path, mark=None):
         remove(part)
 
 
+def write_text(path, text):
+    """Write a text file in UTF-8 that appears whole or not at all: as `written_whole`, with its errors."""
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def full_disk_reported(path):
     """Turn the operating system's error for a full disk into a DiskFullError about `path`."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.file_cache import FileCache
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 
 BLOCK = 1 << 20  # bytes read at once
 DIGITS = 32  # of a checksum: 128 bits
@@ -30,8 +30,7 @@ def write(path, made_from):
     made_from : str
         All it depends on.
     """
-    with written_whole(path) as part:
-        part.write_text(made_from, encoding="utf-8")
+    write_text(path, made_from)
 
 
 def matches(path, made_from):

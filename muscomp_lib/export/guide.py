@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from muscomp_lib.core import parallel
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.export.formats import FORMATS
 from muscomp_lib.models.weights import CONFIG
 
@@ -37,10 +37,10 @@ def write(folder, model, rows):
     listed = {name: [f"{file}{FORMATS[name].suffix}" for file in model.file_names] for name in whole}
     figures = {name: {key: row[key] for key in COLUMNS if key in row} for name, row in whole.items()}
     content = json.dumps(known | {"files": listed, "figures": figures}, indent=1, ensure_ascii=False)
-    _write(folder / CONFIG, f"{content}\n")
-    _write(folder / GUIDE, _text(known, model, figures))
+    write_text(folder / CONFIG, f"{content}\n")
+    write_text(folder / GUIDE, _text(known, model, figures))
     if "separates" in known:
-        _write(folder / EXAMPLE, Path(__file__).with_name(EXAMPLE).read_text(encoding="utf-8"))
+        write_text(folder / EXAMPLE, Path(__file__).with_name(EXAMPLE).read_text(encoding="utf-8"))
 
 
 def _text(known, model, figures):
@@ -66,8 +66,3 @@ def _table(figures):
     for name, found in figures.items():
         rows.append([name, *("-" if found.get(key) is None else f"{found[key]:.3g}" for key in columns)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _write(path, content):
-    with written_whole(path) as part:
-        part.write_text(content, encoding="utf-8")

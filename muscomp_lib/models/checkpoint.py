@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.core.names import is_name
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import find_model, read_json, write_config
@@ -198,9 +198,8 @@ def write(folder, config, values, step):
         shape_and_slices=[""] * len(names),
         tensors=[tf.constant(tensors[name]) for name in names],
     )
-    with written_whole(folder / STATE) as part:  # last: until it is there, the folder holds no model
-        order = json.dumps(config["instrument_list"])
-        part.write_text(f'model_checkpoint_path: "{path.name}"\n{ORDER}{order}\n', encoding="utf-8")
+    order = json.dumps(config["instrument_list"])  # last: until the state is there, the folder holds no model
+    write_text(folder / STATE, f'model_checkpoint_path: "{path.name}"\n{ORDER}{order}\n')
 
 
 def export(model, folder):

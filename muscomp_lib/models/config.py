@@ -12,7 +12,7 @@ from pathlib import Path
 
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.core.progress import duration, size
 from muscomp_lib.core.settings import (
     Field,
@@ -325,8 +325,7 @@ def _unique(pairs):
 def write_config(path, config):
     """Check a configuration and write it; it appears whole or not at all."""
     check_config(config, path)
-    with written_whole(path) as part:
-        part.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(config, indent=4) + "\n")
 
 
 def check_config(config, where):

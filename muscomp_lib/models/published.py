@@ -15,7 +15,7 @@ from pathlib import Path
 
 from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import cache_folder, full_disk_reported, locked, make_folder, written_whole
+from muscomp_lib.core.files import cache_folder, full_disk_reported, locked, make_folder, write_text, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
 
@@ -103,8 +103,7 @@ def find(model, progress=bar):
             if not (weights / MARK).is_file():  # or another process has fetched it while this one waited
                 _fetch(model, weights, progress)
     path = _cache() / f"{name}.json"
-    with written_whole(path) as part:
-        part.write_text(json.dumps(_configuration(name), indent=4) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(_configuration(name), indent=4) + "\n")
     return path
 
 

@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in, ticks_of_beat
 
 DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
@@ -61,8 +61,7 @@ def write_score(midi, path, title):
     text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
     for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
         text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
-    with written_whole(path) as part:
-        part.write_text(re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text), encoding="utf-8")
+    write_text(path, re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text))
 
 
 # ---- the MIDI file that music21 reads ----

@@ -24,7 +24,7 @@ from muscomp_lib import transcription
 from muscomp_lib.audio.formats import FORMATS
 from muscomp_lib.core import names, provenance
 from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError
-from muscomp_lib.core.files import PART, clean_parts, locked, make_folder, written_whole
+from muscomp_lib.core.files import PART, clean_parts, locked, make_folder, write_text
 from muscomp_lib.core.progress import bar
 from muscomp_lib.separation.songs import title
 
@@ -400,8 +400,7 @@ def _recorded_files(record):
 
 
 def _write_record(folder, record):
-    with written_whole(folder / RECORD) as part:
-        part.write_text(json.dumps(record, indent=2) + "\n")
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _read_record(folder):

@@ -21,7 +21,7 @@ import soundfile
 from muscomp_lib import audio
 from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.dataset import song_table
 from muscomp_lib.models import checkpoint
@@ -206,8 +206,7 @@ def _rows(config, folder, root, python):
     if checkpoint_step(folder) >= last:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / checkpoint.SPLEETER_CONFIG) as part:
-        part.write_text(json.dumps(config, indent=4) + "\n")
+    write_text(folder / checkpoint.SPLEETER_CONFIG, json.dumps(config, indent=4) + "\n")
     for name, table in (("training_cache", "train_csv"), ("validation_cache", "validation_csv")):
         if config[name]:
             clean_cache(Path(config[name]), config, table)

@@ -13,7 +13,7 @@ from pathlib import Path
 from muscomp_lib import audio
 from muscomp_lib.audio.quantise import peak
 from muscomp_lib.core import provenance
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_text
 from muscomp_lib.core.progress import bar
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.song_table import read_songs
@@ -57,8 +57,7 @@ def write(root, table, config, folder):
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([[*columns, "duration"], *rows])
     made = folder / FOLDER / Path(table).name
-    with written_whole(made) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    write_text(made, text.getvalue())
     return made
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError, TrainingError
-from muscomp_lib.core.files import PART, clean_parts, remove, written_whole
+from muscomp_lib.core.files import PART, clean_parts, remove, write_text, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import read_json
@@ -103,8 +103,7 @@ def start(
                 remove(path)
             folder.mkdir(parents=True, exist_ok=True)
             clean_parts(folder)
-            with written_whole(folder / CONFIG) as part:
-                part.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+            write_text(folder / CONFIG, json.dumps(settings, indent=4) + "\n")
     run()
     return folder
 

@@ -14,7 +14,7 @@ import shutil
 import struct
 import zipfile
 
-from muscomp_lib.core.files import PART, make_folder, written_whole
+from muscomp_lib.core.files import PART, make_folder, write_text, written_whole
 from muscomp_lib.website.queue import ID, Queue
 
 FILE = "queue.sqlite"
@@ -67,8 +67,7 @@ class SongFolder:
 
     def write_desk(self, description):
         """Write what the mixer has to know."""
-        with written_whole(self.desk) as part:
-            part.write_text(json.dumps(description))
+        write_text(self.desk, json.dumps(description))
 
     # ---- downloads ----
 
