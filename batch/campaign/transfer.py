@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.progress import duration, size
-from muscomp_lib.core.root import GB, SLAKH_GB
+from muscomp_lib.core.root import GB, SLAKH_GB, SLAKH_TRACKS
 
 from . import copy_commands
 from .campaign import path_of
@@ -23,7 +23,6 @@ DATA_SET = "The data set"
 MBIT_PER_SECOND = 100.0  # a guess, printed as such, where the campaign gives no rate
 REMOTE_FILES_PER_SECOND = 2.0  # about Google Drive's limit, according to rclone's manual (rclone.org/drive)
 COLLECTION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:")  # a Globus collection
-SLAKH_TRACKS = 2100
 SLAKH_STEMS = SLAKH_TRACKS * 15836 // 1500  # 15,836 are rendered in the 1,500 tracks of the first training split
 
 

@@ -9,8 +9,6 @@ import math
 
 import numpy as np
 
-from muscomp_lib.core.instruments import MIX
-
 INT16_SCALE = 1 << 15  # the integer that 1.0 stands for
 PEAK_DB = -1.0  # Slakh's `target_peak`: no prepared file exceeds it
 
@@ -59,24 +57,6 @@ def _scaled(waveform, bits):
         scaled = waveform * np.float32(full_scale)
     np.rint(scaled, out=scaled)
     return np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
-
-
-def quantise_song(sounds):
-    """Bring a song's files to 16 bit with one gain for all, and add their mix.
-
-    Parameters
-    ----------
-    sounds : dict of str to np.ndarray, shape=(n_samples, n_channels), float
-
-    Returns
-    -------
-    dict of str to np.ndarray, shape=(n_samples, n_channels), int16
-        `mix`, the exact integer sum of all others, and then those. None exceeds -1 dBFS.
-    """
-    gain = song_gain(max(map(peak, (sum(sounds.values()), *sounds.values()))), len(sounds))
-    files = {name: to_int16(waveform * gain) for name, waveform in sounds.items()}
-    total = sum(waveform.astype(np.int32) for waveform in files.values())
-    return {MIX: total.astype(np.int16), **files}
 
 
 def peak(waveform):

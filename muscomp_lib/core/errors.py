@@ -6,6 +6,10 @@ REFUSED = 2  # exit status of a process that a wrong setting ended: nothing was 
 class MusCompError(Exception):
     """The family of all errors that Mus-Comp raises on purpose."""
 
+    def __str__(self):
+        """The message as given, also where OSError would put an error number before it."""
+        return str(self.args[0]) if self.args else ""
+
     def _render_traceback_(self):
         """Make IPython show the message alone: a student needs the reason, not our call stack."""
         return [f"{type(self).__name__}: {self}"]
@@ -17,10 +21,6 @@ class SettingError(MusCompError, ValueError):
 
 class MissingError(MusCompError, FileNotFoundError):
     """A file or folder is missing that an earlier step makes, or the user names."""
-
-    def __str__(self):
-        """The message as given: FileNotFoundError's own form is for operating system error numbers."""
-        return str(self.args[0])
 
 
 class AudioError(MusCompError):
@@ -46,22 +46,10 @@ class TrainingError(MusCompError):
 class DiskFullError(MusCompError, OSError):
     """The disk is full."""
 
-    def __str__(self):
-        """The message as given, without an operating system error number."""
-        return str(self.args[0])
-
 
 class UnreachableError(AudioError, OSError):
     """An audio file's disk kept failing while it was read: the file itself may be intact."""
 
-    def __str__(self):
-        """The message as given, without an operating system error number."""
-        return str(self.args[0])
-
 
 class MountLostError(MusCompError, OSError):
     """The data's disk was lost in the middle of a run: its files are not missing."""
-
-    def __str__(self):
-        """The message as given, without an operating system error number."""
-        return str(self.args[0])

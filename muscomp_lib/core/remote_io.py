@@ -92,10 +92,10 @@ def listing(folder):
     """
     found = {}
     try:
-        entries = retried(_entries, folder)
+        scanned = retried(entries, folder)
     except FileNotFoundError:
         return found
-    for entry in entries:
+    for entry in scanned:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a dangling link
             found[entry.name] = _status(entry)
     return found
@@ -110,9 +110,10 @@ def _status(entry):
         return entry.stat(follow_symlinks=False)  # a link to itself
 
 
-def _entries(folder):
-    with os.scandir(folder) as entries:
-        return list(entries)
+def entries(folder):
+    """What a folder holds: list of os.DirEntry. To be `retried`."""
+    with os.scandir(folder) as scanned:
+        return list(scanned)
 
 
 def check_mounted(folder):
@@ -126,7 +127,7 @@ def check_mounted(folder):
     MountLostError
     """
     try:
-        reason = "" if retried(_entries, folder) else "it is empty now"
+        reason = "" if retried(entries, folder) else "it is empty now"
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:

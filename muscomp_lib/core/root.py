@@ -18,6 +18,7 @@ LAYOUT_FILE = Path(__file__).with_name("layout.yaml")
 COLAB_MOUNT = Path("/content/drive")
 COLAB_ROOT = COLAB_MOUNT / "MyDrive" / "muscomp_root"
 GB = 1e9  # bytes
+SLAKH_TRACKS = 2100
 SLAKH_GB = 105  # the whole of Slakh2100, unpacked; its archive, of compressed audio, is no smaller
 
 

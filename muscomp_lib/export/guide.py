@@ -7,10 +7,10 @@ from pathlib import Path
 from muscomp_lib.core import parallel
 from muscomp_lib.core.files import write_text
 from muscomp_lib.export.formats import FORMATS
+from muscomp_lib.models.config import FLOAT_BYTES
 from muscomp_lib.models.weights import CONFIG
 
 EXAMPLE, GUIDE = "separate.py", "README.md"
-FLOAT_BYTES = 4
 COLUMNS = {
     "megabytes": "MB",
     "largest_difference": "largest difference",

@@ -15,12 +15,12 @@ from muscomp_lib import audio
 from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.core.progress import duration, size
+from muscomp_lib.core.root import SLAKH_TRACKS
 from muscomp_lib.dataset import mixing
 from muscomp_lib.reserve.split import PREPARED, instrument_columns
 
 SAMPLE_SECONDS = 10.0  # of music that is measured
 SLAKH_HOURS = 145.0  # of music in all of Slakh2100
-SLAKH_TRACKS = 2100
 
 
 @dataclass(frozen=True)

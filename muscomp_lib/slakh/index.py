@@ -12,7 +12,6 @@ release `slakh2100_flac_redux` is Zenodo record 4599666.
 
 import errno
 import logging
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ def is_free(slakh):
 
 def _held(slakh):
     """The names of what may be a data set, unpacked or not: folders and large files."""
-    entries = [entry for entry in _opened(_entries, slakh) or () if not entry.name.startswith(HIDDEN)]
+    entries = [entry for entry in _opened(remote_io.entries, slakh) or () if not entry.name.startswith(HIDDEN)]
     return sorted(entry.name for entry in entries if _opened(entry.is_dir) or _is_large(entry))
 
 
@@ -181,7 +180,7 @@ def _is_large(entry):
 
 
 def _walk(folder, depth):
-    for entry in _opened(_entries, folder) or ():
+    for entry in _opened(remote_io.entries, folder) or ():
         if entry.name.startswith(HIDDEN) or not _opened(entry.is_dir):
             continue
         if TRACK_NAME.fullmatch(entry.name) and names.is_name(entry.name):
@@ -201,11 +200,6 @@ def _opened(call, *arguments):
             raise
         log.warning("%s is not indexed: %s", error.filename, error.strerror)
         return None
-
-
-def _entries(folder):
-    with os.scandir(folder) as scanned:
-        return list(scanned)
 
 
 def _order(place):

@@ -12,6 +12,7 @@ from muscomp_lib.audio import stft
 from muscomp_lib.core import instruments
 from muscomp_lib.timbre import descriptors
 from muscomp_lib.timbre.descriptors import FRAME, FRAMES, RATE, STEP
+from muscomp_lib.training.batches import octaves
 
 N_BINS = 1024
 N_STEMS, SHARES = (2, 3, 4), (0.2, 0.6, 0.2)  # stems of a mix, and how frequent each number is
@@ -161,13 +162,9 @@ class Examples:
         sound = audio.fit_length(audio.to_float(stem[: self._n_samples])[:, None], self._n_samples)
         whole = stft.frames_to_spectrogram(sound, FRAME, STEP)[:, :N_BINS, 0]
         points = rng.normal(0.0, EQ_DB, EQ_POINTS)
-        curve = np.interp(_octaves(), np.linspace(0, 1, EQ_POINTS), points) + rng.normal(0.0, GAIN_DB)
+        curve = np.interp(octaves(N_BINS), np.linspace(0, 1, EQ_POINTS), points) + rng.normal(0.0, GAIN_DB)
         level = np.sqrt(np.mean(np.square(sound))) + SILENT
         return whole * (audio.to_gain(curve) / level).astype(np.float32)
-
-
-def _octaves():
-    return np.log2(1 + np.arange(N_BINS)) / np.log2(N_BINS)
 
 
 def _usable(song, held_out):

@@ -17,8 +17,8 @@ from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.progress import bar
 from muscomp_lib.minislakh import composer, players, sources, synthesizer
 from muscomp_lib.models.weights import read_arrays, write_arrays
+from muscomp_lib.timbre.descriptors import RATE
 
-RATE = 22050  # Hz
 PROGRAMS = (*range(instruments.DRUMS - 8), instruments.DRUMS)  # all but the eight sound effects: birds, gunshot, ...
 BANK = "TimGM6mb"  # the soundfont that pretty_midi ships
 TOGETHER = 8  # programs in a song

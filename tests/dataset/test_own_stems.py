@@ -131,6 +131,15 @@ def test_where_the_sum_would_clip_all_files_become_quieter_alike(root, folder):
     assert np.ptp(gains) < 1e-3 * np.mean(gains)
 
 
+def test_where_stems_cancel_each_other_all_stay_below_the_peak(root, folder):
+    loud, rest = np.random.default_rng(0).uniform(-0.9, 0.9, (2, 2 * audio.SAMPLE_RATE, 2)).astype(np.float32)
+    write_hq(folder / "train" / "Phase", seconds=2.0, level=0.01, bass=loud, drums=0.1 * rest - loud, mixture=None)
+    sounds = read(place(root, prepare(root, folder), "Phase"))
+    peaks = {name: np.abs(sound.astype(int)).max() for name, sound in sounds.items()}
+    assert max(peaks.values()) == pytest.approx(audio.to_gain(-1.0) * 32768, abs=5)
+    assert peaks["mix"] < 0.2 * peaks["drums"]
+
+
 def test_other_rates_and_mono_become_44100_hz_and_two_channels(root, folder):
     song = folder / "train" / "Odd"
     song.mkdir(parents=True)
