@@ -1,15 +1,15 @@
 """Tempo, beats, bars and key of a song. Used by notebook 05, through `transcribe.py`.
 
 **Tempo** is a peak in the spectrum of the song's onset strength. If one tempo fits the whole song, its beats are evenly
-spaced; otherwise they are tracked one by one with dynamic programming (Ellis 2007), since people do not
-play like clockwork. Onsets alone hardly distinguish a beat from the half-beat between two: bass notes, kick and crash
-fall on beats, and where nothing is played between two beats, they were half-beats. Kick and snare take turns on beats:
-where they clearly do so on others than were found, between them or at half, twice, or two thirds of the tempo, those
-are the beats. A **bar** begins where bass, kick and crash coincide with a change of harmony; one of three beats whose
-second long notes begin half-way is in 6/8, and one whose beats are all divided in three in 12/8: a shuffle leaves out
-the middle one. Where bars of seven half-beats fit far better than any others, these are the beats, of 7/8. The best way
-through the song from bar to bar shows where the metre changes. The **key** is the one whose profile correlates best
-with the pitches (Krumhansl 1990).
+spaced, but for a ritardando at its end (ending.py); otherwise they are tracked one by one with dynamic programming
+(Ellis 2007), since people do not play like clockwork. Onsets alone hardly distinguish a beat from the half-beat between
+two: bass notes, kick and crash fall on beats, and where nothing is played between two beats, they were half-beats. Kick
+and snare take turns on beats: where they clearly do so on others than were found, between them or at half, twice, or
+two thirds of the tempo, those are the beats. A **bar** begins where bass, kick and crash coincide with a change of
+harmony; one of three beats whose second long notes begin half-way is in 6/8, and one whose beats are all divided in
+three in 12/8: a shuffle leaves out the middle one. Where bars of seven half-beats fit far better than any others, these
+are the beats, of 7/8. The best way through the song from bar to bar shows where the metre changes. The **key** is the
+one whose profile correlates best with the pitches (Krumhansl 1990).
 """
 
 from functools import cache
@@ -19,6 +19,7 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
+from muscomp_lib.notation import ending
 from muscomp_lib.transcription.cqt import SAMPLE_RATE
 
 HOP = 256  # samples
@@ -128,6 +129,7 @@ def grid(song, pitched, drums):
     if len(times) < 2:
         return None
     times = times + _lag(times, onsets)  # again: it was that of swung eighths where these lay on half-beats
+    times = ending.slowed(times, onsets, TOLERANCE)
     metre, downbeat, changes = _bars(times, pitched, drums)
     found = Grid(times, metre, downbeat, changes=changes)
     return found if changes else _compound(found, pitched, drums)

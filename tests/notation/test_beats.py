@@ -2,7 +2,7 @@ import librosa
 import numpy as np
 import pytest
 
-from muscomp_lib.notation import beats
+from muscomp_lib.notation import beats, ending
 from muscomp_lib.transcription.cqt import SAMPLE_RATE
 from muscomp_lib.transcription.note_decoder import Note
 
@@ -206,6 +206,24 @@ def test_quick_beats_with_swung_eighths_are_on_the_beat(bpm):
     grid = beats.grid(*on_each(beat, [40 / bpm]))
     assert grid.tempo == pytest.approx(bpm, rel=0.01)
     assert np.mean([np.abs(grid.times - time).min() < 0.03 for time in beat]) > 0.9
+
+
+@pytest.mark.parametrize(("rate", "n_slow"), [(1.06, 8), (1.04, 12), (1.1, 6)])
+def test_beats_follow_a_ritardando_at_the_end(rate, n_slow):
+    periods = 0.5 * rate ** np.r_[np.zeros(64 - n_slow), np.arange(1, n_slow + 1)]
+    beat = np.cumsum([0.4, *periods])[:-1]
+    sound, chords, drums = on_each(beat, [])
+    grid = beats.grid(sound, chords, drums)
+    assert grid.metre == 4 and grid.tempo == pytest.approx(120, rel=1e-2)
+    for times, true in ((grid.times, beat), (grid.times[grid.downbeat :: 4], beat[::4])):
+        assert max(np.abs(times - time).min() for time in true) < 0.05
+
+
+def test_steady_beats_have_no_ritardando():
+    beat, rng = 0.5 * np.arange(64), np.random.default_rng(0)
+    onsets = np.sort(np.r_[beat, beat + 0.25] + rng.normal(0, 0.015, 128))
+    for played in (onsets, onsets[:100], np.r_[onsets[:90], onsets[-1]], onsets[:1], onsets[:0]):
+        assert ending.slowed(beat, played, beats.TOLERANCE) is beat
 
 
 @pytest.mark.parametrize("bpm", [40, 45])
