@@ -119,7 +119,7 @@ def _too_few(pieces, names):
     return f"There is nobody to tell apart: {have} a piece that can be used. {reasons or 'The folders are empty.'}"
 
 
-def divide(table, by=WORK, fold=0, seed=0, folds=FOLDS):
+def divide(table, by=WORK, fold=0, seed=0):
     """Divide the known composers' clips in two, so that each composer is in both parts where that is possible.
 
     Parameters
@@ -129,7 +129,7 @@ def divide(table, by=WORK, fold=0, seed=0, folds=FOLDS):
     by : {"work", "clip"}
         What stays together. By clip, a piece is in both parts, and what is measured is how well it is recognized again.
     fold : int
-        Which of the `folds` parts is for validation.
+        Which of the FOLDS parts is for validation.
     seed : int
 
     Returns
@@ -149,7 +149,7 @@ def divide(table, by=WORK, fold=0, seed=0, folds=FOLDS):
     for label in sorted(set(table["label"]) - {-1}):
         of = units[table["label"] == label]
         counts = of.value_counts().sort_index()
-        sizes, home = np.zeros(folds), {}
+        sizes, home = np.zeros(FOLDS), {}
         for unit in rng.permutation(counts.index.to_numpy(object)):
             home[unit] = int(sizes.argmin())
             sizes[home[unit]] += counts[unit]

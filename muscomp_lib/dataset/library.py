@@ -1,4 +1,4 @@
-"""The songs that notebook 02 prepared, as files or virtual. Used by notebooks 03 and 04.
+"""The songs that notebook 02 prepared, as files or virtual. Used by notebooks 02 to 05.
 
 Virtual songs take no disk space: `tables/recipes.csv` lists what each of their files is mixed from, and reading one
 gives the same samples as the file would. Tables name both alike, `prepared/<partition>/<track>/Violin.flac`. As long as

@@ -1,4 +1,4 @@
-"""The pretrained models: one separates twelve instruments, one transcribes them, one takes queries. Used by 04 to 06.
+"""The pretrained models: one separates twelve instruments, one transcribes them, one takes queries. Used by 04 to 07.
 
 `weights/` beside this file holds the first, `weights/transcriber/` the second and `weights/query/` the third, in half
 precision, each with the configuration it was trained with and a model card: training data, time, results and

@@ -40,7 +40,7 @@ def training_example(mix, parts, names, seconds, top_khz):
 
 @own_colours
 def learning_curve(history, others=None):
-    """Training and validation loss against steps (notebook 04).
+    """Training and validation loss against steps (notebooks 04, 06 and 08).
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def filling(tracks, synthesis, names):
 
 @own_colours
 def spectrograms(waveforms, sample_rate, top_khz=8.0):
-    """Spectrograms below each other, with a common time axis and colour scale (notebooks 02 and 05).
+    """Spectrograms below each other, with a common time axis and colour scale (notebooks 02 and 05 to 07).
 
     Parameters
     ----------

@@ -86,7 +86,9 @@ def compare(models, parts, asked, questions, bank=material.BANK):
     asked : int
         The program that the answers are compared with.
     questions : dict of str to int
-        The program of each query, a note of which is rendered from `bank`.
+        The program of each query, a note of which is rendered.
+    bank : str
+        What renders them: as for `material.render`.
 
     Returns
     -------

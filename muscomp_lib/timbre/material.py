@@ -69,10 +69,12 @@ def render(folder, bank, program_lists, n_notes=8, seconds=12.0, seed=0, noted=(
     program_lists : list of list of int
         The programs of each song.
     n_notes : int
-        Single notes of each program of the songs, and of `noted`, spread over its range; 0 renders none.
+        Single notes of each program of the songs, spread over its range; 0 renders none.
     seconds : float
         Length of a song.
     seed : int
+    noted : iterable of int
+        More programs to render notes of.
 
     Returns
     -------

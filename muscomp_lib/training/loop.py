@@ -1,4 +1,4 @@
-"""The training loop: steps, validation, checkpoints, and resuming after being killed. Used by 04.
+"""The training loop: steps, validation, checkpoints, and resuming after being killed. Used by 04, 06 and 08.
 
 Every so many steps the weights, the optimizer's state and the step are saved together, batches are functions of the
 step, and TensorFlow is set to be deterministic: the result is the same, byte for byte, as without the interruption.
