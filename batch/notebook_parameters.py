@@ -237,5 +237,7 @@ def _unknown(given, chosen):
         return f"{given.source}: there is no notebook {given.number!r}."
     valid = dict.fromkeys(name for step in chosen for name in step.valid)
     where = chosen[0].notebook.name if len(chosen) == 1 else "any notebook"
+    if not valid:
+        return f"{given.source}: {where} takes no parameters. Give the cell that sets them the tag 'parameters'."
     meant = settings.suggestion(given.name, valid)
     return f"{given.source}: there is no parameter {given.name!r} in {where}. {meant}"

@@ -2,8 +2,10 @@
 
 import os
 
+import nbformat
 import pytest
 from fixtures.tiny_campaign import PROJECT
+from nbformat.v4 import new_code_cell, new_notebook
 
 from batch.notebook_parameters import assign, declaration, from_file, from_option, ordered, step_of
 from muscomp_lib.core.errors import SettingError
@@ -143,3 +145,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
 
 def test_every_parameter_of_the_notebooks_is_declared(steps):
     assert not [(step.number, name) for step in steps for name in step.valid if declaration(step.number, name) is None]
+
+
+def test_a_notebook_without_a_parameters_cell_is_named(tmp_path):
+    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(metadata=spec, cells=[new_code_cell("root = None")]), tmp_path / "mine.ipynb")
+    with pytest.raises(SettingError, match=r"mine\.ipynb takes no parameters\. Give the cell .* tag 'parameters'"):
+        assign([step_of(tmp_path / "mine.ipynb")], [from_option("root", "x")])
