@@ -37,7 +37,7 @@ from muscomp_lib.transcription.note_decoder import Note, Transcriber, to_mono
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-BINS = (0.2, 0.4, 0.6, 0.8, 1.0)  # of likelihoods
+BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of likelihoods
 SEED = 1000  # of the songs
 TRUTHS = ("beats", "downbeats")  # of a tune, in its JSON file
 TAXONOMY = "families"

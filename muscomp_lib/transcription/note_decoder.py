@@ -28,7 +28,9 @@ from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
 BLOCK = 512  # frames per call of the network
 FILE_BLOCK = 1 << 18  # samples of a file read at once
 SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
-ONSET_THRESHOLD, ACTIVE_THRESHOLD = 0.2, 0.4  # likelihoods
+# Likelihoods of a note's onset, of a drum hit, of an active note, chosen by F1 in validation songs (the model card): in
+# separated stems many notes that are right are unlikely.
+NOTE_THRESHOLD, HIT_THRESHOLD, ACTIVE_THRESHOLD = 0.15, 0.2, 0.3
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
 DRUMS = "drums"  # the folder in a transcriber's that may hold another one, which then transcribes the drums
 DRUM_HIT = 0.1  # seconds: the length written for a drum hit, whose decay is the instrument's own
@@ -217,7 +219,7 @@ def _file_to_mono(path):
 def decode_notes(likelihoods):
     """Notes from likelihoods, shape (n_frames, N_PITCHES, 3): list of Note, in order of start."""
     active, notes = likelihoods[..., ACTIVE], []
-    for row, times, frames in _onsets(likelihoods[..., ONSET]):
+    for row, times, frames in _onsets(likelihoods[..., ONSET], NOTE_THRESHOLD):
         following = [*frames[1:], len(likelihoods)]
         for time, frame, limit in zip(times, frames, following, strict=True):
             first = frame + MIN_FRAMES
@@ -238,16 +240,16 @@ def decode_drum_hits(likelihoods):
     rows = {network.pitch_row(pitches[0], is_drum=True) for pitches in network.DRUM_PITCHES.values()}
     hits = [
         _note(likelihoods, time, time + DRUM_HIT / FRAME_SECONDS, row, frame)
-        for row, times, frames in _onsets(likelihoods[..., ONSET])
+        for row, times, frames in _onsets(likelihoods[..., ONSET], HIT_THRESHOLD)
         if row in rows
         for time, frame in zip(times, frames, strict=True)
     ]
     return sorted(hits)
 
 
-def _onsets(likelihoods):
+def _onsets(likelihoods, threshold):
     """For each pitch with onsets: its row, their times in fractional frames, and the frames of the peaks."""
-    peaks = (likelihoods >= maximum_filter1d(likelihoods, 3, axis=0)) & (likelihoods > ONSET_THRESHOLD)
+    peaks = (likelihoods >= maximum_filter1d(likelihoods, 3, axis=0)) & (likelihoods > threshold)
     peaks[1:] &= ~(peaks[:-1] & (likelihoods[1:] == likelihoods[:-1]))  # of two equal ones, the first
     for row in np.flatnonzero(peaks.any(axis=0)):
         frames = np.flatnonzero(peaks[:, row])

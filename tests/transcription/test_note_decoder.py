@@ -9,7 +9,7 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.weights import WEIGHTS, read_weights, write_weights
 from muscomp_lib.transcription import cqt, metrics, network, note_decoder
-from muscomp_lib.transcription.cqt import FRAME_SECONDS, N_PITCHES, SAMPLE_RATE
+from muscomp_lib.transcription.cqt import FRAME_SECONDS, HOP, N_PITCHES, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
 from muscomp_lib.transcription.note_decoder import DRUMS, Note, Transcriber, to_mono
 
@@ -201,12 +201,12 @@ def test_silent_blocks_are_skipped(model, monkeypatch):
     block = Transcriber._block
     monkeypatch.setattr(Transcriber, "_block", lambda *args: blocks.append(1) or block(*args))
     sound = to_mono(rendered("Rock_Organ", CHORDS), RATE)
-    long = np.concatenate([sound, np.zeros(120 * SAMPLE_RATE, np.float32), sound])
+    sound = sound[: len(sound) // HOP * HOP]  # so that it lies on the same frames when it is repeated
+    long = np.concatenate([sound, np.zeros(5000 * HOP, np.float32), sound])
     estimated = model.likelihoods(long, FAMILIES["Rock_Organ"])
     assert len(blocks) <= 4 and estimated.shape == (cqt.n_frames(len(long)), N_PITCHES, 3)
-    assert len(note_decoder.decode_notes(estimated)) == 2 * len(
-        note_decoder.decode_notes(model.likelihoods(sound, FAMILIES["Rock_Organ"]))
-    )
+    once = note_decoder.decode_notes(model.likelihoods(sound, FAMILIES["Rock_Organ"]))
+    assert len(note_decoder.decode_notes(estimated)) == 2 * len(once) > 0
 
 
 def likelihoods(*notes, n_frames=100):

@@ -12,7 +12,7 @@ from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.notation import bars, beats
-from muscomp_lib.transcription.note_decoder import ONSET_THRESHOLD, Note
+from muscomp_lib.transcription.note_decoder import NOTE_THRESHOLD, Note
 from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
 
 FAMILIES = Settings(taxonomy="families")
@@ -120,7 +120,7 @@ def test_the_notes_likelihoods_are_kept_in_the_file(song, tmp_path):
     for before, after in zip(midi.instruments, transcription.read(tmp_path / "a.mid").instruments, strict=True):
         expected = {(note.pitch, round(note.start, 3)): note.likelihood for note in before.notes}
         found = {(note.pitch, round(note.start, 3)): note.likelihood for note in after.notes}
-        assert found == pytest.approx(expected, abs=0.005) and min(found.values()) > ONSET_THRESHOLD - 0.005
+        assert found == pytest.approx(expected, abs=0.005) and min(found.values()) > NOTE_THRESHOLD - 0.005
     edited = mido.MidiFile(tmp_path / "a.mid")
     del edited.tracks[1][3:5]
     edited.save(tmp_path / "b.mid")
