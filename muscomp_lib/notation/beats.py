@@ -32,7 +32,7 @@ MEL_STEP = np.log(6.4) / 27  # of the logarithm of frequency, for one mel
 SOFTEST, DYNAMIC_RANGE = 1e-10, 80.0  # the power of silence; dB below the loudest that count
 BEAT_SHARPNESS, TIGHTNESS = 32.0, 100.0  # how near a beat an onset must be; how steady beats are
 FIRST_BEAT = 0.01  # of the strongest: what is softer comes before the first beat
-FEW_ONSETS, CLEAR = 5, 0.2  # with fewer onsets, each at least this share of the strongest, there is no beat
+FEW_ONSETS, CLEAR = 5, 0.2  # with fewer notes, and fewer onsets of this share of the strongest, there is no beat
 TEMPO_RANGE = (40.0, 240.0)  # bpm
 TYPICAL_TEMPO, TEMPO_SPREAD = 115.0, 0.9  # bpm and octaves: the prior over tempi
 OVERSAMPLING = 8  # of the spectrum in which the tempo is searched
@@ -114,11 +114,11 @@ def grid(song, pitched, drums):
     if len(song) < MIN_SECONDS * SAMPLE_RATE or not song.any():
         return None
     strength = _onset_strength(song)
-    tempo = _tempo(strength) if _n_onsets(strength) >= FEW_ONSETS else 0.0
+    onsets = np.sort([note.start for note in [*pitched, *drums]])
+    tempo = _tempo(strength) if max(_n_onsets(strength), len(onsets)) >= FEW_ONSETS else 0.0
     half_beats = _half_beats(strength, tempo) if tempo else []
     if len(half_beats) < 4:
         return None
-    onsets = np.sort([note.start for note in [*pitched, *drums]])
     half_beats = half_beats + _lag(half_beats, onsets)
     if in_sevens := _in_sevens(half_beats, pitched, drums):
         return in_sevens

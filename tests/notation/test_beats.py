@@ -246,6 +246,13 @@ def test_one_or_two_notes_make_no_beat(times):
     assert beats.grid(clicks(times, 6.0), notes, []) is None
 
 
+def test_a_single_loud_click_leaves_the_beats_of_soft_notes():
+    times = 0.3 + 0.5 * np.arange(24)
+    song = 0.02 * clicks(times, 12.5) + clicks([1.0], 12.5)
+    grid = beats.grid(song, [Note(time, time + 0.4, 60, 0.5) for time in times], [])
+    assert np.mean([np.abs(grid.times - time).min() < 0.03 for time in times]) > 0.9
+
+
 def test_a_drifting_tempo_is_tracked():
     true = 0.5 + np.cumsum(0.5 + 0.06 * np.sin(np.arange(60) / 9))
     drums = [Note(time, time + 0.1, KICK, 1.0) for time in true]
