@@ -145,7 +145,7 @@ def _check_cells(where, header, cells, columns, for_spleeter):
         )
     for column in columns:
         cell = cells[header.index(column)]
-        if not cell:
+        if not cell.strip():
             raise SettingError(f"{where}: no value for {column!r}. Fill it in, or run notebook 03 again.")
         if column != "duration" and cell != cell.strip():
             raise SettingError(f"{where}, {column}: {cell!r} begins or ends with a space. Remove it.")

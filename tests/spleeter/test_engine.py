@@ -206,7 +206,7 @@ def as_short(partition):
 
 TRAPS = {
     "a blank cell": (cell("Violin_path", ""), SettingError, "line 3.*Violin_path"),
-    "a blank of spaces": (cell("Violin_path", "  "), MissingError, "line 3"),
+    "a blank of spaces": (cell("Violin_path", "  "), SettingError, "line 3.*no value.*Violin_path"),
     "a missing file": (cell("Violin_path", "nowhere.flac"), MissingError, r"line 3.*nowhere\.flac"),
     "an absolute path": (cell("mix_path", "/nowhere.flac"), SettingError, "line 3.*relative"),
     "a mono file": (as_mono, AudioError, r"line 3.*Violin\.flac has 44100 Hz and 1 channel"),
