@@ -11,8 +11,8 @@ from muscomp_lib.core.errors import MissingError, MusCompError
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
 RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
 FIELDS = "%i|%T|%M|%L|%e|%r"  # job, state, time used, time left, end, reason
-
-
+RECORDED = ("JobID", "State", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")  # what sacct is asked for
+NO_MORE_JOBS = "The site lets you have no more jobs: wait until some end, then resume; or give fewer jobs."
 ADVICE = {  # what to do, by a part of Slurm's message
     "Invalid account": "Correct account in the campaign's file: sacctmgr show assoc user=$USER lists yours.",
     "Invalid qos": "Correct --qos under sbatch, in the campaign's file or the site's.",
@@ -21,10 +21,8 @@ ADVICE = {  # what to do, by a part of Slurm's message
     "generic resource": "Correct gpus in the campaign's file: sinfo -o %P,%G lists the types.",
     "node configuration": "Request fewer cores, GPUs or less memory, or correct the site's file.",
     "job array": "Give fewer jobs, or a smaller array_size in the site's file.",
-    "submit limit": "The site lets you have no more jobs: wait until some end, then resume; or give fewer jobs.",
-    "JobPerUserLimit": "The site lets you have no more jobs: wait until some end, then resume; or give fewer jobs.",
+    **dict.fromkeys(("submit limit", "JobPerUserLimit"), NO_MORE_JOBS),
 }
-RECORDED = ("JobID", "State", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")  # what sacct is asked for
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ MAX_NODE_CHARS = 32  # of the machine's name within a part's
 MAX_NAME_BYTES = 255  # of a file name, for file systems
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of the web, or of a cloud's disk; C:/ is none
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")  # of Windows
-QUOTES = "\"'\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"  # which people paste with a path
+PRINTED_QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"  # of word processors and web pages
+QUOTES = "\"'" + PRINTED_QUOTES
 
 
 @contextlib.contextmanager
@@ -135,7 +136,9 @@ def expanded(path, where=""):
     if ADDRESS.match(text):
         raise SettingError(f"{where}{text} is an address, not a path. Download or mount it, and give its path here.")
     if DRIVE.match(text) and os.name != "nt":
-        raise SettingError(f"{where}{text} is a path of Windows, and this is not. In WSL, C:\\ is /mnt/c/.")
+        raise SettingError(
+            f"{where}{text} is a path of Windows, and this is {platform.system()}. In WSL, C:\\ is /mnt/c/."
+        )
     if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES and not os.path.lexists(text):
         raise SettingError(f"{where}{text} is not there, but perhaps it is without the quotation marks around it.")
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.files import PRINTED_QUOTES
 
 MAX_BYTES = 1_000_000  # of a file; Slakh's metadata have a hundredth of it
 MAX_VALUES = 100_000  # in a file, those that an alias repeats included
@@ -28,8 +29,9 @@ SPACES = {  # that are none to YAML: pasted from web pages and word processors
     "\N{ZERO WIDTH SPACE}": "an invisible space",
     "\N{ZERO WIDTH NO-BREAK SPACE}": "an invisible space",
 }
-QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a"  # of print, in pairs
-SIGNS = SPACES | dict.fromkeys(QUOTES, "a printed quotation mark") | {"\N{FULLWIDTH COLON}": "a full-width colon"}
+SIGNS = (
+    SPACES | dict.fromkeys(PRINTED_QUOTES, "a printed quotation mark") | {"\N{FULLWIDTH COLON}": "a full-width colon"}
+)
 STANDARD = "tag:yaml.org,2002:"
 NULL = re.compile(r"~|null|Null|NULL|")
 KINDS = {
@@ -229,7 +231,7 @@ class _Reader:
             return None if NULL.fullmatch(text) else text
         if text and (sign := next((each for each in (text[0], text[-1]) if each in SPACES), None)):
             raise self._refusal(event, f"{text!r} begins or ends with {SPACES[sign]} (U+{ord(sign):04X}). Remove it.")
-        if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES:
+        if len(text) > 1 and text[0] in PRINTED_QUOTES and text[-1] in PRINTED_QUOTES:
             raise self._refusal(
                 event, f"{text} is in printed quotation marks, which are letters here. Type plain ones."
             )

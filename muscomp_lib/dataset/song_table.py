@@ -19,7 +19,7 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
-from muscomp_lib.core.files import ADDRESS, DRIVE
+from muscomp_lib.core.files import expanded
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
@@ -149,10 +149,11 @@ def _check_cells(where, header, cells, columns, for_spleeter):
             raise SettingError(f"{where}: no value for {column!r}. Fill it in, or run notebook 03 again.")
         if column != "duration" and cell != cell.strip():
             raise SettingError(f"{where}, {column}: {cell!r} begins or ends with a space. Remove it.")
-        if cell[0] in "~$" or ADDRESS.match(cell) or DRIVE.match(cell):
+        expanded(cell, f"{where}, {column}: ")  # refuses what no path here can be
+        if cell[0] in "~$":
             raise SettingError(
-                f"{where}, {column}: {cell!r} is not a path on this machine as it stands: ~ and variables are not "
-                "expanded. Write it from the root on, such as own/song/mix.wav."
+                f"{where}, {column}: ~ and variables are not expanded ({cell!r}). Write the path from the root "
+                "on, such as own/song/mix.wav."
             )
         if wrong := next((character for character in "\\\0" if character in cell), None):
             raise SettingError(f"{where}, {column}: {cell!r} contains {wrong!r}. Separate folders by '/'.")
