@@ -25,6 +25,7 @@ HEADER = """<?xml version="1.0"?>
 """
 LYRICS = ("la", "love", "you", "me", "oh", "time", "way", "night", "go", "blue", "rain", "home")  # a syllable each
 SHORTEST = 0.08  # seconds between notes that can be sung
+LOWEST, HIGHEST = 36, 71  # MIDI pitches: beyond, festival 2.5 crashes
 
 
 def check(engine):
@@ -61,7 +62,7 @@ def timidity(part, sample_rate, config):
 
 
 def festival(part, sample_rate, voice):
-    """A part as a voice sings it: of notes together the highest, each until the next begins.
+    """A part as a voice sings it: of notes together the highest, each until the next begins, in an octave it can reach.
 
     Parameters
     ----------
@@ -106,11 +107,18 @@ def _sheet(notes):
     for note, word in zip(notes, itertools.cycle(LYRICS), strict=False):
         if note.start > now:
             lines.append(f'<REST SECONDS="{note.start - now:.4f}"></REST>')
-        hertz = 440 * 2 ** ((note.pitch - 69) / 12)
+        hertz = 440 * 2 ** ((_singable(note.pitch) - 69) / 12)
         sung = f'<DURATION SECONDS="{note.end - note.start:.4f}">{word}</DURATION>'
         lines.append(f'<PITCH FREQ="{hertz:.2f}">{sung}</PITCH>')
         now = note.end
     return "\n".join([f'{HEADER}<SINGING BPM="60">', *lines, "</SINGING>\n"])
+
+
+def _singable(pitch):
+    """A pitch, by octaves between LOWEST and HIGHEST."""
+    if pitch > HIGHEST:
+        return HIGHEST - (HIGHEST - pitch) % 12
+    return LOWEST + (pitch - LOWEST) % 12 if pitch < LOWEST else pitch
 
 
 def _run(command, sound):

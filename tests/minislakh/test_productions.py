@@ -126,6 +126,20 @@ def test_festival_sings_a_melody_in_tune_where_it_is_installed():
         assert spectrum[harmonics].sum() > 4 * spectrum[between].sum()
 
 
+@pytest.mark.parametrize("singer", ["singer_kal", "singer_lp"])
+def test_festival_sings_in_its_range_what_is_beyond_it(singer):
+    try:
+        source = sources.find(singer)
+    except (SettingError, MissingError) as missing:
+        pytest.skip(str(missing))
+    waveforms = [
+        synthesizer.render(part_of(52, (pitch, 0.0, 1.0)), 1.0, RATE, source.engine, source.file)
+        for pitch in (12, 36, 61, 73, 109)
+    ]
+    assert min(np.abs(waveform).max() for waveform in waveforms) > 0.05
+    assert np.array_equal(*waveforms[:2]) and np.array_equal(*waveforms[2:4]) and np.array_equal(*waveforms[3:])
+
+
 def test_only_a_singer_has_voices_only():
     assert {name for name, entry in sources.known().items() if set(entry.programs) == set(productions.VOICES)} == {
         name for name, entry in sources.known().items() if entry.engine == "festival"
