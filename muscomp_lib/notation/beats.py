@@ -1,44 +1,30 @@
 """Tempo, beats, bars and key of a song. Used by notebook 05, through `transcribe.py`.
 
-**Tempo** is a peak in the spectrum of the song's onset strength. If one tempo fits the whole song, its beats are evenly
-spaced, but for a ritardando at its end (ending.py); otherwise they are tracked one by one with dynamic programming
-(Ellis 2007), since people do not play like clockwork. Onsets alone hardly distinguish a beat from the half-beat between
-two: bass notes, kick and crash fall on beats, and where nothing is played between two beats, they were half-beats. Kick
-and snare take turns on beats: where they clearly do so on others than were found, between them or at half, twice, or
-two thirds of the tempo, those are the beats. A **bar** begins where bass, kick and crash coincide with a change of
-harmony; one of three beats whose second long notes begin half-way is in 6/8, and one whose beats are all divided in
-three in 12/8: a shuffle leaves out the middle one. Where bars of seven half-beats fit far better than any others, these
-are the beats, of 7/8. The best way through the song from bar to bar shows where the metre changes. The **key** is the
-one whose profile correlates best with the pitches (Krumhansl 1990).
+**Tempo** is a peak in the spectrum of the song's onset strength (onset_strength.py). If one tempo fits the whole song,
+its beats are evenly spaced, but for a ritardando at its end (ending.py); otherwise they follow the onsets
+(tracking.py). Onsets alone hardly distinguish a beat from the half-beat between two: bass notes, kick and crash fall on
+beats, and where nothing is played between two beats, they were half-beats. Kick and snare take turns on beats: where
+they clearly do so on others than were found, between them or at half, twice, or two thirds of the tempo, those are the
+beats. A **bar** begins where bass, kick and crash coincide with a change of harmony; one of three beats whose second
+long notes begin half-way is in 6/8, and one whose beats are all divided in three in 12/8: a shuffle leaves out the
+middle one. Where bars of seven half-beats fit far better than any others, these are the beats, of 7/8. The best way
+through the song from bar to bar shows where the metre changes. The **key** is the one whose profile correlates best
+with the pitches (Krumhansl 1990).
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
-import scipy.sparse
 
-from muscomp_lib.notation import ending
+from muscomp_lib.notation import ending, onset_strength, tracking
 from muscomp_lib.transcription.cqt import SAMPLE_RATE
 
-HOP = 256  # samples
-RATE = SAMPLE_RATE / HOP  # Hz, of the onset strength
-FRAME = 2048  # samples of a spectrum
-BLOCK = 128  # spectra at a time, which stay in the processor's cache
-N_BANDS = 128  # of the spectrum
-MEL_CORNER, MEL_CORNER_HZ = 15.0, 1000.0  # Slaney's mel scale is linear below, logarithmic above
-MEL_STEP = np.log(6.4) / 27  # of the logarithm of frequency, for one mel
-SOFTEST, DYNAMIC_RANGE = 1e-10, 80.0  # the power of silence; dB below the loudest that count
-BEAT_SHARPNESS, TIGHTNESS = 32.0, 100.0  # how near a beat an onset must be; how steady beats are
-FIRST_BEAT = 0.01  # of the strongest: what is softer comes before the first beat
-FEW_ONSETS, CLEAR = 5, 0.2  # with fewer notes, and fewer onsets of this share of the strongest, there is no beat
+FEW_ONSETS = 5  # with fewer notes, and fewer clear onsets, there is no beat
 TEMPO_RANGE = (40.0, 240.0)  # bpm
 TYPICAL_TEMPO, TEMPO_SPREAD = 115.0, 0.9  # bpm and octaves: the prior over tempi
 OVERSAMPLING = 8  # of the spectrum in which the tempo is searched
 MIN_SECONDS = 2.0  # anything shorter has no beat
 METRE_MARGIN = 1.15  # how many times better another metre has to fit than the usual one
-TRACKING_MARGIN = 2.0  # how many times better tracked beats have to fit than evenly spaced ones
 TOLERANCE = 0.06  # seconds: a note this close to a beat is on it
 SPARSE = 0.15  # share of beats with a note before the next: with less, the beats themselves are half-beats ...
 FAST = 120.0  # bpm: ... if the tempo is at least this
@@ -113,12 +99,13 @@ def grid(song, pitched, drums):
     """
     if len(song) < MIN_SECONDS * SAMPLE_RATE or not song.any():
         return None
-    strength = _onset_strength(song)
+    strength = onset_strength.of_song(song, [*pitched, *drums])
     onsets = np.sort([note.start for note in [*pitched, *drums]])
-    tempo = _tempo(strength) if max(_n_onsets(strength), len(onsets)) >= FEW_ONSETS else 0.0
-    half_beats = _half_beats(strength, tempo) if tempo else []
-    if len(half_beats) < 4:
+    tempo = _tempo(strength) if max(onset_strength.count(strength), len(onsets)) >= FEW_ONSETS else 0.0
+    times = tracking.beats(strength, tempo) if tempo else []
+    if len(times) < 2:
         return None
+    half_beats = _taken(times, 0, 0.5)
     half_beats = half_beats + _lag(half_beats, onsets)
     if in_sevens := _in_sevens(half_beats, pitched, drums):
         return in_sevens
@@ -152,103 +139,18 @@ def key(pitched):
     return int(np.argmax(fits))
 
 
-def _onset_strength(song):
-    """The onset strength at each hop: how much louder bands of the spectrum get, in dB; shape (n_hops,), float32."""
-    padded, n_hops = np.pad(song, FRAME // 2), len(song) // HOP + 1
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
-    window, bands = np.hanning(FRAME + 1)[:-1].astype(np.float32), np.empty((N_BANDS, n_hops), np.float32)
-    for start in range(0, n_hops, BLOCK):  # an hour's whole spectrogram would take 3 GB
-        spectra = scipy.fft.rfft(frames[start : start + BLOCK] * window, axis=1)
-        bands[:, start : start + BLOCK] = _mel_filters() @ (spectra.real**2 + spectra.imag**2).T
-    levels = 10 * np.log10(np.maximum(bands, SOFTEST))
-    levels = np.maximum(levels, levels.max() - DYNAMIC_RANGE)
-    flux = np.maximum(np.diff(levels, axis=1), 0).mean(axis=0)
-    return np.pad(flux, (1 + FRAME // (2 * HOP), 0))[:n_hops]
-
-
-@cache
-def _mel_filters():
-    """Triangular filters of equal area, evenly spaced on Slaney's mel scale: sparse, (N_BANDS, FRAME // 2 + 1)."""
-    mels = np.linspace(0, MEL_CORNER + np.log(SAMPLE_RATE / 2 / MEL_CORNER_HZ) / MEL_STEP, N_BANDS + 2)
-    logarithmic = MEL_CORNER_HZ * np.exp(MEL_STEP * (mels - MEL_CORNER))
-    hertz = np.where(mels < MEL_CORNER, mels * MEL_CORNER_HZ / MEL_CORNER, logarithmic)
-    below, centre, above = (edges[:, None] for edges in (hertz[:-2], hertz[1:-1], hertz[2:]))
-    fourier = np.arange(FRAME // 2 + 1) * SAMPLE_RATE / FRAME
-    slopes = np.minimum((fourier - below) / (centre - below), (above - fourier) / (above - centre))
-    return scipy.sparse.csr_matrix((slopes.clip(0) * 2 / (above - below)).astype(np.float32))
-
-
-def _n_onsets(strength):
-    """The number of clear onsets: a single note has two, its beginning and its end."""
-    before, peaks, after = strength[:-2], strength[1:-1], strength[2:]
-    return np.count_nonzero((peaks > before) & (peaks >= after) & (peaks >= CLEAR * strength.max()))
-
-
 def _tempo(strength):
     """Beats per minute; 0 without any."""
     n = 1 << int(np.ceil(np.log2(OVERSAMPLING * len(strength))))
     spectrum = np.abs(np.fft.rfft(strength - strength.mean(), n))
-    first, last = (int(bpm / 60 / RATE * n) for bpm in TEMPO_RANGE)
+    first, last = (int(bpm / 60 / onset_strength.RATE * n) for bpm in TEMPO_RANGE)
     bins = np.arange(first, min(last, len(spectrum) // 4))
     salience = sum(spectrum[bins * harmonic] for harmonic in (1, 2, 4))
     if not salience.any():
         return 0.0
-    bpm = bins * 60 * RATE / n
+    bpm = bins * 60 * onset_strength.RATE / n
     octaves = np.log2(bpm / TYPICAL_TEMPO)
     return float(bpm[np.argmax(salience * np.exp(-0.5 * (octaves / TEMPO_SPREAD) ** 2))])
-
-
-def _half_beats(strength, tempo):
-    """Times in seconds of beats and of the half-beats between them; evenly spaced, unless tracked ones fit better."""
-    length = len(strength) / RATE
-    period = 60 / tempo
-    phases = np.arange(0, period, 1 / RATE)
-    even = max((np.arange(phase, length, period) for phase in phases), key=lambda times: _fit(strength, times))
-    times, tracked = even, _tracked(strength, tempo)
-    if len(tracked) > 2:
-        played = even[(even > tracked[0] - period) & (even < tracked[-1] + period)]  # in silence, nothing fits
-        times = tracked if _fit(strength, tracked) > TRACKING_MARGIN * _fit(strength, played) else even
-    return np.sort(np.r_[times, (times[1:] + times[:-1]) / 2])
-
-
-def _tracked(strength, tempo):
-    """Times in seconds of beats that follow the onsets (Ellis 2007).
-
-    The score of a beat is the onset strength there, plus the best of a beat before, less a penalty for any other
-    distance than the tempo's. From the last good beat, the way back is the best sequence.
-    """
-    period = round(RATE * 60 / tempo)
-    around = np.exp(-0.5 * (BEAT_SHARPNESS * np.arange(-period, period + 1) / period) ** 2)
-    local = np.convolve(strength / strength.std(ddof=1), around)[period : period + len(strength)]
-    nearest, furthest = round(period / 2), 2 * period
-    penalty = TIGHTNESS * np.log(np.arange(nearest, furthest + 1) / period) ** 2
-    score, previous = local.copy(), np.full(len(local), -1)
-    for hop in range(nearest, len(local)):
-        reached = score[max(0, hop - furthest) : hop - nearest + 1][::-1] - penalty[: hop - nearest + 1]
-        best = int(np.argmax(reached))
-        score[hop] += reached[best]
-        previous[hop] = hop - nearest - best
-    previous[: np.argmax(local >= FIRST_BEAT * local.max())] = -1
-    path = [_last_beat(score)]
-    while previous[path[-1]] >= 0:
-        path.append(previous[path[-1]])
-    sounding = np.flatnonzero(local > 0)
-    beats = np.array([hop for hop in reversed(path) if sounding[0] <= hop <= sounding[-1]])
-    return beats / RATE
-
-
-def _last_beat(score):
-    """The last local maximum that is not much lower than most."""
-    peaks = np.flatnonzero(np.r_[False, score[1:] > score[:-1]] & np.r_[score[:-1] >= score[1:], True])
-    if not len(peaks):
-        return len(score) - 1
-    return int(peaks[score[peaks] >= 0.5 * np.median(score[peaks])][-1])
-
-
-def _fit(strength, times):
-    """The mean onset strength at times in seconds, to within a hop."""
-    frames = np.rint(times * RATE).astype(int).clip(1, len(strength) - 2)
-    return np.mean(np.max([strength[frames + shift] for shift in (-1, 0, 1)], axis=0))
 
 
 def _lag(times, onsets):

@@ -1,7 +1,6 @@
 import io
 import logging
 
-import librosa
 import mido
 import numpy as np
 import pretty_midi
@@ -246,14 +245,6 @@ def test_files_give_the_same_notes_as_the_waveforms_in_them(song, tmp_path):
         audio.write(file, np.stack([song[name]] * 2, axis=1) if song[name].ndim == 1 else song[name], RATE)
     from_files, from_waveforms = transcribe(files), transcribe({n: audio.read(f)[0] for n, f in files.items()}, RATE)
     assert events(from_files) == events(from_waveforms)
-
-
-@pytest.mark.full  # librosa compiles for a minute
-@pytest.mark.parametrize("n_samples", [30_000, beats.HOP * beats.BLOCK, 2 * beats.HOP * beats.BLOCK + 77])
-def test_onsets_found_in_blocks_are_those_of_the_whole(n_samples):
-    waveform = np.random.default_rng(0).normal(size=n_samples).astype(np.float32)
-    whole = librosa.onset.onset_strength(y=waveform, sr=beats.SAMPLE_RATE, hop_length=beats.HOP)
-    np.testing.assert_allclose(beats._onset_strength(waveform), whole, atol=1e-5)
 
 
 def events(midi):
