@@ -24,7 +24,6 @@ TEMPO_RANGE = (40.0, 240.0)  # bpm
 TYPICAL_TEMPO, TEMPO_SPREAD = 115.0, 0.9  # bpm and octaves: the prior over tempi
 OVERSAMPLING = 8  # of the spectrum in which the tempo is searched
 MIN_SECONDS = 2.0  # anything shorter has no beat
-METRE_MARGIN = 1.15  # how many times better another metre has to fit than the usual one
 TOLERANCE = 0.06  # seconds: a note this close to a beat is on it
 SPARSE = 0.15  # share of beats with a note before the next: with less, the beats themselves are half-beats ...
 FAST = 120.0  # bpm: ... if the tempo is at least this
@@ -39,7 +38,8 @@ LEVELS, LEVEL_MARGIN = (
     0.6,
 )  # ... or with beats so many times as long, at most that fast and slow:
 BACKBEAT_RANGE = (50.0, 200.0)  # bpm
-METRES = (4, 3, 5)  # beats per bar; the first is the usual one
+METRES = {4: 1.0, 3: 1.15, 5: 1.5}  # beats per bar, and how many times better rarer ones have to fit than the usual
+LONG_WEIGHT = 0.5  # of long notes in what points to a bar, beside low notes and changes of harmony
 MOST_ACCENT = 4.0  # times the mean: louder accents count as that much
 CHANGE_COST = 16.0  # of another metre from a bar on, or of another first bar, in beats with twice the mean accent
 FEW_BEATS = 12  # fewer do not show how they are divided
@@ -272,7 +272,11 @@ def _compound(grid, pitched, drums):
     means = [lengths[place::6].mean() for place in (2, 3, 4)]
     if means[1] <= LONG_NOTES * max(means[0], means[2]):
         return grid
-    return Grid(_taken(times, 0, 1.5), 2, 0, compound=True)
+    times = _taken(times, 0, 1.5)
+    accents = _accents_of_notes(times, pitched, drums)
+    (two, _), (three, first) = (_stress(accents, metre) for metre in (2, 3))
+    metre, first = (3, first) if three > METRES[3] * two else (2, 0)
+    return Grid(times, metre, first, compound=True)
 
 
 def _low_notes(times, pitched, drums):
@@ -307,10 +311,11 @@ def _bars(times, pitched, drums):
 
 
 def _accents(times, pitched, drums):
-    """How much points to a bar's beginning: low notes and changes of harmony; shape (n_times,)."""
+    """How much points to a bar's beginning: low notes, changes of harmony and long notes; shape (n_times,)."""
     harmony = _chroma(pitched, [*times, max((note.end for note in pitched), default=0.0)])
     change = np.r_[0.0, 1.0 - (harmony[1:] * harmony[:-1]).sum(axis=1)]
-    return _low_notes(times, pitched, drums) + change / max(1e-9, change.sum())
+    change, lengths = (each / max(1e-9, each.sum()) for each in (change, _lengths(pitched, times)))
+    return _low_notes(times, pitched, drums) + change + LONG_WEIGHT * lengths
 
 
 def _accents_of_notes(times, pitched, drums):
@@ -330,11 +335,10 @@ def _stress(accents, metre, first_note=NONE):
 def _one_metre(accents, first_note):
     """The metre of most of a song, and the index of its first bar's first beat."""
     rated = []
-    for metre in METRES:
+    for metre, margin in METRES.items():
         ratio, first = _stress(accents, metre, first_note)
-        rated.append((ratio, metre, first))
-    usual, best = rated[0], max(rated)
-    return (best if best[0] > METRE_MARGIN * usual[0] else usual)[1:]
+        rated.append((ratio / margin, metre, first))
+    return max(rated)[1:]
 
 
 def _sections(accents, metre, first):

@@ -77,6 +77,20 @@ def test_the_metre_changes_within_a_song(bars, found):
     assert beats._bars(times, notes, []) == found
 
 
+def test_bars_of_a_melody_begin_with_long_notes():
+    times = 0.5 * np.arange(64)
+    long = [Note(time, time + 1.0, 67, 0.5) for time in times[1::3]]
+    short = [Note(time, time + 0.5, 67, 0.5) for time in times[::3]]
+    assert beats._bars(times, sorted([*long, *short]), []) == (3, 1, ())
+
+
+@pytest.mark.parametrize(("accent", "metre"), [(1.3, 4), (2.0, 5)])
+def test_bars_of_five_must_fit_clearly_better(accent, metre):
+    accents = np.ones(60)
+    accents[::5] = accent
+    assert beats._one_metre(accents, beats.NONE)[0] == metre
+
+
 def test_kicks_with_a_snare_begin_no_bar():
     times = 0.5 * np.arange(64)
     bass = [Note(time, time + 0.5, 45, 0.9) for time in times[::2]]
@@ -132,6 +146,18 @@ def test_bars_of_two_long_notes_are_six_eight():
     grid = beats.grid(sound, notes, [])
     assert grid.compound and grid.metre == 2 and grid.tempo == pytest.approx(60, rel=0.01)
     assert np.quantile([np.abs(grid.times[grid.downbeat :: 2] - bar).min() for bar in bars], 0.9) < 0.03
+
+
+def test_bars_of_three_long_notes_are_nine_eight():
+    bars, notes = 3.0 * np.arange(12), []
+    for number, bar in enumerate(bars):
+        root = (0, 5, 7, 9)[number % 4]
+        notes += [Note(bar + beat, bar + beat + 0.9, 40 + root + 12 * (beat > 0), 0.9) for beat in range(3)]
+        notes += [Note(bar + n / 3, bar + (n + 1) / 3, 64 + root, 0.5) for n in range(9)]
+    quarters = beats.Grid(np.arange(0, 36, 2 / 3), 3, 0)
+    grid = beats._compound(quarters, sorted(notes), [])
+    assert grid.compound and grid.metre == 3
+    assert np.allclose(grid.times[grid.downbeat :: 3][:11], bars[:11])
 
 
 def parts_of(bars, unit, low, struck, upper):
