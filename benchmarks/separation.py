@@ -218,10 +218,11 @@ def gflop_per_second_of_sound(n_instruments):
     return n_instruments * total / (T * 1024 / RATE) / 1e9
 
 
-def gflop_per_second(size=2048):
+def gflop_per_second():
     """The speed of multiplying two large float32 matrices, the median of several."""
     import numpy as np
 
+    size = 2048
     a = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
     times = []
     for _ in range(9):

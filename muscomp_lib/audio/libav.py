@@ -56,7 +56,7 @@ class LibavFile:
     LibavError
     """
 
-    def __init__(self, file, track=0):
+    def __init__(self, file, track):
         self.damaged, self.stopped, self._untouched = 0, False, True
         self._container = _container(file)
         try:

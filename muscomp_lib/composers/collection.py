@@ -12,7 +12,7 @@ from muscomp_lib.core.errors import MissingError, SettingError
 
 WORK, CLIP = "work", "clip"  # how clips are divided
 FOLDS = 4
-VERSIONS = 2  # of a clip: as written, and transposed and played by another instrument
+
 HIGHEST, LOWEST = 6, -5  # semitones that a clip is moved by
 
 
@@ -27,7 +27,8 @@ class Collection:
     clips : pd.DataFrame
         One row per clip: `piece`, its row in `pieces`; `composer`, `known`, `work`; `label`, the composer's place in
         `names`, -1 for unknown ones.
-    examples : np.ndarray, shape=(n_clips, VERSIONS, n_frames, n_bins), float16
+    examples : np.ndarray, shape=(n_clips, 2, n_frames, n_bins), float16
+        Each clip as written, and transposed and played by another instrument.
     statistics : np.ndarray, shape=(n_clips, n_statistics), float32
     names : list of str
         The known composers.
@@ -98,7 +99,7 @@ def _piece(numbered, seconds, count, seed):
 
 
 def _versions(clip, seconds, rng):
-    """A clip as written, and moved: shape (VERSIONS, n_frames, n_bins)."""
+    """A clip as written, and moved: shape (2, n_frames, n_bins)."""
     moved = clips.transpose(clip, int(rng.integers(LOWEST, HIGHEST + 1)))
     return np.stack([clips.examples(clip, seconds), clips.examples(moved, seconds, int(rng.choice(clips.PROGRAMS)))])
 

@@ -100,7 +100,7 @@ class Batches:
     augment : bool
     """
 
-    def __init__(self, clips, labels, seed=0, augment=False):
+    def __init__(self, clips, labels, seed, augment):
         self.clips, self.labels, self.seed, self.augment = clips, labels, seed, augment
 
     def batch(self, number):

@@ -32,6 +32,7 @@ from muscomp_lib.training import loop
 RECOGNIZER, PIECES = "recognizer.npz", "pieces.csv"
 FILES = (RECOGNIZER, PIECES)
 STRIDES = 4  # checkpoints of a training
+NEAREST = 5  # pieces that an answer lists
 NOT_STORED = ("corpus", "composers", "unknown", "pieces_per_composer", "song", "name")  # the clips' checksum says it
 
 
@@ -179,7 +180,7 @@ class Recognizer:
         """How far clips are from each composer: shape (n, n_composers)."""
         return recognition.distances(self.places(examples), self.centroids)
 
-    def recognize(self, path, count=5):
+    def recognize(self, path):
         """The composers of a piece by distance, and its nearest pieces.
 
         Raises
@@ -195,7 +196,7 @@ class Recognizer:
         found = recognition.distances(places, self.centroids).mean(axis=0)
         name, table = recognition.answer(self.names, found, self.threshold)
         apart = np.linalg.norm(self._places - places.mean(axis=0), axis=1)
-        nearest = self._pieces.assign(distance=apart).sort_values("distance", ignore_index=True).head(count)
+        nearest = self._pieces.assign(distance=apart).sort_values("distance", ignore_index=True).head(NEAREST)
         return Answer(name, table, nearest)
 
 

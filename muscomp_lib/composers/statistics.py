@@ -11,6 +11,7 @@ OCTAVE = 12
 LARGEST_STEP = 7  # semitones between one onset and the next, upwards or down; larger ones are counted together
 LENGTHS = (0.15, 0.3, 0.6, 1.2, 2.4)  # seconds: bounds of the classes of lengths
 MOST_VOICES = 6
+INVERSE_REGULARIZATION = 0.1
 
 
 def of(notes, seconds):
@@ -40,7 +41,7 @@ def of(notes, seconds):
     return np.concatenate([*shares, register, [len(order) / seconds / 8, len(onsets) / seconds / 4]]).astype(np.float32)
 
 
-def distances(training, labels, others, strength=0.1):
+def distances(training, labels, others):
     """How far clips are from composers, by a logistic regression on statistics.
 
     Parameters
@@ -49,8 +50,6 @@ def distances(training, labels, others, strength=0.1):
         Those to learn from, and those to measure.
     labels : np.ndarray of int
         The composers of the former, from 0; each counts equally.
-    strength : float
-        The inverse of the regularization.
 
     Returns
     -------
@@ -61,5 +60,5 @@ def distances(training, labels, others, strength=0.1):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+    regression = LogisticRegression(C=INVERSE_REGULARIZATION, class_weight="balanced", max_iter=1000)
     return -make_pipeline(StandardScaler(), regression).fit(training, labels).predict_log_proba(others)

@@ -93,14 +93,14 @@ def read(file, start=0, frames=None, dtype="float32"):
 
 
 @contextlib.contextmanager
-def writing(root, lock=None, shared=False):
+def writing(root, shared=False):
     """Hold `prepared/` while songs are written there, so that no other run removes or replaces what is being written.
+
+    What is locked is a file in the journal's folder: few network disks can lock a folder.
 
     Parameters
     ----------
     root : Root
-    lock : Path, optional
-        What is locked; a file in the journal's folder by default, as a lock on a folder holds on few networks' disks.
     shared : bool
         With others that share it: shards, each of which writes songs of its own.
 
@@ -112,7 +112,7 @@ def writing(root, lock=None, shared=False):
     make_folder(root.journal)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(lock or root.journal / LOCK, shared, wait=False))
+            stack.enter_context(locked(root.journal / LOCK, shared, wait=False))
         except BlockingIOError as error:
             raise MusCompError(
                 f"Another run is writing songs to {root.prepared}. Wait until it has ended, or stop it; then run this "

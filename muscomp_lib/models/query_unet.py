@@ -59,11 +59,11 @@ class QueryUnet(Network):
     takes_query = True
     Params = Params
 
-    def predict_amounts(self, magnitude, film=None):
-        """As `Network.predict_amounts`; `film(x, name)` conditions, by default with weights of its own."""
+    def predict_amounts(self, magnitude):
+        """As `Network.predict_amounts`; gamma and beta are weights."""
         from keras import layers, ops
 
-        shares = self._shares(magnitude, film or (lambda x, name: _film_layer()(name=name)(x)))
+        shares = self._shares(magnitude, lambda x, name: _film_layer()(name=name)(x))
         frames = layers.UpSampling2D((POOLED, 1))(shares)
         return ops.expand_dims(shared_unet.from_bands(frames, magnitude.shape[2], BANDS), 3)
 

@@ -10,6 +10,8 @@ from muscomp_lib.core import instruments, progress
 from muscomp_lib.plots.style import literal, own_colours, subplots
 from muscomp_lib.slakh.index_tables import STATUSES
 
+TOP_KHZ = 8.0  # the highest frequency shown of spectrograms and masks
+MASKS_SHOWN = 6
 PARTITION_COLOURS = {"train": "tab:blue", "validation": "tab:cyan", "test": "tab:green", "reserve": "tab:orange"}
 
 
@@ -228,7 +230,7 @@ def filling(tracks, synthesis, names):
 
 
 @own_colours
-def spectrograms(waveforms, sample_rate, top_khz=8.0):
+def spectrograms(waveforms, sample_rate):
     """Spectrograms below each other, with a common time axis and colour scale (notebooks 02 and 05 to 07).
 
     Parameters
@@ -237,15 +239,13 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
         By title; the first channel is shown.
     sample_rate : int
         Hz.
-    top_khz : float
-        The highest frequency shown.
     """
     figure, rows = subplots(2.2 * len(waveforms) + 0.6, nrows=len(waveforms), sharex=True, squeeze=False)
     for axes, (title, waveform) in zip(rows[:, 0], waveforms.items(), strict=True):
         # Noise far below any sound keeps the logarithm of digital silence finite.
         signal = waveform[:, 0] + 1e-7 * np.random.default_rng(0).standard_normal(len(waveform))
         *_, image = axes.specgram(signal, NFFT=2048, Fs=sample_rate / 1000, noverlap=1024, vmin=-90, vmax=-10)
-        axes.set(title=literal(title), ylabel="kHz", ylim=(0, top_khz))
+        axes.set(title=literal(title), ylabel="kHz", ylim=(0, TOP_KHZ))
     seconds = mpl.ticker.FuncFormatter(lambda milliseconds, _: f"{milliseconds / 1000:g}")
     rows[-1, 0].xaxis.set_major_formatter(seconds)
     rows[-1, 0].set_xlabel("seconds")
@@ -254,8 +254,8 @@ def spectrograms(waveforms, sample_rate, top_khz=8.0):
 
 
 @own_colours
-def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
-    """The masks of the instruments with the highest mean: dark 0, bright 1 (notebooks 04 and 05).
+def masks(masks, sample_rate, frame_length):
+    """The masks of the MASKS_SHOWN instruments with the highest mean: dark 0, bright 1 (notebooks 04 and 05).
 
     Parameters
     ----------
@@ -263,13 +263,9 @@ def masks(masks, sample_rate, frame_length, shown=6, top_khz=8.0):
         As from `separation.Separator.masks`.
     sample_rate, frame_length : int
         Hz and samples, of the masked spectrogram, whose hop is a quarter of a frame.
-    shown : int
-        How many instruments.
-    top_khz : float
-        The highest frequency shown.
     """
-    used = round(top_khz * 1000 * frame_length / sample_rate)
-    names = sorted(masks, key=lambda name: -float(masks[name].mean()))[:shown]
+    used = round(TOP_KHZ * 1000 * frame_length / sample_rate)
+    names = sorted(masks, key=lambda name: -float(masks[name].mean()))[:MASKS_SHOWN]
     n_rows = -(-len(names) // 3)
     figure, axes = subplots(2.3 * n_rows + 0.3, nrows=n_rows, ncols=3, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(names) :]:

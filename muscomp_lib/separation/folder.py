@@ -309,11 +309,11 @@ def _claim(path, out_dir, mark):
     raise MusCompError(f"{path} has no folder: {', '.join(map(str, folders))} hold other things. Move them away.")
 
 
-def _mark(path, out_dir, seconds, separator=None):
+def _mark(path, out_dir, seconds, separator):
     """What makes a folder a song's own: its path, in a root relative to it, which excerpt, and what was asked for."""
     path, base = Path(os.path.realpath(path)), Path(os.path.realpath(out_dir)).parent
     where = path.relative_to(base) if path.is_relative_to(base) else path
-    asked = {} if separator is None or separator.asked_by is None else {"query": separator.query_digest}
+    asked = {} if separator.asked_by is None else {"query": separator.query_digest}
     found = {"song": {"name": path.name, "path": where.as_posix()}, "options": {"seconds": seconds} | asked}
     return found | ({"asked_by": separator.asked_by} if asked else {})
 

@@ -103,7 +103,7 @@ def _decode(scans, source, workers):
             header = source.cache.get(path, verify.file_state(stat), verify.HEADER)
             if "problem" not in header:
                 files[path] = stat, header["frames"] * header["channels"]
-    verify.decode_all(source.cache, source.slakh, files, workers, desc="decoding")
+    verify.decode_all(source.cache, source.slakh, files, workers)
 
 
 def _with_counts(tracks, stems, taxonomy):

@@ -153,7 +153,7 @@ def decode_all(cache, slakh, files, workers=None, desc="decoding"):
     read_all(cache, slakh, SOUND, decode, jobs, workers, desc, sizes)
 
 
-def read_all(cache, slakh, kind, read, jobs, workers=None, desc=None, sizes=None):
+def read_all(cache, slakh, kind, read, jobs, workers, desc, sizes=None):
     """Read on all cores what is not cached; each result is cached at once.
 
     Parameters

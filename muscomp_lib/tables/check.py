@@ -18,6 +18,7 @@ from muscomp_lib.dataset.library import Library, beside, info, read
 from muscomp_lib.dataset.song_table import READERS, check_files, check_sum
 
 AUDIBLE_DB = -60.0  # a second of sound quieter than this counts as silence
+MEASURED = 20  # songs at most whose activity is measured
 
 
 def check_songs(library, partition, songs, settings, held_out, trained):
@@ -93,7 +94,7 @@ def _check_length(mix, settings):
         )
 
 
-def activity(root, table, targets=None, limit=20):
+def activity(root, table, targets=None):
     """The share of time in which each instrument plays.
 
     Parameters
@@ -103,16 +104,15 @@ def activity(root, table, targets=None, limit=20):
         Of one partition.
     targets : dict of str to list of str, optional
         The instruments of each target, where these are not one each.
-    limit : int
-        Songs to measure, spread evenly over the table.
 
     Returns
     -------
     pd.Series
-        By instrument, 0 to 1: the share of seconds that are louder than -60 dB. NaN for a table without songs.
+        By instrument, 0 to 1: the share of seconds that are louder than `AUDIBLE_DB`, in `MEASURED` songs spread evenly
+        over the table. NaN for a table without songs.
     """
     columns = [column for column in table if column.endswith("_path") and column != "mix_path"]
-    rows, library = evenly_spaced(list(table.index), limit), Library(root)
+    rows, library = evenly_spaced(list(table.index), MEASURED), Library(root)
     with ThreadPoolExecutor(READERS) as pool:
         members = {column: (targets or {}).get(column.removesuffix("_path")) for column in columns}
         files = [library.file(table.at[row, column], members[column]) for column in columns for row in rows]

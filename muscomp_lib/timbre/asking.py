@@ -19,6 +19,7 @@ from muscomp_lib.timbre.examples import one_hot
 SECONDS = 8.0  # of the composed example
 PITCH, OCTAVE = 57, 12  # A3, as a MIDI note number: nearly every instrument has it
 PEAK = 0.9  # of the example's mix
+LAYER = "film_down3"  # whose conditioning `film` shows
 
 log = logging.getLogger(__name__)
 
@@ -47,22 +48,23 @@ def described(sound, sample_rate=None, model=pretrained.QUERY, program=None):
     return recording.query(sound, sample_rate, descriptor)
 
 
-def film(model, sounds, sample_rate, layer="film_down3"):
-    """Gamma and beta of a layer of a model, for several sounds: {name: (gamma, beta)}, each (n_filters,), float32."""
+def film(model, sounds, sample_rate):
+    """Gamma and beta in LAYER of a model, for several sounds: {name: (gamma, beta)}, each (n_filters,), float32."""
     config, folder = find_model(model)
     network = registry.network(config)
     values = network.read_weights(folder)
     found = {}
     for name, sound in sounds.items():
         made = network.conditioned(values, described(sound, sample_rate, model))
-        found[name] = made[f"{layer}/scale"] - 1, made[f"{layer}/shift"]
+        found[name] = made[f"{LAYER}/scale"] - 1, made[f"{LAYER}/shift"]
     return found
 
 
-def example(folder, programs, bank=material.BANK):
+def example(folder, programs):
     """A composed song with a part for each program: {program: (n_samples,) float32} at `material.RATE`."""
     folder = Path(folder) / "-".join(map(str, programs))
-    found, stems = material.render(folder, bank, [list(programs)], n_notes=0, seconds=SECONDS, seed=1).songs[0]
+    made = material.render(folder, material.BANK, [list(programs)], n_notes=0, seconds=SECONDS, seed=1)
+    found, stems = made.songs[0]
     sounds = audio.to_float(stems)
     sounds *= PEAK / np.abs(sounds.sum(axis=0)).max()
     return dict(zip(map(int, found), sounds, strict=True))
@@ -74,7 +76,7 @@ def pitch_of(program):
     return 0 if player.lowest is None else max(player.lowest, min(PITCH, player.highest - OCTAVE))
 
 
-def compare(models, parts, asked, questions, bank=material.BANK):
+def compare(models, parts, asked, questions):
     """Ask models for several instruments in a song whose parts are known.
 
     Parameters
@@ -87,8 +89,6 @@ def compare(models, parts, asked, questions, bank=material.BANK):
         The program that the answers are compared with.
     questions : dict of str to int
         The program of each query, a note of which is rendered.
-    bank : str
-        What renders them: as for `material.render`.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def compare(models, parts, asked, questions, bank=material.BANK):
         row = {"asked for": question}
         for name, model in models.items():
             try:
-                query = described(material.note(program, pitch_of(program), bank), material.RATE, model, program)
+                query = described(material.note(program, pitch_of(program)), material.RATE, model, program)
             except AudioError as error:  # as of an instrument without harmonics, where a model is asked by them
                 log.warning("%s is not asked for %s: %s", name, question, error)
                 continue

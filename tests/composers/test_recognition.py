@@ -66,7 +66,7 @@ def test_a_network_uses_only_the_features_it_is_for(features):
 def test_batches_hold_each_composer_equally_often_and_repeat():
     clips = np.random.default_rng(0).random((40, 2, 8, 5)).astype(np.float16)
     labels = np.array([0] * 30 + [1] * 8 + [2] * 2)
-    inputs, found = embedding.Batches(clips, labels, seed=1).batch(3)
+    inputs, found = embedding.Batches(clips, labels, seed=1, augment=False).batch(3)
     assert np.bincount(found).tolist() == [embedding.CLIPS_PER_COMPOSER] * 3
-    again, _ = embedding.Batches(clips, labels, seed=1).batch(3)
+    again, _ = embedding.Batches(clips, labels, seed=1, augment=False).batch(3)
     assert np.array_equal(inputs, again)
