@@ -78,7 +78,9 @@ def _take(file, mine, patience):
         elif found != before:
             changed = now
             if now - began > patience:
-                raise SettingError(f"{_holder(found)} works in {file.parent}. Wait for its end, or stop it first.")
+                raise SettingError(
+                    f"{_holder(found)} works in {file.parent}. Wait until it has ended, or stop it first."
+                )
         if now - changed > STALE or _is_dead(found, mine):
             with contextlib.suppress(FileNotFoundError):
                 file.rename(file.with_name(f".{FILE}-{mine['process']}")).unlink()

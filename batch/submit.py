@@ -100,7 +100,7 @@ def submit(campaign, estimates, is_new=True):
     rows = status.rows(campaign, estimates)
     if any(row.running or row.waiting for row in rows):
         raise SettingError(
-            f"{campaign.name} is under way: see its status. To submit it again, wait for its end, or cancel it first."
+            f"{campaign.name} is under way: see its status. To submit it again, wait until it has ended, or cancel it."
         )
     _check_data(campaign)
     print("\n".join(cost_estimate.table(campaign, estimates)))

@@ -183,7 +183,7 @@ def _report(place, how=None):
 def _stems(path, instrument, root):
     """The recordings to transcribe: {instrument, as the file is called: Path}."""
     if path.is_dir() and instrument:
-        raise SettingError(f"--instrument is for one file, and {path} is a folder. Call its files like instruments.")
+        raise SettingError(f"--instrument is for one file, and {path} is a folder. Name its files after instruments.")
     if path.is_dir() and (path / folder.RECORD).is_file():
         return folder.files_of(path)
     files = songs.choose(path, root)
@@ -192,7 +192,7 @@ def _stems(path, instrument, root):
     files = [file for file in files if file.stem.lower() != instruments.MIX]
     found = {file.stem: file for file in files}
     if len(found) < len(files):
-        raise SettingError(f"{path} has two files with the same name but for the suffix. Move one of them away.")
+        raise SettingError(f"{path} has two files whose names differ only in their suffix. Move one of them away.")
     return found
 
 
@@ -203,8 +203,8 @@ def _check_transcribable(path, stems, how):
         return reasons
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise SettingError(
-        f"{path} cannot be transcribed ({why}). Call files like instruments, such as bass, drums, piano or "
-        f"{instruments.names(how.taxonomy)[0]}, or give --instrument; separate a whole song first."
+        f"{path} cannot be transcribed ({why}). Name files after instruments, such as bass, drums, piano or "
+        f"{instruments.names(how.taxonomy)[0]}, or give --instrument. Separate a whole song first."
     )
 
 

@@ -317,7 +317,9 @@ def _check_root(path, site, file):
     if not str(path).isprintable():
         raise SettingError(f"{file}: root = {str(path)!r} is not possible. It must be a path on a single line.")
     if site.has_scheduler and "\\" in str(path):
-        raise SettingError(f"{file}: root = {str(path)!r} is not possible: Slurm's logs cannot have \\ in their paths.")
+        raise SettingError(
+            f"{file}: root = {str(path)!r} is not possible: Slurm's logs cannot have \\ in their paths. Rename it."
+        )
 
 
 def _notebooks(folder):
@@ -325,7 +327,7 @@ def _notebooks(folder):
     steps = {step.number: step for step in map(step_of, ordered(folder))}
     missing = sorted({number for number, _ in STAGES.values()} - steps.keys())
     if missing:
-        raise MissingError(f"{folder} has no notebook {', '.join(missing)}.")
+        raise MissingError(f"{folder} has no notebook {', '.join(missing)}. Give the folder that holds all of them.")
     return steps
 
 
@@ -335,7 +337,7 @@ def _parameters(notebooks, given, file):
     for each in given:
         if each.name in SET_BY_CAMPAIGN:
             key = SET_BY_CAMPAIGN[each.name]
-            raise SettingError(f"{each.source}: {each.name} is set by the campaign: see its {key}.")
+            raise SettingError(f"{each.source}: a campaign sets {each.name} itself. Remove it, and set {key} instead.")
         if each.name == "fresh" and each.value:
             raise SettingError(
                 f"{each.source}: fresh would discard the training so far whenever a job is requeued. Give the model "
@@ -378,9 +380,13 @@ def _with_stages(campaign, notebooks, given, listed):
                 log.warning("songs_per_job stays %d: the jobs of %s keep their songs.", before, campaign.name)
             request = _in_jobs(request, len(listed), before or request.songs_per_job)
         elif name != "shards" and request.jobs != 1:
-            raise SettingError(f"{source}: only shards can be divided; jobs is {request.jobs}.")
+            raise SettingError(
+                f"{source}: only the stage shards can have several jobs, not {request.jobs}. Remove jobs."
+            )
         if name != "train" and request.nodes != 1:
-            raise SettingError(f"{source}: only train can use several nodes; nodes is {request.nodes}.")
+            raise SettingError(
+                f"{source}: only the stage train can use several nodes, not {request.nodes}. Remove nodes."
+            )
         if name == "train":
             _check_batch_size(campaign, request)
         stages.append(Stage(name, notebooks[number].notebook, request))

@@ -213,7 +213,9 @@ class Site(Section):
         where = f"stages, {stage}: "
         if not self.has_scheduler:
             if request.nodes > 1:
-                raise SettingError(f"{where}{request.nodes} nodes requested, and {self.name} is one machine.")
+                raise SettingError(
+                    f"{where}{request.nodes} nodes requested, and {self.name} is one machine. Request one node."
+                )
             return
         self._check_names(where, request)
         partition = self.partition(request)
@@ -221,7 +223,7 @@ class Site(Section):
             if requested is not None and limit is not None and requested > limit:
                 raise SettingError(
                     f"{where}{requested:g} {what} requested, and {self.name} allows {limit:g} "
-                    f"(partition {request.partition})."
+                    f"(partition {request.partition}). Request less."
                 )
         if partition.whole_nodes and request.n_gpus % (partition.gpus or 1):
             raise SettingError(
@@ -282,7 +284,7 @@ def read_site(name):
         data[section] = entries
     site = check(Site, {"name": file.stem, **without_blanks(Site, data)}, file)
     if site.has_scheduler and not site.partitions:
-        raise SettingError(f"{file} names no partitions.")
+        raise SettingError(f"{file} lists no partitions. Add them, as in {FOLDER / 'bridges2.yaml'}.")
     return site
 
 

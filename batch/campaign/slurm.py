@@ -115,7 +115,10 @@ def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
     printed = _output("sbatch", *options, script)
     numbers = re.findall(r"^(\d+)(?:;.*)?$", printed, re.MULTILINE)  # some sites print a greeting before it
     if not numbers:
-        raise MusCompError(f"sbatch printed no job's number, but {printed.strip()[:200]!r}. Look with squeue.")
+        raise MusCompError(
+            f"sbatch printed no job's number, but {printed.strip()[:200]!r}. "
+            "Check with squeue whether the job was submitted."
+        )
     return numbers[-1]
 
 

@@ -191,7 +191,7 @@ def _container(file):
     try:
         return av.open(file, options=OPTIONS, buffer_size=BUFFER, metadata_errors="replace")
     except av.FFmpegError as error:
-        raise LibavError("its format is unknown, or not one that holds its sound itself") from error
+        raise LibavError("its format is unknown, or one that only refers to other files") from error
 
 
 def _stream(container, track):
@@ -199,7 +199,7 @@ def _stream(container, track):
     if track >= len(streams):
         raise LibavError(f"it has {len(streams)} sound tracks")
     if streams[track].codec_context is None:
-        raise LibavError("nothing is known that decodes it")
+        raise LibavError("there is no decoder for it")
     return streams[track]
 
 

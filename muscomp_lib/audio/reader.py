@@ -148,16 +148,18 @@ class Source:
         self.non_finite, self._position, self._ended, self._reported = 0, 0, False, (0, 0)
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise AudioError(
-                f"{path} has a sample rate of {self.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} are possible. "
+                f"{path} has a sample rate of {self.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} are supported. "
                 "Its header is wrong: use another copy."
             )
         if not 1 <= self.channels <= MAX_CHANNELS:
-            raise AudioError(f"{path} has {self.channels} channels; at most {MAX_CHANNELS} can be mixed down.")
+            raise AudioError(
+                f"{path} has {self.channels} channels, more than {MAX_CHANNELS}. Mix it down to stereo first."
+            )
         self._check_length(frames)
 
     def _check_length(self, frames):
         if frames > MAX_HOURS * 3600 * self.sample_rate:
-            raise AudioError(f"{self.path} is longer than {MAX_HOURS} hours. Cut it into songs.")
+            raise AudioError(f"{self.path} is longer than {MAX_HOURS} hours. Split it into songs.")
 
     def read(self, frames, dtype="float32"):
         """The next `frames` samples, fewer at the end: shape (n_samples, n_channels), finite.
@@ -278,7 +280,7 @@ class ExactSource(Source):
             When there are no samples, the last is not there, or the disk fails.
         """
         if self.frames == 0:
-            raise AudioError(f"{self.path} has no samples. Replace it by a whole copy.")
+            raise AudioError(f"{self.path} has no samples. Use an intact copy.")
         if not soundfile.SoundFile.seekable(self._file):
             return
         with self._errors_named():
@@ -453,7 +455,7 @@ def _disk_errors_named(path):
         raise MissingError(f"{path} is not there. Check the name and the folder.") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise MissingError(f"A file is not there: {str(path)[:60]}... has a name that no disk can have.") from error
+            raise MissingError(f"There is no file {str(path)[:60]}...: its name is too long. Check it.") from error
         raise UnreachableError(
             f"{path} cannot be read from its disk ({error.strerror or error}); the file itself may be intact. Check "
             "the disk and your rights to the file, or mount Google Drive again; then run this again."

@@ -131,7 +131,7 @@ class Song:
         finally:
             self._source.report()
         if not n_read:
-            raise AudioError(f"{self._source.path} has no samples. Replace it by a whole copy.")
+            raise AudioError(f"{self._source.path} has no samples. Use an intact copy.")
 
     def _downmix(self, block):
         if self._weights is None:

@@ -138,7 +138,8 @@ def _find(name, listed, corpus):
     if len(found) == 1:
         return found[0]
     if found:
-        raise SettingError(f"{name!r} means several composers of {corpus}: {'; '.join(map(_title, found))}. Say which.")
+        matches = "; ".join(map(_title, found))
+        raise SettingError(f"{name!r} matches several composers of {corpus}: {matches}. Give the full name of one.")
     raise SettingError(f"There is no composer {name!r} in {corpus}. {suggestion(name, map(_title, listed))}")
 
 

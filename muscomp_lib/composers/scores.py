@@ -45,7 +45,7 @@ def read(path):
     try:
         checksum = provenance.checksum(path)
     except OSError as error:
-        raise MidiError(f"{path} cannot be read ({error.strerror}). Check who may read it.") from error
+        raise MidiError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
     kept = cache_folder() / "composers" / f"{checksum}-{READER}.npy"
     if kept.is_file():
         return np.load(kept)

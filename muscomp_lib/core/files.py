@@ -137,16 +137,16 @@ def expanded(path, where=""):
         raise SettingError(f"{where}{text} is an address, not a path. Download or mount it, and give its path here.")
     if DRIVE.match(text) and os.name != "nt":
         raise SettingError(
-            f"{where}{text} is a path of Windows, and this is {platform.system()}. In WSL, C:\\ is /mnt/c/."
+            f"{where}{text} is a Windows path, and this is {platform.system()}. In WSL, C:\\ is /mnt/c/."
         )
     if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES and not os.path.lexists(text):
-        raise SettingError(f"{where}{text} is not there, but perhaps it is without the quotation marks around it.")
+        raise SettingError(f"{where}{text} is not there. Remove the quotation marks around it.")
     try:
         found = Path(path).expanduser()
     except RuntimeError as error:
         raise SettingError(f"{where}{str(path)!r} is not a possible path ({error}).") from error
     if name := next((name for name in found.parts if len(os.fsencode(name)) > MAX_NAME_BYTES), None):
-        raise SettingError(f"{where}a path is not possible: {name[:30]}... is longer than {MAX_NAME_BYTES} bytes.")
+        raise SettingError(f"{where}the name {name[:30]}... is longer than {MAX_NAME_BYTES} bytes. Check the path.")
     return found
 
 

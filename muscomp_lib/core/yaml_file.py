@@ -74,7 +74,7 @@ def read(path, what="The file"):
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingError(f"{what} {path} is not there.")
+        raise MissingError(f"{what} {path} is not there. Check the name and the folder.")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -82,7 +82,7 @@ def read(path, what="The file"):
     except UnicodeDecodeError as error:
         raise SettingError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
     except OSError as error:
-        raise SettingError(f"{path} cannot be read ({error.strerror}).") from error
+        raise SettingError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
     return parse(text, path)
 
 
@@ -108,7 +108,7 @@ def parse(text, where, as_text=False):
         Not YAML; a key twice; too much of anything (the constants above). It names the line.
     """
     if len(text) > MAX_BYTES:
-        raise SettingError(f"{where} is not read as YAML, because it is longer than {MAX_BYTES:,} characters.")
+        raise SettingError(f"{where} is longer than {MAX_BYTES:,} characters, the most that is read. Shorten it.")
     try:
         return _Reader(text, where, as_text).document()
     except SettingError:

@@ -63,7 +63,7 @@ def check(name, answer, *data):
     from muscomp_lib.notebook import exercises  # noqa: F401 - fills EXERCISES
 
     if name not in EXERCISES:
-        raise SettingError(f"There is no exercise {name!r}.{settings.suggestion(name, EXERCISES)}")
+        raise SettingError(f"There is no exercise {name!r}. {settings.suggestion(name, EXERCISES)}")
     asked = EXERCISES[name]
     if answer is None:
         return Markdown("Write your answer in place of `None` and run the cell again. A wrong one shows a hint.")

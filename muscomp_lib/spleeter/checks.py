@@ -67,7 +67,7 @@ def check_table(table, config, root):
     if len(short) == len(songs):
         raise SettingError(
             f"{table}: all {len(songs)} songs are shorter than {needed:.2f} s (T = {config['T']} frames), so that "
-            "Spleeter would wait for an example for ever. Give longer songs, or make T smaller in notebook 03."
+            "Spleeter would wait forever for an example. Give longer songs, or make T smaller in notebook 03."
         )
     if short:
         some = ", ".join(map(str, short[:5])) + (", ..." if len(short) > 5 else "")

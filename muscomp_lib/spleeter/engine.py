@@ -145,7 +145,9 @@ def _collected(folder, config, seconds, out_dir):
         made = folder / f"{name}.{SUFFIX}"
         found = audio.info(made).duration
         if abs(found - seconds) > LENGTH_TOLERANCE:
-            raise AudioError(f"Spleeter wrote {name!r} with {found:.2f} s instead of {seconds:.2f}.")
+            raise AudioError(
+                f"Spleeter wrote {found:.2f} s of {name!r} instead of {seconds:.2f}. Free some disk space; try again."
+            )
         written[name] = out_dir / made.name
         with written_whole(written[name]) as part:
             shutil.move(made, part)

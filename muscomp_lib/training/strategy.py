@@ -301,6 +301,7 @@ def _address(node):
     found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
     if not found:
         raise MusCompError(
-            f"The node {node} has no address: neither DNS nor scontrol ({done.stderr.strip()}) knows it."
+            f"The node {node} has no address, neither in DNS nor in Slurm ({done.stderr.strip()}). Exclude this node, "
+            "or train on one."
         )
     return found[1]

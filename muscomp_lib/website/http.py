@@ -145,7 +145,7 @@ async def take_piece(request, path, n_bytes):
             while chunk := await asyncio.wait_for(_next(chunks), SILENCE):
                 there += len(chunk)
                 if there > n_bytes:
-                    raise HTTPException(413, "That is more than was announced.")
+                    raise HTTPException(413, "The file is larger than was announced. Send it again.")
                 if there > most:
                     raise HTTPException(413, f"A piece has at most {size(MAX_PIECE)}.")
                 file.write(chunk)  # to the system's cache: quicker than to hand it to a thread

@@ -294,7 +294,7 @@ class Queue:
             with self._connection() as database:
                 yield database
         except self.ERRORS as error:
-            raise QueueError(f"The queue cannot be used. Is its disk full, or its database away? {error}") from error
+            raise QueueError(f"The queue cannot be used: check its disk, or its database. {error}") from error
 
     def _connection(self):
         return contextlib.closing(sqlite3.connect(self._path, timeout=30, isolation_level=None))

@@ -140,7 +140,7 @@ def check_length(path, max_minutes):
     """Refuse a song that is too long, by its header; AudioError."""
     seconds = audio.info(path).duration
     if seconds > 60 * max_minutes:
-        raise AudioError(f"This song lasts {seconds / 60:.0f} minutes, and {max_minutes:g} are the most. Cut it.")
+        raise AudioError(f"This song lasts {seconds / 60:.0f} minutes, and {max_minutes:g} are the most. Shorten it.")
 
 
 def limited(progress, max_minutes, config):
@@ -157,7 +157,9 @@ def limited(progress, max_minutes, config):
         def update(self, n=1):
             self.steps += 1
             if self.steps > most:
-                raise AudioError(f"This song is longer than its header says, and than {max_minutes:g} minutes. Cut it.")
+                raise AudioError(
+                    f"This song is longer than its header says, and than {max_minutes:g} minutes. Shorten it."
+                )
             super().update(n)
 
     return lambda *args, **options: Limited(*args, **options, progress=progress)

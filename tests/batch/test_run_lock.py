@@ -39,7 +39,7 @@ def holder(tmp_path):
 
 
 def test_a_second_writer_is_refused_with_who_works_there(tmp_path, quick, holder):
-    message = f"Process {holder.pid} on .* works in .*Wait for its end"
+    message = f"Process {holder.pid} on .* works in .*Wait until it has ended"
     with pytest.raises(SettingError, match=message), run_lock.hold(tmp_path):
         pass
     assert holder.poll() is None

@@ -64,7 +64,7 @@ def stage(campaign, name):
         ("train", {"partition": "RM", "gpus": None, "nodes": 65}, "65 nodes requested, and bridges2 allows 64"),
         ("train", {"nodes": 2}, "2 nodes requested, and bridges2 allows 1"),
         ("train", {"partition": "GPU", "gpus": "h100-80:4", "nodes": 2}, "whole nodes of 8"),
-        ("index", {"partition": "RM", "nodes": 2}, "only train can use several nodes; nodes is 2"),
+        ("index", {"partition": "RM", "nodes": 2}, "only the stage train can use several nodes, not 2"),
         ("train", {"nodes": 0}, "nodes = 0 is not possible. It must be a whole number from 1"),
     ],
 )
@@ -122,7 +122,7 @@ def test_requests_at_the_limits_are_accepted(prepared):
             {"stages": {"train": {"hours": "1:00"}}},
             "'1:00' is not possible. It must be a number of hours, such as 1.5",
         ),
-        ({"stages": {"tables": {"jobs": 2}}}, "only shards can be divided"),
+        ({"stages": {"tables": {"jobs": 2}}}, "only the stage shards can have several jobs, not 2"),
         ({"parameters": {"03": {"train_steps": 3}}}, "train_max_steps"),
         ({"parameters": {"shard": "1/2"}}, "jobs of the stage shards"),
         ({"songs": "nowhere.wav"}, "is not there"),

@@ -33,7 +33,7 @@ def test_a_folder_of_composers_and_works_is_found(folder):
         ({"composers": ["Scale"]}, "holds only 'Scale': there is nobody to tell apart"),
         ({"composers": []}, "holds nobody"),
         ({"composers": ["Skale", "Chord"]}, "no composer 'Skale' in .* Did you mean 'Scale'"),
-        ({"composers": ["l", "Chord"]}, "'l' means several composers of .*: Scale; Trill"),
+        ({"composers": ["l", "Chord"]}, "'l' matches several composers of .*: Scale; Trill"),
         ({"composers": ["Scale", "Chord"], "unknown": ["Scale"]}, "Scale cannot be both"),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_place_without_files_is_named():
     [
         ("https://x.org/a.wav", "root: https://x.org/a.wav is an address, not a path"),
         ("gs://bucket/a", "is an address"),
-        ("C:\\songs", f"is a path of Windows, and this is {platform.system()}"),
+        ("C:\\songs", f"is a Windows path, and this is {platform.system()}"),
         ("'/content/songs'", "without the quotation marks"),
         ("\u201csongs\u201d", "without the quotation marks"),
         ("~nobody-of-this-name/a", "is not a possible path"),
