@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 
+from muscomp_lib.core import parallel
 from muscomp_lib.core.errors import MusCompError
 
 COUNT = """
@@ -33,7 +34,7 @@ def device():
     """What this node has, in words: "2 x NVIDIA H100 80GB HBM3, driver 550.54.15", or "CPU, 8 cores"."""
     gpus = gpus_of_node()
     if not gpus or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return f"CPU, {_cores()} cores"
+        return f"CPU, {parallel.cores()} cores"
     names = sorted(set(gpus))
     return "; ".join(f"{gpus.count(name)} x {name}" if gpus.count(name) > 1 else name for name in names)
 
@@ -46,10 +47,6 @@ def gpus_of_node():
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.strip().replace(", ", ", driver ") for line in done.stdout.splitlines()] if not done.returncode else []
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def usable_gpus():

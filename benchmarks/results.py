@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import platform
 import re
 import subprocess
@@ -12,6 +11,8 @@ import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+
+from muscomp_lib.core import parallel
 
 FOLDER = Path(__file__).with_name("results")
 PACKAGES = ("muscomp", "numpy", "scipy", "tensorflow", "keras", "ai-edge-litert", "librosa", "soundfile")
@@ -72,7 +73,7 @@ def machine():
 
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": parallel.cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }

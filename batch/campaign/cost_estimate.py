@@ -8,13 +8,12 @@ measured. Costs are in the site's own unit, on Bridges-2 service units.
 import contextlib
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from muscomp_lib import audio
-from muscomp_lib.core import yaml_file
+from muscomp_lib.core import parallel, yaml_file
 from muscomp_lib.core.errors import MusCompError, SettingError
 from muscomp_lib.core.files import write_text
 from muscomp_lib.core.progress import duration
@@ -160,7 +159,7 @@ def _counted(stage, count):
 def _cores(campaign, stage):
     """The number of cores that share a stage's work."""
     shared = DEFAULTS["stages"][stage.name].get("of_a_core")
-    return (campaign.site.cores(stage.request) or os.cpu_count() or 1) if shared else 1
+    return (campaign.site.cores(stage.request) or parallel.cores()) if shared else 1
 
 
 def _hours(campaign, stage, seconds):

@@ -24,6 +24,7 @@ import soundfile
 
 from muscomp_lib import audio
 from muscomp_lib.audio.waveform_file import WaveformFile
+from muscomp_lib.core import parallel
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.core.progress import HEADLESS
 from muscomp_lib.core.settings import check_value, flag, number, suggestion
@@ -152,7 +153,7 @@ class Mixer:
             return encode_vorbis(normalized(for_browser(waveform, self.sample_rate)), browser_rate(self.sample_rate))
 
         waveforms = {"mix": self.mix(), **self._stems}
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(parallel.cores()) as pool:
             files = pool.map(lambda waveform: encode(waveform[:]), waveforms.values())
             players = {name: Audio(data=file) for name, file in zip(waveforms, files, strict=True)}
         for player in players.values():
@@ -190,7 +191,7 @@ class Mixer:
         piece : list of bytes
             A file for each stem, and for the original; then what is drawn of all of them, and their energies.
         """
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(parallel.cores()) as pool:
             for k in numbers:
                 encoded = list(pool.map(lambda waveform, k=k: self._encode_piece(waveform, k), self._waveforms))
                 drawn = (b"".join(parts) for parts in zip(*(drawing for _, drawing in encoded), strict=True))

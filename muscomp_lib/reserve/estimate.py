@@ -4,7 +4,6 @@ A few seconds of music are mixed and written as the songs will be, on this machi
 scaled to all songs.
 """
 
-import os
 import shutil
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from muscomp_lib import audio
 from muscomp_lib.audio.resampler import n_samples_at
+from muscomp_lib.core import parallel
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.core.progress import duration, size
 from muscomp_lib.core.root import SLAKH_TRACKS
@@ -84,7 +84,7 @@ def forecast(root, stems, tracks, settings):
     present = made[names].gt(0).sum(axis=1) if not settings.fill else len(names)
     files = float((made["duration"] * (present + (settings.residual == "target") + 1)).sum())  # and the mix
     per_second, n_bytes = _measure(root, stems[stems["status"] == "ok"], settings)
-    workers = min(settings.workers or os.cpu_count() or 1, max(1, len(made)))
+    workers = min(settings.workers or parallel.cores(), max(1, len(made)))
     free = shutil.disk_usage(root.path).free
     return Forecast(len(made), seconds, files * per_second / workers, files * n_bytes, free)
 

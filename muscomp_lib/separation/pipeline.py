@@ -6,7 +6,6 @@ read. The state between blocks is the samples of incomplete frames, the frames t
 the resamplers' filters, so the result is that of the whole song at once. The delay is one frame.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 
@@ -14,11 +13,12 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
+from muscomp_lib.core import parallel
 from muscomp_lib.core.progress import bar
 from muscomp_lib.separation import inference
 
 CHANNELS = 2  # of every separated instrument
-WORKERS = min(8, os.cpu_count() or 1)  # threads that synthesise outputs
+WORKERS = min(8, parallel.cores())  # threads that synthesise outputs
 
 
 class Pipeline:

@@ -13,7 +13,6 @@ of the mix without them then becomes one more part of a remix, which is no targe
 """
 
 import copy
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,11 +20,12 @@ import scipy.fft
 
 from muscomp_lib import audio
 from muscomp_lib.audio import stft
+from muscomp_lib.core import parallel
 from muscomp_lib.dataset.waveform_cache import WaveformCache
 from muscomp_lib.models.config import covers_mix
 
 MIX, REST = "mix of the table", "rest of the mix"  # parts of a song besides its instruments
-WORKERS = min(4, os.cpu_count() or 1)  # threads that make batches while the network is busy
+WORKERS = min(4, parallel.cores())  # threads that make batches while the network is busy
 AHEAD = WORKERS + 2  # batches that are ready or in preparation
 PART = 4  # examples that share their random draws, and are on one machine: the default batch is one part
 GAIN_DB = 5.0  # standard deviation of an instrument's change of level in a remix
