@@ -106,6 +106,20 @@ def ordered(folder):
 # ---- reading ----
 
 
+def add_options(parser):
+    """Declare the options `-p` and `-f`, which give parameters."""
+    words = "a parameter, its value in YAML; 05.NAME sets it in notebook 05 only"
+    each = {"action": "append", "default": []}
+    parser.add_argument("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help=words, **each)
+    parser.add_argument("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
+
+
+def from_options(args):
+    """The parameters that these options give; those of `-p` are last, and win."""
+    given = [each for file in args.files for each in from_file(file)]
+    return given + [from_option(name, text) for name, text in args.set]
+
+
 def from_option(name, text):
     """The parameter that `-p NAME VALUE` gives: VALUE in YAML, `05.NAME` for one notebook."""
     number, _, bare = name.rpartition(".")

@@ -34,7 +34,7 @@ from traitlets.config import Config
 
 from batch import run_lock
 from batch.device import DeviceError, device, require_gpus
-from batch.notebook_parameters import Step, assign, escaped, from_file, from_option, ordered, resolved, step_of
+from batch.notebook_parameters import Step, add_options, assign, escaped, from_options, ordered, resolved, step_of
 from muscomp_lib import audio
 from muscomp_lib.core import names, progress
 from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError, StoppedError
@@ -99,11 +99,8 @@ def arguments(argv):
     parser = argparse.ArgumentParser(prog="batch/run.py", description="Run Mus-Comp's notebooks without a browser.")
     add = parser.add_argument
     add("notebook", help="path, file name or number (03) of a notebook, or: all, for 01 to 05")
-    each = {"action": "append", "default": []}
-    option = "a parameter, its value in YAML; 05.NAME sets it in notebook 05 only"
-    add("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help=option, **each)
-    add("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
-    add("--also-song", metavar="PATH", help="at the end, separate this song as well", **each)
+    add_options(parser)
+    add("--also-song", metavar="PATH", action="append", default=[], help="at the end, separate this song as well")
     add("--name", help="name of the run: results go to <root>/runs/NAME")
     add("--out", metavar="DIR", help="folder for the results, instead of <root>/runs/NAME")
     add("--gpus", type=int, default=0, metavar="N", help="start nothing unless networks can use N GPUs")
@@ -125,8 +122,7 @@ def plan(args):
     """
     in_order = [path for path in ordered(NOTEBOOKS) if path.name[:2] <= LAST]
     steps = [step_of(path) for path in (in_order if args.notebook == ALL else [find_notebook(args.notebook)])]
-    given = [each for file in args.files for each in from_file(file)]
-    assign(steps, given + [from_option(name, text) for name, text in args.set])
+    assign(steps, from_options(args))
     steps += _song_steps(steps, args.also_song)
     for song in (step.parameters.get("song") for step in steps):  # one of a list fails alone
         if song and not isinstance(song, list) and not Path(song).is_dir():

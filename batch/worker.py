@@ -16,7 +16,7 @@ from contextlib import nullcontext
 
 from batch import run_lock
 from batch.device import require_gpus
-from batch.notebook_parameters import assign, defaults, from_file, from_option, step_of
+from batch.notebook_parameters import add_options, assign, defaults, from_options, step_of
 from batch.run import find_notebook
 from muscomp_lib import training
 from muscomp_lib.core import progress
@@ -92,11 +92,10 @@ def arguments(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="batch/worker.py", description="Train on several nodes, as one of them.")
     parser.add_argument("notebook", help="notebook 04: a number, a file name or a path")
-    each = {"action": "append", "default": []}
-    parser.add_argument("-p", dest="set", nargs=2, metavar=("NAME", "VALUE"), help="a parameter, as in run.py", **each)
+    add_options(parser)
     parser.add_argument("--gpus", type=int, default=0, help="end unless this node has so many usable GPUs")
     parser.add_argument("--out", metavar="DIR", help="the run's folder, in which nothing else may be at work")
-    parser.add_argument("-f", dest="files", metavar="FILE", help="a YAML file of parameters", **each)
+
     return parser.parse_args(argv)
 
 
@@ -111,8 +110,7 @@ def plan(args):
     step = step_of(find_notebook(args.notebook))
     if step.number != TRAINING:
         raise SettingError(f"{step.name} trains no network. Give notebook {TRAINING}.")
-    given = [each for file in args.files for each in from_file(file)]
-    assign([step], given + [from_option(name, text) for name, text in args.set])
+    assign([step], from_options(args))
     parameters = {**defaults(step.notebook), **step.parameters}
     root = open_root(parameters["root"])
     chosen = {name: parameters[name] for name in ("fresh", "engine", "start_from")}
