@@ -46,8 +46,6 @@ SET_BY_CAMPAIGN = {  # parameters that a campaign sets itself, and the key that 
 PARAMETERS, SONGS, METRICS = "parameters.yaml", "songs.txt", "metrics.json"
 SONG_LISTS = "song_lists"  # a parameter file for each job of the stage songs
 ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}  # in the list of songs
-
-log = logging.getLogger(__name__)
 JOBS, ESTIMATE = "jobs.json", "estimate.json"
 FROZEN, SITE_FILE = "campaign.yaml", "site.yaml"  # the campaign and its site as they were submitted
 BEFORE = ".before"  # of a script that was replaced
@@ -61,6 +59,8 @@ PATHS = that(
     ),
     "a file or a folder, or a list of them",
 )
+
+log = logging.getLogger(__name__)
 
 
 class Files(Section):

@@ -16,7 +16,6 @@ from muscomp_lib.minislakh import midi_songs
 READER = "4"  # to be raised when notes are read in another way: what was kept is then read again
 START, END, PITCH, VELOCITY = range(4)  # columns of notes
 LOWEST_COUNT = 20  # notes: fewer say nothing about a composer
-STATUSES = ("ok", "unreadable", "too_short", "duplicate")
 
 
 def read(path):
@@ -64,7 +63,7 @@ def _read(path):
 
 
 def examine(path):
-    """The notes of a file, its status (one of STATUSES) and, where it is not "ok", the reason: a sentence."""
+    """The notes of a file, its status ("ok", "unreadable" or "too_short"), and a sentence for one that is not ok."""
     try:
         notes = read(path)
     except MusCompError as error:

@@ -107,7 +107,7 @@ def check_path(path, what, where):
     SettingError
         It is absolute, leads upwards, or has characters that break lines.
     """
-    if path.startswith("/") or ".." in path.split("/") or any(unicodedata.category(c) in CONTROL for c in path):
+    if path.startswith("/") or ".." in path.split("/") or any(map(is_control, path)):
         raise SettingError(f"{where}: {path!r} cannot be the {what}: it leads out of its folder. Correct it there.")
     return path
 

@@ -204,12 +204,12 @@ def that(holds, words):
     return Annotated[Any, AfterValidator(check_it), Expected(words)]
 
 
-# ---- messages ----
-
-
 def is_path(value):
     """Whether a value may be a path, or a name that stands for one: a text that is not blank."""
     return isinstance(value, str | Path) and str(value).strip() != ""
+
+
+# ---- messages ----
 
 
 def wrong(name, value, words, where="", spell=repr):

@@ -86,7 +86,7 @@ def _make(job):
     """Make one song; returns why it cannot be made, or "", and the checksums of what was read and written."""
     base, folder, recipe = job
     try:
-        return "", mixing.make(base, folder, recipe) or {}
+        return "", mixing.make(base, folder, recipe)
     except DiskFullError:
         raise
     except (MusCompError, OSError) as error:

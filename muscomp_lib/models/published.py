@@ -210,18 +210,22 @@ def _unpack(archive, folder):
     with written_whole(folder, mark=MARK) as part:
         part.mkdir()
         try:
-            with tarfile.open(archive) as packed:
-                for entry in packed:
-                    name = Path(entry.name).name
-                    if entry.isreg() and name.startswith(PARTS) and entry.size <= MAX_BYTES:
-                        with packed.extractfile(entry) as source, (part / name).open("wb") as file:
-                            shutil.copyfileobj(source, file)
+            _extract(archive, part)
         except (tarfile.TarError, EOFError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             archive.unlink(missing_ok=True)
             raise SettingError(f"{archive.name} is damaged ({error}), and was removed. Run this again.") from error
         provenance.write(part / MARK, json.dumps({"from": _url(archive.name), "sha256": provenance.sha256(archive)}))
+
+
+def _extract(archive, folder):
+    with tarfile.open(archive) as packed:
+        for entry in packed:
+            name = Path(entry.name).name
+            if entry.isreg() and name.startswith(PARTS) and entry.size <= MAX_BYTES:
+                with packed.extractfile(entry) as source, (folder / name).open("wb") as file:
+                    shutil.copyfileobj(source, file)
 
 
 def _reason(error):

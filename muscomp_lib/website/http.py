@@ -18,10 +18,8 @@ MAX_PIECE = 1 << 23  # bytes of an upload in one request
 BLOCK = 1 << 18  # bytes
 SILENCE = 30.0  # seconds without a byte until a connection counts as dead, and its upload may go on in another
 MAX_DIGITS = 18  # of a position in a file
-WRONG_PAUSE, MOST_WRONG = (
-    1.0,
-    10,
-)  # seconds that a wrong password waits, and how many may wait: so many guesses a second
+WRONG_PAUSE = 1.0  # seconds until a wrong password is answered
+MOST_WRONG = 10  # wrong passwords that may wait for that: so many guesses a second
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
