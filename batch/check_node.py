@@ -50,7 +50,7 @@ def check(root, gpus):
 def _version(package):
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # as a package of another name, perhaps: that decides whether networks run
+    except metadata.PackageNotFoundError:  # perhaps it is, under another name: whether networks run is tested apart
         return "not installed"
 
 

@@ -188,11 +188,11 @@ class Campaign:
         return (self._song_counts(stage, task) or {}).get("failed", {})
 
     def _song_counts(self, stage, task):
-        """What notebook 05 counted; None where it did not, as in a version before."""
+        """What notebook 05 counted; None in the metrics of an earlier version."""
         return (self.metrics(stage, task).get("metrics") or {}).get("songs") if stage.name == "songs" else None
 
     def is_done(self, stage, task):
-        """Whether a job is done: of the stage songs, with all its songs, of which there may be more than before."""
+        """Whether a job is done; one of the stage songs, with all of its songs, to which some may have been added."""
         counts = self._song_counts(stage, task)
         whole = not counts or (not counts["failed"] and counts["listed"] >= len(self.songs_of(stage, task)))
         return self.metrics(stage, task).get("status") == "ok" and whole
@@ -270,7 +270,7 @@ def read_campaign(file, songs_exist=True):
 
 
 def submitted_folder(file):
-    """The folder of the campaign that this file has submitted; None where it has not yet.
+    """The folder of the campaign that was submitted from this file; None if none was.
 
     Only the name and the root are taken from the file: it may have been edited for another run.
 
@@ -401,7 +401,7 @@ def _in_jobs(request, n_songs, songs_per_job):
 
 
 def _songs_per_job_before(campaign):
-    """As the campaign was submitted, so that its jobs keep their songs; None where it was not yet."""
+    """The number at submission, so that jobs keep their songs; None for a campaign that was not submitted."""
     file = campaign.folder / FROZEN
     if not file.is_file() or not _listed(campaign):
         return None

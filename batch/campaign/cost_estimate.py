@@ -23,7 +23,7 @@ from .campaign import with_songs_per_job
 DEFAULTS = yaml_file.read(Path(__file__).parent / "seconds.yaml")
 MEASURED = "batch_seconds.json"  # in the root's journal folder
 MARGIN = 2  # requested wall time over the estimated
-SHARD_SECONDS = 900  # so long each of the jobs that share a stage is to work: a shorter one would mostly start
+SHARD_SECONDS = 900  # of work for each job that shares a stage: a shorter job would spend most of its time starting
 LISTENED = 20  # tracks or songs whose lengths are looked up
 HOURS_STEP = 0.25  # wall times are rounded up to quarters of an hour
 HOUR = 3600  # seconds

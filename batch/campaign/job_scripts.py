@@ -12,8 +12,8 @@ from .campaign import PARAMETERS, SONG_LISTS, STAGES
 from .quoting import command, in_double_quotes, quoted
 
 PROJECT = Path(__file__).resolve().parents[2]
-SECONDS_TO_SAVE = 240  # before the wall-time limit Slurm sends USR1: the notebook saves, Slurm is asked for the costs
-SECONDS_TO_ANSWER = 60  # how long Slurm may take to tell the costs
+SECONDS_TO_SAVE = 240  # from Slurm's USR1 to the time limit: the notebook saves, and Slurm reports the costs
+SECONDS_TO_ANSWER = 60  # of these, for Slurm to report the costs
 TOO_DEAR = 3  # exit status of `submit.py afford`, and of nothing else: one more run could exceed the budget
 CACHE_FOLDER = "muscomp_cache"  # inside the site's cache folder
 REPORT = "report"
@@ -102,7 +102,7 @@ def all_of(campaign):
 
 
 def moved(campaign):
-    """Those of its scripts that name other folders than the campaign's and the project's, as after a move, or are gone.
+    """The scripts of a campaign that are missing, or name folders other than the present ones, as after a move.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def _options(campaign, stage):
 
 
 def _sbatch_lines(campaign, name, request, is_array=False, is_warned=False):
-    """The lines that sbatch reads; a job is warned before its time is up only if it has a trap: it would end it."""
+    """The lines that sbatch reads. Only a job with a trap is warned before its time is up: the signal ends others."""
     site, cores = campaign.site, campaign.site.cores(request)
     if not site.has_scheduler:
         return ["#!/bin/bash"]

@@ -231,7 +231,7 @@ def _classify(row, task, job, metrics, account, campaign):
 
 
 def _last_line(campaign, name):
-    """The end of a job's log, where its notebook left no note: ": ..."; "" without."""
+    """The last line of a job's log, for one whose notebook left no note: ": ..."; "" without a log."""
     logs = (campaign.folder / "logs").glob(f"{name.replace(' ', '-*_')}{'' if ' ' in name else '-*'}.log")
     with contextlib.suppress(ValueError, OSError, IndexError):
         text = max(logs, key=lambda log: log.stat().st_mtime).read_text(encoding="utf-8", errors="replace")

@@ -179,7 +179,7 @@ def _check_ogg(path, file, head):
 
 
 def _mp3(file):
-    """By the first frame, if that informs. Much more than it says is another song, joined to the first."""
+    """By the first frame, if that holds the length. Much more data than that is another song, joined to the first."""
     position = 0
     for _ in range(MAX_CHUNKS):
         head = at(file, position, 10)

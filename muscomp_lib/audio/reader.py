@@ -94,7 +94,7 @@ class NonSeekableSoundFile(soundfile.SoundFile):
     Raises
     ------
     soundfile.LibsndfileError
-        To read: it is not in a format that libsndfile knows.
+        To read: libsndfile does not support its format.
     OSError
         The Python file failed.
     """

@@ -21,7 +21,7 @@ FILTERS, KERNEL, STRIDE = 48, 5, 2  # of the convolution over time
 HIDDEN = 64
 SIZE = 32  # of the embedding
 SCALE = 5.0  # of the cosines that the softmax is given
-SMOOTHING = 0.1  # of the labels: few pieces are known, and none is to be learned by heart
+SMOOTHING = 0.1  # of the labels, against overfitting: there are few pieces
 MARGIN = 0.3  # of squared distances, between 0 and 4
 DROPOUT = 0.5
 EPSILON = 1e-3  # of a variance, whose root has no slope at 0
@@ -53,7 +53,7 @@ def build(n_frames, features, n_composers):
 
 
 def _tower(x, name):
-    """Mean and spread over time of the input and of a convolution: little to learn by heart, as pieces are few."""
+    """Mean and spread over time of the input and of a convolution: few weights, as there are few pieces."""
     from keras import layers, ops
 
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_scaled")(x)
@@ -89,7 +89,7 @@ def triplet(labels, outputs):
 class Batches:
     """Clips in batches, each composer equally often, by number.
 
-    To train, a clip begins anywhere, and goes on from its beginning.
+    With `augment`, for training, a clip starts at a random frame, and continues with its beginning after its end.
 
     Parameters
     ----------

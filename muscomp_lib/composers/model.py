@@ -33,7 +33,7 @@ RECOGNIZER, PIECES = "recognizer.npz", "pieces.csv"
 FILES = (RECOGNIZER, PIECES)
 STRIDES = 4  # checkpoints of a training
 NEAREST = 5  # pieces that an answer lists
-NOT_STORED = ("corpus", "composers", "unknown", "pieces_per_composer", "song", "name")  # the clips' checksum says it
+NOT_STORED = ("corpus", "composers", "unknown", "pieces_per_composer", "song", "name")  # the clips' checksum covers it
 
 
 def train(root, music, settings, fresh=False):

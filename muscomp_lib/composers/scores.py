@@ -13,9 +13,9 @@ from muscomp_lib.core.errors import MidiError, MissingError, MusCompError
 from muscomp_lib.core.files import cache_folder, written_whole
 from muscomp_lib.minislakh import midi_songs
 
-READER = "4"  # to be raised when notes are read in another way: what was kept is then read again
+READER = "4"  # to be raised when notes are read differently, so that cached ones are read again
 START, END, PITCH, VELOCITY = range(4)  # columns of notes
-LOWEST_COUNT = 20  # notes: fewer say nothing about a composer
+LOWEST_COUNT = 20  # notes: fewer do not characterise a composer
 
 
 def read(path):

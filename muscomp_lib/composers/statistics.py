@@ -1,4 +1,4 @@
-"""Statistics of a clip's notes, without a network: what simple counts tell of a composer. Used by notebook 08.
+"""Statistics of a clip's notes, without a network: what simple counts reveal of a composer. Used by notebook 08.
 
 Whatever they find shows how much of a success is genre and texture: four voices, long notes, a low piano.
 """

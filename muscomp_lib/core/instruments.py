@@ -89,7 +89,7 @@ def load(taxonomy=DEFAULT_TAXONOMY):
     return _read(TAXONOMY_FILE)[taxonomy]
 
 
-# A setting that names a taxonomy; `load` says what is wrong with it.
+# A setting that names a taxonomy, checked by `load`.
 Taxonomy = Annotated[str, AfterValidator(lambda name: load(name) and name), Expected("a taxonomy of instruments.yaml")]
 
 

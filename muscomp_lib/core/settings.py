@@ -141,7 +141,7 @@ def fields(model, prefix=""):
 
 
 def expected(kind):
-    """What a type made by the functions below may hold, in words; "" where nothing says so."""
+    """What a type made by the functions below may hold, in words; "" for any other type."""
     metadata = getattr(kind, "metadata", None) or getattr(kind, "__metadata__", ())
     return next((entry.words for entry in reversed(metadata) if isinstance(entry, Expected)), "")
 
@@ -249,7 +249,7 @@ def _refusal(model, error, where, prefix="", spell=repr):
 
 
 def _raised(found):
-    """What a check of ours raised: a SettingError there says more than we can."""
+    """The exception that a check of ours raised: a SettingError is more specific than pydantic's message."""
     return found.get("ctx", {}).get("error")
 
 

@@ -22,7 +22,7 @@ CHARACTERS = 100  # of a text count as one more value
 MAX_DEPTH = 40  # lists and mappings within each other
 MAX_DIGITS = 300  # of a number; a float holds 308
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the compiled one is ten times as fast, where it exists
-SPACES = {  # that are none to YAML: pasted from web pages and word processors
+SPACES = {  # which YAML does not take for spaces: pasted from web pages and word processors
     "\N{NO-BREAK SPACE}": "a non-breaking space",
     "\N{NARROW NO-BREAK SPACE}": "a non-breaking space",
     "\N{IDEOGRAPHIC SPACE}": "a full-width space",
@@ -113,7 +113,7 @@ def parse(text, where, as_text=False):
         return _Reader(text, where, as_text).document()
     except SettingError:
         raise
-    except (yaml.YAMLError, ValueError) as error:  # the latter for characters that are none
+    except (yaml.YAMLError, ValueError) as error:  # the latter for impossible characters
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())

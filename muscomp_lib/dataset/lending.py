@@ -13,7 +13,7 @@ class Lender:
     ----------
     track : str
     stems : object
-        What the caller knows them by.
+        The caller's own identifier of them.
     frames : int
         Their length in samples, at the rate of the songs to fill.
     active : np.ndarray, shape=(n_seconds,), bool

@@ -205,7 +205,7 @@ def _examine_all(root, stems, settings, workers):
 
 
 def _state(folder, song, sample_rate):
-    """What tells a song's files from other versions of them, for the cache."""
+    """The state of a song's files, which differs in another version of them, for the cache."""
     files = []
     for stem in (*(stem for stems in song.stems.values() for stem in stems), *song.mixes):
         try:
@@ -317,7 +317,7 @@ def _correlation(a, b):
 
 
 def _difference_db(mix, total):
-    """By how many dB what a mix and the sum of its stems differ by is softer than the mix, after the best gain."""
+    """The level of the difference between a mix and the sum of its stems at the best gain: dB relative to the mix."""
     power = float(np.sum(np.square(total, dtype=np.float64)))
     gain = float(np.sum(mix.astype(np.float64) * total)) / power
     level = np.linalg.norm(mix)

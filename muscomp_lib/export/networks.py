@@ -1,4 +1,4 @@
-"""Trained models as they are exported: their weights by file, what a device has to know, and how they are judged.
+"""Trained models as they are exported: their weights by file, what a device needs, and how they are judged.
 
 A figure is named as a column of the table: `largest_difference` of masks or likelihoods, from 0 to 1; `si_sdr_cost_db`
 and `f1_cost`, how much worse the result is than the network's own; `agreement_db`, the SI-SDR of what is separated with
@@ -79,7 +79,7 @@ class Separation:
         self.seconds = seconds
 
     def description(self):
-        """What a device has to know, for JSON."""
+        """What a device needs besides the weights, for JSON."""
         network = self._network
         known = {"separates": network.instruments, "type": network.type, "context": network.context}
         known |= {"softmax_outside": network.softmax_outside, "input": [1, *network.segment_shape]}

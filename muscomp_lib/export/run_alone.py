@@ -95,7 +95,7 @@ def main(runtime, n_threads, n_windows, n_inputs, *paths):
         if number == 0:
             cold_start = time.perf_counter() - BEGAN - waited
             begun = time.perf_counter()
-            outputs = [run(*inputs) for run in runs]  # again, as the first time is no rule
+            outputs = [run(*inputs) for run in runs]  # again: the first run is not representative
         seconds.append(time.perf_counter() - begun)
         for output in outputs:
             np.save(writer, output)

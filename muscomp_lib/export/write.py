@@ -23,7 +23,7 @@ from muscomp_lib.models import litert, pretrained
 from muscomp_lib.models.runtime import start_tensorflow
 from muscomp_lib.models.weights import set_weights
 
-VERSION = 1  # to be raised when the same model begins to give other files, or other figures
+VERSION = 1  # to be raised when the same model gives different files or figures
 MARK, TABLE = "exported.json", "formats.csv"
 MEASURED = ("run_seconds", "times_real_time", "cold_start_seconds", "memory_mb")
 COLUMNS = ["format", "status", "megabytes", *networks.FIGURES, *MEASURED, "note"]

@@ -27,7 +27,7 @@ from muscomp_lib.core.settings import Field, flag, number, optional, that, whole
 from muscomp_lib.minislakh import composer, midi_songs, players, productions, sources, synthesizer, writer
 
 MARKER = "minislakh.json"  # in every data set made here: its settings
-RECIPE = 3  # to be raised when the same settings begin to give other music or other sound
+RECIPE = 3  # to be raised when the same settings give different music or sound
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.15  # of the tracks, in validation and in test each
 MIN_TRACKS = len(SPLITS)

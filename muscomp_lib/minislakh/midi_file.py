@@ -349,7 +349,7 @@ def _ended(sounding, number, tick):
 
 
 def _sounding(notes, messages):
-    """Notes, as `_notes` gives them, as `read` describes it: held by the pedal, and at the pitch that they have."""
+    """The notes of `_notes` as they sound: held by the pedal, and at the pitch to which the wheel bends them."""
     strikes = defaultdict(list)
     for start, _, message, *_ in sorted(notes, key=lambda note: note[0]):
         strikes[message.channel, message.note].append(start)

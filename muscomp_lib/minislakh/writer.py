@@ -94,7 +94,7 @@ def _lose(stem, metadata):
 
 
 def _deny(stem, metadata):
-    """As in BabySlakh, and in Slakh's Track00616: no stem is called rendered, and the folder does not exist."""
+    """As in BabySlakh, and in Slakh's Track00616: no stem is marked as rendered, and the folder does not exist."""
     metadata["audio_dir"] = "Track/stems"
     for entry in metadata["stems"].values():
         entry["audio_rendered"] = False

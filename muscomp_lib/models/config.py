@@ -99,7 +99,7 @@ class Model(Section):
 
 
 class Own(Section):
-    """The keys that Spleeter does not know."""
+    """The keys that are ours, not Spleeter's."""
 
     taxonomy: optional(text("a taxonomy's name"), "free names") = _key(
         DATA, "Which General MIDI programs make up each instrument (instruments.yaml)."

@@ -144,7 +144,7 @@ class Network:
     # ---- weights on disk ----
 
     def weights_file(self, folder):
-        """The file that tells a finished model from another: its path in the model folder.
+        """The file by which a finished model is recognised: its path in the model folder.
 
         Raises
         ------

@@ -176,7 +176,7 @@ def find_graph(computation):
 
 
 def has_gpu():
-    """Whether this machine has a GPU that TensorFlow could use, as far as one knows without its seconds of import."""
+    """Whether this machine seems to have a GPU that TensorFlow could use: to import it, and be sure, takes seconds."""
     if os.environ.get(HIDES_GPUS) in ("", "-1"):
         return False
     return any(any(DEVICES.glob(name)) for name in GPU_FILES)

@@ -23,9 +23,9 @@ from muscomp_lib.models.layers import UnetParams, activation, by_neighbour, four
 from muscomp_lib.models.registry import Network
 
 FILTERS = (48, 64, 96, 128, 192)
-BANDS = ((0, 1), (256, 4), (512, 8), (1024, 16))  # from this bin on, so many bins are one band
+BANDS = ((0, 1), (256, 4), (512, 8), (1024, 16))  # (first bin, bins per band)
 FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bands a dense layer over frequency is
-MEMORY = 128  # numbers that the recurrent layer carries along, in either direction
+MEMORY = 128  # units of the recurrent layer, in each direction
 SHARES = "shares"  # the layer whose output is the masks by band
 INITIAL = "he_normal"  # keeps the level from layer to layer, so that nothing needs to be normalised
 FLOOR = 1e-3  # of the mean magnitude: what is quieter looks like silence

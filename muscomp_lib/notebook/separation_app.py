@@ -23,11 +23,11 @@ from muscomp_lib.notebook.mixer import Mixer
 from muscomp_lib.separation import Separator, available, folder, songs
 from muscomp_lib.transcription import choice
 
-WHOLE = 0.0  # of a choice, None is shown as nothing chosen
+WHOLE = 0.0  # not None, which a Dropdown shows as no choice
 LENGTHS = {"10 seconds": 10.0, "30 seconds": 30.0, "1 minute": 60.0, "the whole song": WHOLE}
-DEFAULT_LENGTH = 30.0  # seconds, of a song that is longer than ...
-SHORT = 60.0  # ... this; a shorter one is separated whole
-PARTS_OF_WORK = {"separate": 0.55, "transcribe": 0.3, "send": 0.15}  # shares of the progress bar, about as of the time
+DEFAULT_LENGTH = 30.0  # seconds that are proposed of a song longer than SHORT
+SHORT = 60.0  # seconds; a song that is no longer is separated whole
+PARTS_OF_WORK = {"separate": 0.55, "transcribe": 0.3, "send": 0.15}  # shares of the progress bar: about those of time
 NEEDS_WIDGETS = (
     "The app needs a notebook that shows widgets, such as JupyterLab, Notebook 7 or Colab. Here, the cells below do "
     "the same, step by step."

@@ -43,7 +43,7 @@ def button(label, accept, on_chunk):
             content.clear()
             sending.update(chunk)
         if {**sending, "at": len(content)} != chunk:
-            return  # of another file, which this button was sending where it is shown a second time
+            return  # a chunk of another file: the same button, shown a second time, was sending that
         content.extend(buffers[0])
         complete = len(content) >= chunk["size"]
         progress = len(content) / chunk["size"] if chunk["size"] else 1.0

@@ -237,7 +237,7 @@ def _is_outdated(result, slakh, checksums):
 
 
 def _stop_when_lost(root):
-    """A callback for each result that tells a lost disk from unreadable songs."""
+    """A callback for each result: it stops the run if a song is unreadable because its disk is lost."""
     return lambda number, problem: remote_io.check_mounted(root.slakh) if problem else None
 
 

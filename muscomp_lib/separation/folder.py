@@ -244,7 +244,7 @@ def song_of(folder):
 
 
 def config_of(folder):
-    """The configuration of the model that a song was separated with; without it, one that says as little."""
+    """The configuration of the model that a song was separated with; if it is unknown, one without a taxonomy."""
     config = _read_record(folder).get("model", {}).get("config", {})
     return config if "taxonomy" in config.get("muscomp", {}) else {"muscomp": {"taxonomy": None}}
 
@@ -259,7 +259,7 @@ def named_file(folder, suffix):
 
 @contextlib.contextmanager
 def _own_folder(path, out_dir, seconds, separator):
-    """The folder of a song, made if there is none, and held against other runs; empty again if the song fails.
+    """The folder of a song, made if there is none, and locked against other runs; removed again if the song fails.
 
     What killed runs left half-written there is removed.
     """

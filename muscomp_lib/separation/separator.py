@@ -101,7 +101,7 @@ class Separator:
 
     @property
     def query_digest(self):
-        """A checksum of what the query says of its timbre; None without a query."""
+        """A checksum of the query; None without one."""
         return None if self._query is None else hashlib.sha256(self._query.tobytes()).hexdigest()
 
     @cached_property

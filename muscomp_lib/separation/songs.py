@@ -67,7 +67,7 @@ def choose(song, root):
 
 
 def _chosen(song, root):
-    """As `choose`, of one of a list: one that is not there fails alone, once it is to be separated."""
+    """As `choose`, for one of a list: a missing one does not stop the others, and fails once it is to be separated."""
     try:
         return choose(song, root)
     except MissingError:
@@ -102,7 +102,7 @@ def compose_example(root):
 
 
 def import_upload(root, name, content):
-    """Write an uploaded song into `songs/`; one of that name that is there is kept, and this becomes `Song (2).wav`.
+    """Write an uploaded song into `songs/`; if the name is taken, as `Song (2).wav`.
 
     Parameters
     ----------

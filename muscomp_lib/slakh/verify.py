@@ -81,7 +81,7 @@ def is_silent(result):
 
 
 def file_state(stat):
-    """The state of a file by which the cache knows that it has not changed, from its `os.stat_result`."""
+    """What the cache compares to detect a changed file, from its `os.stat_result`."""
     return stat.st_size, stat.st_mtime_ns
 
 

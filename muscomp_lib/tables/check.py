@@ -65,7 +65,7 @@ def _row(library, files, settings, trained):
     Raises
     ------
     AudioError
-        Says what is wrong with the song.
+        The song cannot be trained on.
     """
     targets = settings.target_instruments or {name: [name] for name in settings.instrument_list}
     names = (instruments.MIX, *(name for members in targets.values() for name in members))

@@ -26,7 +26,7 @@ LOWEST, HIGHEST = 40.0, 2200.0  # Hz: where f0 is looked for
 APERIODIC = 0.2  # YIN's threshold, of the difference function
 FLOOR_DB = -60.0  # relative to the strongest
 SCALE_DB = 20.0  # so that a query's numbers are about -2 to 1
-QUIET_DB = -40.0  # frames this far below the loudest say nothing of the timbre
+QUIET_DB = -40.0  # frames this far below the loudest are left out
 FRAMES = 64  # of a learned descriptor's query in training
 
 

@@ -74,7 +74,7 @@ def start(
     keep : sequence of str
         What else may be in the folder. `fresh` deletes only what training writes.
     made : sequence of str
-        What this training writes besides what others do.
+        Files that this training writes beyond `WRITTEN`.
     team : strategy.SingleProcess
 
     Returns
@@ -109,7 +109,7 @@ def start(
 
 
 def _discardable(folder, keep, made, read):
-    """What training wrote into a folder that is a model's; the mark that it is one, its `config.json`, comes last."""
+    """The files that training wrote into a model's folder; `config.json`, which marks it as one, comes last."""
     names = sorted(set(remote_io.listing(folder)) - set(keep), key=lambda name: name == CONFIG)
     if not all(name.startswith(PART) for name in names):
         try:
@@ -275,7 +275,7 @@ class LossCheck:
             raise self.failure(step, "the loss is 0, as it is for silence")
 
     def failure(self, step, what):
-        """A TrainingError that says what went wrong at a step."""
+        """The TrainingError for a failure at a step."""
         kept = f"The checkpoint of step {self.saved} is kept" if self.saved else "There is no checkpoint yet"
         return TrainingError(
             f"Training of {self._folder} stopped at step {step} of {self._last}: {what}. {kept}. Look at the examples; "

@@ -294,7 +294,7 @@ def _port(rank):
 
 
 def _address(node):
-    """The address of a node: that of its host name, or the one that Slurm uses if only Slurm knows the name."""
+    """The address of a node: that of its host name in DNS, or else the one in Slurm's configuration."""
     with contextlib.suppress(OSError):
         return socket.gethostbyname(node)
     done = subprocess.run(["scontrol", "show", "node", node, "--oneliner"], capture_output=True, text=True, check=False)

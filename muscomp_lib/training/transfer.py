@@ -16,8 +16,8 @@ def start_weights(network, values, theirs, where):
 
     All layers but the last are the same for any instruments. In the last, an instrument that both have, by its name or
     its MIDI programs, keeps its weights: `Bass` is Slakh's bass. A group begins as the sum of the shares of its
-    instruments. What the other network does not know begins as its `other`, of which it was a part, or at random where
-    there is none.
+    instruments. Any instrument that the other network lacks begins as its `other`, which contained it, or at random
+    where there is none.
 
     Parameters
     ----------

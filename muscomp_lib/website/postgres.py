@@ -10,7 +10,7 @@ import threading
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.website.queue import Queue, QueueError
 
-LOCK = 2100  # of this table's creation, among Postgres' locks that have numbers
+LOCK = 2100  # number of the advisory lock for this table's creation
 
 
 class PostgresQueue(Queue):

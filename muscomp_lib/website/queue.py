@@ -53,7 +53,7 @@ COLUMNS = {
 
 
 class QueueError(MusCompError):
-    """The queue cannot be read or written: a disk is full, or the database is away."""
+    """The queue cannot be read or written: a disk is full, or the database cannot be reached."""
 
 
 class FullError(MusCompError):
@@ -255,7 +255,7 @@ class Queue:
         return self._mine("state = ?, worker = NULL, ended = ?, note = ?", id_, worker, FAILED, self._now(), note)
 
     def release(self, worker, blame=True):
-        """Give back what a worker held that has ended; without `blame`, this was no try."""
+        """Give back the song of a worker that has ended; without `blame`, this does not count as a try."""
         with self._transaction() as database:
             if not blame:
                 database.execute("UPDATE songs SET tries = tries - 1 WHERE worker = ? AND state = ?", (worker, RUNNING))

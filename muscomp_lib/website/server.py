@@ -8,7 +8,7 @@ disk; one that broke off goes on where the file ends. Nothing may be cached, as 
     POST   /api/songs                         {name, bytes, model, seconds, keep} -> {id, key, listen}
     PUT    /api/songs/<id>/sound?at=<bytes>   a piece of the file -> {next}
     GET    /api/songs/<id>                    how far it is
-    GET    /api/songs/<id>/desk               what the mixer has to know
+    GET    /api/songs/<id>/desk               what the mixer needs before its audio
     GET    /api/songs/<id>/pieces/<number>    the mixer's audio (songs.SongFolder.write_piece)
     GET    /api/songs/<id>/files/<name>       Drums.flac, notes.mid, score.musicxml, all.zip, mix.flac?settings=<JSON>
     DELETE /api/songs/<id>
@@ -213,7 +213,7 @@ class Api:
         return {"ahead": 0, "left": max(1.0, left)}
 
     def desk(self, request):
-        """What the mixer has to know."""
+        """What the mixer needs before its audio."""
         return self._sent(self._songs.of(self._opened(request)).desk, "application/json")
 
     def piece(self, request):

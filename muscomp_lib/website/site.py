@@ -23,8 +23,8 @@ from muscomp_lib.website.server import Api, app, environment, offered
 from muscomp_lib.website.songs import FILE, Songs, open_queue
 
 MARK = "lock"  # the file that shows that a folder is a site's; the site that has the folder holds it
-WATCH = 0.2  # seconds between two looks at the workers
-SWEEP = 60.0  # seconds between two looks for what is to be deleted
+WATCH = 0.2  # seconds between two checks of the workers
+SWEEP = 60.0  # seconds between two deletions of what is too old
 SHORT_LIFE, PAUSE = 5.0, 5.0  # seconds: a worker that lived for less is replaced after a pause
 STALE_UPLOAD = 3600.0  # seconds without a piece until half an upload is deleted
 GOODBYE = 5.0  # seconds for answers that are being sent, and for workers, when the site stops
@@ -95,7 +95,7 @@ def work(settings, root, ready):
 
 
 def _for_workers(settings, place, root, models):
-    """What workers need to know (`worker.main`), but for their names."""
+    """The settings of workers (`worker.main`), except their names."""
     given = {"place": str(place), "queue": settings.queue, "root": str(root.path), "model": models[0][1].name}
     return given | {"max_minutes": settings.max_minutes, "max_job_minutes": settings.max_job_minutes}
 
@@ -163,7 +163,7 @@ class Crew:
     queue : queue.Queue
     n_workers : int
     given : dict
-        What a worker needs to know (`worker.main`), but for its name.
+        A worker's settings (`worker.main`), except its name.
     sweep : callable, optional
         Called now and then.
     """

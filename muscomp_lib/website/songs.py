@@ -2,7 +2,7 @@
 
     songs/<id>/song.<suffix>     as it was uploaded, until it is done
                separated/song/   what notebook 05 writes: a FLAC file per instrument, song.mid, song.musicxml
-               desk.json         what the mixer has to know before its audio
+               desk.json         what the mixer needs before its audio
                pieces/<number>   the mixer's audio
 
 Nothing is called like the song: names come from strangers, and are only shown, or given to what they download.
@@ -66,7 +66,7 @@ class SongFolder:
             part.write_bytes(b"".join([head, *parts]))
 
     def write_desk(self, description):
-        """Write what the mixer has to know."""
+        """Write what the mixer needs before its audio."""
         write_text(self.desk, json.dumps(description))
 
     # ---- downloads ----
@@ -136,9 +136,9 @@ class Songs:
         return SongFolder(self.place / entry.id, entry.suffix)
 
     def remove_others(self, ids):
-        """Delete the folders of songs that are not among what `ids()` returns, which is asked after they are listed.
+        """Delete the folders of songs that are not in `ids()`, which is called after the folders are listed.
 
-        What is not named like a song of ours stays.
+        Folders whose name is not an id stay.
         """
         folders = [folder for folder in self.place.iterdir() if re.fullmatch(ID, folder.name)]
         known = ids()

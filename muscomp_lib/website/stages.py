@@ -144,7 +144,7 @@ def check_length(path, max_minutes):
 
 
 def limited(progress, max_minutes, config):
-    """Bars that end the work where a song goes on for longer than its header says, which is all that they count to.
+    """Bars that end the work on a song longer than `max_minutes`, whatever its header promised.
 
     Each step of a separation is one segment, or more.
     """

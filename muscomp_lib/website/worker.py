@@ -21,7 +21,7 @@ from muscomp_lib.core.root import Root
 from muscomp_lib.website.queue import QueueError
 from muscomp_lib.website.songs import Songs, open_queue
 
-POLL = 0.25  # seconds between two looks into an empty queue
+POLL = 0.25  # seconds between two queries of an empty queue
 BEAT = 0.4  # seconds between two signs of life
 GRACE = 0.8  # seconds to stop by itself: with these, a song is stopped within two
 NICE = 10  # behind the process that answers the browsers
