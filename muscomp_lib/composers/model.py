@@ -15,7 +15,7 @@ import pandas as pd
 
 from muscomp_lib.composers import clips, collection, corpora, embedding, recognition, scores
 from muscomp_lib.core.errors import MidiError, MissingError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_csv
 from muscomp_lib.models.weights import (
     CONFIG,
     REMEDY,
@@ -110,8 +110,7 @@ def _write_recognizer(folder, network, music, training, validation):
     pieces = music.pieces.loc[shown, ["composer", "piece"]].assign(
         part=[parts[numbers == number][0] for number in shown]
     )
-    with written_whole(folder / PIECES) as part:
-        pieces.to_csv(part, index=False)
+    write_csv(folder / PIECES, pieces)
     write_arrays(folder / RECOGNIZER, {"centroids": centres, "threshold": np.array(limit), "pieces": means})
 
 

@@ -82,6 +82,12 @@ def write_text(path, text):
         part.write_text(text, encoding="utf-8")
 
 
+def write_csv(path, table):
+    """Write a table (pd.DataFrame) as CSV, without its index, that appears whole or not at all: as `written_whole`."""
+    with written_whole(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+
+
 @contextlib.contextmanager
 def full_disk_reported(path):
     """Turn the operating system's error for a full disk into a DiskFullError about `path`."""

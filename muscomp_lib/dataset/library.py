@@ -16,7 +16,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.core import names, provenance, remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
-from muscomp_lib.core.files import locked, make_folder
+from muscomp_lib.core.files import locked, make_folder, write_csv
 from muscomp_lib.dataset import mixing
 from muscomp_lib.slakh import index_tables
 
@@ -237,7 +237,7 @@ def write_recipes(root, recipes):
         for (partition, track), recipe in recipes.items()
         for name, part in recipe["files"].items()
     ]
-    index_tables.write_csv(recipes_path(root), pd.DataFrame(rows, columns=list(RECIPE_COLUMNS)).astype(RECIPE_COLUMNS))
+    write_csv(recipes_path(root), pd.DataFrame(rows, columns=list(RECIPE_COLUMNS)).astype(RECIPE_COLUMNS))
 
 
 def read_recipes(root):

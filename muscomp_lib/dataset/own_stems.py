@@ -26,6 +26,7 @@ from muscomp_lib.audio import quantise, reader
 from muscomp_lib.core import parallel, remote_io
 from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, SettingError
 from muscomp_lib.core.file_cache import FileCache
+from muscomp_lib.core.files import write_csv
 from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.core.progress import bar, duration, size
 from muscomp_lib.dataset import library, making, mixing
@@ -120,11 +121,11 @@ def prepare(root, stems, settings, workers=None):
         _require_two(stems.path, songs, examined, usable)
         partitions = _partitions(songs, usable, settings)
         recipes, filled = _recipes(songs, usable, partitions, settings)
-        index_tables.write_csv(table_path(root), _table(songs, examined, partitions, filled, {}))
+        write_csv(table_path(root), _table(songs, examined, partitions, filled, {}))
         left_out = making.make_all(root, stems.path, recipes, workers)
     _warn_of_unlearned(usable, partitions, settings)
     table = _table(songs, examined, partitions, filled, left_out)
-    index_tables.write_csv(table_path(root), table)
+    write_csv(table_path(root), table)
     return table
 
 

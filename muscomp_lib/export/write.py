@@ -14,7 +14,7 @@ import pandas as pd
 
 from muscomp_lib.core import files, provenance
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
-from muscomp_lib.core.files import clean_parts, written_whole
+from muscomp_lib.core.files import clean_parts, write_csv, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.export import guide, networks
 from muscomp_lib.export.formats import FORMATS, RefusedError, check, run_alone
@@ -82,8 +82,7 @@ def _rows(folder, original, missing, progress):
         if name in missing and not row:
             row = _export(name, original, folder, missing[name])
         rows += [{"format": name, **row}] if row else []
-        with written_whole(folder / TABLE) as part:
-            _table(rows).to_csv(part, index=False)
+        write_csv(folder / TABLE, _table(rows))
     return rows
 
 

@@ -30,7 +30,7 @@ from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import parallel, provenance, remote_io, settings
 from muscomp_lib.core.errors import AudioError, DiskFullError
 from muscomp_lib.core.file_cache import FileCache
-from muscomp_lib.core.files import clean_parts, remove
+from muscomp_lib.core.files import clean_parts, remove, write_csv
 from muscomp_lib.core.instruments import OTHER, RESIDUALS
 from muscomp_lib.core.settings import Field, flag, number, one_of, optional, that, whole
 from muscomp_lib.dataset import library, making, mixing, own_stems
@@ -242,8 +242,8 @@ def _stop_when_lost(root):
 
 
 def _write(root, tracks, synthesis):
-    index_tables.write_csv(index_tables.paths(root)[1], tracks)
-    index_tables.write_csv(fill_plan.synthesis_path(root), synthesis)
+    write_csv(index_tables.paths(root)[1], tracks)
+    write_csv(fill_plan.synthesis_path(root), synthesis)
 
 
 def _with_notes(tracks, notes):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from muscomp_lib.core import instruments, names, remote_io
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_csv
 from muscomp_lib.core.root import required
 from muscomp_lib.core.settings import suggestion
 
@@ -71,12 +71,6 @@ def write(root, stems, tracks):
     """
     for path, table in zip(paths(root), (stems, tracks), strict=True):
         write_csv(path, table)
-
-
-def write_csv(path, table):
-    """Write a table as CSV, without its index; a partly written file never appears under its name."""
-    with written_whole(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def read(root):

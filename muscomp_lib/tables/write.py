@@ -13,10 +13,9 @@ import pandas as pd
 
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError
-from muscomp_lib.core.files import clean_parts
+from muscomp_lib.core.files import clean_parts, write_csv
 from muscomp_lib.dataset.library import PARTITIONS, Library
 from muscomp_lib.models.config import write_config
-from muscomp_lib.slakh import index_tables
 from muscomp_lib.tables.check import check_songs
 from muscomp_lib.tables.settings import Settings
 
@@ -75,7 +74,7 @@ def write(root, settings=None):
     for partition in TRAINED:
         _require_songs(root, partition, tables[partition], problems[problems["partition"] == partition])
     for partition, table in tables.items():
-        index_tables.write_csv(root.tables / f"{partition}.csv", table)
+        write_csv(root.tables / f"{partition}.csv", table)
     return tables, problems
 
 

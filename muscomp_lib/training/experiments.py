@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from muscomp_lib.core.files import written_whole
+from muscomp_lib.core.files import write_csv
 from muscomp_lib.models.config import write_config
 
 EXPERIMENTS = ("without_remix", "with_a_leak")
@@ -42,6 +42,5 @@ def _with_test_songs(settings, root, name):
     """The training table with the test songs added, as a path."""
     tables = [pd.read_csv(root.path / table) for table in (settings["train_csv"], root.tables / "test.csv")]
     path = root.tables / f"{name}.csv"
-    with written_whole(path) as part:
-        pd.concat(tables, ignore_index=True).to_csv(part, index=False)
+    write_csv(path, pd.concat(tables, ignore_index=True))
     return str(path)

@@ -23,6 +23,7 @@ from muscomp_lib import audio, reserve, slakh
 from muscomp_lib.core import provenance, remote_io
 from muscomp_lib.core.errors import DiskFullError, MissingError, MountLostError, MusCompError, SettingError
 from muscomp_lib.core.file_cache import FileCache
+from muscomp_lib.core.files import write_csv
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import lending, library, mixing
 from muscomp_lib.reserve import fill_plan
@@ -388,7 +389,7 @@ def test_only_a_song_whose_row_changed_is_made_again(root):
     before = {folder.name: folder.stat().st_ino for folder in prepared(root)}
     synthesis = fill_plan.read_synthesis(root)
     synthesis.loc[0, "gain_db"] -= 3
-    index_tables.write_csv(fill_plan.synthesis_path(root), synthesis)
+    write_csv(fill_plan.synthesis_path(root), synthesis)
     reserve.realise(root, ONE)
     changed = {folder.name for folder in prepared(root) if folder.stat().st_ino != before[folder.name]}
     assert changed == {synthesis.loc[0, "track"]}
