@@ -21,7 +21,7 @@ from pydantic import AfterValidator
 
 from muscomp_lib.core import instruments, parallel, settings
 from muscomp_lib.core.errors import MidiError, SettingError
-from muscomp_lib.core.files import clean_parts, written_whole
+from muscomp_lib.core.files import clean_parts, write_text
 from muscomp_lib.core.provenance import sha256
 from muscomp_lib.core.settings import Field, flag, number, optional, that, whole
 from muscomp_lib.minislakh import composer, midi_songs, players, productions, sources, synthesizer, writer
@@ -308,8 +308,7 @@ def _claim(folder, description):
         raise SettingError(
             f"{folder} holds a data set that was not made here; it is left as it is. Give another folder."
         )
-    with written_whole(marker) as unfinished:
-        unfinished.write_text(json.dumps(description, indent=1) + "\n")
+    write_text(marker, json.dumps(description, indent=1) + "\n")
 
 
 def _difference(held, wanted):

@@ -78,10 +78,10 @@ def separate_all(
                 if then:
                     then(folder)
             except (MusCompError, OSError) as error:
-                if isinstance(error, DiskFullError) or (len(paths) == 1 and isinstance(error, MusCompError)):
-                    raise
-                if len(paths) == 1:
+                if len(paths) == 1 and not isinstance(error, MusCompError):
                     raise MusCompError(f"{path} cannot be separated into {out_dir}: {error}") from error
+                if len(paths) == 1 or isinstance(error, DiskFullError):
+                    raise
                 status, note = "failed", names.as_text(str(error))
                 log.warning("%s failed: %s", name, note)  # notebooks shorten long cells of a table
             rows.append((name, status, round(time.monotonic() - began, 1), note))

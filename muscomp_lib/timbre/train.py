@@ -118,8 +118,8 @@ def configuration(settings, bank_names):
         "held_out": settings.held_out,
     }
     return {
-        "train_csv": ", ".join(map(str, bank_names)),
-        "validation_csv": ", ".join(map(str, bank_names)),
+        "train_csv": ", ".join(bank_names),
+        "validation_csv": ", ".join(bank_names),
         "model_dir": "query",
         "mix_name": "mix",
         "instrument_list": [query_unet.ASKED, query_unet.REST],
