@@ -293,10 +293,7 @@ def _active(waveform, sample_rate):
     """In which seconds a waveform of shape (n_samples,) plays: list of bool."""
     n_seconds = -(-len(waveform) // sample_rate)
     seconds = np.pad(waveform, (0, n_seconds * sample_rate - len(waveform))).reshape(n_seconds, sample_rate)
-    levels = np.sqrt(np.mean(np.square(seconds, dtype=np.float64), axis=1))
-    loudest = levels.max(initial=0.0)
-    audible = loudest > audio.to_gain(verify.SILENT_DB)
-    return ((levels > loudest * audio.to_gain(verify.ACTIVE_DB)) & audible).tolist()
+    return verify.active(np.sqrt(np.mean(np.square(seconds, dtype=np.float64), axis=1))).tolist()
 
 
 def _copies(middles, total):

@@ -61,10 +61,13 @@ def _sound(path):
                     f"{path} holds NaN or infinite samples, first in second {len(levels)}. Use another copy."
                 )
             levels.append(_level(block))
-    levels = np.array(levels)
+    return {ACTIVITY: "".join("01"[plays] for plays in active(np.array(levels)).tolist())}
+
+
+def active(levels):
+    """In which seconds a sound plays, from the level of each second: np.ndarray of bool, shape (n_seconds,)."""
     loudest = levels.max(initial=0.0)
-    active = (levels > loudest * audio.to_gain(ACTIVE_DB)) & (loudest > audio.to_gain(SILENT_DB))
-    return {ACTIVITY: "".join("01"[plays] for plays in active.tolist())}
+    return (levels > loudest * audio.to_gain(ACTIVE_DB)) & (loudest > audio.to_gain(SILENT_DB))
 
 
 def _level(block):
