@@ -193,9 +193,8 @@ def _make_songs(root, stems, tracks, synthesis, settings):
         synthesis = synthesis[~synthesis["track"].isin(list(left_out))].reset_index(drop=True)
         tracks.loc[tracks["track"].isin(list(left_out)), "partition"] = ""
         if not settings.shard:
-            _write(
-                root, _with_notes(tracks, {track: f"left out: {note}" for track, note in left_out.items()}), synthesis
-            )
+            notes = {track: f"left out: {note}" for track, note in left_out.items()}
+            _write(root, _with_notes(tracks, notes), synthesis)
     return synthesis
 
 
