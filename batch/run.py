@@ -136,7 +136,9 @@ def plan(args):
 
 def _folder(args, steps, root):
     """The folder for the results; SettingError where it holds files of others under the names of ours."""
-    name = names.check(args.name, "run", "--name") if args.name else ALL if args.notebook == ALL else steps[0].name
+    name = ALL if args.notebook == ALL else steps[0].name
+    if args.name:
+        name = names.check(args.name, "run", "--name")
     folder = make_folder(absolute(args.out, "--out: ") if args.out else root.runs / name)
     for path in (folder / METRICS, *(_target(step, folder) for step in steps)):
         if path.exists() and not _is_ours(path, steps):

@@ -236,7 +236,7 @@ def _variables(campaign):
     yield f"project={quoted(PROJECT)}"
     yield f"campaign={quoted(campaign.folder)}"
     yield 'export PYTHONPATH="$project${PYTHONPATH:+:$PYTHONPATH}"'
-    yield f"python={quoted(campaign.site.python or sys.executable, True)}"
+    yield f"python={quoted(campaign.site.python or sys.executable, variables=True)}"
 
 
 def _environment(campaign, request, is_report=False):
@@ -248,7 +248,8 @@ def _environment(campaign, request, is_report=False):
     yield from (f"{load} {quoted(module)}" for module in modules)
     for name, folder, inside in (("TMPDIR", site.temporary, ""), (remote_io.CACHE, site.cache, f"/{CACHE_FOLDER}")):
         if folder:
-            yield f"if [ -d {quoted(folder, True)} ]; then export {name}={quoted(folder + inside, True)}; fi"
+            place, value = (quoted(path, variables=True) for path in (folder, folder + inside))
+            yield f"if [ -d {place} ]; then export {name}={value}; fi"
 
 
 def _report(campaign):

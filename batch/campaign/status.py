@@ -207,7 +207,7 @@ def _incomplete_data(metrics):
 
 def _classify(row, task, job, metrics, account, campaign):
     """Add a job to the list of its state, and a note when it failed."""
-    state = job.state if job else account.state if account else ""
+    state = next((each.state for each in (job, account) if each), "")
     name = f"{row.stage.name} {task}" if row.stage.is_array else row.stage.name
     if campaign.is_done(row.stage, task):
         row.done.append(task)
@@ -338,13 +338,23 @@ def total(campaign, found):
 
 
 def _report(campaign):
-    """The row of the report: whether it is there, or else how its job is getting on, or ended."""
-    is_there = (campaign.folder / REPORT).is_file()
+    """The row of the report."""
+    state = _report_state(campaign)
+    return ["report", "", f"{int(state == 'done')}/1", "", state, *[""] * (len(columns(campaign)) - 5)]
+
+
+def _report_state(campaign):
+    """Whether the report is there, or else how its job is getting on, or ended."""
+    if (campaign.folder / REPORT).is_file():
+        return "done"
     numbers = [entry["job"] for entry in submissions(campaign.folder) if entry["stage"] == "report"]
-    job = slurm.queue().get((numbers[-1], 0)) if numbers and not is_there else None
-    state = "done" if is_there else f"failed{why}" if (why := _last_line(campaign, "report")) else "-"
-    state = "waiting" if job and job.is_waiting else "running" if job and job.is_running else state
-    return ["report", "", f"{int(is_there)}/1", "", state, *[""] * (len(columns(campaign)) - 5)]
+    job = slurm.queue().get((numbers[-1], 0)) if numbers else None
+    if job and job.is_waiting:
+        return "waiting"
+    if job and job.is_running:
+        return "running"
+    why = _last_line(campaign, "report")
+    return f"failed{why}" if why else "-"
 
 
 def text(campaign, found):

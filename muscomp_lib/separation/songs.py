@@ -51,8 +51,8 @@ def choose(song, root):
     if isinstance(song, list):
         return list(dict.fromkeys(path for each in song for path in _chosen(each, root)))
     if song is None:
-        unseen, own = _unseen(root), _songs_in(root.songs)
-        song = unseen[0] if unseen else own[0] if own else compose_example(root)
+        found = [*_unseen(root), *_songs_in(root.songs)]
+        song = found[0] if found else compose_example(root)
     path = expanded(song)
     if path.is_dir():
         found = _songs_in(path)

@@ -169,7 +169,7 @@ class Api:
         """Take a piece of the file."""
         from starlette.concurrency import run_in_threadpool
 
-        entry = await run_in_threadpool(self._opened, request, True)
+        entry = await run_in_threadpool(self._opened, request, to_own=True)
         place = self._songs.of(entry)
         if entry.state != queues.UPLOADING:
             return http.as_json({"next": entry.bytes})
@@ -241,7 +241,7 @@ class Api:
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import StreamingResponse
 
-        entry = await run_in_threadpool(self._opened, request, True)
+        entry = await run_in_threadpool(self._opened, request, to_own=True)
         settings = _mix_settings(request.query_params.get("settings", "{}"))
         if self._n_mixes >= MAX_MIXES:
             raise http.BusyError("Others are waiting for their mixes. Try again in a minute.")
