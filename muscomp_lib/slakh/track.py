@@ -224,6 +224,7 @@ def rows(scan, source):
         status, note = "missing", "none of its stems can be used"
     no_uuid = "" if metadata.get("uuid", "-") else "metadata.yaml has no UUID: counts as a song of its own"
     unlisted = _unlisted(scan, mix, stems) if stems else ""
+    notes = (note, mix_note and f"mix: {mix_note}", metadata.get("note"), no_uuid, unlisted, one_line(place.note))
     row = {
         "track": place.folder.name,
         "split": place.split,
@@ -233,12 +234,7 @@ def rows(scan, source):
         "frames": header.get("frames"),
         "duration": round(header["frames"] / header["sample_rate"], 3) if header else None,
         "status": status if status != "ok" else mix_status,
-        "note": "; ".join(
-            filter(
-                None,
-                (note, mix_note and f"mix: {mix_note}", metadata.get("note"), no_uuid, unlisted, one_line(place.note)),
-            )
-        ),
+        "note": "; ".join(filter(None, notes)),
     }
     return row, stems
 
