@@ -81,7 +81,9 @@ def step_of(notebook):
     try:
         return Step(notebook, notebook.stem, tuple(papermill.inspect_notebook(escaped(notebook))))
     except (ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise SettingError(f"{notebook} is not a notebook that can be run ({error}). Save it again.") from error
+        raise SettingError(
+            f"{notebook} is not a notebook that can be run ({error}). Open it in Jupyter, and save it."
+        ) from error
 
 
 def defaults(notebook):

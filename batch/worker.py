@@ -95,7 +95,6 @@ def arguments(argv):
     add_options(parser)
     parser.add_argument("--gpus", type=int, default=0, help="end unless this node has so many usable GPUs")
     parser.add_argument("--out", metavar="DIR", help="the run's folder, in which nothing else may be at work")
-
     return parser.parse_args(argv)
 
 

@@ -153,7 +153,7 @@ class Source:
             )
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise AudioError(
-                f"{path} has {self.channels} channels, more than {MAX_CHANNELS}. Mix it down to stereo first."
+                f"{path} has {self.channels} channels; 1 to {MAX_CHANNELS} are supported. Mix it down to stereo first."
             )
         self._check_length(frames)
 

@@ -12,7 +12,6 @@ from muscomp_lib.core.errors import MissingError, SettingError
 
 WORK, CLIP = "work", "clip"  # how clips are divided
 FOLDS = 4
-
 HIGHEST, LOWEST = 6, -5  # semitones that a clip is moved by
 
 

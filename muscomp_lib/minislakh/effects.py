@@ -54,7 +54,7 @@ def apply(effects, waveform, sample_rate):
     except ImportError as error:
         raise SettingError(f"Effects need pedalboard ({error}). Install it: {INSTALL}") from error
     except (AttributeError, TypeError, ValueError) as error:
-        raise SettingError(f"The effects {list(effects)} are not pedalboard's: {error}. Correct them.") from error
+        raise SettingError(f"pedalboard rejects the effects {list(effects)}: {error}. Correct them.") from error
     return board(waveform.T, sample_rate).T
 
 
