@@ -12,8 +12,6 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from muscomp_lib.core import parallel
-
 FOLDER = Path(__file__).with_name("results")
 PACKAGES = ("muscomp", "numpy", "scipy", "tensorflow", "keras", "ai-edge-litert", "librosa", "soundfile")
 
@@ -70,6 +68,8 @@ def judged(row, name):
 def machine():
     """The processor, how many cores this process may use, the memory in GB and the system, without names or paths."""
     import psutil
+
+    from muscomp_lib.core import parallel  # here: Spleeter's environment, which lacks it, imports this module too
 
     return {
         "cpu": _cpu(),
