@@ -110,8 +110,11 @@ def _plain(value):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, Path) or (isinstance(value, str) and value.startswith("/")):
-        return Path(value).name
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, str) and value.rpartition("=")[2].startswith("/"):
+        name, equals, path = value.rpartition("=")
+        return name + equals + Path(path).name
     if hasattr(value, "item"):  # NumPy's numbers
         value = value.item()
     return None if isinstance(value, float) and value != value else value

@@ -87,12 +87,13 @@ def confusion():
 
 
 def judges():
-    """What the pretrained model does on music and sounds from elsewhere."""
+    """What the pretrained model, and others judged beside it, do on music and sounds from elsewhere."""
     found = results.read("quality")
     if not (found or {}).get("judges"):
         return NOT_YET.format(name="quality")
-    rows = [[row["judge"], row["of"], results.judged(row, "pretrained")] for row in found["judges"]]
-    return _table(["judge", "songs or recordings", "pretrained"], rows) + _source(found)
+    models = ["pretrained", *(given.rpartition("=")[0] for given in found["parameters"]["model"])]
+    rows = [[row["judge"], row["of"], *(results.judged(row, name) for name in models)] for row in found["judges"]]
+    return _table(["judge", "songs or recordings", *models], rows) + _source(found)
 
 
 def transcription():
