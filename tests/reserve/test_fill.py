@@ -653,7 +653,7 @@ def test_a_lost_disk_stops_the_run_and_loses_no_song(root, indexed, filled, monk
         if made:
             root.slakh.rename(root.path / "gone")  # unmounted in the middle of the run
         made.append(folder)
-        make(slakh, folder, recipe)
+        return make(slakh, folder, recipe)
 
     monkeypatch.setattr(mixing, "make", make_then_lose)
     with pytest.raises(MountLostError, match="run the same again"):
