@@ -24,7 +24,7 @@ def beats(strength, tempo):
     Parameters
     ----------
     strength : np.ndarray, shape=(n_hops,)
-        Onset strength (onsets.py).
+        Onset strength (onset_strength.py).
     tempo : float
         Beats per minute.
 
