@@ -109,7 +109,8 @@ def test_a_song_is_sent_played_and_taken_away(page, song):
     until(lambda: desk.evaluate("(element) => element.mixer.position") > 0.5)
     expect(line(page)).to_contain_text("Ready", timeout=LONG)
     until(lambda: desk.evaluate("(element) => element.mixer.playing || element.mixer.at === 0"))
-    expect(page.get_by_role("button", name="Play the MIDI notes of Electric Bass pick in place of its sound")).to_be_visible()
+    notes = page.get_by_role("button", name="Play the MIDI notes of Electric Bass pick in place of its sound")
+    expect(notes).to_be_visible()
     with page.expect_download() as taken:
         page.get_by_text("Download all (zip)").click()
     assert taken.value.suggested_filename == "Tune.zip"
