@@ -9,6 +9,7 @@ from muscomp_lib.audio.io import (
     read,
     to_db,
     to_gain,
+    to_hertz,
     write,
 )
 from muscomp_lib.audio.quantise import INT16_SCALE, PEAK_DB, to_float, to_int16
@@ -28,6 +29,7 @@ __all__ = [
     "to_db",
     "to_float",
     "to_gain",
+    "to_hertz",
     "to_int16",
     "write",
 ]

@@ -135,6 +135,11 @@ def to_db(gain):
         return 20.0 * np.log10(gain)
 
 
+def to_hertz(pitch):
+    """The frequency of a MIDI pitch, or of an array of them: 440 Hz for 69."""
+    return 440.0 * 2 ** ((pitch - 69) / 12)
+
+
 def loudness(waveform, sample_rate):
     """Integrated loudness in LUFS; -inf for silence and for anything shorter than one block of 0.4 s."""
     import pyloudnorm  # slow to import, and used in two stages only

@@ -107,7 +107,7 @@ def _sheet(notes):
     for note, word in zip(notes, itertools.cycle(LYRICS), strict=False):
         if note.start > now:
             lines.append(f'<REST SECONDS="{note.start - now:.4f}"></REST>')
-        hertz = 440 * 2 ** ((_singable(note.pitch) - 69) / 12)
+        hertz = audio.to_hertz(_singable(note.pitch))
         sung = f'<DURATION SECONDS="{note.end - note.start:.4f}">{word}</DURATION>'
         lines.append(f'<PITCH FREQ="{hertz:.2f}">{sung}</PITCH>')
         now = note.end

@@ -90,8 +90,9 @@ def read(path, sounding=False):
     try:
         playable = _without_other_chunks(path.read_bytes(), path)
         parsed = mido.MidiFile(file=io.BytesIO(playable), clip=True)
-        _check_contents(parsed, path)
-        midi = _assembled(parsed, sounding)
+        if not any(message.type == "note_on" and message.velocity > 0 for track in parsed.tracks for message in track):
+            raise _bad(path, "it has no notes")
+        midi = _assembled(_short_enough(parsed, path), sounding)
     except MidiError:
         raise
     except Exception as error:  # parsers of foreign bytes raise anything; the file is at fault
@@ -151,12 +152,24 @@ def _tracks(source, position, n_tracks, path):
     return found
 
 
-def _check_contents(parsed, path):
-    notes = (message.type == "note_on" and message.velocity > 0 for track in parsed.tracks for message in track)
-    if not any(notes):
-        raise _bad(path, "it has no notes")
+def _short_enough(parsed, path):
+    """The parsed file, without what is behind its last note if it is too long: some end with their project, hours later.
+
+    Raises
+    ------
+    MidiError
+        Its music is too long.
+    """
+    import mido
+
+    if parsed.length > MAX_SECONDS:
+        last = max(tick for tick, _, message in _timed(parsed) if message.type in ("note_on", "note_off"))
+        ticks = [itertools.accumulate(message.time for message in track) for track in parsed.tracks]
+        tracks = [track[: bisect_right(list(its), last)] for track, its in zip(parsed.tracks, ticks, strict=True)]
+        parsed = mido.MidiFile(ticks_per_beat=parsed.ticks_per_beat, tracks=tracks)
     if parsed.length > MAX_SECONDS:
         raise _bad(path, f"it lasts {parsed.length / 60:.0f} minutes; up to {MAX_SECONDS // 60} are read")
+    return parsed
 
 
 def _rewritten(track):

@@ -121,7 +121,7 @@ def solo_notes(notes):
 
 def _octaves_above(sound, rate, written):
     """By how many octaves a note sounds above its MIDI pitch; None where it has no pitch, or is another note."""
-    hertz = 440.0 * 2 ** ((written - 69) / 12)
+    hertz = audio.to_hertz(written)
     widest = 2 ** (REACH + 1 / 12)
     found = pitch(sound, rate, max(LOWEST, hertz / widest), min(HIGHEST, hertz * widest))
     if not found:

@@ -12,6 +12,8 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
+from muscomp_lib import audio
+
 SAMPLE_RATE = 22050  # Hz: the highest partials that tell notes apart lie below 10 kHz
 HOP = 512  # samples between frames
 FRAME_SECONDS = HOP / SAMPLE_RATE  # 23 ms
@@ -85,7 +87,7 @@ def spectrogram(waveform):
 def filters(length):
     """Triangular filters, none narrower than the window resolves: sparse, shape (N_BINS, length // 2 + 1), float32."""
     pitches = (np.arange(-1, N_BINS + 1) - BINS_PER_SEMITONE // 2) / BINS_PER_SEMITONE + LOWEST_PITCH
-    hertz = 440.0 * 2 ** ((pitches - 69) / 12)
+    hertz = audio.to_hertz(pitches)
     below, centre, above = hertz[:-2], hertz[1:-1], hertz[2:]
     width = SAMPLE_RATE / length
     below, above = np.minimum(below, centre - width), np.maximum(above, centre + width)

@@ -152,4 +152,4 @@ def _intervals(notes):
 
 
 def _hertz(notes):
-    return 440.0 * 2 ** ((np.array([note.pitch for note in notes]) - 69) / 12)
+    return audio.to_hertz(np.array([note.pitch for note in notes]))

@@ -139,3 +139,4 @@ def test_decibels_and_factors():
     assert audio.to_gain(-6.0206) == pytest.approx(0.5, abs=1e-5)
     assert audio.to_db(0.5) == pytest.approx(-6.0206, abs=1e-4)
     assert audio.to_db(0.0) == -np.inf
+    np.testing.assert_allclose(audio.to_hertz(np.array([69, 57])), [440, 220])

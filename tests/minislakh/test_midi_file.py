@@ -109,6 +109,12 @@ def test_a_long_file_in_short_ticks_is_read(division, tmp_path):
     assert parts_of(midi_file.read(tmp_path / "a.mid")) == [(0, [(500, 501)])]
 
 
+def test_hours_behind_the_last_note_do_not_count(tmp_path):
+    late = [mido.Message("control_change", control=7, time=9600), mido.MetaMessage("end_of_track", time=10**7)]
+    path = written(tmp_path / "a.mid", [[*note(60), *late], [mido.Message("note_on", note=64, velocity=90, time=240)]])
+    assert parts_of(midi_file.read(path)) == [(0, [(0, 0.5)]), (0, [(0.25, 0.75)])]
+
+
 def test_chunks_that_are_not_tracks_are_skipped(tmp_path):
     (tmp_path / "a.mid").write_bytes(header() + b"Junk\x00\x00\x00\x03abc" + track_chunk())
     assert programs(midi_file.read(tmp_path / "a.mid")) == [0]
