@@ -16,6 +16,7 @@ from muscomp_lib.audio.quantise import to_float
 from muscomp_lib.audio.writer import Writer
 
 SAMPLE_RATE = 44100  # Hz: Slakh's, and Spleeter's
+CANCELLED = 10.0  # times more power in the difference of two channels than in their mean
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so nothing shorter has a loudness
 
 
@@ -122,6 +123,19 @@ def fit_channels(waveform, n_channels):
         total = sum(waveform.T[1:], waveform[:, 0].astype(np.float32))  # `mean` takes five times as long
         return (total / waveform.shape[1]).astype(waveform.dtype)[:, None]
     return fit_channels(waveform[:, :1], n_channels) if waveform.shape[1] < n_channels else waveform[:, :n_channels]
+
+
+def mono(waveform):
+    """One channel to analyse: shape (n_samples, n_channels), floats, to (n_samples, 1).
+
+    It is the mean, but for two channels that cancel each other, as a balanced cable on a stereo input gives them.
+    """
+    mean = fit_channels(waveform, 1)
+    if waveform.shape[1] == 2:
+        half = (waveform[:, :1] - waveform[:, 1:]) / 2
+        if np.vdot(half, half) > CANCELLED * np.vdot(mean, mean):
+            return half
+    return mean
 
 
 def to_gain(db):

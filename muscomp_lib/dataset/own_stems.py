@@ -237,7 +237,7 @@ def _examine(job):
 
 
 def _decoded(folder, song, sample_rate):
-    """The sum of all stems, the middle channel of each instrument, and the first mix or None; equally long."""
+    """The sum of all stems, each instrument in one channel, and the first mix or None; equally long."""
     stems = {stem: _read(folder, stem, sample_rate) for stems in song.stems.values() for stem in stems}
     longest = max(map(len, stems.values()))
     for stem, waveform in stems.items():
@@ -250,7 +250,7 @@ def _decoded(folder, song, sample_rate):
     for name, files in song.stems.items():
         waveform = sum(audio.fit_length(stems.pop(stem), longest) for stem in files)
         total += waveform
-        middles[name] = waveform.mean(axis=1)
+        middles[name] = audio.mono(waveform)[:, 0]
     mix = audio.fit_length(_read(folder, song.mixes[0], sample_rate), longest) if song.mixes else None
     return total, middles, mix
 

@@ -99,7 +99,7 @@ def _of_stem(paths):
             if last > source.frames:
                 break
             source.skip(first - position)
-            excerpt = audio.fit_channels(source.read_all(last - first), 1)[:, 0]
+            excerpt = audio.mono(source.read_all(last - first))[:, 0]
             position = first + len(excerpt)
             votes.append(_octaves_above(excerpt.astype(np.float64), rate, note.pitch))
     octave, n_votes = Counter(votes).most_common(1)[0] if votes else (None, 0)

@@ -151,7 +151,7 @@ def pitch(sound, sample_rate):
 def mono(sound, sample_rate):
     """A sound as (n_samples,) at RATE."""
     sound = np.asarray(sound, np.float32)
-    sound = sound if sound.ndim == 1 else sound.mean(axis=1)
+    sound = sound if sound.ndim == 1 else audio.mono(sound)[:, 0]
     return sound if sample_rate == RATE else audio.resample(sound[:, None], sample_rate, RATE)[:, 0]
 
 

@@ -203,7 +203,7 @@ def to_mono(waveform, sample_rate=None):
     waveform = waveform.reshape(len(waveform), -1)
     if not np.isfinite(waveform.sum()):  # a tenth of the time that replacing takes
         waveform = np.nan_to_num(waveform, posinf=0.0, neginf=0.0)
-    return audio.resample(audio.fit_channels(waveform, 1), sample_rate, SAMPLE_RATE)[:, 0]
+    return audio.resample(audio.mono(waveform), sample_rate, SAMPLE_RATE)[:, 0]
 
 
 def _file_to_mono(path):
@@ -211,7 +211,7 @@ def _file_to_mono(path):
     with stream.opened(path) as song:
         resampler = stream.Resampler(song.sample_rate, SAMPLE_RATE, 1)
         for block in song.blocks(FILE_BLOCK):
-            mono += resampler.feed(audio.fit_channels(block, 1)).tobytes()
+            mono += resampler.feed(audio.mono(block)).tobytes()
         mono += resampler.feed(np.zeros((0, 1), np.float32), last=True).tobytes()
     return np.frombuffer(mono, np.float32)
 

@@ -120,6 +120,12 @@ def test_channels_are_copied_averaged_or_the_first_are_kept():
     assert audio.fit_channels(left_right, 2) is left_right
 
 
+def test_channels_that_cancel_are_heard_in_mono():
+    sound = tone(channels=1)
+    for channels, expected in (([1, 1], 1), ([1, -1], 1), ([1, -0.8], 0.9), ([1, 0], 0.5), ([1, 0, -1], 0), ([1], 1)):
+        np.testing.assert_allclose(audio.mono(sound * np.float32(channels)), expected * sound, atol=1e-7)
+
+
 def test_fitting_the_length_cuts_or_pads_with_silence():
     assert audio.fit_length(np.ones((3, 2)), 2).shape == (2, 2)
     assert audio.fit_length(np.ones((3, 2)), 5).sum() == 6

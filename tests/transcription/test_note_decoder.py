@@ -49,6 +49,11 @@ def test_chords_are_transcribed_without_overtones(model, name, least):
     assert f1(model, name, CHORDS) > least
 
 
+def test_channels_that_cancel_are_transcribed(model):
+    sound = rendered("Bright_Acoustic_Piano", CHORDS)
+    assert f1(model, "Bright_Acoustic_Piano", CHORDS, np.hstack([sound, -sound])) > 0.8
+
+
 @pytest.mark.parametrize("name", ["Violin", "Brass_Section", "Electric_Guitar_clean", "Electric_Grand_Piano"])
 def test_a_line_is_transcribed_with_its_repeated_note(model, name):
     assert f1(model, name, LINE) > 0.85
