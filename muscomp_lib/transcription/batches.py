@@ -28,7 +28,7 @@ from muscomp_lib.transcription import cqt, network
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, FRAME_SECONDS, HOP, N_BINS, N_PITCHES, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, ONSET, VELOCITY
 
-SEPARATED_SHARE = 0.4  # of the examples, where there are separated songs
+SEPARATED_SHARE = 0.5  # of the examples, where there are separated songs
 DRUM_SHARE = 0.2  # of the examples: drums have most classes to tell apart
 UNNAMED = 0.1  # probability that the network is not given the instrument
 BLEED, BLEED_DB = 0.4, (-35.0, -10.0)  # probability of another stem; its level relative to the instrument's
@@ -184,7 +184,7 @@ class Examples:
         self._pools = [pool for pool in self._pools if pool]
         self._drums = {part.instrument for parts in pools for part in parts if part.is_drums}
         self._waveforms = WaveformCache(SAMPLE_RATE)
-        self._unreadable = set()
+        self._loudnesses, self._unreadable = {}, set()
 
     def batch(self, number):
         """Batch `number`.
@@ -207,7 +207,7 @@ class Examples:
         if self.augment:
             waveform = self._add_bleed(waveform, part.instrument, rng)
         magnitudes = cqt.magnitudes(waveform)[: self.config["n_frames"]]
-        loudness = cqt.loudness(magnitudes) or 1.0
+        loudness = self._loudness(part)
         level, semitones = 0.0, 0
         if self.augment:
             magnitudes = _random_eq(_mask_bands(magnitudes, rng), rng)
@@ -260,6 +260,13 @@ class Examples:
         n_samples = self.config["n_frames"] * HOP
         start = int(rng.integers(max(1, self._waveforms.n_samples(part.audio) - n_samples + 1)))
         return start, self._waveforms.excerpt(part.audio, start, n_samples, 1)[:, 0]
+
+    def _loudness(self, part):
+        """The loudness of the whole part, which levels are relative to, as they are when a song is transcribed."""
+        if part.audio not in self._loudnesses:
+            whole = self._waveforms.excerpt(part.audio, 0, self._waveforms.n_samples(part.audio), 1)[:, 0]
+            self._loudnesses[part.audio] = cqt.loudness(cqt.magnitudes(whole)) or 1.0
+        return self._loudnesses[part.audio]
 
     def _add_bleed(self, waveform, instrument, rng):
         """Add another stem and noise at random, as they remain in separated stems."""

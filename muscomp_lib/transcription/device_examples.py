@@ -4,7 +4,7 @@ They are those of batches.py, from which the numbers come, but for this:
 
 - An excerpt has its own context in the song to either side.
 - What bleeds into an example is another one of the batch.
-- Each instrument has the same number of examples in every batch, half of them separated, if it was.
+- Each instrument has the same number of examples in every batch, and the same share of them is separated.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,6 @@ from muscomp_lib.training.resident import MOST_SAMPLES
 from muscomp_lib.transcription import batches, cqt, network
 from muscomp_lib.transcription.cqt import BINS_PER_SEMITONE, FRAME_SECONDS, HOP, N_BINS, N_PITCHES, WINDOWS
 
-SEPARATED_SHARE = 0.5  # of the examples of an instrument that was separated
 MARGIN = max(WINDOWS) // 2  # samples of silence before a stem, and of context before an excerpt
 AFTER, ACTIVE, VELOCITY = range(3)  # channels of a piano roll
 STEPS = 254  # within a frame, in which the time of an onset is kept
@@ -37,6 +36,8 @@ class Stems(NamedTuple):
         velocity over 255.
     audible : shape=(n_stems, n_frames + 1), int32
         The number of frames before this one that are not silent.
+    loudness : shape=(n_stems,), float32
+        The `cqt.loudness` of each; 1 for silence.
     n_frames : shape=(n_stems,), int32
         The length of each.
     """
@@ -44,6 +45,7 @@ class Stems(NamedTuple):
     sound: jax.Array
     notes: jax.Array
     audible: jax.Array
+    loudness: jax.Array
     n_frames: jax.Array
 
 
@@ -74,6 +76,7 @@ def empty(n_stems, n_frames):
         np.zeros((n_stems, n_samples), np.int16),
         np.zeros((n_stems, n_frames + 2 * EDGE, N_PITCHES, 3), np.uint8),
         np.zeros((n_stems, n_frames + 1), np.int32),
+        np.ones(n_stems, np.float32),
         np.zeros(n_stems, np.int32),
     )
 
@@ -98,6 +101,7 @@ def fill(stems, number, sound, notes, is_drums):
     loud[: len(sound)] = np.abs(sound.astype(np.int32)) > batches.AUDIBLE * audio.INT16_SCALE
     stems.audible[number, 1:] = np.cumsum(loud.reshape(n_frames, HOP).any(axis=1))
     _fill_roll(stems.notes[number, EDGE:-EDGE], notes, is_drums)
+    stems.loudness[number] = cqt.loudness(cqt.magnitudes(audio.to_float(sound))) or 1.0
     stems.n_frames[number] = min(n_frames, len(sound) // HOP)
 
 
@@ -123,7 +127,7 @@ def maker(kinds, shares, config, augment):
         keys = random.split(key, 8)
         chances = jnp.split(random.uniform(keys[7], (n, 2 + batches.DRAWS)), np.cumsum(shares)[:-1])
         drawn = [_excerpts(*each, n_frames) for each in zip(stems, kinds, chances, strict=True)]
-        sound, notes, within = (jnp.concatenate(parts) for parts in zip(*drawn, strict=True))
+        sound, notes, within, loudness = (jnp.concatenate(parts) for parts in zip(*drawn, strict=True))
         gain, semitones = jnp.zeros(n), jnp.zeros(n, int)
         named = jax.nn.one_hot(number, len(config["instrument_list"]))
         if augment:
@@ -132,7 +136,7 @@ def maker(kinds, shares, config, augment):
             semitones = random.randint(keys[2], (n,), -batches.TRANSPOSE, batches.TRANSPOSE + 1)
             named = named * (random.uniform(keys[3], (n, 1)) >= batches.UNNAMED)
         magnitudes = constant_q(sound, n_frames)
-        loud = loudness(magnitudes) / _to_gain(gain)
+        loud = loudness / _to_gain(gain)
         if augment:
             magnitudes = _random_eq(_mask_bands(magnitudes, keys[4]), keys[5])
             magnitudes = _add_octave(magnitudes, ~is_drums, keys[6])
@@ -162,9 +166,11 @@ def _excerpts(stems, kind, chances, n_frames):
         Piano rolls, from a frame before to a frame after.
     within : shape=(n,), float32
         Where in a frame of the piano roll an excerpt begins, from 0 to 1.
+    loudness : shape=(n,), float32
+        Of the whole stems.
     """
     n = len(chances)
-    n_recorded = n if kind.n_stems == kind.n_recorded else n - round(SEPARATED_SHARE * n)
+    n_recorded = n if kind.n_stems == kind.n_recorded else n - round(batches.SEPARATED_SHARE * n)
     of_separated = np.arange(n) >= n_recorded
     low, high = np.where(of_separated, kind.n_recorded, 0), np.where(of_separated, kind.n_stems, kind.n_recorded)
     row, offset = _chosen(chances[:, 0], low, high), _chosen(chances[:, 1], 0, HOP)
@@ -175,7 +181,7 @@ def _excerpts(stems, kind, chances, n_frames):
     sound = jax.vmap(lambda r, s: lax.dynamic_slice(stems.sound, (r, s), (1, length))[0])(row, start * HOP + offset)
     size = (1, n_frames + 2 * EDGE, N_PITCHES, 3)
     notes = jax.vmap(lambda r, s: lax.dynamic_slice(stems.notes, (r, s, 0, 0), size)[0])(row, start)
-    return sound.astype(jnp.float32) / audio.INT16_SCALE, notes, offset / HOP
+    return sound.astype(jnp.float32) / audio.INT16_SCALE, notes, offset / HOP, stems.loudness[row]
 
 
 def _chosen(chance, low, high):
@@ -194,15 +200,6 @@ def constant_q(sound, n_frames):
         spectra = jnp.abs(jnp.fft.rfft(jnp.concatenate(parts, axis=-1) * window))
         found.append(spectra @ cqt.filters(length).toarray().T)
     return jnp.stack(found, axis=-1)
-
-
-def loudness(magnitudes):
-    """`cqt.loudness` of each of a batch, with 1 for silence: shape (n,)."""
-    peaks = jnp.sort(magnitudes[..., 0].max(axis=2), axis=1)
-    n_audible = (peaks > cqt.AUDIBLE).sum(axis=1)
-    place = peaks.shape[1] - 1 - (1 - cqt.LOUDNESS_PERCENTILE / 100) * (n_audible - 1)
-    at = jax.vmap(jnp.interp, (0, None, 0))(place, jnp.arange(peaks.shape[1]), peaks)
-    return jnp.where(n_audible > 0, at, 1.0)
 
 
 def levels(magnitudes, loud):

@@ -22,6 +22,7 @@ from muscomp_lib.separation import folder as separated_songs
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training.loop import adam, start, to_weights
 from muscomp_lib.transcription import batches, network
+from muscomp_lib.transcription.cqt import FRAME_SECONDS
 from muscomp_lib.transcription.network import ACTIVE, FULL, KINDS, ONSET, VELOCITY
 from muscomp_lib.transcription.resident import ResidentExamples
 
@@ -163,7 +164,9 @@ def compiled(config, root=None):
 
 
 def note_loss(labels, log_odds):
-    """The loss per note: cross-entropies of onsets and active notes, squared error of velocities.
+    """The loss per second of sound: cross-entropies of onsets and active notes, squared error of velocities.
+
+    It is not the loss per note, in which separated parts that ought to have none would count for most.
 
     Parameters
     ----------
@@ -173,11 +176,11 @@ def note_loss(labels, log_odds):
     from keras import ops
 
     onset = labels[..., ONSET]
-    n_notes = ops.sum(ops.cast(onset > 0.5, "float32")) + 1.0
+    n_examples, n_frames = ops.shape(labels)[:2]
     onsets = _cross_entropy(onset, log_odds[..., ONSET]) * (1.0 + (ONSET_WEIGHT - 1.0) * onset)
     active = _cross_entropy(labels[..., ACTIVE], log_odds[..., ACTIVE])
     velocity = onset * ops.square(ops.sigmoid(log_odds[..., VELOCITY]) - labels[..., VELOCITY])
-    return ops.sum(onsets + ACTIVE_WEIGHT * active + velocity) / n_notes
+    return ops.sum(onsets + ACTIVE_WEIGHT * active + velocity) / (n_examples * n_frames * FRAME_SECONDS)
 
 
 def _cross_entropy(labels, log_odds):

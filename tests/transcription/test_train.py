@@ -46,6 +46,17 @@ def test_validation_loss_falls_by_half(trained):
     assert history[-1][2] < 0.5 * before
 
 
+def test_examples_count_alike_however_many_notes_they_have():
+    rng = np.random.default_rng(0)
+    log_odds, labels = rng.normal(size=(2, 2, 16, 88, 3)).astype(np.float32)
+    labels = (labels > 2).astype(np.float32)
+    labels[1] = 0
+    together, notes, none = (
+        float(transcriber_training.note_loss(labels[which], log_odds[which])) for which in ([0, 1], [0], [1])
+    )
+    assert together == pytest.approx((notes + none) / 2, rel=1e-5)
+
+
 def test_finished_trainings_are_kept_and_other_settings_refused(trained):
     before = snapshot(trained.models)
     train(trained, LEARNING)
