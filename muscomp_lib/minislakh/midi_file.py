@@ -153,7 +153,7 @@ def _tracks(source, position, n_tracks, path):
 
 
 def _short_enough(parsed, path):
-    """The parsed file, without what is behind its last note if it is too long: some end with their project, hours later.
+    """The parsed file, without what is behind its last note if it is too long: some end with their project, later.
 
     Raises
     ------
