@@ -28,6 +28,13 @@ MIX = "mix"
 UNNAMED = ("accompaniment", "rest")  # among files to write: the sum of all instruments that are not named
 PLUS = "+"  # between the instruments of a sum: "Drums+Violin"
 NUMBERS = "_0123456789"  # of tracks or players, before or behind a name
+SIGNALS = {"di", "amp", "cab", "mic"}  # how an instrument was recorded
+NO_INSTRUMENTS = SIGNALS | {  # words of a name that leave its instrument as it is
+    *("lead", "rhythm", "solo", "main", "double", "dbl", "riff", "fill", "fills", "part", "pt", "section", "live"),
+    *("left", "right", "l", "r", "high", "hi", "mid", "low", "lo", "mono", "stereo", "i", "ii", "iii", "iv"),
+    *("first", "second", "st", "nd", "clean", "muted", "legato", "staccato", "spiccato", "pizz", "pizzicato", "arco"),
+    *("dry", "wet", "comp", "edit", "take", "track", "stem", "bus", "sum", "bounced", "bip"),
+}
 COMMON = "common_names"  # the block of instruments.yaml that is no taxonomy
 RESIDUALS = ("target", "drop")  # what to do with `other`: separate it too, or leave it out
 # An instrument's name becomes a file, a column and a network's layer: what every disk and TensorFlow accept.
@@ -117,11 +124,23 @@ def find(name, taxonomy=DEFAULT_TAXONOMY):
     """The instrument that a name means: of a taxonomy, or else of the common names; None where neither has it.
 
     Case does not matter, nor whether words are joined by a space, a hyphen or an underscore. Where nothing has a name
-    as it stands, its abbreviations are written out (`names.in_full`), and numbers at its ends left out: "01 Gtr".
+    as it stands, its abbreviations are written out (`names.in_full`), and numbers at its ends left out: "01 Gtr". Last,
+    its words may stand in any order, with some that are no instrument among them: "Guitar (Acoustic) L", "Lead Gtr".
     """
     known = [*load(taxonomy).values(), *_read(TAXONOMY_FILE).get(COMMON, {}).values()]
-    spellings = {_words(each): i for i in reversed(known) for each in (i.name, *i.also)}
-    return spellings.get(_words(name)) or spellings.get(_words(valid_names.in_full(name)).strip(NUMBERS))
+    spelled = [(each, i) for i in reversed(known) for each in (i.name, *i.also)]
+    spellings, full = {_words(each): i for each, i in spelled}, _words(valid_names.in_full(name)).strip(NUMBERS)
+    in_any_order = {_in_order(_words(each)): i for each, i in spelled}
+    words = re.sub(r"[\W\d_]+", "_", full)
+    kept = "_".join(word for word in words.split("_") if word not in NO_INSTRUMENTS)
+    return (
+        spellings.get(_words(name)) or spellings.get(full)
+        or in_any_order.get(_in_order(words)) or in_any_order.get(_in_order(kept))
+    )  # fmt: skip
+
+
+def _in_order(words):
+    return tuple(sorted(filter(None, words.split("_"))))
 
 
 def _words(name):

@@ -170,7 +170,8 @@ def _in_case_of(word, other):
 
 @cache
 def _abbreviations():
-    return {short: full for full, spellings in yaml_file.read(ABBREVIATIONS_FILE).items() for short in spellings}
+    listed = yaml_file.read(ABBREVIATIONS_FILE).items()
+    return {without_accents(short): full for full, spellings in listed for short in spellings}
 
 
 @cache

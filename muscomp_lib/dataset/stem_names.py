@@ -27,7 +27,6 @@ MIX_NAMES = (
 SEPARATORS = " _.-"  # between a song's name and an instrument's
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
 CHANNEL = re.compile(r"\.[LR]$")  # of two files with a channel each
-SIGNALS = {"di", "amp", "cab", "mic"}  # how an instrument was recorded, where they follow its name
 KIT = {
     *("kick", "snare", "hihat", "hat", "hats", "tom", "toms", "overheads", "room", "rooms"),
     *("cymbal", "cymbals", "crash", "ride", "china", "splash"),
@@ -145,7 +144,7 @@ class Namer:
         if spellings & set(MIX_NAMES) or (beginning and without == beginning):
             return MIX
         spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
-        return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Гитара 1" is no instrument "1"
+        return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Флейта 1" is no instrument "1"
 
     def check_used(self, texts):
         """SettingError unless the file of names fits any of the folder's files."""
@@ -165,7 +164,7 @@ def _plain(text, beginning):
 def _grouped(name):
     """The drums, for a microphone of the kit; other instruments without what the signal came from."""
     first, *more = name.split("_")
-    name = "_".join([first, *(word for word in more if word.lower() not in SIGNALS)])
+    name = "_".join([first, *(word for word in more if word.lower() not in instruments.SIGNALS)])
     words = set(re.findall("[a-z]+", name.lower()))
     return next(iter(instruments.drums())) if words & KIT and words <= KIT | POSITIONS else name
 

@@ -104,9 +104,37 @@ def test_a_name_is_looked_up_in_the_taxonomy_first(write):
         ("Elec Gtr", "guitar"),
         ("AcGtr", "acoustic_guitar"),
         ("Bateria", "Drums"),
+        ("Guitarra eléctrica", "guitar"),
+        ("Violão", "acoustic_guitar"),
+        ("ドラム", "Drums"),
+        ("Скрипка", "Violin"),
     ],
 )
 def test_abbreviations_of_common_names_are_understood(name, means):
+    found = instruments.find(name)
+    assert (found and found.name) == means
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("Lead Guitar", "guitar"),
+        ("Gtr - Acoustic L", "acoustic_guitar"),
+        ("Electric Guitar (clean)", "Electric_Guitar_clean"),
+        ("Bass DI", "bass"),
+        ("1st Violins", "Violin"),
+        ("Vln II", "Violin"),
+        ("Str. hi", "strings"),
+        ("Slap Bass 1", "bass"),
+        ("Acoustic Grand Piano", "piano"),
+        ("no_drums", None),
+        ("Steel Drums", None),
+        ("Bass Drum", None),
+        ("Bass Clarinet", None),
+        ("Lead", None),
+    ],
+)
+def test_words_stand_in_any_order_with_roles_and_sides(name, means):
     found = instruments.find(name)
     assert (found and found.name) == means
 

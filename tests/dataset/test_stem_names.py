@@ -27,6 +27,9 @@ SONGS = {
                "drums": "drums"},
     "German": {"E-Gitarre": "Electric_Guitar", "A-Git": "Acoustic_Guitar", "E-Bass": "Electric_Bass", "E.Guitar 2":
                "Electric_Guitar_2", "Ac Gtr": "Acoustic_Guitar"},
+    "Japanese": {"ドラム": "drums", "ベース": "bass", "エレキギター": "electric_guitar", "ヴァイオリン": "violin"},
+    "Brazilian": {"Violão": "Acoustic_Guitar", "Órgão": "Organ", "Metais": "Brass", "Ld Voz": "Lead_Vocals"},
+    "Russian": {"Ударные": "Drums", "Бас": "Bass", "Гитара 2": "Guitar_2", "Флейта": ""},
 }  # fmt: skip
 
 
