@@ -21,6 +21,7 @@ on demand, with the samples that its file would have.
 import json
 import re
 from functools import cached_property
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -39,6 +40,7 @@ FORMATS = tuple(suffix[1:] for suffix in DATASET_SUFFIXES)
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
 READ_BLOCK = 1 << 22  # ... where stems are read for every block, which takes longer than mixing them
 HALF_STEP = 0.5 / INT16_SCALE  # what is softer is rounded to silence
+CHANNEL = re.compile(r"[ ._-]+\(?(l|r|left|right)\)?$", re.IGNORECASE)  # ends the names of two files with one each
 SUFFIX = ".flac"  # of prepared songs, unless the settings name another format
 
 
@@ -113,17 +115,17 @@ class Stems:
 
 def file_of(stem):
     """The file of a stem in a recipe, and the number of its sound track there: (str, int)."""
-    match = re.fullmatch(r"(.+\.mp4)#(\d+)", stem, re.DOTALL | re.IGNORECASE)
+    match = re.fullmatch(r"(.+\.m(?:p4|4a))#(\d+)", stem, re.DOTALL | re.IGNORECASE)
     return (match[1], int(match[2])) if match else (stem, 0)
 
 
 def on_its_side(stem, waveform):
     """A stem's waveform, (n_samples, n_channels); as stereo where it is one of two channels, as Drums.L.wav is."""
-    side = re.search(r"\.([LR])\.\w+$", stem)
+    side = CHANNEL.search(PurePosixPath(stem).stem)
     if not side or waveform.shape[1] > 1:
         return waveform
     silence = np.zeros_like(waveform)
-    return np.hstack([waveform, silence] if side[1] == "L" else [silence, waveform])
+    return np.hstack([waveform, silence] if side[1].lower().startswith("l") else [silence, waveform])
 
 
 def _dtype(info, sample_rate):

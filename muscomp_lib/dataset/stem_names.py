@@ -18,6 +18,7 @@ from typing import NamedTuple
 from muscomp_lib.core import instruments, names, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.instruments import MIX, VALID_NAME
+from muscomp_lib.dataset.mixing import CHANNEL
 
 IGNORE = "ignore"
 MIX_NAMES = (
@@ -26,7 +27,6 @@ MIX_NAMES = (
 )  # fmt: skip
 SEPARATORS = " _.-"  # between a song's name and an instrument's
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
-CHANNEL = re.compile(r"\.[LR]$")  # of two files with a channel each
 KIT = {
     *("kick", "snare", "hihat", "hat", "hats", "tom", "toms", "overheads", "room", "rooms"),
     *("cymbal", "cymbals", "crash", "ride", "china", "splash"),

@@ -67,9 +67,9 @@ def songs_of(root):
     return sorted(path.name for path in root.prepared.glob("*/*") if path.name != "Companion")
 
 
-def place_stems(stem_file, folder, name):
+def place_stems(stem_file, folder, name, suffix=stem_folders.STREAMS_SUFFIXES[0]):
     folder.mkdir(parents=True, exist_ok=True)
-    return shutil.copy(stem_file, folder / f"{name}{stem_folders.STREAMS_SUFFIXES[0]}")
+    return shutil.copy(stem_file, folder / f"{name}{suffix}")
 
 
 def read(song):
@@ -99,11 +99,12 @@ def partitions(made):
     return dict(zip(made["track"], made["partition"], strict=True))
 
 
-def test_each_stream_becomes_its_instrument_and_the_mix_their_sum(root, folder, stem_file):
-    place_stems(stem_file, folder / "test", "A - B")
+@pytest.mark.parametrize("suffix", stem_folders.STREAMS_SUFFIXES)
+def test_each_stream_becomes_its_instrument_and_the_mix_their_sum(root, folder, stem_file, suffix):
+    place_stems(stem_file, folder / "test", "A - B", suffix)
     made = prepare(root, folder)
     columns = ["track", "partition", "source", "note"]
-    assert made[columns].to_numpy().tolist() == [["A - B", "test", "test/A - B.stem.mp4", ""]]
+    assert made[columns].to_numpy().tolist() == [["A - B", "test", f"test/A - B{suffix}", ""]]
     song = root.prepared / "test" / "A - B"
     assert_sums(song)
     for name, waveform in read(song).items():
@@ -370,15 +371,15 @@ def test_instruments_that_are_not_named_become_other(root, folder):
         stems.instruments(["drum"])
 
 
-@pytest.mark.parametrize("rate", [44100, 48000])
-def test_channels_in_files_of_their_own_stay_on_their_sides(root, folder, rate):
+@pytest.mark.parametrize(("rate", "sides"), [(44100, (".L", ".R")), (48000, ("_left", "_right"))])
+def test_channels_in_files_of_their_own_stay_on_their_sides(root, folder, rate, sides):
     for number in range(3):
-        stems = {"Drums.L": 100 + number, "Drums.R": 300 + number, "Bass": 200 + number}
+        stems = {f"Drums{sides[0]}": 100 + number, f"Drums{sides[1]}": 300 + number, "Bass": 200 + number}
         write_song(folder / f"Song {number}", rate, **stems)
     made = prepared(root, folder)
     song = place(root, made.reset_index(), "Song 1")
     drums, both = (audio.read(song / f"{name}.flac")[0] for name in ("Drums", "Bass"))
-    alone = [audio.resample(audio.read(folder / "Song 1" / f"Drums.{side}.wav")[0], rate, 44100) for side in "LR"]
+    alone = [audio.resample(audio.read(folder / "Song 1" / f"Drums{side}.wav")[0], rate, 44100) for side in sides]
     np.testing.assert_allclose(drums, np.hstack(alone), atol=1e-4)
     np.testing.assert_array_equal(both[:, 0], both[:, 1])
 

@@ -47,7 +47,7 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
         ("Große Trommel", "Grosse_Trommel"),
         ("02 Chœur – Łódź", "Choeur_Lodz"),
         ("OTHER", "other"),
-        ("Gtr (L)", "Guitar_L"),
+        ("Gtr (L)", "Guitar"),
         ("Mixture", "mix"),
         ("Song", "mix"),
         ("MASTER", "mix"),
@@ -101,9 +101,10 @@ def test_a_beginning_that_all_files_share_is_no_instrument(tmp_path):
     }
 
 
-def test_two_channels_in_two_files_are_one_instrument(tmp_path):
-    touch(tmp_path, "Song/Drums.L.wav", "Song/Drums.R.wav", "Song/Bass.wav")
-    assert found(tmp_path)["Song"]["Drums"] == ["Song/Drums.L.wav", "Song/Drums.R.wav"]
+@pytest.mark.parametrize(("left", "right"), [(".L", ".R"), ("_L", "_R"), (" left", " right"), (" (L)", " (R)")])
+def test_two_channels_in_two_files_are_one_instrument(tmp_path, left, right):
+    touch(tmp_path, f"Song/Drums{left}.wav", f"Song/Drums{right}.wav", "Song/Bass.wav")
+    assert found(tmp_path)["Song"]["Drums"] == [f"Song/Drums{left}.wav", f"Song/Drums{right}.wav"]
 
 
 @pytest.mark.parametrize("name", ["stems.yml", "Stems.YAML"])
