@@ -14,6 +14,7 @@ from fixtures.encoded import RATE, encode, with_size
 
 from muscomp_lib import audio
 from muscomp_lib.audio import libav, reader, stream
+from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core.errors import AudioError, UnreachableError
 
 
@@ -171,6 +172,13 @@ def test_lossless_archives_are_read_exactly_or_their_cut_named(tmp_path, suffix,
 
 
 # ---- formats ----
+
+
+def test_each_format_that_is_read_has_its_suffix_among_songs():
+    usual = {"aiff": ".aiff", "asf": ".wma", "au": ".au", "mpegts": ".mts"}  # FFmpeg lists none for these
+    for name in libav.FORMATS:
+        found = {f".{each}" for each in av.format.ContainerFormat(name, "r").extensions} | {usual.get(name, f".{name}")}
+        assert found & set(SUFFIXES), name
 
 
 def test_a_playlist_that_calls_itself_a_song_opens_nothing(tmp_path):

@@ -130,13 +130,13 @@ def test_a_song_and_its_stems_have_one_middle(tmp_path, seconds):
 
 def test_a_folder_stands_for_the_songs_in_it(root, tmp_path):
     folder = tmp_path / "album"
-    for name in ("b.WAV", "a.flac", "cover.jpg", ".hidden.wav"):
+    for name in ("b.WAV", "a.flac", "c.w64", "cover.jpg", ".hidden.wav"):
         folder.mkdir(exist_ok=True)
         (folder / name).touch()
     (folder / "more.wav").mkdir()
-    assert [path.name for path in songs.choose(folder, root)] == ["a.flac", "b.WAV"]
-    (folder / "a.flac").unlink()
-    (folder / "b.WAV").unlink()
+    assert [path.name for path in songs.choose(folder, root)] == ["a.flac", "b.WAV", "c.w64"]
+    for name in ("a.flac", "b.WAV", "c.w64"):
+        (folder / name).unlink()
     with pytest.raises(MissingError, match=r"album' holds no song \(\.wav, "):
         songs.choose(folder, root)
 
