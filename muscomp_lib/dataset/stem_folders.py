@@ -16,6 +16,7 @@ where no song is in train, as in DSD100, it is train.
 
 import itertools
 import os
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ from muscomp_lib.core.files import expanded
 from muscomp_lib.core.instruments import MIX, OTHER
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import stem_names
-from muscomp_lib.dataset.stem_names import IGNORE, Namer
+from muscomp_lib.dataset.stem_names import IGNORE, SEPARATORS, Namer
 
 NAMES_FILE = "stems.yaml"
 NAMES_FILES = (NAMES_FILE, "stems.yml")  # in any case of letters
@@ -288,7 +289,7 @@ def _stem(name):
 def _song(namer, place, parts, note):
     """A song from its parts; its name is not final."""
     path = PurePosixPath(_title(place))
-    stems, mixes, shared = defaultdict(list), [], _shared(namer, parts, path.name)
+    stems, mixes, shared = defaultdict(list), [], _shared(namer, parts, _title_in(parts, path))
     for stem, text in parts:
         instrument = namer.of(text, *shared)
         if instrument == MIX:
@@ -301,6 +302,13 @@ def _song(namer, place, parts, note):
         note = note or "it has no stems"
     stems = {name: tuple(stems[name]) for name in sorted(stems)}
     return StemSong(path.name, place, _partition(path), stems, tuple(mixes), note)
+
+
+def _title_in(parts, path):
+    """The nearest folder whose name a file begins with, as in Song/Stems/Song.wav; else the song's own."""
+    begins = [re.match(rf"{re.escape(name)}(?=$|[{SEPARATORS}])", text) and name for name in reversed(path.parts)
+              for _, text in parts]  # fmt: skip
+    return next(filter(None, begins), path.name)
 
 
 def _shared(namer, parts, title):

@@ -1,9 +1,10 @@
 """Which instrument a stem is, by the name of its file. Used by `stem_folders`.
 
 File names are the instruments, with abbreviations written out: "01 Lead Vox.wav" is `Lead_Vocals`. What all names of a
-song begin or end with is left out, as music programs put a project's name, its tempo or "bip" there; so are DI and Amp:
-"Bass DI.wav" and "Bass Amp.wav" are `Bass`. The microphones of a drum kit are one instrument. A YAML file, by default
-`stems.yaml` in the folder, gives other names, and groups; the first instrument with a fitting pattern counts:
+song begin or end with is left out, as music programs put a project's name, its tempo or "bip" there; so are the tracks'
+numbers behind them, and DI and Amp: "Bass DI.wav" and "Bass Amp.wav" are `Bass`. The microphones of a drum kit are one
+instrument. A YAML file, by default `stems.yaml` in the folder, gives other names, and groups; the first instrument with
+a fitting pattern counts:
 
     drums: ["*drum*", "*loop*"]
     vocals: ["*vox*", "*vocal*"]
@@ -13,6 +14,7 @@ song begin or end with is left out, as music programs put a project's name, its 
 
 import fnmatch
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from muscomp_lib.core import instruments, names, yaml_file
@@ -26,6 +28,7 @@ MIX_NAMES = (
     "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
 )  # fmt: skip
 SEPARATORS = " _.-"  # between a song's name and an instrument's
+TRACK_NUMBER = re.compile(r"[ _.#-]+(\d{1,3})$")
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
 KIT = {
     *("kick", "snare", "hihat", "hat", "hats", "tom", "toms", "overheads", "room", "rooms"),
@@ -42,10 +45,11 @@ LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCI
 
 
 class Shared(NamedTuple):
-    """What the names of all files of a song begin and end with, or ""."""
+    """What the names of all files of a song begin and end with, or ""; and whether a track's number is behind each."""
 
     beginning: str
     ending: str
+    numbered: bool = False
 
 
 def shared(texts, title):
@@ -67,7 +71,19 @@ def shared(texts, title):
     beginning = _beginning(texts) if len(texts) >= MIN_SHARING else ""
     rests = [rest for text in texts if (rest := text.removeprefix(beginning))]  # a mix's name is no longer
     ending = _ending(rests) if len(rests) >= MIN_SHARING else ""
-    return Shared(beginning or ("" if _are_instruments(_words(title)) else title), ending)
+    numbered = len(rests) >= MIN_SHARING and _are_numbered([rest.removesuffix(ending) for rest in rests])
+    return Shared(beginning or ("" if _are_instruments(_words(title)) else title), ending, numbered)
+
+
+def _are_numbered(texts):
+    """Whether a music program put a track's number behind each: "Kick_01", "Bass_02"; "Gtr 1", "Gtr 2" are no such."""
+    found = [TRACK_NUMBER.search(text) for text in texts]
+    if not all(found):
+        return False
+    numbers, names_left = [match[1] for match in found], Counter(TRACK_NUMBER.sub("", text) for text in texts)
+    are_tracks = len(set(numbers)) == len(numbers) or all(len(number) > 1 for number in numbers)
+    repeated = [name for name, count in names_left.items() if count > 1]
+    return are_tracks and len(names_left) > 1 and all(_are_instruments(_words(name)) for name in repeated)
 
 
 def _beginning(texts):
@@ -129,12 +145,13 @@ class Namer:
             self.patterns[name] = [re.compile(fnmatch.translate(names.folded(pattern))) for pattern in patterns]
         self._used = set()
 
-    def of(self, text, beginning="", ending=""):
+    def of(self, text, beginning="", ending="", numbered=False):
         """The instrument that a text names, `mix` or `ignore`; "" where it cannot be a name.
 
-        `beginning` and `ending`, those of all files of the song, are left out.
+        What all files of the song share, as in `Shared`, is left out.
         """
         without = CHANNEL.sub("", text).removesuffix(ending)
+        without = TRACK_NUMBER.sub("", without) if numbered else without
         plain = _plain(without, beginning)
         spellings = {names.folded(text), plain.lower(), plain.lower().replace("_", " ")}
         for name, patterns in self.patterns.items():

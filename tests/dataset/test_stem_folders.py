@@ -101,6 +101,13 @@ def test_a_beginning_that_all_files_share_is_no_instrument(tmp_path):
     }
 
 
+@pytest.mark.parametrize("folder", ["H/Stems", "H/2024/Bounces"])
+def test_a_file_called_like_its_folders_is_a_mix(tmp_path, folder):
+    touch(tmp_path, *(f"{folder}/{name}.wav" for name in ("H", "H_master", "Drums", "H Bass")))
+    (stems,) = found(tmp_path).values()
+    assert set(stems) == {"mix", "Drums", "Bass"} and len(stems["mix"]) == 2
+
+
 @pytest.mark.parametrize(("left", "right"), [(".L", ".R"), ("_L", "_R"), (" left", " right"), (" (L)", " (R)")])
 def test_two_channels_in_two_files_are_one_instrument(tmp_path, left, right):
     touch(tmp_path, f"Song/Drums{left}.wav", f"Song/Drums{right}.wav", "Song/Bass.wav")
