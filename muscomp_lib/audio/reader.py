@@ -409,6 +409,8 @@ def _exact_source(path, file, stack, believed, whole):
         return None
     if sound.format not in SOUNDFILE_FORMATS or sound.subtype.startswith(MPEG) or sound.frames >= UNKNOWN:
         return None
+    if not soundfile.SoundFile.seekable(sound):  # GSM: no other sample than the next can be read
+        return None
     if sound.frames == 0 and not believed and file.size > HEADER:  # its length was never entered
         return None
     source = ExactSource(path, file, sound)

@@ -174,6 +174,12 @@ def test_lossless_archives_are_read_exactly_or_their_cut_named(tmp_path, suffix,
 # ---- formats ----
 
 
+def test_a_dictation_that_allows_no_seeking_is_read(tmp_path):
+    soundfile.write(tmp_path / "memo.wav", music(1.0, channels=1, rate=8000), 8000, subtype="GSM610")
+    waveform, rate = audio.read(tmp_path / "memo.wav")
+    assert rate == 8000 and 8000 <= len(waveform) < 8400 and 0.3 < np.abs(waveform).max() < 0.6
+
+
 def test_each_format_that_is_read_has_its_suffix_among_songs():
     usual = {"aiff": ".aiff", "asf": ".wma", "au": ".au", "mpegts": ".mts"}  # FFmpeg lists none for these
     for name in libav.FORMATS:
