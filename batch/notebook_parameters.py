@@ -255,5 +255,7 @@ def _unknown(given, chosen):
     where = chosen[0].notebook.name if len(chosen) == 1 else "any notebook"
     if not valid:
         return f"{given.source}: {where} takes no parameters. Give the cell that sets them the tag 'parameters'."
-    meant = settings.suggestion(given.name, valid)
+    others = [step_of(notebook) for notebook in ordered(chosen[0].notebook.parent)]
+    owners = [step.number for step in others if given.name in step.valid]
+    meant = f"It is one of {' and '.join(owners)}." if owners else settings.suggestion(given.name, valid)
     return f"{given.source}: there is no parameter {given.name!r} in {where}. {meant}"

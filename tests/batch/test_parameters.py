@@ -152,3 +152,8 @@ def test_a_notebook_without_a_parameters_cell_is_named(tmp_path):
     nbformat.write(new_notebook(metadata=spec, cells=[new_code_cell("root = None")]), tmp_path / "mine.ipynb")
     with pytest.raises(SettingError, match=r"mine\.ipynb takes no parameters\. Give the cell .* tag 'parameters'"):
         assign([step_of(tmp_path / "mine.ipynb")], [from_option("root", "x")])
+
+
+def test_a_parameter_of_another_notebook_is_named_as_such(steps):
+    with pytest.raises(SettingError, match=r"no parameter 'train_max_steps' in 04_train\.ipynb\. It is one of 03\."):
+        assign(steps, [from_option("04.train_max_steps", "100")])
