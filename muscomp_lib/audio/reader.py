@@ -37,6 +37,8 @@ SOUNDFILE_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC")
 MPEG = "MPEG"  # begins the name of each coding in a WAV file whose length is an estimate
 NO_SOUND = {  # what downloads often are under a song's name, by their first bytes
     rb"PK\x03\x04": "a zip archive, not sound. Unpack it, and use the files inside",
+    rb"Rar!|7z\xbc\xaf|\x1f\x8b": "an archive (rar, 7z or gzip), not sound. Unpack it, and use the files inside",
+    rb"version https://git-lfs": "a pointer of Git LFS, not sound. Fetch the sound itself: git lfs pull",
     rb"MThd|RIFF[\s\S]{4}RMID": "a MIDI file: notes, not sound. Export the song as sound",
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?<(!doctype html|html)": "a web page, not sound: the link led to a page that "
     "offers the song. Download the song itself there",

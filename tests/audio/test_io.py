@@ -53,12 +53,14 @@ PAGE = b"<html lang=en><head><title>Download song.mp3</title></head><body></body
     ("content", "what"),
     [
         (b"PK\x03\x04" + bytes(200), "is a zip archive, not sound. Unpack it"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(200), "is an archive .* Unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "is a pointer of Git LFS.* git lfs"),
         (b"MThd\0\0\0\6" + bytes(50), "is a MIDI file: notes, not sound. Export the song"),
         (b"RIFF\x40\0\0\0RMIDdata" + bytes(50), "is a MIDI file"),
         (b"\n<!DOCTYPE HTML>\n" + PAGE, "is a web page, not sound.* Download the song itself"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n" + PAGE, "is a web page, not sound"),
     ],
-    ids=["zip", "MIDI", "RIFF MIDI", "HTML", "XHTML"],
+    ids=["zip", "7z", "Git LFS", "MIDI", "RIFF MIDI", "HTML", "XHTML"],
 )
 @pytest.mark.parametrize("suffix", [".mp3", ".wav"])
 def test_a_download_that_is_no_sound_is_named(tmp_path, content, what, suffix):
