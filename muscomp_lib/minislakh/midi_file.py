@@ -162,11 +162,12 @@ def _short_enough(parsed, path):
     """
     import mido
 
-    if parsed.length > MAX_SECONDS:
-        last = max(tick for tick, _, message in _timed(parsed) if message.type in ("note_on", "note_off"))
-        ticks = [itertools.accumulate(message.time for message in track) for track in parsed.tracks]
-        tracks = [track[: bisect_right(list(its), last)] for track, its in zip(parsed.tracks, ticks, strict=True)]
-        parsed = mido.MidiFile(ticks_per_beat=parsed.ticks_per_beat, tracks=tracks)
+    if parsed.length <= MAX_SECONDS:  # mido copies each message to compute it
+        return parsed
+    last = max(tick for tick, _, message in _timed(parsed) if message.type in ("note_on", "note_off"))
+    ticks = [itertools.accumulate(message.time for message in track) for track in parsed.tracks]
+    tracks = [track[: bisect_right(list(its), last)] for track, its in zip(parsed.tracks, ticks, strict=True)]
+    parsed = mido.MidiFile(ticks_per_beat=parsed.ticks_per_beat, tracks=tracks)
     if parsed.length > MAX_SECONDS:
         raise _bad(path, f"it lasts {parsed.length / 60:.0f} minutes; up to {MAX_SECONDS // 60} are read")
     return parsed
