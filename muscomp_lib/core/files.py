@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def make_folder(path):
 
 
 def expanded(path, where=""):
-    """A path as a person wrote it, `~` expanded: Path. `where` begins the message.
+    """A path as a person wrote it, `~` expanded, spelled as on disk: Path. `where` begins the message.
 
     Raises
     ------
@@ -153,6 +154,23 @@ def expanded(path, where=""):
         raise SettingError(f"{where}{str(path)!r} is not a possible path ({error}).") from error
     if name := next((name for name in found.parts if len(os.fsencode(name)) > MAX_NAME_BYTES), None):
         raise SettingError(f"{where}the name {name[:30]}... is longer than {MAX_NAME_BYTES} bytes. Check the path.")
+    return spelled_as_on_disk(found)
+
+
+def spelled_as_on_disk(path):
+    """A path whose accented letters are in the form in which the disk has them: macOS takes both, other systems do not.
+
+    Zip archives and disks from a Mac often hold "u" and the two dots where keyboards write "ü". What is there
+    in neither form stays as it is.
+    """
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    found = Path(path.anchor)
+    for name in path.parts[bool(path.anchor) :]:
+        forms = (
+            found / form for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+        )
+        found = next(filter(os.path.lexists, forms), found / name)
     return found
 
 
@@ -165,7 +183,7 @@ def absolute(path, where="", base="."):
         It holds a NUL character, or is not `expanded`.
     """
     try:
-        return (Path(base) / expanded(path, where)).resolve()
+        return spelled_as_on_disk(Path(base) / expanded(path, where)).resolve()
     except SettingError:
         raise
     except (ValueError, RuntimeError, OSError) as error:

@@ -19,7 +19,7 @@ import numpy as np
 from muscomp_lib import audio
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, SettingError
-from muscomp_lib.core.files import expanded
+from muscomp_lib.core.files import expanded, spelled_as_on_disk
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
@@ -197,6 +197,10 @@ def _opened(root, available, path, members, where):
 
 def _nearby(path):
     """What there is instead of a missing file: a sentence."""
+    if spelled_as_on_disk(path) != path:
+        return (
+            "It is there with its accents stored in another form, as on a Mac: rename the folder and file without them."
+        )
     with contextlib.suppress(OSError):
         if names := remote_io.listing(path.parent):
             return suggestion(path.name, names)

@@ -2,6 +2,7 @@ import os
 import platform
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -101,3 +102,13 @@ def test_paths_are_taken_from_their_base(tmp_path):
     quoted = str(tmp_path / "\u201cHeroes\u201d")
     assert absolute(quoted) == tmp_path / "\u201cHeroes\u201d"
     assert absolute("a:b/c", base=tmp_path) == tmp_path / "a:b" / "c"
+
+
+@pytest.mark.parametrize(("on_disk", "given"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_found_in_the_form_the_disk_has(tmp_path, on_disk, given):
+    there, asked = (unicodedata.normalize(form, "Käse/für") for form in (on_disk, given))
+    (tmp_path / there).mkdir(parents=True)
+    assert absolute(tmp_path / asked / "new") == tmp_path / there / "new"
+    assert absolute(asked, base=tmp_path) == tmp_path / there
+    (tmp_path / asked).mkdir(parents=True, exist_ok=True)
+    assert absolute(tmp_path / asked) == tmp_path / asked

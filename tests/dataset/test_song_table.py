@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -114,6 +115,13 @@ def test_other_separators_and_encodings_are_named(root, tmp_path):
         read(root, table(root, tmp_path, row("Käse"), encoding="cp1252"))
     with pytest.raises(SettingError, match=r"line 1: b'\\xff' is not UTF-8"):
         read(root, table(root, tmp_path, row("s0"), encoding="utf-16"))
+
+
+def test_accents_in_another_form_are_named(tmp_path):
+    root = open_root(tmp_path / "root")
+    write_song(root, unicodedata.normalize("NFD", "Käse"))
+    with pytest.raises(MusCompError, match=r"line 2, mix_path: .* accents stored in another form"):
+        read(root, table(root, tmp_path, row(unicodedata.normalize("NFC", "Käse"))))
 
 
 def test_a_wrong_header_is_named(root, tmp_path):
