@@ -16,6 +16,7 @@ from muscomp_lib.core import instruments, progress
 from muscomp_lib.core.errors import MidiError, MissingError, SettingError
 from muscomp_lib.core.files import absolute, expanded
 from muscomp_lib.core.root import Root, open_root
+from muscomp_lib.dataset import stem_names
 from muscomp_lib.models import pretrained
 from muscomp_lib.separation import Separator, Settings, available, folder, songs, targets
 from muscomp_lib.transcription import choice
@@ -190,7 +191,8 @@ def _stems(path, instrument, root):
     if not path.is_dir():
         return {instrument or path.stem: path}
     files = [file for file in files if file.stem.lower() != instruments.MIX]
-    found = {file.stem: file for file in files}
+    common = stem_names.shared([file.stem for file in files], path.resolve().name)
+    found = {stem_names.alone(file.stem, common): file for file in files}
     if len(found) < len(files):
         raise SettingError(f"{path} has two files whose names differ only in their suffix. Move one of them away.")
     return found

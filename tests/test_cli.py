@@ -168,13 +168,14 @@ def test_one_recording_is_transcribed_by_its_name(folder, capsys):
     assert pretty_midi.PrettyMIDI("bass.mid").instruments[0].is_drum and (folder / "bass.musicxml").is_file()
 
 
-def test_a_folder_of_recordings_becomes_one_file(folder, capsys):
-    for name in ("piano.wav", "mix.wav", "voice.wav"):
+@pytest.mark.parametrize("title", ["", "My Song - "])
+def test_a_folder_of_recordings_becomes_one_file(folder, capsys, title):
+    for name in (f"{title}piano.wav", "mix.wav", f"{title}voice.wav", f"{title}choir.wav"):
         audio.write(folder / "stems" / name, audio.read(folder / "album" / "one.wav")[0], 44100)
     assert cli.main(["transcribe", "stems"]) == 0
     written = pretty_midi.PrettyMIDI(str(folder / "stems" / "stems.mid"))
     assert [track.name for track in written.instruments] == ["piano"]
-    assert "stems.mid: 1 note. Not transcribed: voice (instruments.yaml" in capsys.readouterr().out
+    assert "stems.mid: 1 note. Not transcribed: choir, voice (instruments.yaml" in capsys.readouterr().out
 
 
 def test_a_separated_song_is_transcribed_as_its_model_says(folder, model):

@@ -160,8 +160,8 @@ def expanded(path, where=""):
 def spelled_as_on_disk(path):
     """A path whose accented letters are in the form in which the disk has them: macOS takes both, other systems do not.
 
-    Zip archives and disks from a Mac often hold "u" and the two dots where keyboards write "ü". What is there
-    in neither form stays as it is.
+    Zip archives and disks from a Mac often hold "u" and the two dots where keyboards write "ü". What is there in
+    neither form stays as it is.
     """
     if str(path).isascii() or os.path.lexists(path):
         return path

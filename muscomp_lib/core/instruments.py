@@ -33,7 +33,7 @@ NO_INSTRUMENTS = SIGNALS | {  # words of a name that leave its instrument as it 
     *("lead", "rhythm", "solo", "main", "double", "dbl", "riff", "fill", "fills", "part", "pt", "section", "live"),
     *("left", "right", "l", "r", "high", "hi", "mid", "low", "lo", "mono", "stereo", "i", "ii", "iii", "iv"),
     *("first", "second", "st", "nd", "clean", "muted", "legato", "staccato", "spiccato", "pizz", "pizzicato", "arco"),
-    *("dry", "wet", "comp", "edit", "take", "track", "stem", "bus", "sum", "bounced", "bip"),
+    *("dry", "wet", "comp", "edit", "take", "track", "stem", "bus", "sum", "bounced", "bip", "dup"),
 }
 COMMON = "common_names"  # the block of instruments.yaml that is no taxonomy
 RESIDUALS = ("target", "drop")  # what to do with `other`: separate it too, or leave it out

@@ -75,6 +75,12 @@ def shared(texts, title):
     return Shared(beginning or ("" if _are_instruments(_words(title)) else title), ending, numbered)
 
 
+def alone(text, common):
+    """A file's name without what the names of all files of its song share: `common`, a `Shared`."""
+    before = rf"{re.escape(common.beginning)}[{SEPARATORS}]+" if common.beginning else ""
+    return re.sub(f"^{before}", "", text).removesuffix(common.ending).strip() or text
+
+
 def _are_numbered(texts):
     """Whether a music program put a track's number behind each: "Kick_01", "Bass_02"; "Gtr 1", "Gtr 2" are no such."""
     found = [TRACK_NUMBER.search(text) for text in texts]
@@ -174,6 +180,7 @@ def _plain(text, beginning):
     """A file's name without accents, and without the song's name or a track's number before it."""
     if beginning and re.match(rf"{re.escape(beginning)}[{SEPARATORS}]", text, re.IGNORECASE):
         text = text[len(beginning) :]
+    text = re.sub(r"\.dup\d+$", "", text)  # Pro Tools' copies of a track
     text = names.without_accents(text.translate(LIGATURES)).strip(SEPARATORS)
     return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
 
@@ -182,7 +189,7 @@ def _grouped(name):
     """The drums, for a microphone of the kit; other instruments without what the signal came from."""
     first, *more = name.split("_")
     name = "_".join([first, *(word for word in more if word.lower() not in instruments.SIGNALS)])
-    words = set(re.findall("[a-z]+", name.lower()))
+    words = set(re.findall("[a-z]+", name.lower().replace("bass_drum", "kick")))
     return next(iter(instruments.drums())) if words & KIT and words <= KIT | POSITIONS else name
 
 

@@ -23,6 +23,8 @@ SONGS = {
     "multitrack": {"01_KickIn": "Drums", "02_Kick Out": "Drums", "03_SnareTop": "Drums", "04_Snare Bottom": "Drums",
                    "05_Hat": "Drums", "06_OH L": "Drums", "07_Tom 1": "Drums", "08_Room": "Drums", "09_BassDI": "Bass",
                    "10_Bass Amp": "Bass", "11_ElecGtr DI": "Electric_Guitar", "12_LeadVox": "Lead_Vocals"},
+    "bass drum": {"Bass Drum": "Drums", "Bassdrum in": "Drums", "Bass": "Bass", "Bass Drum Loop": "Bass_Drum_Loop"},
+    "Pro Tools": {"Kick.dup1": "Drums", "Ld Vox.dup12": "Lead_Vocals", "Bass": "Bass", "Keys.dup1": "Keys"},
     "no kit": {"Tom Vox": "Tom_Vocals", "Vocal Room": "Vocals_Room", "Drum Loop": "Drum_Loop", "DI": "DI",
                "drums": "drums"},
     "German": {"E-Gitarre": "Electric_Guitar", "A-Git": "Acoustic_Guitar", "E-Bass": "Electric_Bass", "E.Guitar 2":
