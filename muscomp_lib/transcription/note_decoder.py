@@ -30,7 +30,7 @@ FILE_BLOCK = 1 << 18  # samples of a file read at once
 SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
 # Likelihoods of a note's onset, of a drum hit, of an active note, chosen by F1 in validation songs (the model card): in
 # separated stems many notes that are right are unlikely.
-NOTE_THRESHOLD, HIT_THRESHOLD, ACTIVE_THRESHOLD = 0.15, 0.2, 0.3
+NOTE_THRESHOLD, HIT_THRESHOLD, ACTIVE_THRESHOLD = 0.12, 0.2, 0.3
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
 DRUMS = "drums"  # the folder in a transcriber's that may hold another one, which then transcribes the drums
 DRUM_HIT = 0.1  # seconds: the length written for a drum hit, whose decay is the instrument's own
