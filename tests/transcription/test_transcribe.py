@@ -1,3 +1,4 @@
+import importlib
 import io
 import logging
 
@@ -11,7 +12,6 @@ from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, SettingError
 from muscomp_lib.notation import bars, beats
-from muscomp_lib.transcription import note_decoder
 from muscomp_lib.transcription.note_decoder import NOTE_THRESHOLD, Note
 from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
 
@@ -116,11 +116,11 @@ def test_the_score_is_valid_and_reproducible(song, tmp_path):
 
 def test_beats_are_found_by_likely_notes(song, monkeypatch):
     given = []
-    monkeypatch.setattr(note_decoder, "NOTE_THRESHOLD", 0.01)
+    monkeypatch.setattr(importlib.import_module("muscomp_lib.transcription.transcribe"), "LIKELY", 0.7)
     monkeypatch.setattr(beats, "grid", lambda song, pitched, drums: given.extend([*pitched, *drums]))
     midi = transcribe(song, RATE, FAMILIES)
     written = [note.likelihood for track in midi.instruments for note in track.notes]
-    assert min(written) < 0.1 and min(note.likelihood for note in given) > 0.2
+    assert min(written) < 0.7 < min(note.likelihood for note in given)
 
 
 def test_the_notes_likelihoods_are_kept_in_the_file(song, tmp_path):
