@@ -75,7 +75,7 @@ def test_a_recording_asks_for_what_sounds_like_it(app, root):
 
 
 def test_another_model_is_chosen_in_the_list(app, root):
-    theirs = ["vocals", "Drums", "guitare électrique $1$", "other"]
+    theirs = ["vocals", "Drums", "bruit étrange $1$", "other"]
     tiny_spleeter.model(root.models / "theirs", theirs, **tiny_spleeter.OURS)
     tiny_spleeter.model(root.models / "two")
     assert control(app, "model").value == "shipped"
@@ -83,7 +83,7 @@ def test_another_model_is_chosen_in_the_list(app, root):
     separate(app)
     assert app.mixer.names == theirs and app.separator.instruments == theirs
     assert {track.name for track in folder.midi_of(root.separated / "a_2s").instruments} <= {"Drums"}
-    assert "Not transcribed: vocals, guitare électrique $1$ (instruments.yaml has no instrument" in status(app)
+    assert "Not transcribed: vocals, bruit étrange $1$ (instruments.yaml has no instrument" in status(app)
     control(app, "model").value = "two"
     separate(app)
     assert "2 files, no notes, and so no MIDI file. Not transcribed: vocals" in status(app)
