@@ -127,16 +127,23 @@ def find(name, taxonomy=DEFAULT_TAXONOMY):
     as it stands, its abbreviations are written out (`names.in_full`), and numbers at its ends left out: "01 Gtr". Last,
     its words may stand in any order, with some that are no instrument among them: "Guitar (Acoustic) L", "Lead Gtr".
     """
-    known = [*load(taxonomy).values(), *_read(TAXONOMY_FILE).get(COMMON, {}).values()]
-    spelled = [(each, i) for i in reversed(known) for each in (i.name, *i.also)]
-    spellings, full = {_words(each): i for each, i in spelled}, _words(valid_names.in_full(name)).strip(NUMBERS)
-    in_any_order = {_in_order(_words(each)): i for each, i in spelled}
+    load(taxonomy)  # the error for an unknown one
+    spellings, in_any_order = _spellings(TAXONOMY_FILE, taxonomy)
+    full = _words(valid_names.in_full(name)).strip(NUMBERS)
     words = re.sub(r"[\W\d_]+", "_", full)
     kept = "_".join(word for word in words.split("_") if word not in NO_INSTRUMENTS)
     return (
         spellings.get(_words(name)) or spellings.get(full)
         or in_any_order.get(_in_order(words)) or in_any_order.get(_in_order(kept))
     )  # fmt: skip
+
+
+@cache
+def _spellings(path, taxonomy):
+    """The instruments by their names, as `_words` has them, and by the words of these in alphabetical order."""
+    known = [*_read(path)[taxonomy].values(), *_read(path).get(COMMON, {}).values()]
+    spelled = [(_words(each), i) for i in reversed(known) for each in (i.name, *i.also)]
+    return dict(spelled), {_in_order(words): i for words, i in spelled}
 
 
 def _in_order(words):

@@ -237,7 +237,7 @@ def _examine(job):
 
 
 def _decoded(folder, song, sample_rate):
-    """The sum of all stems, each instrument in one channel, and the first mix or None; equally long."""
+    """The sum of all stems, each instrument's waveform in one channel, and the first mix or None; equally long."""
     stems = {stem: _read(folder, stem, sample_rate) for stems in song.stems.values() for stem in stems}
     longest = max(map(len, stems.values()))
     for stem, waveform in stems.items():
@@ -246,13 +246,13 @@ def _decoded(folder, song, sample_rate):
                 f"{stem.path} lasts {len(waveform) / sample_rate:.2f} s, the longest stem of the song "
                 f"{longest / sample_rate:.2f} s. Export all stems from the same start to the same end"
             )
-    total, middles = np.zeros((longest, 2), np.float32), {}
+    total, waveforms = np.zeros((longest, 2), np.float32), {}
     for name, files in song.stems.items():
         waveform = sum(audio.fit_length(stems.pop(stem), longest) for stem in files)
         total += waveform
-        middles[name] = audio.mono(waveform)[:, 0]
+        waveforms[name] = audio.mono(waveform)[:, 0]
     mix = audio.fit_length(_read(folder, song.mixes[0], sample_rate), longest) if song.mixes else None
-    return total, middles, mix
+    return total, waveforms, mix
 
 
 def _read(folder, stem, sample_rate):
@@ -265,14 +265,14 @@ def _read(folder, stem, sample_rate):
         return audio.fit_channels(mixing.on_its_side(stem.path, waveform), 2)
 
 
-def _compared(song, total, middles, mix, sample_rate):
-    active = {name: _active(waveform, sample_rate) for name, waveform in middles.items()}
+def _compared(song, total, waveforms, mix, sample_rate):
+    active = {name: _active(waveform, sample_rate) for name, waveform in waveforms.items()}
     playing = [name for name, plays in active.items() if any(plays)]
     if not playing or quantise.peak(total) < mixing.HALF_STEP:
         return {"problem": "all of its stems are silent"}
-    if problem := _copies({name: middles[name] for name in playing}, total.mean(axis=1)):
+    if problem := _copies({name: waveforms[name] for name in playing}, total.mean(axis=1)):
         return {"problem": problem}
-    silent = [name for name in middles if name not in playing]
+    silent = [name for name in waveforms if name not in playing]
     loudness = audio.loudness(total, sample_rate)
     return {
         "seconds": round(len(total) / sample_rate, 3),
@@ -282,7 +282,7 @@ def _compared(song, total, middles, mix, sample_rate):
         "instruments": {
             name: {
                 "active": "".join("01"[plays] for plays in active[name]),
-                "sounds": hashlib.sha256(audio.to_int16(middles[name]).tobytes()).hexdigest()[:16],
+                "sounds": hashlib.sha256(audio.to_int16(waveforms[name]).tobytes()).hexdigest()[:16],
             }
             for name in playing
         },
@@ -296,15 +296,15 @@ def _active(waveform, sample_rate):
     return verify.active(np.sqrt(np.mean(np.square(seconds, dtype=np.float64), axis=1))).tolist()
 
 
-def _copies(middles, total):
+def _copies(waveforms, total):
     """A sentence on an instrument that is a copy of another, or the sum of all others; "" if there is none."""
-    names = list(middles)
+    names = list(waveforms)
     for number, name in enumerate(names):
         for other in names[:number]:
-            if abs(_correlation(middles[name], middles[other])) > SAME:
+            if abs(_correlation(waveforms[name], waveforms[other])) > SAME:
                 return f"{name} is a copy of {other}. Take one of them out, or name both alike in stems.yaml"
     for name in names if len(names) > 2 else ():
-        if _correlation(middles[name], total - middles[name]) > SUM_OF_OTHERS:
+        if _correlation(waveforms[name], total - waveforms[name]) > SUM_OF_OTHERS:
             return f"{name} is the sum of all others. Call it mix, or take it out"
     return ""
 

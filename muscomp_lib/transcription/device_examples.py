@@ -81,7 +81,7 @@ def empty(n_stems, n_frames):
     )
 
 
-def fill(stems, number, sound, notes, is_drums):
+def fill(stems, number, sound, loudness, notes, is_drums):
     """Put a stem into `empty` ones.
 
     Parameters
@@ -90,6 +90,8 @@ def fill(stems, number, sound, notes, is_drums):
     number : int
         The row.
     sound : np.ndarray, shape=(n_samples,), int16
+    loudness : float
+        Its `cqt.loudness`.
     notes : np.ndarray, shape=(n_notes, 4)
         As `batches.Part.notes` has them.
     is_drums : bool
@@ -101,7 +103,7 @@ def fill(stems, number, sound, notes, is_drums):
     loud[: len(sound)] = np.abs(sound.astype(np.int32)) > batches.AUDIBLE * audio.INT16_SCALE
     stems.audible[number, 1:] = np.cumsum(loud.reshape(n_frames, HOP).any(axis=1))
     _fill_roll(stems.notes[number, EDGE:-EDGE], notes, is_drums)
-    stems.loudness[number] = cqt.loudness(cqt.magnitudes(audio.to_float(sound))) or 1.0
+    stems.loudness[number] = loudness or 1.0
     stems.n_frames[number] = min(n_frames, len(sound) // HOP)
 
 

@@ -17,8 +17,7 @@ from muscomp_lib.core import parallel
 from muscomp_lib.core.errors import MidiError, MissingError
 from muscomp_lib.core.progress import bar
 from muscomp_lib.dataset import library
-from muscomp_lib.transcription import batches
-from muscomp_lib.transcription.cqt import HOP
+from muscomp_lib.transcription import batches, cqt
 from muscomp_lib.transcription.note_decoder import to_mono
 
 log = logging.getLogger(__name__)
@@ -91,13 +90,14 @@ def _stems(parts, n_frames):
     with ThreadPoolExecutor(parallel.cores()) as pool:
         named = {"total": len(parts), "desc": parts[0][0].instrument, "unit": "stem"}
         sounds = list(bar(pool.map(lambda part: _sound(part[0]), parts), **named))
-    made = empty(len(parts), max(n_frames + 1, *(len(sound) // HOP for sound in sounds)))
-    for number, ((part, notes), sound) in enumerate(zip(parts, sounds, strict=True)):
-        fill(made, number, sound, notes, part.is_drums)
+    made = empty(len(parts), max(n_frames + 1, *(len(sound) // cqt.HOP for sound, _ in sounds)))
+    for number, ((part, notes), (sound, loudness)) in enumerate(zip(parts, sounds, strict=True)):
+        fill(made, number, sound, loudness, notes, part.is_drums)
     return made
 
 
 def _sound(part):
-    """A part's waveform at `cqt.SAMPLE_RATE`: shape (n_samples,), int16."""
+    """A part's waveform at `cqt.SAMPLE_RATE`, shape (n_samples,), int16, and its `cqt.loudness`."""
     waveform, rate = library.read(part.audio)
-    return audio.to_int16(to_mono(waveform, rate))
+    waveform = to_mono(waveform, rate)
+    return audio.to_int16(waveform), cqt.loudness(cqt.magnitudes(waveform))
