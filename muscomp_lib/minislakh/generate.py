@@ -126,13 +126,15 @@ def make(slakh_folder, settings=None, workers=None):
     Returns
     -------
     list of Path
-        The track folders.
+        The track folders. A production's song is left out, with a warning, where none of its parts makes a sound.
 
     Raises
     ------
     SettingError
         When the folder holds another data set.
     DiskFullError
+    MidiError
+        No song makes a sound; without a production, one does not.
     """
     folder, settings = Path(slakh_folder), settings or Settings()
     _claim(folder, _description(settings))
@@ -141,7 +143,10 @@ def make(slakh_folder, settings=None, workers=None):
         clean_parts(folder / split)
     waiting = [track for track in tracks if not (folder / track.split / track.name).exists()]
     parallel.each(partial(_render, folder=folder, settings=settings), waiting, workers, "mini-Slakh")
-    return [folder / track.split / track.name for track in tracks]
+    made = [path for track in tracks if (path := folder / track.split / track.name).exists()]
+    if not made:
+        raise MidiError(f"{folder}: no song makes a sound with these soundfonts. Give others.")
+    return made
 
 
 def _render(track, folder, settings):
@@ -152,16 +157,14 @@ def _render(track, folder, settings):
     its_sources = [sources.find(name, settings.engine) for name in settings.soundfonts or (None,)]
     sounds = productions.draw_sounds(how, midi, its_sources, rng)
     sources.drop_missing_drums(midi, sounds)
-    writer.write(
-        folder / track.split / track.name,
-        midi,
-        settings.seconds,
-        track.uuid,
-        track.silent,
-        sounds,
-        productions.draw_mastering(how, midi, settings.taxonomy, rng),
-        track.damage,
-    )
+    mastering = productions.draw_mastering(how, midi, settings.taxonomy, rng)
+    where = folder / track.split / track.name
+    try:
+        writer.write(where, midi, settings.seconds, track.uuid, track.silent, sounds, mastering, track.damage)
+    except MidiError as error:
+        if how is None:
+            raise
+        log.warning("Left out: %s", error)  # one or two parts, or a MIDI file's, that none of the soundfonts has
 
 
 def _music(track, settings, how):

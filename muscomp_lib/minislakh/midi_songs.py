@@ -218,7 +218,7 @@ def _excerpt(whole, seconds, rng):
     import pretty_midi
 
     starts = np.sort([note.start for part in whole.instruments for note in part.notes])
-    begins = [0.0, *rng.uniform(0.0, max(0.0, whole.get_end_time() - seconds), TRIES - 1)]
+    begins = [0.0, *rng.uniform(0.0, max(0.0, whole.get_end_time() - seconds), TRIES - 1), starts[0]]
     begin = max(begins, key=lambda at: np.searchsorted(starts, at + seconds) - np.searchsorted(starts, at))
     excerpt = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=_tempo_at(whole, begin))
     for part in whole.instruments:

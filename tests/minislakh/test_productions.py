@@ -13,7 +13,7 @@ from fixtures.needs import require
 
 from muscomp_lib import audio, minislakh
 from muscomp_lib.core import instruments
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.errors import MidiError, MissingError, SettingError
 from muscomp_lib.minislakh import effects, midi_songs, players, productions, sources, synthesizer
 
 RATE = 44100
@@ -326,6 +326,39 @@ def test_each_midi_file_is_in_one_song_damaged_ones_composed(own, midi_folder, t
     assert (programs["song0.mid"], programs["song1.mid"]) == ({0, 128}, {73, 128})
     assert len(programs["damaged.mid"]) >= 4
     assert "is composed instead" in caplog.text
+
+
+def write_midi(path, *parts):
+    midi = pretty_midi.PrettyMIDI()
+    midi.instruments = list(parts)
+    midi.write(str(path))
+
+
+def test_an_excerpt_of_a_late_entry_has_notes(own, tmp_path):
+    write_midi(tmp_path / "late.mid", part_of(0, (60, 120.0, 120.5), (62, 300.0, 300.5)))
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        (part,) = midi_songs.arrange(tmp_path / "late.mid", 6.0, productions.load("written"), "slakh12", rng).instruments
+        assert len(part.notes) == 1
+
+
+def test_a_song_without_a_sound_is_left_out(own, midi_folder, tmp_path, caplog):
+    write_midi(midi_folder / "damaged.mid", part_of(instruments.DRUMS, (3, 0.0, 0.5)))  # no kit has this key
+    settings = minislakh.Settings(tracks=3, seconds=4.0, production="written", midi=[midi_folder])
+    silent = next(track.name for track in minislakh.plan(settings) if track.midi.name == "damaged.mid")
+    made = minislakh.make(tmp_path / "slakh", settings, workers=1)
+    assert len(made) == 2
+    assert silent not in {folder.name for folder in made}
+    assert f"Left out: {silent}: no part makes a sound" in caplog.text
+
+
+def test_songs_that_are_all_silent_are_an_error(own, tmp_path):
+    (tmp_path / "midi").mkdir()
+    for number in range(3):
+        write_midi(tmp_path / "midi" / f"{number}.mid", part_of(instruments.DRUMS, (3, 0.0, 0.5 + number)))
+    settings = minislakh.Settings(tracks=3, seconds=4.0, production="written", midi=[tmp_path / "midi"])
+    with pytest.raises(MidiError, match=r"no song makes a sound with these soundfonts\. Give others"):
+        minislakh.make(tmp_path / "slakh", settings, workers=1)
 
 
 def test_a_production_gives_the_same_files_again(own, midi_folder, tmp_path):
