@@ -21,6 +21,9 @@ from muscomp_lib.minislakh import effects, players, sources
 PRODUCTION_FILE = Path(__file__).with_name("productions.yaml")
 OTHERS = (*range(96), *range(104, 112))  # programs for parts outside the taxonomy: all but effects
 VOICES = (52, 53, 54, 85)  # programs that a source of sound may sing
+ONE_DRUM = (  # General MIDI drum notes of one drum, one cymbal, or a set: what is tuned together
+    (35, 36), (37, 38, 39, 40), (41, 43, 45, 47, 48, 50), (42, 44, 46), (49, 57), (51, 53, 59), (52,), (55,),
+)  # fmt: skip
 MAX_OTHERS = 3  # parts outside the taxonomy in a song
 MAX_LONE = 2  # parts of a song with the least of them
 
@@ -55,6 +58,8 @@ class Production(settings.Section):
     voices: number(0, 1) = 0.0
     grooves: settings.flag() = False
     balance: number(0, 20) = 0.0
+    tuning: number(0, 12) = 0.0
+    drum_effects: CHAIN = settings.Field({})
     effects: CHAIN = settings.Field({})
     mastered: number(0, 1) = 0.0
     mastering: CHAIN = settings.Field({})
@@ -111,9 +116,20 @@ def draw_sounds(production, midi, its_sources, rng):
             sound,
             effects=effects.draw(production.effects, rng, players.program_of(part)),
             level=float(rng.normal(0.0, production.balance)),
+            drums=_draw_drums(production, rng) if part.is_drum else (),
         )
         for part, sound in zip(midi.instruments, sounds, strict=True)
     ]
+
+
+def _draw_drums(production, rng):
+    """As `sources.Sound.drums`; empty where kits are left as they are."""
+    if not production.tuning and not production.drum_effects:
+        return ()
+    return tuple(
+        (notes, float(rng.normal(0.0, production.tuning)), effects.draw(production.drum_effects, rng))
+        for notes in ONE_DRUM
+    )
 
 
 @dataclass(frozen=True)

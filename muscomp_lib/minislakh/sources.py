@@ -61,12 +61,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Sound:
-    """How one part is played: its source, its drum kit, the effects on it (effects.py), and its level (dB)."""
+    """How one part is played: its source, its drum kit, the effects on it (effects.py), and its level (dB).
+
+    `drums` are (General MIDI drum notes, semitones, effects) for drums of the kit that are tuned and equalised each on
+    its own, which makes another kit of it.
+    """
 
     source: Source = Source()
     kit: int = 0
     effects: tuple = ()
     level: float = 0.0
+    drums: tuple = ()
 
 
 def find(name, engine="tinysoundfont"):

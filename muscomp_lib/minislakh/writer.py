@@ -132,12 +132,32 @@ def _render(midi, seconds, silent, spool, sounds):
 
 def _play(part, seconds, sound):
     """A part as its sound plays it, shape (n_samples, 1). Effects depend on the level, so its peak is fixed first."""
-    part = sources.on_kit(part, sound) if part.is_drum else part
-    source = sound.source
-    waveform = synthesizer.render(part, seconds, audio.SAMPLE_RATE, source.engine, source.file, source.drum_bank)
+    waveform = _play_drums(part, seconds, sound) if sound.drums else _synthesize(part, seconds, sound)
     loudest = peak(waveform)
     if sound.effects and loudest > 0:
         waveform = effects.apply(sound.effects, waveform * np.float32(EFFECTS_PEAK / loudest), audio.SAMPLE_RATE)
+    return waveform
+
+
+def _synthesize(part, seconds, sound, speed=1.0):
+    """A part without effects. One whose times were multiplied with `speed` is played so much faster, and higher."""
+    part, source = sources.on_kit(part, sound) if part.is_drum else part, sound.source
+    waveform = synthesizer.render(
+        part, seconds * speed, round(audio.SAMPLE_RATE / speed), source.engine, source.file, source.drum_bank
+    )
+    return audio.fit_length(waveform, round(seconds * audio.SAMPLE_RATE))
+
+
+def _play_drums(part, seconds, sound):
+    """A part of drums, each tuned and with effects of its own."""
+    waveform = np.zeros((round(seconds * audio.SAMPLE_RATE), 1), np.float32)
+    for notes, semitones, its_effects in sound.drums:
+        alone, speed = copy.copy(part), 2 ** (semitones / 12)
+        alone.notes = [copy.copy(note) for note in part.notes if note.pitch in notes]
+        for note in alone.notes:
+            note.start, note.end = note.start * speed, note.end * speed
+        if alone.notes:
+            waveform += effects.apply(its_effects, _synthesize(alone, seconds, sound, speed), audio.SAMPLE_RATE)
     return waveform
 
 

@@ -14,7 +14,16 @@ from fixtures.needs import require
 from muscomp_lib import audio, minislakh
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError, SettingError
-from muscomp_lib.minislakh import effects, midi_songs, players, productions, sources, synthesizer
+from muscomp_lib.minislakh import (
+    arrangement,
+    effects,
+    midi_songs,
+    players,
+    productions,
+    sources,
+    synthesizer,
+    writer,
+)
 
 RATE = 44100
 OWN = {
@@ -262,6 +271,47 @@ def test_effects_are_drawn_in_their_ranges_for_their_programs():
     assert all(3 <= values["drive_db"] <= 9 for each in drawn for plugin, values in each if plugin == "Distortion")
 
 
+def first_sound(waveform):
+    return np.argmax(np.abs(waveform) > 0.05 * np.abs(waveform).max()) / RATE
+
+
+def test_a_drum_tuned_higher_sounds_higher_at_its_time():
+    part = part_of(instruments.DRUMS, (38, 0.5, 0.6), (46, 0.7, 0.8))
+    for semitones in (-12.0, 12.0):
+        sound = sources.Sound(drums=(((38,), semitones, ()),))
+        tuned = writer._play(part, 1.0, sound)[:, 0]
+        plain = writer._play(part_of(instruments.DRUMS, (38, 0.5, 0.6)), 1.0, sources.Sound())[:, 0]
+        assert first_sound(tuned) == pytest.approx(first_sound(plain), abs=0.005)
+        assert centroid(tuned) / centroid(plain) == pytest.approx(2 ** (semitones / 12), rel=0.3)
+
+
+def centroid(waveform):
+    power = np.abs(np.fft.rfft(waveform)) ** 2
+    return (power * np.fft.rfftfreq(len(waveform), 1 / RATE)).sum() / power.sum()
+
+
+def test_untuned_drums_sum_to_the_whole_kit():
+    part = part_of(instruments.DRUMS, *((pitch, 0.1 * n, 0.1 * n + 0.1) for n, pitch in enumerate((36, 38, 42, 51))))
+    apart = sources.Sound(drums=tuple((notes, 0.0, ()) for notes in productions.ONE_DRUM))
+    whole, summed = (writer._play(part, 1.0, sound) for sound in (sources.Sound(), apart))
+    assert np.allclose(whole, summed, atol=1e-4)
+
+
+def test_every_drum_that_a_groove_hits_is_tuned_once():
+    tuned = [pitch for notes in productions.ONE_DRUM for pitch in notes]
+    assert sorted(tuned) == sorted(arrangement.KIT.values())
+
+
+def test_kits_are_retuned_in_their_production_only():
+    drums, piano = part_of(instruments.DRUMS, (38, 0, 1)), part_of(0, (60, 0, 1))
+    midi = pretty_midi.PrettyMIDI()
+    midi.instruments = [drums, piano]
+    for name, n_tuned in (("drums", 0), ("retuned", len(productions.ONE_DRUM))):
+        rng = np.random.default_rng(0)
+        sounds = productions.draw_sounds(productions.load(name), midi, [sources.Source()], rng)
+        assert [len(sound.drums) for sound in sounds] == [n_tuned, 0]
+
+
 def test_effects_without_pedalboard_say_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     with pytest.raises(SettingError, match=r"pip install -r requirements-effects\.txt"):
@@ -338,8 +388,8 @@ def test_an_excerpt_of_a_late_entry_has_notes(own, tmp_path):
     write_midi(tmp_path / "late.mid", part_of(0, (60, 120.0, 120.5), (62, 300.0, 300.5)))
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        (part,) = midi_songs.arrange(tmp_path / "late.mid", 6.0, productions.load("written"), "slakh12", rng).instruments
-        assert len(part.notes) == 1
+        song = midi_songs.arrange(tmp_path / "late.mid", 6.0, productions.load("written"), "slakh12", rng)
+        assert len(song.instruments[0].notes) == 1
 
 
 def test_a_song_without_a_sound_is_left_out(own, midi_folder, tmp_path, caplog):
