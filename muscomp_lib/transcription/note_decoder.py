@@ -31,6 +31,8 @@ SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is high
 # Likelihoods of a note's onset, of a drum hit, of an active note, chosen by F1 in validation songs (the model card): in
 # separated stems many notes that are right are unlikely.
 NOTE_THRESHOLD, HIT_THRESHOLD, ACTIVE_THRESHOLD = 0.12, 0.2, 0.3
+ALIKE = ("closed hi-hat", "open hi-hat", "ride", "crash"), ("low tom", "middle tom", "high tom")
+ALIKE_SHARE = 0.5  # of drums that sound alike, those this much less likely at the same moment are no hits of their own
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
 DRUMS = "drums"  # the folder in a transcriber's that may hold another one, which then transcribes the drums
 DRUM_HIT = 0.1  # seconds: the length written for a drum hit, whose decay is the instrument's own
@@ -232,17 +234,25 @@ def decode_notes(likelihoods):
 def decode_drum_hits(likelihoods):
     """Drum hits from likelihoods, shape (n_frames, N_PITCHES, 3), with the pitches of `network.DRUM_PITCHES`.
 
+    One cymbal, or one tom, often is a little likely to be another as well, which is left out (`ALIKE`).
+
     Returns
     -------
     list of Note
         In order of start, `DRUM_HIT` long.
     """
-    rows = {network.pitch_row(pitches[0], is_drum=True) for pitches in network.DRUM_PITCHES.values()}
+    rows = {drum: network.pitch_row(pitches[0], is_drum=True) for drum, pitches in network.DRUM_PITCHES.items()}
+    onsets = likelihoods[..., ONSET]
+    least = np.zeros_like(onsets)
+    for drums in ALIKE:
+        its = [rows[drum] for drum in drums]
+        least[:, its] = ALIKE_SHARE * maximum_filter1d(onsets[:, its].max(axis=1, keepdims=True), 3, axis=0)
     hits = [
         _note(likelihoods, time, time + DRUM_HIT / FRAME_SECONDS, row, frame)
-        for row, times, frames in _onsets(likelihoods[..., ONSET], HIT_THRESHOLD)
-        if row in rows
+        for row, times, frames in _onsets(onsets, HIT_THRESHOLD)
+        if row in rows.values()
         for time, frame in zip(times, frames, strict=True)
+        if onsets[frame, row] >= least[frame, row]
     ]
     return sorted(hits)
 

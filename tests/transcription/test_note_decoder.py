@@ -239,6 +239,22 @@ def test_a_flat_peak_is_one_onset_and_peaks_are_interpolated():
     assert 50.1 < note.start / FRAME_SECONDS < 50.5
 
 
+def drum_hits(*hits):
+    """What is decoded of onsets: (drum note, frame, likelihood)."""
+    estimate = np.zeros((40, N_PITCHES, 3), np.float32)
+    for pitch, frame, likelihood in hits:
+        estimate[frame, network.pitch_row(pitch, is_drum=True), ONSET] = likelihood
+    return [(note.pitch, round(note.start / FRAME_SECONDS)) for note in note_decoder.decode_drum_hits(estimate)]
+
+
+def test_of_drums_alike_the_much_less_likely_is_no_hit():
+    assert drum_hits((46, 10, 0.8), (51, 11, 0.3), (49, 10, 0.39)) == [(46, 10)]
+    assert drum_hits((46, 10, 0.8), (49, 10, 0.5)) == [(46, 10), (49, 10)]
+    assert drum_hits((46, 10, 0.8), (51, 13, 0.3)) == [(46, 10), (51, 13)]
+    assert drum_hits((46, 10, 0.8), (36, 10, 0.3), (45, 10, 0.3)) == [(36, 10), (45, 10), (46, 10)]
+    assert drum_hits((45, 10, 0.3), (47, 10, 0.7)) == [(47, 10)]
+
+
 def test_monophonic_instruments_play_one_note_at_a_time(model, monkeypatch):
     together = likelihoods((30, 10, 60), (34, 10, 60), (37, 40, 80))
     together[10, 34, VELOCITY] = 0.9
