@@ -31,7 +31,25 @@ NUMBERS = "_0123456789"  # of tracks or players, before or behind a name
 SIGNALS = {"di", "amp", "cab", "mic"}  # how an instrument was recorded
 NO_INSTRUMENTS = SIGNALS | {  # words of a name that leave its instrument as it is
     *("lead", "rhythm", "solo", "main", "double", "dbl", "riff", "fill", "fills", "part", "pt", "section", "live"),
-    *("left", "right", "l", "r", "high", "hi", "mid", "low", "lo", "mono", "stereo", "i", "ii", "iii", "iv"),
+    *(
+        "string",
+        "ensemble",
+        "left",
+        "right",
+        "l",
+        "r",
+        "high",
+        "hi",
+        "mid",
+        "low",
+        "lo",
+        "mono",
+        "stereo",
+        "i",
+        "ii",
+        "iii",
+        "iv",
+    ),
     *("first", "second", "st", "nd", "clean", "muted", "legato", "staccato", "spiccato", "pizz", "pizzicato", "arco"),
     *("dry", "wet", "comp", "edit", "take", "track", "stem", "bus", "sum", "bounced", "bip", "dup"),
 }
@@ -129,11 +147,12 @@ def find(name, taxonomy=DEFAULT_TAXONOMY):
     """
     load(taxonomy)  # the error for an unknown one
     spellings, in_any_order = _spellings(TAXONOMY_FILE, taxonomy)
-    full = _words(valid_names.in_full(name)).strip(NUMBERS)
+    whole = _words(valid_names.in_full(name))
+    full = whole.strip(NUMBERS)
     words = re.sub(r"[\W\d_]+", "_", full)
     kept = "_".join(word for word in words.split("_") if word not in NO_INSTRUMENTS)
     return (
-        spellings.get(_words(name)) or spellings.get(full)
+        spellings.get(_words(name)) or spellings.get(whole) or spellings.get(full)
         or in_any_order.get(_in_order(words)) or in_any_order.get(_in_order(kept))
     )  # fmt: skip
 

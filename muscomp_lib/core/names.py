@@ -20,6 +20,9 @@ INITIALS = {  # before an instrument in full: "E-Gitarre", "E.Bass", "A-Git"
     r"(?i)(?<![^\W_])e[ ._-]?(?=(guitar|bass|piano)(?![^\W\d_]))": "electric",
     r"(?i)(?<![^\W_])a[._-]?(?=guitar(?![^\W\d_]))": "acoustic",
 }
+ITS_STRINGS = re.compile(  # "12 Str Gtr", once it is written in full: no string section
+    r"(?i)(?<![^\W_])([4-9]|1\d|nylon|steel)[\W_]*strings?(?=[\W_]+([^\W\d_]+[\W_]+)?(guitar|bass)(?![^\W\d_]))"
+)
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
 MAX_BYTES = MAX_NAME_BYTES - 64  # of a name: the rest is for suffixes, and for the names of temporary files
@@ -156,7 +159,7 @@ def in_full(name):
     full = re.sub(r"[^\W\d_]+", lambda word: _in_full(word[0]), apart)
     for pattern, adjective in INITIALS.items():
         full = re.sub(pattern, lambda found, word=adjective: _in_case_of(found[0], word) + " ", full)
-    return full
+    return ITS_STRINGS.sub(r"\1-String", full)
 
 
 def _in_full(word):

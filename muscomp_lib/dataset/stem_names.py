@@ -28,6 +28,7 @@ MIX_NAMES = (
     "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
 )  # fmt: skip
 SEPARATORS = " _.-"  # between a song's name and an instrument's
+STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
 TRACK_NUMBER = re.compile(r"[ _.#-]+(\d{1,3})$")
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
 KIT = {
@@ -182,7 +183,7 @@ def _plain(text, beginning):
         text = text[len(beginning) :]
     text = re.sub(r"\.dup\d+$", "", text)  # Pro Tools' copies of a track
     text = names.without_accents(text.translate(LIGATURES)).strip(SEPARATORS)
-    return re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
+    return text if STRINGS.match(names.in_full(text)) else re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
 
 
 def _grouped(name):

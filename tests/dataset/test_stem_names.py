@@ -32,6 +32,7 @@ SONGS = {
     "track numbers": {"Kick_01": "Drums", "Bass_02": "Bass", "Gtr_03": "Guitar", "Gtr_04": "Guitar",
                       "Master_05": "mix"},
     "numbers by hand": {"Gtr 1": "Guitar_1", "Gtr 2": "Guitar_2", "Vox 1": "Vocals_1"},
+    "strings of a guitar": {"12 Str Gtr": "12_String_Guitar", "Str 1": "Strings_1", "Bass": "Bass"},
     "numbers alone": {"Audio 1": "Audio_1", "Audio 2": "Audio_2", "Bass 3": "Bass_3"},
     "Japanese": {"ドラム": "drums", "ベース": "bass", "エレキギター": "electric_guitar", "ヴァイオリン": "violin"},
     "Brazilian": {"Violão": "Acoustic_Guitar", "Órgão": "Organ", "Metais": "Brass", "Ld Voz": "Lead_Vocals"},
