@@ -1,5 +1,8 @@
 """The model that comes with the project: it is there, whole, small, and made as the module says."""
 
+import json
+import shutil
+
 import numpy as np
 from fixtures import tiny_prepared
 
@@ -25,6 +28,14 @@ def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
     after = separation.Separator(tmp_path / "weights").separate(waveform, 44100)
     for name in before:
         np.testing.assert_allclose(before[name], after[name], atol=2e-3)
+
+
+def test_an_exported_transcriber_names_what_it_started_from(tmp_path):
+    folder = shutil.copytree(pretrained.TRANSCRIBER / "drums", tmp_path / "trained")
+    config = json.loads((folder / "config.json").read_text()) | {"start_from": str(tmp_path / "earlier")}
+    (folder / "config.json").write_text(json.dumps(config))
+    pretrained.export(folder, tmp_path / "weights")
+    assert json.loads((tmp_path / "weights" / "config.json").read_text())["start_from"] == "earlier"
 
 
 def test_by_default_the_pretrained_model_separates_thirteen_targets(tmp_path):
