@@ -31,25 +31,8 @@ NUMBERS = "_0123456789"  # of tracks or players, before or behind a name
 SIGNALS = {"di", "amp", "cab", "mic"}  # how an instrument was recorded
 NO_INSTRUMENTS = SIGNALS | {  # words of a name that leave its instrument as it is
     *("lead", "rhythm", "solo", "main", "double", "dbl", "riff", "fill", "fills", "part", "pt", "section", "live"),
-    *(
-        "string",
-        "ensemble",
-        "left",
-        "right",
-        "l",
-        "r",
-        "high",
-        "hi",
-        "mid",
-        "low",
-        "lo",
-        "mono",
-        "stereo",
-        "i",
-        "ii",
-        "iii",
-        "iv",
-    ),
+    *("left", "right", "l", "r", "high", "hi", "mid", "low", "lo", "mono", "stereo", "i", "ii", "iii", "iv"),
+    *("string", "ensemble"),
     *("first", "second", "st", "nd", "clean", "muted", "legato", "staccato", "spiccato", "pizz", "pizzicato", "arco"),
     *("dry", "wet", "comp", "edit", "take", "track", "stem", "bus", "sum", "bounced", "bip", "dup"),
 }

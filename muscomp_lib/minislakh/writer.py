@@ -149,9 +149,10 @@ def _synthesize(part, seconds, sound, speed=1.0):
 
 
 def _play_drums(part, seconds, sound):
-    """A part of drums, each tuned and with effects of its own."""
+    """A part of drums, each tuned and with effects of its own; those that `sound.drums` leaves out are as they are."""
     waveform = np.zeros((round(seconds * audio.SAMPLE_RATE), 1), np.float32)
-    for notes, semitones, its_effects in sound.drums:
+    left_out = {note.pitch for note in part.notes}.difference(*(notes for notes, _, _ in sound.drums))
+    for notes, semitones, its_effects in (*sound.drums, (left_out, 0.0, ())):
         alone, speed = copy.copy(part), 2 ** (semitones / 12)
         alone.notes = [copy.copy(note) for note in part.notes if note.pitch in notes]
         for note in alone.notes:
