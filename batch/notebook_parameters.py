@@ -62,12 +62,16 @@ class Step:
 
 @dataclass(frozen=True)
 class GivenParameter:
-    """A parameter as the user gave it: for the notebook `number`, or ("") for all that have it."""
+    """A parameter as the user gave it: for the notebook `number`, or ("") for all that have it.
+
+    What a file gives is for whichever notebooks are run with the file: `in_file`.
+    """
 
     number: str
     name: str
     value: object
     source: str
+    in_file: bool = False
 
 
 def step_of(notebook):
@@ -146,9 +150,10 @@ def from_content(content, source):
     for key, value in mapping(content, source).items():
         if re.fullmatch(r"\d\d?", key, re.ASCII):
             section = f"{source}, section {key}"
-            own += [GivenParameter(key.zfill(2), name, each, section) for name, each in mapping(value, section).items()]
+            entries = mapping(value, section).items()
+            own += [GivenParameter(key.zfill(2), name, each, section, in_file=True) for name, each in entries]
         else:
-            common.append(GivenParameter("", key, value, source))
+            common.append(GivenParameter("", key, value, source, in_file=True))
     return common + own  # what is given for one notebook wins
 
 
@@ -170,18 +175,18 @@ def mapping(content, source):
 def assign(steps, given):
     """Put each given parameter into the steps that have it, later ones over earlier ones.
 
-    A parameter for a notebook that exists but is not run now is skipped.
+    A parameter for a notebook that exists but is not run now is skipped, and so is one that a file gives to all.
 
     Raises
     ------
     SettingError
         No step has the parameter; a value of a wrong type or out of range, or that does not go with the others.
     """
-    siblings = {path.name[:2] for path in ordered(steps[0].notebook.parent)}
+    folder = steps[0].notebook.parent
     for each in given:
         chosen = [step for step in steps if each.number in ("", step.number)]
         takers = [step for step in chosen if each.name in step.valid]
-        if not takers and (chosen or each.number not in siblings):
+        if not takers and not _is_for_others(each, chosen, folder):
             raise SettingError(_unknown(each, chosen))
         for step in takers:
             kind = declaration(step.number, each.name)
@@ -248,6 +253,13 @@ def _expanded(name, path, where):
     return expanded
 
 
+def _is_for_others(given, chosen, folder):
+    """Whether a parameter that no notebook of those chosen takes is for others in their folder."""
+    if given.number:
+        return not chosen and any(path.name.startswith(given.number) for path in ordered(folder))
+    return given.in_file and bool(_owners(given.name, folder))
+
+
 def _unknown(given, chosen):
     if not chosen:
         return f"{given.source}: there is no notebook {given.number!r}."
@@ -255,7 +267,11 @@ def _unknown(given, chosen):
     where = chosen[0].notebook.name if len(chosen) == 1 else "any notebook"
     if not valid:
         return f"{given.source}: {where} takes no parameters. Give the cell that sets them the tag 'parameters'."
-    others = [step_of(notebook) for notebook in ordered(chosen[0].notebook.parent)]
-    owners = [step.number for step in others if given.name in step.valid]
+    owners = _owners(given.name, chosen[0].notebook.parent)
     meant = f"It is one of {' and '.join(owners)}." if owners else settings.suggestion(given.name, valid)
     return f"{given.source}: there is no parameter {given.name!r} in {where}. {meant}"
+
+
+def _owners(name, folder):
+    """The numbers of a folder's notebooks that have a parameter."""
+    return [step.number for step in map(step_of, ordered(folder)) if name in step.valid]

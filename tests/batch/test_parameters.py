@@ -157,3 +157,14 @@ def test_a_notebook_without_a_parameters_cell_is_named(tmp_path):
 def test_a_parameter_of_another_notebook_is_named_as_such(steps):
     with pytest.raises(SettingError, match=r"no parameter 'train_max_steps' in 04_train\.ipynb\. It is one of 03\."):
         assign(steps, [from_option("04.train_max_steps", "100")])
+
+
+def test_a_file_may_give_what_only_other_notebooks_take(steps, tmp_path):
+    (tmp_path / "given.yaml").write_text("taxonomy: families\n")
+    assign([steps[1]], from_file(tmp_path / "given.yaml"))
+    assert steps[1].number == "02" and "taxonomy" not in steps[1].parameters
+    with pytest.raises(SettingError, match=r"no parameter 'taxonomy' in 02_\w+\.ipynb\. It is one of 01"):
+        assign([steps[1]], [from_option("taxonomy", "families")])
+    (tmp_path / "misspelled.yaml").write_text("taxonomie: families\n")
+    with pytest.raises(SettingError, match="there is no parameter 'taxonomie'"):
+        assign([steps[1]], from_file(tmp_path / "misspelled.yaml"))
