@@ -58,7 +58,7 @@ def write(folder, midi, seconds, uuid, silent=(), sounds=None, mastering=None, d
         sounds = sounds or [sources.Sound()] * len(midi.instruments)
         loudness, loudest = _render(midi, seconds, set(silent), spool, sounds)
         if not loudness:
-            raise MidiError(f"{folder.name}: no part makes a sound with this soundfont. Give another soundfont.")
+            raise MidiError(f"{folder.name}: no part makes a sound. Give other soundfonts, or other MIDI files.")
         if mastering:
             loudest = _master(mastering, list(loudness), spool, round(seconds * audio.SAMPLE_RATE))
         gain = audio.to_gain(audio.PEAK_DB) / loudest
@@ -131,12 +131,18 @@ def _render(midi, seconds, silent, spool, sounds):
 
 
 def _play(part, seconds, sound):
-    """A part as its sound plays it, shape (n_samples, 1). Effects depend on the level, so its peak is fixed first."""
+    """A part as its sound plays it, shape (n_samples, 1)."""
     waveform = _play_drums(part, seconds, sound) if sound.drums else _synthesize(part, seconds, sound)
+    return _through(sound.effects, waveform)
+
+
+def _through(its_effects, waveform):
+    """A waveform through effects. What they do depends on the level, so its peak is fixed for them."""
     loudest = peak(waveform)
-    if sound.effects and loudest > 0:
-        waveform = effects.apply(sound.effects, waveform * np.float32(EFFECTS_PEAK / loudest), audio.SAMPLE_RATE)
-    return waveform
+    if not its_effects or not loudest:
+        return waveform
+    gain = np.float32(EFFECTS_PEAK / loudest)
+    return effects.apply(its_effects, waveform * gain, audio.SAMPLE_RATE) / gain
 
 
 def _synthesize(part, seconds, sound, speed=1.0):
@@ -158,7 +164,7 @@ def _play_drums(part, seconds, sound):
         for note in alone.notes:
             note.start, note.end = note.start * speed, note.end * speed
         if alone.notes:
-            waveform += effects.apply(its_effects, _synthesize(alone, seconds, sound, speed), audio.SAMPLE_RATE)
+            waveform += _through(its_effects, _synthesize(alone, seconds, sound, speed))
     return waveform
 
 
