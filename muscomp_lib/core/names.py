@@ -21,7 +21,7 @@ INITIALS = {  # before an instrument in full: "E-Gitarre", "E.Bass", "A-Git"
     r"(?i)(?<![^\W_])a[._-]?(?=guitar(?![^\W\d_]))": "acoustic",
 }
 ITS_STRINGS = re.compile(  # "12 Str Gtr", once it is written in full: no string section
-    r"(?i)(?<![^\W_])([4-9]|1\d|nylon|steel)[\W_]*strings?(?=[\W_]+([^\W\d_]+[\W_]+)?(guitar|bass)(?![^\W\d_]))"
+    r"(?i)(?<![^\W_])([4-9]|1\d|nylon|steel)[\W_]*strings?(?=[\W_]+([^\W\d_]+[\W_]+)?(guitar|bass|acoustic)(?![^\W\d_]))"
 )
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
