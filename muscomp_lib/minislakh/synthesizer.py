@@ -169,7 +169,6 @@ def recordings(folder):
     return notes
 
 
-@lru_cache(maxsize=256)
 def _note(path, sample_rate):
     """A recorded note from its onset on."""
     waveform = _recording(path, sample_rate)
@@ -177,7 +176,7 @@ def _note(path, sample_rate):
     return waveform[np.argmax(level >= ONSET * level.max(initial=0)) :]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)  # of 1.4 MB at most
 def _recording(path, sample_rate):
     """A recorded hit or note, shape (n_samples, 1), float32."""
     waveform, rate = audio.read(path)

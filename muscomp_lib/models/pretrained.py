@@ -7,7 +7,7 @@ limitations. benchmarks/timbre.py trains the third, and `export` copies it. To m
     python batch/run.py all -f batch/params/weights.yaml -p root <folder>
     python -m muscomp_lib.models.pretrained <folder>
 
-and then as batch/params/more_music.yaml and drums.yaml describe, which train them on.
+and then as batch/params/more_music.yaml, recorded.yaml and drums.yaml describe, which train them on.
 """
 
 import json
