@@ -11,7 +11,7 @@ from muscomp_lib.models.weights import CONFIG
 STEMS, NOTES, ASKED = "stems", "notes", "what a query asks for"  # what a model makes
 COLUMNS = ["name", "makes", "instruments", "where", "licence", "trained on"]
 TRAINED_ON = {
-    "pretrained": "synthesizers only: of a real recording, expect a first impression, best of drums and bass",
+    "pretrained": "synthesizers and recorded notes: of a real song, expect a first impression, best of drums and bass",
     "rendered": "synthesizers only",
     "own": "what its training was given, {steps} steps",
     "published": "real songs, by Spleeter's authors",
