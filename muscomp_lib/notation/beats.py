@@ -166,9 +166,13 @@ def _lag(times, onsets):
 
 
 def _every_other(times, pitched, drums):
-    """Of the odd and the even times, those with more bass notes, kicks and crashes."""
+    """Of the odd and the even times, those with more bass notes, kicks and crashes; with as many, the first note's."""
     accents = _low_notes(times, pitched, drums)
-    return times[int(accents[1::2].sum() > accents[::2].sum()) :: 2]
+    even, odd = accents[::2].sum(), accents[1::2].sum()
+    if even == odd:
+        begins = min((note.start for note in [*pitched, *drums]), default=0.0)
+        return times[int(np.argmin(np.abs(times - begins))) % 2 :: 2]
+    return times[int(odd > even) :: 2]
 
 
 def _share_divided(times, onsets):

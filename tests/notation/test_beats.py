@@ -215,6 +215,15 @@ def test_beats_with_nothing_between_them_are_half_beats():
     assert beats.grid(sparse, pitched, drums).tempo == pytest.approx(70, rel=0.01)
 
 
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_even_notes_without_a_bass_begin_on_a_beat(first):
+    times = 0.3 * np.arange(64)
+    notes = [Note(time, time + 0.27, 60 + index % 12, 0.5) for index, time in enumerate(times[first:])]
+    assert beats._every_other(times, notes, [])[0] == pytest.approx(times[first % 2])
+    bass = [Note(time, time + 0.2, 36, 0.5) for time in times[1::2]]
+    assert beats._every_other(times, sorted([*notes, *bass]), [])[0] == pytest.approx(times[1])
+
+
 def on_each(beat, hats):
     """Kick and snare in turns on beats, a held chord in each bar and hats at places in each beat: sound and notes."""
     drums = [Note(time, time + 0.1, SNARE if index % 2 else KICK, 0.3) for index, time in enumerate(beat)]
