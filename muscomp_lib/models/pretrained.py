@@ -83,8 +83,7 @@ def export(model_folder, folder, started_from=None):
         weights = {name: earlier[name] + TRAINED_SHARE * (array - earlier[name]) for name, array in weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     public = {key: PUBLIC_PATHS.get(key, value) for key, value in config.items()}
-    if config.get("start_from"):
-        public["start_from"] = Path(config["start_from"]).name
+    public |= {key: Path(config[key]).name for key in ("start_from", "separator") if config.get(key)}
     (folder / CONFIG).write_text(json.dumps(public, indent=4) + "\n", encoding="utf-8")
     half = {name: array.astype(np.float16) for name, array in weights.items()}
     write_weights(folder / WEIGHTS, half, config["instrument_list"])

@@ -10,9 +10,10 @@ from muscomp_lib.models.weights import CONFIG
 
 STEMS, NOTES, ASKED = "stems", "notes", "what a query asks for"  # what a model makes
 COLUMNS = ["name", "makes", "instruments", "where", "licence", "trained on"]
-TRAINED_ON = {
-    "pretrained": "synthesizers and recorded notes: of a real song, expect a first impression, best of drums and bass",
-    "rendered": "synthesizers only",
+TRAINED_ON = {  # by what a pretrained model makes, and whose another is
+    STEMS: "synthesizers and recorded notes: of a real song, expect a first impression, best of drums and bass",
+    NOTES: "synthesizers and recorded notes",
+    ASKED: "synthesizers only",
     "own": "what its training was given, {steps} steps",
     "published": "real songs, by Spleeter's authors",
 }
@@ -82,11 +83,7 @@ def _model(name, folder, licence=""):
     except (MusCompError, KeyError, TypeError):
         return None
     steps = config.get("train_max_steps", config.get("steps", "?"))
-    trained_on = (
-        TRAINED_ON["own"].format(steps=steps)
-        if not licence
-        else TRAINED_ON["pretrained" if makes == STEMS else "rendered"]
-    )
+    trained_on = TRAINED_ON[makes if licence else "own"].format(steps=steps)
     return Model(name, makes, config["instrument_list"], licence=licence, trained_on=trained_on)
 
 

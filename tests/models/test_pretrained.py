@@ -30,12 +30,16 @@ def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
         np.testing.assert_allclose(before[name], after[name], atol=2e-3)
 
 
-def test_an_exported_transcriber_names_what_it_started_from(tmp_path):
+def test_an_exported_transcriber_names_the_models_it_was_made_with(tmp_path):
     folder = shutil.copytree(pretrained.TRANSCRIBER / "drums", tmp_path / "trained")
-    config = json.loads((folder / "config.json").read_text()) | {"start_from": str(tmp_path / "earlier")}
+    config = json.loads((folder / "config.json").read_text()) | {
+        "start_from": str(tmp_path / "earlier"),
+        "separator": str(tmp_path / "mine"),
+    }
     (folder / "config.json").write_text(json.dumps(config))
     pretrained.export(folder, tmp_path / "weights")
-    assert json.loads((tmp_path / "weights" / "config.json").read_text())["start_from"] == "earlier"
+    exported = json.loads((tmp_path / "weights" / "config.json").read_text())
+    assert (exported["start_from"], exported["separator"]) == ("earlier", "mine")
 
 
 def test_by_default_the_pretrained_model_separates_thirteen_targets(tmp_path):

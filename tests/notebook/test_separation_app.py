@@ -181,7 +181,7 @@ def test_a_short_song_is_separated_whole_by_default(models, root):
 
 def test_it_says_what_the_model_was_trained_on(app, root):
     tiny_spleeter.model(root.models / "theirs", ["Drums", "other"], **tiny_spleeter.OURS)
-    assert "synthesizers only" in control(app, "about").value
+    assert "synthesizers and recorded notes" in control(app, "about").value
     app._list_models(control(app, "model"))
     control(app, "model").value = "theirs"
     assert "its training was given" in control(app, "about").value
