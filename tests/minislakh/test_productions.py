@@ -2,6 +2,7 @@
 
 import collections
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -88,6 +89,14 @@ def test_a_missing_source_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(sources, "known", lambda: {"GeneralUser": entry})
     with pytest.raises(MissingError, match=r"'GeneralUser' is not here \(/no/such.sf2\)\. Get it: apt install minuet"):
         sources.find("GeneralUser")
+
+
+def test_how_to_get_recorded_notes_names_each_folder():
+    entry = sources.known()["recorded"]
+    expanded = subprocess.run(
+        ["bash", "-c", f"echo {entry.install}"], capture_output=True, text=True, check=True
+    ).stdout
+    assert set(expanded.split()) - {"npm", "install", "--global", "--omit=peer"} == set(entry.folders)
 
 
 def test_a_misspelled_source_is_refused_with_the_one_meant():
