@@ -138,14 +138,14 @@ def _play_notes(part, sample_rate, folder):
     """A part by recordings of single notes: for each note the one that is nearest in pitch, played faster or slower."""
     recorded = recordings(folder)
     end = max((note.end for note in part.notes), default=0.0) + RELEASE
-    waveform = np.zeros((round(end * sample_rate) + 1, 1), np.float32)
+    waveform = np.zeros((round(end * sample_rate), 1), np.float32)
     for note in part.notes:
         pitch = min(recorded, key=lambda known, note=note: abs(known - note.pitch))
         sound = _note(recorded[pitch], round(sample_rate * 2 ** ((pitch - note.pitch) / 12)))
         at, held = round(note.start * sample_rate), round((note.end - note.start) * sample_rate)
         sound = sound[: held + round(RELEASE * sample_rate)] * np.float32(note.velocity / 127)
         sound[held:] *= np.linspace(1, 0, len(sound[held:]), dtype=np.float32)[:, None]
-        waveform[at : at + len(sound)] += sound
+        waveform[at : at + len(sound)] += sound[: len(waveform) - at]
     return waveform
 
 

@@ -230,6 +230,13 @@ def test_recorded_notes_sound_at_their_time_and_pitch(violin):
         assert not waveform[end + round(synthesizer.RELEASE * RATE) + 2 : end + RATE // 4].any()
 
 
+def test_recorded_notes_of_any_times_fit_their_part(violin):
+    for start in np.random.default_rng(0).uniform(0, 1, 50):
+        part = part_of(40, (69, start, start + 0.1 + start / 3))
+        played = synthesizer.render(part, 2.0, RATE, violin.engine, violin.file)
+        assert np.abs(played[round(start * RATE) :]).max() > 0.1
+
+
 def test_each_stem_draws_one_folder_of_its_program(violin):
     folders = (("violin", (40,)), ("other violin", (40, 41)), ("viola", (41,)))
     (violin.file / "other violin").mkdir()
