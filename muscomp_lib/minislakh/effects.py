@@ -7,10 +7,31 @@ equaliser and the same curve of gains, which a limiter derives from the mix.
 
 import numpy as np
 
+from muscomp_lib.core import settings
 from muscomp_lib.core.errors import SettingError
 
 WINDOW = 0.05  # seconds over which the limiter changes its gain
 INSTALL = "pip install -r requirements-effects.txt"
+
+
+def _is_chain(value):
+    """Whether a value describes effects: {plugin: {"chance": 0.5, "programs": [29], parameter: [lowest, highest]}}."""
+    entries = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(e, dict) and all(_is_effect_setting(*item) for item in e.items()) for e in entries)
+
+
+def _is_effect_setting(name, value):
+    if name == "chance":
+        return isinstance(value, int | float) and 0 <= value <= 1
+    return isinstance(value, list) and (name == "programs" or _is_span(value))
+
+
+def _is_span(value):
+    return isinstance(value, list) and len(value) == 2 and value[0] <= value[1]
+
+
+CHAIN = settings.that(_is_chain, "plugins with chance, programs and ranges: {Reverb: {chance: 0.5, room_size: [0, 1]}}")
+SPAN = settings.that(_is_span, "the lowest and the highest value: [2, 10]")
 
 
 def draw(chain, rng, program=None):

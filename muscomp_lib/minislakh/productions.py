@@ -17,6 +17,7 @@ from muscomp_lib.core import instruments, settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.settings import Expected, number
 from muscomp_lib.minislakh import effects, players, sources
+from muscomp_lib.minislakh.effects import CHAIN, SPAN
 
 PRODUCTION_FILE = Path(__file__).with_name("productions.yaml")
 OTHERS = (*range(96), *range(104, 112))  # programs for parts outside the taxonomy: all but effects
@@ -26,26 +27,6 @@ ONE_DRUM = (  # General MIDI drum notes of one drum, one cymbal, or a set: what 
 )  # fmt: skip
 MAX_OTHERS = 3  # parts outside the taxonomy in a song
 MAX_LONE = 2  # parts of a song with the least of them
-
-
-def _is_chain(value):
-    """Whether a value describes effects: {plugin: {"chance": 0.5, "programs": [29], parameter: [lowest, highest]}}."""
-    entries = value.values() if isinstance(value, dict) else [None]
-    return all(isinstance(e, dict) and all(_is_effect_setting(*item) for item in e.items()) for e in entries)
-
-
-def _is_effect_setting(name, value):
-    if name == "chance":
-        return isinstance(value, int | float) and 0 <= value <= 1
-    return isinstance(value, list) and (name == "programs" or _is_span(value))
-
-
-def _is_span(value):
-    return isinstance(value, list) and len(value) == 2 and value[0] <= value[1]
-
-
-CHAIN = settings.that(_is_chain, "plugins with chance, programs and ranges: {Reverb: {chance: 0.5, room_size: [0, 1]}}")
-SPAN = settings.that(_is_span, "the lowest and the highest value: [2, 10]")
 
 
 class Production(settings.Section):
@@ -114,7 +95,7 @@ def draw_sounds(production, midi, its_sources, rng):
     return [
         replace(
             sound,
-            effects=effects.draw(production.effects, rng, players.program_of(part)),
+            effects=(*sound.effects, *effects.draw(production.effects, rng, players.program_of(part))),
             level=float(rng.normal(0.0, production.balance)),
             drums=_draw_drums(production, rng) if part.is_drum else (),
         )

@@ -5,7 +5,7 @@ Every stem draws its own, so that no source's sound is shared by all parts of a 
 
 import copy
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,8 @@ from pathlib import Path
 from muscomp_lib.core import instruments, settings, yaml_file
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.provenance import sha256
-from muscomp_lib.minislakh import players, synthesizer
+from muscomp_lib.minislakh import effects, players, synthesizer
+from muscomp_lib.minislakh.effects import CHAIN
 
 SOURCE_FILE = Path(__file__).with_name("sources.yaml")
 PROGRAMS = settings.that(lambda value: isinstance(value, list) and all(type(p) is int for p in value), "a list: [8, 9]")
@@ -36,6 +37,8 @@ class _Entry(settings.Section):
     programs: PROGRAMS = settings.Field([*range(instruments.DRUMS + 1)])
     lacks: PROGRAMS = settings.Field([])
     folders: FOLDERS = settings.Field({})
+    octave: settings.whole(-4, 4) = 0
+    effects: CHAIN = settings.Field({})
     drum_bank: settings.whole(0, 128) = synthesizer.DRUM_BANK
     drum_keys: DRUM_KEYS = settings.Field({})
     install: settings.text()
@@ -46,9 +49,10 @@ class _Entry(settings.Section):
 class Source:
     """A soundfont, a list of patches or a voice; the engine that plays it, its programs, its drum kits, their bank.
 
-    Of recorded notes `file` is a folder, and `folders` are pairs of a folder in it, for one instrument, and its
-    programs. `drum_keys` are pairs of a General MIDI drum note and the key that sounds so, where that is another one,
-    or None. For the engine hydrogen it has all that a kit has.
+    Of recorded notes `file` is a folder, and `folders` are pairs of a folder in it, or a pattern of files, for one
+    instrument, and its programs; `octave` is by how many octaves they sound above what their names say. `effects` are
+    what it is played through, as in productions.yaml. `drum_keys` are pairs of a General MIDI drum note and the key
+    that sounds so, where that is another one, or None. For the engine hydrogen it has all that a kit has.
     """
 
     engine: str = "tinysoundfont"
@@ -58,26 +62,33 @@ class Source:
     drum_bank: int = synthesizer.DRUM_BANK
     drum_keys: tuple = ()
     folders: tuple = ()
+    octave: int = 0
+    effects: dict = field(default_factory=dict, hash=False)
+    instrument: str = ""  # the folder or pattern that was drawn of `folders`
 
     @property
     def name(self):
         """The name of its file or folder; of a drum kit's, whose files are all named alike, the folder's."""
         path = synthesizer.soundfont_path(self.file)
-        return path.parent.name if self.engine == synthesizer.HYDROGEN else path.name
+        return self.instrument or (path.parent.name if self.engine == synthesizer.HYDROGEN else path.name)
 
     def content(self):
         """What tells it from another, wherever its files are."""
         path = synthesizer.soundfont_path(self.file)
         if path.is_file():
             return f"{path.name}, SHA-256 {sha256(path)}"
-        files = [file for folder, _ in self.folders for file in synthesizer.recordings(path / folder).values()]
+        notes = [synthesizer.recordings(path / folder) for folder, _ in self.folders]
+        files = sorted({file for its in notes for file in chain(*its.values())})
         listed = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
         return f"{len(files)} recorded notes, SHA-256 of names and sizes {hashlib.sha256(listed.encode()).hexdigest()}"
 
     def of_program(self, program, rng):
         """The source of a program alone: of recorded notes, one of the folders that have it."""
         able = [folder for folder, programs in self.folders if program in programs]
-        return replace(self, file=self.file / able[rng.integers(len(able))], folders=()) if able else self
+        if not able:
+            return self
+        folder = able[rng.integers(len(able))]
+        return replace(self, file=self.file / folder, folders=(), instrument=f"{self.file.name}/{folder}")
 
     def drum_key(self, note):
         """The key for a General MIDI drum note; None where the kit lacks it."""
@@ -116,7 +127,7 @@ def find(name, engine="tinysoundfont"):
         return Source(engine, synthesizer.soundfont_path(name))
     entry = known()[str(name)]
     parts = list(entry.folders) or [""]
-    there = [Path(path) for path in entry.file if all((Path(path) / part).exists() for part in parts)]
+    there = [Path(path) for path in entry.file if all(synthesizer.matching(Path(path) / part) for part in parts)]
     if not there:
         paths = ", ".join(entry.file)
         raise MissingError(f"The source of sound {name!r} is not here ({paths}). Get it: {entry.install}")
@@ -124,7 +135,10 @@ def find(name, engine="tinysoundfont"):
     folders = tuple((folder, tuple(programs)) for folder, programs in entry.folders.items())
     programs = chain(*(its for _, its in folders)) if folders else set(entry.programs) - set(entry.lacks)
     keys = tuple(entry.drum_keys.items())
-    return Source(entry.engine, there[0], tuple(entry.kits), frozenset(programs), entry.drum_bank, keys, folders)
+    return Source(
+        entry.engine, there[0], tuple(entry.kits), frozenset(programs), entry.drum_bank, keys, folders, entry.octave,
+        entry.effects,
+    )  # fmt: skip
 
 
 @cache
@@ -152,7 +166,8 @@ def draw(part, sources, rng):
     able = [source for source in sources if program in source.programs] or sources
     source = able[rng.integers(len(able))]
     kit = int(rng.choice(source.kits))
-    return Sound(source.of_program(program, rng), kit if program == instruments.DRUMS else 0)
+    its_effects = effects.draw(source.effects, rng, program)
+    return Sound(source.of_program(program, rng), kit if program == instruments.DRUMS else 0, its_effects)
 
 
 def drop_missing_drums(midi, sounds):
@@ -170,11 +185,12 @@ def drop_missing_drums(midi, sounds):
             part.notes = [note for note in part.notes if sound.source.drum_key(note.pitch) is not None]
 
 
-def on_kit(part, sound):
-    """A part of drums with its kit's program, its notes on the keys where the kit has them: pretty_midi.Instrument."""
-    kit = copy.copy(part)
-    kit.program = sound.kit
-    kit.notes = [copy.copy(note) for note in part.notes]
-    for note in kit.notes:
-        note.pitch = sound.source.drum_key(note.pitch)
-    return kit
+def on_keys(part, sound):
+    """A part with its notes on the keys that sound so, and drums with their kit's program: pretty_midi.Instrument."""
+    played = copy.copy(part)
+    played.notes = [copy.copy(note) for note in part.notes]
+    for note in played.notes:
+        note.pitch = sound.source.drum_key(note.pitch) if part.is_drum else note.pitch - 12 * sound.source.octave
+    if part.is_drum:
+        played.program = sound.kit
+    return played

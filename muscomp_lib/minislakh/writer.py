@@ -147,7 +147,7 @@ def _through(its_effects, waveform):
 
 def _synthesize(part, seconds, sound, speed=1.0):
     """A part without effects. One whose times were multiplied with `speed` is played so much faster, and higher."""
-    part, source = sources.on_kit(part, sound) if part.is_drum else part, sound.source
+    part, source = sources.on_keys(part, sound), sound.source
     waveform = synthesizer.render(
         part, seconds * speed, round(audio.SAMPLE_RATE / speed), source.engine, source.file, source.drum_bank
     )

@@ -181,7 +181,7 @@ def kit(tmp_path):
 def test_recorded_hits_sound_at_their_moment_and_velocity(kit):
     part = part_of(128, (36, 0.1, 0.2), (36, 0.3, 0.4), (42, 0.5, 0.6))
     part.notes[0].velocity, part.notes[1].velocity, part.notes[2].velocity = 127, 50, 127
-    waveform = synthesizer.render(sources.on_kit(part, sources.Sound(kit)), 1.0, RATE, kit.engine, kit.file)[:, 0]
+    waveform = synthesizer.render(sources.on_keys(part, sources.Sound(kit)), 1.0, RATE, kit.engine, kit.file)[:, 0]
     for start, level in ((0.1, 0.5), (0.3, 0.1 * 50 / 127), (0.5, 2 * 0.25)):
         at = round(start * RATE)
         assert waveform[at - 1] == 0
@@ -209,7 +209,7 @@ def violin(tmp_path):
     for name, hertz in (("A4", 440.0), ("Cs5", 554.37)):
         wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(2 * RATE) / RATE)
         audio.write(folder / f"{name}.wav", np.concatenate([np.zeros(RATE // 10), wave])[:, None], RATE)
-    (folder / "F2 v2.mp3").write_bytes(b"")
+    (folder / "take 2.mp3").write_bytes(b"")
     (folder / "README.md").write_text("A4.wav")
     return sources.Source("notes", folder.parent, programs=frozenset({40}), folders=(("violin", (40,)),))
 
@@ -230,6 +230,48 @@ def test_recorded_notes_sound_at_their_time_and_pitch(violin):
         assert not waveform[end + round(synthesizer.RELEASE * RATE) + 2 : end + RATE // 4].any()
 
 
+@pytest.mark.parametrize(
+    ("file", "pitch"),
+    {
+        "Cs4.mp3": 61, "A3v8.ogg": 57, "banjo_A3_very-long_forte_normal.mp3": 57, "g5f.flac": 79, "db4mp.flac": 61,
+        "gb4_pp_rr3.wav": 66, "097-C#7-FF.flac": 97, "Mf A#6.flac": 94, "pizz_g3_pd.wav": 55, "41_F2_FF.flac": 41,
+        "Bassoon mp C#2.flac": 37, "e3_vl2_rr4.wav": 52, "Eb4.flac": 63, "bb2_f.wav": 46,
+    }.items(),
+)  # fmt: skip
+def test_the_pitch_is_found_in_a_files_name(file, pitch, tmp_path):
+    (tmp_path / file).write_bytes(b"")
+    (tmp_path / "perc_4_rr3.wav").write_bytes(b"")  # no note
+    assert synthesizer.recordings(tmp_path) == {pitch: [tmp_path / file]}
+
+
+def test_recordings_of_a_pitch_take_turns(tmp_path):
+    for take, peak in ((1, 0.2), (2, 0.4)):
+        audio.write(tmp_path / f"a4_f_rr{take}.wav", np.full((RATE, 1), peak), RATE)
+    audio.write(tmp_path / "a4_p_rr1.wav", np.full((RATE, 1), 0.1), RATE)
+    part = part_of(40, *((69, start, start + 0.3) for start in range(3)))
+    waveform = synthesizer.render(part, 3.0, RATE, "notes", tmp_path / "*_f_*.wav")
+    peaks = [np.abs(waveform[start * RATE : (start + 1) * RATE]).max() * 127 / 100 for start in range(3)]
+    assert peaks == pytest.approx([0.2, 0.4, 0.2], rel=0.01)
+
+
+def test_recordings_named_in_another_octave_sound_as_written(violin):
+    lower = sources.Sound(replace(violin, octave=-1))
+    part = sources.on_keys(part_of(40, (57, 0, 1)), lower)
+    assert part.notes[0].pitch == 69
+
+
+def test_a_clean_guitar_is_distorted_for_its_programs_only():
+    guitar = sources.known()["emilyguitar"]
+    source = sources.Source(programs=frozenset({27, 30}), effects=guitar.effects)
+    drawn = {
+        program: sources.draw(part_of(program, (60, 0, 1)), [source], np.random.default_rng(0)) for program in (27, 30)
+    }
+    assert [plugin for plugin, _ in drawn[30].effects] == ["Distortion", "LowpassFilter", "HighpassFilter"]
+    assert drawn[27].effects == ()
+    later = productions.draw_sounds(productions.load("produced"), song(30), [source], np.random.default_rng(0))
+    assert later[0].effects[:3] == drawn[30].effects  # what a production adds comes after
+
+
 def test_recorded_notes_of_any_times_fit_their_part(violin):
     for start in np.random.default_rng(0).uniform(0, 1, 50):
         part = part_of(40, (69, start, start + 0.1 + start / 3))
@@ -242,7 +284,7 @@ def test_each_stem_draws_one_folder_of_its_program(violin):
     (violin.file / "other violin").mkdir()
     several, rng = replace(violin, folders=folders, programs=frozenset({40, 41})), np.random.default_rng(0)
     drawn = {sources.draw(part_of(40, (69, 0, 1)), [several], rng).source.name for _ in range(20)}
-    assert drawn == {"violin", "other violin"}
+    assert drawn == {"recorded/violin", "recorded/other violin"}
 
 
 def test_a_folder_without_recorded_notes_says_how_to_name_them(tmp_path):
@@ -270,7 +312,7 @@ def test_a_source_that_lacks_a_folder_is_not_here(violin, monkeypatch):
 def test_a_one_tom_kit_plays_its_own_keys():
     keys = tuple(sources.known()["Black_Pearl"].drum_keys.items())
     part = part_of(128, (36, 0, 1), (45, 0, 1), (47, 0, 1))
-    played = sources.on_kit(part, sources.Sound(sources.Source(drum_keys=keys), kit=8))
+    played = sources.on_keys(part, sources.Sound(sources.Source(drum_keys=keys), kit=8))
     assert [note.pitch for note in played.notes] == [36, 41, 45] and played.program == 8
     assert [note.pitch for note in part.notes] == [36, 45, 47]
 
