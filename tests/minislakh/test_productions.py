@@ -96,7 +96,13 @@ def test_how_to_get_recorded_notes_names_each_folder():
     expanded = subprocess.run(
         ["bash", "-c", f"echo {entry.install}"], capture_output=True, text=True, check=True
     ).stdout
-    assert set(expanded.split()) - {"npm", "install", "--global", "--omit=peer"} == set(entry.folders)
+    packages = {folder.rpartition("/")[0] if folder.endswith(".mp3") else folder for folder in entry.folders}
+    assert set(expanded.split()) - {"npm", "install", "--global", "--omit=peer"} == packages
+
+
+def test_recorded_notes_are_looked_for_where_they_are_cloned_to():
+    cloned = [entry for entry in sources.known().values() if entry.install.startswith("git clone")]
+    assert cloned and all([entry.install.split()[-1]] == entry.file for entry in cloned)
 
 
 def test_a_misspelled_source_is_refused_with_the_one_meant():

@@ -227,8 +227,8 @@ def test_the_log_names_no_song(site, done):
 @pytest.mark.full
 @pytest.mark.parametrize("stage", ["Separating", "Preparing", "Finding", "Writing down", "Writing the score"])
 def test_a_worker_may_be_killed_at_any_stage(site, tmp_path, stage):
-    song = website.write_song(tmp_path / "song.wav", 24.0)
-    tries = (site.send(song) for _ in range(5))  # a short stage may pass unseen
+    song = tmp_path / "song.wav"
+    tries = (site.send(website.write_song(song, 24.0 * 2**n)) for n in range(5))  # a short stage may pass unseen
     sent = next(each for each in tries if each.until_stage(stage)["state"] == "running")
     for worker in site.workers():
         worker.kill()
