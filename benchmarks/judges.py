@@ -5,6 +5,7 @@ Each returns rows of one figure for each model: {"judge": what is measured, "of"
 """
 
 import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from muscomp_lib import audio, transcription
 from muscomp_lib.audio import stft
 from muscomp_lib.core import instruments
+from muscomp_lib.separation import metrics
 from muscomp_lib.transcription.transcribe import Settings
 
-SOURCES = "SOURCES.tsv"  # of solos: a line for each, with `file` and `right output`: "Rock_Organ or other"
+SOURCES = "SOURCES.tsv"  # a line for each recording: `file`, `right output`: "Rock_Organ or other"; `song`, of a part
+MOST = 40.0  # seconds of a recorded song: of its middle
 FAINT = -25.0  # dB of the recording: a file below it is taken for empty
 SPLIT = 2000.0  # Hz: a bass has next to nothing above
 BLOCK = 1.0  # seconds in which the energies of twins are compared
@@ -52,6 +55,48 @@ def _kinds(right, taxonomy):
     if right[0] == instruments.OTHER:
         return ["other"]
     return ["the twelve"] if right[0] in instruments.drums(taxonomy) else ["the twelve", "without drums"]
+
+
+def multitracks(folder, models):
+    """How well real songs are separated whose parts were recorded one by one: SI-SDR, and where their energy lands.
+
+    The song is the sum of its recordings. Those with the same right files are one part, such as the drums of a kit.
+    """
+    better, shares, gaps = ({model: [] for model in models} for _ in range(3))
+    for song, lines in itertools.groupby(_lines(folder), lambda line: line["song"]):
+        files = [(Path(folder) / line["file"], line["right output"]) for line in lines]
+        length, parts = min(audio.info(path).duration for path, _ in files), {}
+        for path, right in files:
+            parts[right] = parts.get(right, 0) + _middle(path, length)
+        mix = sum(parts.values())
+        ideal = metrics.ideal_estimates(parts, FRAME, STEP)
+        for name, model in models.items():
+            outputs = model.separate(mix, audio.SAMPLE_RATE)
+            found = {right: sum(outputs[each] for each in right.split(" or ")) for right in parts}
+            lands = metrics.confusion(parts, model.masks(mix, audio.SAMPLE_RATE), FRAME, STEP)
+            for right, sound in parts.items():
+                worst, ours, best = (metrics.si_sdr(sound, each) for each in (mix, found[right], ideal[right]))
+                better[name].append(ours - worst)
+                gaps[name].append((worst, ours, best))
+                shares[name].append(lands.loc[right, right.split(" or ")].sum())
+                print(f"{song}, {right}: {name} {worst:.1f} -> {ours:.1f} of {best:.1f} dB, {shares[name][-1]:.0%}")
+    closed = {name: [metrics.share_closed(*np.mean(its, axis=0))] * len(its) for name, its in gaps.items()}
+    titled = {
+        "share of the gap closed": closed,
+        "SI-SDR improvement, dB": better,
+        "energy in the right file": shares,
+    }
+    return [_row(f"parts of recorded songs: {title}", its) for title, its in titled.items()]
+
+
+def _middle(path, length):
+    """The middle of the first `length` seconds of a recording, shape (n_samples, 2), at the rate of songs."""
+    seconds = min(MOST, length)
+    waveform, sample_rate = audio.read(path)
+    first = round((length - seconds) / 2 * sample_rate)
+    part = audio.fit_channels(waveform[first : first + round(seconds * sample_rate)], 2)
+    at_rate = audio.resample(part, sample_rate, audio.SAMPLE_RATE)
+    return audio.fit_length(at_rate, round(seconds * audio.SAMPLE_RATE))
 
 
 def twins(folder, models):

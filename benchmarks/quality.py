@@ -1,6 +1,6 @@
 """How well songs are separated: the pretrained model, others beside it, and the best that masks could do.
 
-    python benchmarks/quality.py --soundfont FluidR3 --midi folder --solos folder --twins folder
+    python benchmarks/quality.py --soundfont FluidR3 --midi folder --solos folder --multitracks folder --twins folder
     python benchmarks/quality.py --model "Spleeter's network=models/unet" --recording voice.wav=other
 
 Songs are composed and rendered for the purpose, with seeds that no training uses, in two timbres: with the soundfonts
@@ -81,6 +81,7 @@ def arguments():
     parser.add_argument("--model", metavar="NAME=FOLDER", help="a model to compare with; several", **several)
     parser.add_argument("--midi", help="a folder of MIDI files, none of which was trained on")
     parser.add_argument("--solos", help="a folder of recorded solos, with SOURCES.tsv: file, right output")
+    parser.add_argument("--multitracks", help="a folder of songs' parts, with SOURCES.tsv: song, file, right output")
     parser.add_argument("--twins", help="a folder of slakh_NAME and flakh_NAME, the same song rendered twice")
     parser.add_argument("--no-scores", action="store_true", help="leave out the scores of music21, which take minutes")
     parser.add_argument(
@@ -187,6 +188,7 @@ def interval(rows, name):
 def judge_recordings(args, models):
     """Judge models by the recordings that are given."""
     judged = judges.solos(args.solos, models, TAXONOMY) if args.solos else []
+    judged += judges.multitracks(args.multitracks, models) if args.multitracks else []
     return judged + (judges.twins(args.twins, models) if args.twins else [])
 
 
@@ -196,7 +198,7 @@ def print_judges(rows, args):
     table = {row["judge"]: {"of": row["of"]} | {name: results.judged(row, name) for name in names} for row in rows}
     print("\nJudges\n")
     print(pd.DataFrame.from_dict(table, orient="index").to_string())
-    missing = [name for name in ("midi", "solos", "twins") if not getattr(args, name)]
+    missing = [name for name in ("midi", "solos", "multitracks", "twins") if not getattr(args, name)]
     if missing:
         print(f"Left out, as no folder was given: {', '.join(f'--{name}' for name in missing)}", file=sys.stderr)
 

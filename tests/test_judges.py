@@ -64,3 +64,38 @@ def test_twins_that_are_divided_alike_agree(tmp_path):
 def test_without_twins_there_is_no_row(tmp_path):
     tone(tmp_path / "slakh_alone.wav", 300)
     assert JUDGES["twins"](tmp_path, {"any": Model(Bass=1.0)}) == []
+
+
+class Crossover:
+    """Divides at 1 kHz, or leaves everything in both files."""
+
+    def __init__(self, divides):
+        self.divides = divides
+
+    def masks(self, waveform, sample_rate):
+        low = np.arange(2049) < 1000 * 4096 / sample_rate if self.divides else np.ones(2049)
+        files = {"Electric_Bass_pick": low, "other": 1 - low if self.divides else low, "Violin": 0 * low}
+        n_frames = len(waveform) // 1024 + 8
+        return {name: np.tile(mask.astype(np.float32), (n_frames, 1)) for name, mask in files.items()}
+
+    def separate(self, waveform, sample_rate):
+        spectrum, low = np.fft.rfft(waveform, axis=0), np.fft.rfftfreq(len(waveform), 1 / sample_rate)[:, None] < 1000
+        bass, rest = (np.fft.irfft(spectrum * its, len(waveform), axis=0) for its in (low, ~low))
+        return {"Electric_Bass_pick": bass, "other": rest, "Violin": 0 * rest} if self.divides else {
+            "Electric_Bass_pick": waveform, "other": waveform, "Violin": 0 * waveform}  # fmt: skip
+
+
+def test_parts_of_a_song_are_compared_with_their_files(tmp_path):
+    tone(tmp_path / "bass.wav", 100, 4)
+    tone(tmp_path / "fiddle.wav", 3000)  # a second shorter: the song ends with it
+    lines = ["one\tbass.wav\tElectric_Bass_pick", "one\tfiddle.wav\tViolin or other"]
+    (tmp_path / "SOURCES.tsv").write_text("\n".join(["song\tfile\tright output", *lines]))
+    rows = JUDGES["multitracks"](tmp_path, {"divides": Crossover(True), "mix": Crossover(False)})
+    assert {row["of"] for row in rows} == {2}
+    closed, better, lands = (
+        figures(rows)[f"parts of recorded songs: {what}"]
+        for what in ("share of the gap closed", "SI-SDR improvement, dB", "energy in the right file")
+    )
+    assert closed["divides"] > 0.9 and closed["mix"] == pytest.approx(0.0, abs=1e-6)
+    assert better["divides"] > 20 and better["mix"] == pytest.approx(0.0, abs=1e-6)
+    assert lands == pytest.approx({"divides": 1.0, "mix": 0.5}, abs=1e-3)
