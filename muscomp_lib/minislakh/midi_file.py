@@ -5,7 +5,8 @@ And too strict in others: one text event that is out of range stops mido, and pr
 first track only, for a note's end and program only in the note's own track, and for drums only on channel 10. So the
 bytes are checked and written again first, and the notes are assembled here.
 Standard: "Standard MIDI Files 1.0", MIDI Manufacturers Association, 1988; drums elsewhere than on channel 10: Yamaha's
-XG (bank 127 or 126), General MIDI 2 (bank 120; 121: none) and Roland's GS (a system exclusive message).
+XG (bank 127 or 126, or a system exclusive message), General MIDI 2 (bank 120; 121: none) and Roland's GS (a system
+exclusive message).
 """
 
 import io
@@ -55,6 +56,7 @@ ALL_OFF = (120, *range(123, 128))  # controllers that end a channel's notes
 HALF, BEND, SEMITONES = 64, 8192, 2  # of a controller; the furthest of a pitch wheel, and what it is by default
 DRUM_BANKS, MELODIC_BANK = (120, 126, 127), 121  # General MIDI 2's 121 makes even channel 10 melodic
 GS = (0x41, 0x42, 0x12, 0x40)  # bytes 0, 2, 3 and 4 of its messages; 1 is the device
+XG_PART, XG_MODE = (0x43, 0x4C, 0x08), 0x07  # bytes 0, 2 and 3 of messages to a part, which is byte 4; byte 5
 
 
 def read(path, sounding=False):
@@ -436,7 +438,8 @@ class _DrumChannels(dict):
 
     def __init__(self, messages):
         super().__init__({channel: channel == DRUM_CHANNEL for channel in range(16)})
-        self._banks, self._is_gs = {}, any(m.type == "sysex" and _is_gs(m.data) for _, _, m in messages)
+        self._banks, self._set = {}, {}  # by channel; what a system exclusive message sets, whatever the bank
+        self._is_gs = any(m.type == "sysex" and _is_gs(m.data) for _, _, m in messages)
 
     def update(self, message):
         """Take a message in."""
@@ -444,10 +447,12 @@ class _DrumChannels(dict):
             self._banks[message.channel] = message.value
         elif message.type == "program_change" and message.channel in self._banks and not self._is_gs:
             # In GS these banks are sounds of older devices.
-            bank = self._banks[message.channel]
-            self[message.channel] = bank in DRUM_BANKS or (message.channel == DRUM_CHANNEL and bank != MELODIC_BANK)
-        elif message.type == "sysex" and _is_gs(message.data):
-            super().update(_gs_drums(message.data))
+            bank, usual = self._banks[message.channel], self._set.get(message.channel, message.channel == DRUM_CHANNEL)
+            self[message.channel] = bank in DRUM_BANKS or (usual and bank != MELODIC_BANK)
+        elif message.type == "sysex":
+            given = _gs_drums(message.data) if _is_gs(message.data) else _xg_drums(message.data)
+            self._set |= given
+            super().update(given)
 
 
 def _is_gs(data):
@@ -461,3 +466,10 @@ def _gs_drums(data):
     block = data[5] & 0x0F
     channel = DRUM_CHANNEL if block == 0 else block - 1 if block <= DRUM_CHANNEL else block
     return {channel: data[7] > 0}
+
+
+def _xg_drums(data):
+    """{channel: whether it plays drums} if an XG message gives the mode of a part, which has the channel's number."""
+    if len(data) < 7 or (data[0], *data[2:4]) != XG_PART or data[5] != XG_MODE or data[4] > 15:
+        return {}
+    return {data[4]: data[6] > 0}

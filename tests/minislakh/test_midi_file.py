@@ -167,6 +167,8 @@ def test_tracks_with_one_channel_end_their_own_notes(tmp_path):
 
 GS_RESET = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x00, 0x7F, 0x00, 0x41])
 GS_DRUMS_ON_11 = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x1A, 0x15, 0x01, 0x10])
+XG_DRUMS_ON_11 = mido.Message("sysex", data=[0x43, 0x10, 0x4C, 0x08, 10, 0x07, 0x02])
+XG_NOTES_ON_10 = mido.Message("sysex", data=[0x43, 0x10, 0x4C, 0x08, 9, 0x07, 0x00])
 
 
 @pytest.mark.parametrize(
@@ -177,11 +179,18 @@ GS_DRUMS_ON_11 = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x1A,
         ([mido.Message("control_change", channel=10, control=0, value=1)], 5),
         ([GS_RESET, mido.Message("control_change", channel=10, control=0, value=127)], 5),
         ([GS_RESET, GS_DRUMS_ON_11], 128),
+        ([XG_DRUMS_ON_11, mido.Message("control_change", channel=10, control=0, value=0)], 128),
     ],
-    ids=["XG", "GM2", "another bank", "GS bank", "GS drums"],
+    ids=["XG", "GM2", "another bank", "GS bank", "GS drums", "XG part"],
 )
 def test_drums_are_found_on_other_channels(setup, kind, tmp_path):
     assert programs(midi_file.read(written(tmp_path / "a.mid", [[*setup, *note(36, 10, 5)]]))) == [kind]
+
+
+@pytest.mark.parametrize("bank", [[], [mido.Message("control_change", channel=9, control=0, value=0)]])
+def test_an_xg_part_makes_channel_10_melodic(bank, tmp_path):
+    setup = [XG_NOTES_ON_10, *bank]
+    assert programs(midi_file.read(written(tmp_path / "a.mid", [[*setup, *note(60, 9, 5)]]))) == [5]
 
 
 @pytest.mark.parametrize(("bank", "kind"), [(121, 5), (0, 128), (120, 128)])
