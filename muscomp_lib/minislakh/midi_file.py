@@ -49,6 +49,7 @@ N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}  # data bytes 
 SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of messages that belong into cables, not files; of others, none
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
+STROKE = 8  # a drum that is ended at once sounds all the same: for one of so many parts of a beat
 BANK, DATA, PEDAL, RESET = 0, 6, 64, 121  # numbers of controllers
 PARAMETER, UNREGISTERED = (101, 100), (99, 98)  # ... that choose what DATA sets: one of the next two, or none of them
 BEND_RANGE, TRANSPOSITION = (0, 0), (0, 2)
@@ -339,11 +340,11 @@ def _notes(parsed, messages):
             found = tick, message, number, program, is_drum[message.channel]
             sounding[message.channel, message.note].setdefault(number, []).append(found)
         elif message.type in ("note_on", "note_off"):
-            yield from _ended(sounding[message.channel, message.note], number, tick)
+            yield from _ended(sounding[message.channel, message.note], number, tick, parsed)
         elif message.type == "control_change" and message.control in ALL_OFF:
             of_channel = [parts for key, parts in sounding.items() if key[0] == message.channel]
             for part in itertools.chain.from_iterable(parts.values() for parts in of_channel):
-                yield from _ended({number: part}, number, tick)
+                yield from _ended({number: part}, number, tick, parsed)
     for part in (part for parts in sounding.values() for part in parts.values()):
         yield from _never_ended(part, parsed)
 
@@ -355,12 +356,15 @@ def _never_ended(part, parsed):
         yield start, end if end > start else start + parsed.ticks_per_beat, message, number, *found
 
 
-def _ended(sounding, number, tick):
-    """The notes of one pitch, by track, that a note-off ends; one of no length is dropped."""
+def _ended(sounding, number, tick, parsed):
+    """The notes of one pitch, by track, that a note-off ends; of those of no length, only drums are kept."""
     part = sounding.get(number) or next((other for other in sounding.values() if other), [])
     before = [note for note in part if note[0] < tick]
     for start, *found in before:
         yield start, tick, *found
+    for start, *found, is_drum in part if not before else ():
+        if is_drum:
+            yield start, start + max(1, parsed.ticks_per_beat // STROKE), *found, is_drum
     part[:] = [note for note in part if note[0] == tick] if before else []
 
 

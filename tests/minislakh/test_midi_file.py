@@ -269,6 +269,14 @@ def test_notes_that_never_end_last_until_the_next(tmp_path):
     assert parts_of(midi) == [(128, [(0, 0.5), (0.5, 1), (1, 1.5)])]
 
 
+@pytest.mark.parametrize(("channel", "parts"), [(9, [(128, [(0.5, 0.562), (1, 1.062)])]), (0, [])])
+def test_drum_strokes_without_length_are_kept(channel, parts, tmp_path):
+    on, off = (mido.Message(kind, channel=channel, note=36, velocity=90) for kind in ("note_on", "note_off"))
+    track = [on.copy(time=480), off, on.copy(time=480), off]
+    midi = midi_file.read(written(tmp_path / "a.mid", [track, note(60, 5)]))
+    assert parts_of(midi) == [*parts, (0, [(0, 0.5)])]
+
+
 def control(number, value, time=0, channel=0):
     return mido.Message("control_change", channel=channel, control=number, value=value, time=time)
 
