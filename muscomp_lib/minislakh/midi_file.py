@@ -39,6 +39,7 @@ END = bytes([META, 0x2F, 0])  # of a track
 QUICKEST = 20_000  # microseconds of a beat, 3000 bpm: any quicker, a song has no length
 USED = {  # meta events by type, and what their data must be
     0x03: lambda data: True,  # a track's name
+    0x21: lambda data: len(data) == 1,  # its port, which has channels of its own
     0x51: lambda data: len(data) == 3 and int.from_bytes(data, "big") >= QUICKEST,  # tempo
     0x58: lambda data: len(data) == 4 and data[0] > 0 and data[1] < 8,  # time signature
     0x59: lambda data: (
@@ -47,6 +48,7 @@ USED = {  # meta events by type, and what their data must be
 }
 N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}  # data bytes of a channel's message, by status >> 4
 SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of messages that belong into cables, not files; of others, none
+NOTES = ("note_on", "note_off")
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
 STROKE = 8  # a drum that is ended at once sounds all the same: for one of so many parts of a beat
@@ -167,7 +169,7 @@ def _short_enough(parsed, path):
 
     if parsed.length <= MAX_SECONDS:  # mido copies each message to compute it
         return parsed
-    last = max(tick for tick, _, message in _timed(parsed) if message.type in ("note_on", "note_off"))
+    last = max(tick for tick, _, message in _timed(parsed) if message.type in NOTES)
     ticks = [itertools.accumulate(message.time for message in track) for track in parsed.tracks]
     tracks = [track[: bisect_right(list(its), last)] for track, its in zip(parsed.tracks, ticks, strict=True)]
     parsed = mido.MidiFile(ticks_per_beat=parsed.ticks_per_beat, tracks=tracks)
@@ -256,8 +258,8 @@ def _assembled(parsed, sounding):
     messages = _timed(parsed)
     midi = _conducted(parsed, messages)
     midi.tick_to_time(messages[-1][0])  # or pretty_midi computes its table again for each tick behind the last one
-    notes, parts = list(_notes(parsed, messages)), {}
-    for start, end, message, number, program, is_drum in _sounding(notes, messages) if sounding else notes:
+    parts = {}
+    for start, end, message, number, program, is_drum in _played(parsed, messages, sounding):
         key = number, message.channel, program, is_drum
         if key not in parts:
             parts[key] = pretty_midi.Instrument(program, is_drum, parsed.tracks[number].name)
@@ -265,6 +267,23 @@ def _assembled(parsed, sounding):
         parts[key].notes.append(pretty_midi.Note(message.velocity, message.note, *times))
     midi.instruments = [parts[key] for key in sorted(parts, key=lambda key: (key[0], key[1]))]
     return midi
+
+
+def _played(parsed, messages, sounding):
+    """The notes of all ports, as `_notes` or `_sounding` has them."""
+    for of_port in _by_port(messages):
+        notes = list(_notes(parsed, of_port))
+        yield from _sounding(notes, of_port) if sounding else notes
+
+
+def _by_port(messages):
+    """The messages of each port with notes. What a track sets that has neither port nor notes is so on all."""
+    given = {number: message.port for _, number, message in reversed(messages) if message.type == "midi_port"}
+    with_notes = {number: given.get(number, 0) for _, number, message in messages if message.type in NOTES}
+    of_track, ports = given | with_notes, sorted(set(with_notes.values()))
+    if len(ports) == 1:
+        return [messages]
+    return [[each for each in messages if each[2].is_meta or of_track.get(each[1], port) == port] for port in ports]
 
 
 def _limit_ticks(parsed):
@@ -293,7 +312,7 @@ def _timed(parsed):
         for message in track:
             tick += message.time
             timed.append((tick, number, message))
-    return sorted(timed, key=lambda item: (item[0], item[2].type in ("note_on", "note_off")))
+    return sorted(timed, key=lambda item: (item[0], item[2].type in NOTES))
 
 
 def _conducted(parsed, messages):
@@ -339,7 +358,7 @@ def _notes(parsed, messages):
             program = programs.get((number, message.channel), programs.get(message.channel, 0))
             found = tick, message, number, program, is_drum[message.channel]
             sounding[message.channel, message.note].setdefault(number, []).append(found)
-        elif message.type in ("note_on", "note_off"):
+        elif message.type in NOTES:
             yield from _ended(sounding[message.channel, message.note], number, tick, parsed)
         elif message.type == "control_change" and message.control in ALL_OFF:
             of_channel = [parts for key, parts in sounding.items() if key[0] == message.channel]

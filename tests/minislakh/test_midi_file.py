@@ -277,6 +277,15 @@ def test_drum_strokes_without_length_are_kept(channel, parts, tmp_path):
     assert parts_of(midi) == [*parts, (0, [(0, 0.5)])]
 
 
+def test_ports_have_channels_of_their_own(tmp_path):
+    setup = [mido.Message("program_change", channel=2, program=56)]
+    first = [control(0, 127, channel=1), *note(36, 1, 0), control(64, 127), *note(60, 0, 40)]
+    second = [mido.MetaMessage("midi_port", port=1), *note(64, 0), *note(65, 1, 24), *note(67, 2)]
+    midi = midi_file.read(written(tmp_path / "a.mid", [setup, first, second]), sounding=True)
+    first_port, second_port = [(40, [(0.5, 1.5)]), (128, [(0, 0.5)])], [(0, [(0, 0.5)]), (24, [(0.5, 1)])]
+    assert parts_of(midi) == [*first_port, *second_port, (56, [(1, 1.5)])]
+
+
 def control(number, value, time=0, channel=0):
     return mido.Message("control_change", channel=channel, control=number, value=value, time=time)
 
