@@ -3,7 +3,8 @@
 music21 turns MIDI into notation, but for drums: there every stroke lies on one line. Here each drum has its place on
 the staff, its notehead and its sound, as drummers read them, and a stroke lasts until the next or to the end of its
 beat, which saves rests. What hands play is the first voice, with stems up, and what feet play the second, with stems
-down: each is read as a rhythm of its own.
+down: each is read as a rhythm of its own. All parts end with the same bar, and are written as they sound. A pickup is
+an incomplete bar, and the tempo is shown once, though each beat is played at its own.
 """
 
 import copy
@@ -13,7 +14,7 @@ import re
 import numpy as np
 
 from muscomp_lib.core.files import write_text
-from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in, ticks_of_beat
+from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in, tempo, ticks_of_beat
 
 DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
 DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its notehead
@@ -52,12 +53,19 @@ def write_score(midi, path, title):
     score = music21.converter.parseData(_file(midi), format="midi", quantizePost=True, quarterLengthDivisors=DIVISIONS)
     title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
     score.metadata = music21.metadata.Metadata(title=title, composer=" ")
+    for part in score.parts:
+        _end_with_notes(part)
+        for instrument in part.recurse().getElementsByClass("Instrument"):
+            instrument.transposition = None  # notes are as they sound, and music21 would have them read otherwise
     for hands, feet in _kits(list(score.parts)):
         _add_feet(hands, feet)
         score.remove(feet)
     for part in score.parts:
         if not _write_drums(part):
             _separate_voices(part)
+    _fill_bars(score.parts)
+    _write_pickup(score.parts)
+    _write_tempo(score, midi)
     text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
     for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
         text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
@@ -73,6 +81,8 @@ def _file(midi):
 
     lead, midi = lead_in(midi), copy.deepcopy(midi)
     midi.instruments = [part for track in midi.instruments for part in _by_limbs(track)]
+    last = max((note.start for track in midi.instruments for note in track.notes), default=0.0)
+    midi.time_signature_changes = [sign for sign in midi.time_signature_changes if sign.time <= last or not sign.time]
     for track in midi.instruments:
         if track.is_drum:
             track.notes = _on_grid(track.notes, midi, lead)
@@ -176,6 +186,60 @@ def _voice(bar, placed):
     for place, each in placed if len(voices) == 1 else ((0, voice) for voice in voices):
         bar.insert(place, each)
     bar.makeRests(fillGaps=True, inPlace=True, timeRangeFromBarDuration=True)
+
+
+# ---- bars and tempo ----
+
+
+def _end_with_notes(part):
+    """Remove what comes after the bar of a part's last note, in place: there, music21 changes the metre too early."""
+    bars = list(part.getElementsByClass("Measure"))
+    while len(bars) > 1 and not bars[-1].recurse().notes:
+        part.remove(bars.pop())
+    part.removeByClass("TimeSignature")  # those of bars are within them
+
+
+def _fill_bars(parts):
+    """Give all parts the bars of the longest, so that they end together, in place."""
+    from music21 import bar, note, stream
+
+    all_bars = [list(part.getElementsByClass("Measure")) for part in parts]
+    longest = max(all_bars, key=len, default=[])
+    for part, its in zip(parts, all_bars, strict=True):
+        for like in longest[len(its) :]:
+            rest = stream.Measure([note.Rest(like.barDuration.quarterLength)], number=like.number)
+            rest.timeSignature = copy.deepcopy(like.timeSignature)
+            part.insert(like.offset, rest)
+        for number, each in enumerate(part.getElementsByClass("Measure"), start=1):
+            each.rightBarline = bar.Barline("final") if number == len(longest) else None
+
+
+def _write_pickup(parts):
+    """Write a first bar that is shorter than the others as an incomplete one of theirs, without a number, in place."""
+    from music21.stream.enums import ShowNumber
+
+    for part in parts:
+        bars = list(part.getElementsByClass("Measure"))
+        metre = bars[1].timeSignature if len(bars) > 1 else None
+        missing = metre.barDuration.quarterLength - bars[0].barDuration.quarterLength if metre else 0
+        if missing > 0:
+            bars[1].timeSignature, bars[0].timeSignature = None, metre
+            bars[0].paddingLeft, bars[0].showNumber = missing, ShowNumber.NEVER
+            for number, each in enumerate(bars):
+                each.number = number
+
+
+def _write_tempo(score, midi):
+    """Show the song's tempo once, in its own beats; the tempo of each beat, which varies, is for playing only."""
+    from music21 import duration
+
+    marks = [mark for mark in score.recurse().getElementsByClass("MetronomeMark") if not mark.numberImplicit]
+    beat = duration.Duration(ticks_of_beat(midi) / TICKS_PER_BEAT)
+    for mark in marks[:1]:
+        mark.numberSounding, mark.referent = mark.number / beat.quarterLength, beat
+        mark.number = round(tempo(midi))
+    for mark in marks[1:]:
+        mark.numberImplicit = True
 
 
 # ---- drums ----

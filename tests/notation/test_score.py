@@ -159,3 +159,71 @@ def test_overlapping_notes_lie_in_voices_of_full_bars(written):
     assert sorted(begun) == [(pitch, start) for pitch, start, _ in played]
     lengths = {pitch: sum(n.quarterLength for its, _, n in pieces if its == pitch) for pitch, *_ in played}
     assert lengths == {pitch: end - start for pitch, start, end in played}
+
+
+def melody(program, places, grid, beat=0.5, name="", pitch=60):
+    """A track of notes that last from each place to the next, in beats of a grid from its first one on."""
+    track = pretty_midi.Instrument(program, name=name)
+    times = [grid.times[0] + beat * place for place in places]
+    track.notes = [pretty_midi.Note(90, pitch, time, time + 0.9 * beat) for time in times]
+    return track
+
+
+def bars_of(part):
+    """[(number, the quarters that it begins at, whether it has notes)] for each bar of a part."""
+    return [(bar.number, bar.offset, bool(bar.recurse().notes)) for bar in part.getElementsByClass("Measure")]
+
+
+def test_parts_end_together_whatever_their_last_notes(written):
+    midi = drummed({36: range(16), 42: range(20)})
+    midi.instruments.append(melody(40, range(2), beats.Grid(0.5 * np.arange(20), 4, 0)))
+    (drums, violin), text = written(midi)
+    assert bars_of(drums) == [(number, 4 * number - 4, True) for number in range(1, 6)]
+    assert bars_of(violin) == [(number, 4 * number - 4, number == 1) for number in range(1, 6)]
+    assert text.count("light-heavy") == 2 and text.rindex("<measure") < text.rindex("light-heavy")
+
+
+def test_a_part_that_ends_early_changes_metre_with_the_others(written):
+    grid = beats.Grid(0.5 * np.arange(24), 5, 3, changes=((13, 3),))
+    midi = bars.empty(grid, None)
+    midi.instruments = [melody(40, range(3), grid), melody(0, range(23), grid)]
+    parts, _ = written(midi)
+    for part in parts:
+        lengths = [bar.barDuration.quarterLength for bar in part.getElementsByClass("Measure")]
+        assert [bar[1] for bar in bars_of(part)] == [0, 3, 8, 13, 16, 19, 22]
+        assert lengths[1:] == [5, 5, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize(("compound", "signature"), [(False, "4/4"), (True, "12/8")])
+def test_a_pickup_is_an_incomplete_bar_without_number(written, compound, signature):
+    grid = beats.Grid(0.3 + 0.5 * np.arange(20), 4, 1, compound=compound)
+    midi = bars.empty(grid, None)
+    midi.instruments = [melody(40, range(9), grid), melody(0, range(4), grid)]
+    parts, text = written(midi)
+    for part in parts:
+        assert [sign.ratioString for sign in part.recurse().getElementsByClass("TimeSignature")] == [signature]
+        assert [bar[:2] for bar in bars_of(part)] == [(0, 0), *((n, grid.quarters * (4 * n - 3)) for n in (1, 2))]
+    assert re.findall(r'<measure implicit="(\w+)" number="(\d)"', text)[:2] == [("yes", "0"), ("no", "1")]
+
+
+@pytest.mark.parametrize(("program", "name"), [(56, "Trumpet"), (65, "Sax"), (71, ""), (72, "Piccolo"), (43, "Basso")])
+def test_transposing_instruments_are_written_as_they_sound(written, program, name):
+    midi = bars.empty(beats.Grid(0.5 * np.arange(20), 4, 0), 2)
+    midi.instruments = [melody(program, range(4), beats.Grid(0.5 * np.arange(20), 4, 0), name=name)]
+    (part,), text = written(midi)
+    sounding = part.toSoundingPitch()
+    assert [note.pitch.midi for note in sounding.flatten().notes] == 4 * [60] and "<transpose>" not in text
+    assert part.flatten().getElementsByClass("KeySignature").first().sharps == 2
+
+
+@pytest.mark.parametrize(("compound", "units"), [(False, 1), (True, 1.5)])
+def test_the_tempo_is_shown_once_in_beats(written, compound, units):
+    times = np.cumsum(0.6 + 0.01 * np.cos(np.arange(20)))
+    midi = bars.empty(beats.Grid(times, 4, 0, compound=compound), None)
+    midi.instruments = [melody(40, range(16), beats.Grid(times, 4, 0), beat=0.6)]
+    (part,), text = written(midi)
+    mark = part.flatten().getElementsByClass("MetronomeMark").first()
+    assert (mark.number, mark.referent.quarterLength) == (100, units)
+    played = [float(tempo) for tempo in re.findall(r'<sound tempo="([\d.]+)"', text)]
+    assert text.count("<metronome") == 1 and len(played) > 10
+    assert played == pytest.approx(len(played) * [100 * units], rel=0.03)
