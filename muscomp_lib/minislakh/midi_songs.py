@@ -28,6 +28,8 @@ VELOCITY_SPREAD, TIMING_SPREAD = 8.0, 0.005  # standard deviation; seconds
 TIED_ON, TIED_BACK = ("start", "continue"), ("stop", "continue")  # of a tie's types
 LARGEST_SCORE = 32e6  # bytes, unzipped: a symphony takes a few million
 METRE = re.compile(rb"(?:<beats>|\*M)([\s\d+]+)")  # of MusicXML, or Humdrum: "4", "3+2"
+SOUNDING = re.compile(rb"""<sound\b[^>]*\btempo\s*=\s*["'](\d+(?:\.\d+)?)""")  # of MusicXML: quarters, as played
+MARKED = re.compile(rb"<per-minute[^>]*>[^<\d]*(\d+(?:\.\d+)?)")  # what is printed, such as "ca. 75"
 MOST_BEATS = 255  # of a bar: music21 takes 2 s over 255 summands, and minutes over some thousand beats
 VELOCITY, SCORE_TEMPO = 84, 96.0  # of scores that give none
 OCTAVE = 12
@@ -94,8 +96,7 @@ def read(path, sounding=False):
     if Path(path).suffix.lower() in SUFFIXES:
         return midi_file.read(path, sounding)
     try:
-        _check(path)
-        midi = _score(path)
+        midi = _score(path, _contents(path))
     except MidiError:
         raise
     except Exception as error:  # music21 raises whatever a damaged file makes it stumble over
@@ -107,8 +108,14 @@ def read(path, sounding=False):
     return midi
 
 
-def _check(path):
-    """Refuse a score that would fill the memory, as one that is zipped may, or whose metre music21 cannot divide."""
+def _contents(path):
+    """The content of each file in a score: list of bytes.
+
+    Raises
+    ------
+    MidiError
+        It would fill the memory, as one that is zipped may, or has a metre that music21 cannot divide.
+    """
     size, contents = Path(path).stat().st_size, []
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -118,24 +125,25 @@ def _check(path):
         raise MidiError(
             f"{path} holds {size / 1e6:.0f} MB of score; {LARGEST_SCORE / 1e6:.0f} MB are the most. Divide the piece."
         )
-    for content in contents or [Path(path).read_bytes()]:
-        metres = METRE.findall(content.replace(b"\0", b""))  # in UTF-16, every other byte is zero
+    contents = [content.replace(b"\0", b"") for content in contents or [Path(path).read_bytes()]]
+    for content in contents:  # in UTF-16, every other byte is zero
+        metres = METRE.findall(content)
         beats = max((sum(map(int, re.findall(rb"\d+", metre))) for metre in metres), default=0)
         if beats > MOST_BEATS:
             raise MidiError(
                 f"{path} has a bar of {beats} beats; {MOST_BEATS} are the most. Correct its time signature."
             )
+    return contents
 
 
-def _score(path):
+def _score(path, contents):
     """The notes of a score, at one tempo, without repeats: music21's own MIDI writer stumbles over odd ones."""
     import music21
     import pretty_midi
 
     score = music21.converter.parse(path, forceSource=True, storePickle=False)
     score.toSoundingPitch(inPlace=True)  # of a clarinet or a guitar, another is written
-    tempos = (mark.getQuarterBPM() for mark in score.recurse().getElementsByClass("MetronomeMark"))
-    tempo = float(next((tempo for tempo in tempos if tempo and tempo > 0), SCORE_TEMPO))  # it may be words only
+    tempo = _tempo(list(score.recurse().getElementsByClass("MetronomeMark")), contents)
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=tempo)
     for part in getattr(score, "parts", None) or [score]:
         if _is_drums(part):
@@ -148,6 +156,19 @@ def _score(path):
             for pitch, start, end in _notes(part)
         ]
     return midi
+
+
+def _tempo(marks, contents):
+    """The first tempo of a score, in quarters per minute; music21 has no number of one that is marked "ca. 75"."""
+    first, *later = [mark.getQuarterBPM() for mark in marks] or [None]
+    beat = marks[0].referent.quarterLength if marks else 1.0
+    texts = [
+        float(match[1]) * unit
+        for pattern, unit in ((SOUNDING, 1.0), (MARKED, beat))
+        for match in map(pattern.search, contents)
+        if match
+    ]
+    return float(next((tempo for tempo in (first, *texts, *later) if tempo and tempo > 0), SCORE_TEMPO))
 
 
 def _is_drums(part):

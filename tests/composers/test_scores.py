@@ -133,8 +133,18 @@ def written_score(path, attributes="", before="", beats="4", part=""):
             120,
         ),
         ('<sound tempo="-3"/>', midi_songs.SCORE_TEMPO),
+        (
+            "<direction><direction-type><metronome><beat-unit>half</beat-unit><per-minute>ca. 75</per-minute>"
+            '</metronome></direction-type><sound tempo="148"/></direction>',
+            148,
+        ),
+        (
+            "<direction><direction-type><metronome><beat-unit>half</beat-unit><per-minute>ca. 75</per-minute>"
+            "</metronome></direction-type></direction>",
+            150,
+        ),
     ],
-    ids=["in a bar", "with words", "written", "impossible"],
+    ids=["in a bar", "with words", "written", "impossible", "about, played", "about"],
 )
 def test_a_scores_tempo_is_the_written_or_the_played_one(tmp_path, mark, tempo):
     notes = scores.read(written_score(tmp_path / "a.musicxml", before=mark))
