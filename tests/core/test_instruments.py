@@ -108,6 +108,11 @@ def test_a_name_is_looked_up_in_the_taxonomy_first(write):
         ("Violão", "acoustic_guitar"),
         ("ドラム", "Drums"),
         ("Скрипка", "Violin"),
+        ("Rhds 1", "electric_piano"),
+        ("Mrmb", "marimba"),
+        ("Perc", None),
+        ("Pad", None),
+        ("Str Gtr", None),
     ],
 )
 def test_abbreviations_of_common_names_are_understood(name, means):
