@@ -130,7 +130,7 @@ def find(name, taxonomy=DEFAULT_TAXONOMY):
     """
     load(taxonomy)  # the error for an unknown one
     spellings, in_any_order = _spellings(TAXONOMY_FILE, taxonomy)
-    whole = _words(valid_names.in_full(name))
+    whole = _words(valid_names.without_accents(valid_names.in_full(name)))
     full = whole.strip(NUMBERS)
     words = re.sub(r"[\W\d_]+", "_", full)
     kept = "_".join(word for word in words.split("_") if word not in NO_INSTRUMENTS)

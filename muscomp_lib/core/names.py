@@ -16,12 +16,15 @@ from muscomp_lib.core.files import MAX_NAME_BYTES
 
 ABBREVIATIONS_FILE = Path(__file__).with_name("abbreviations.yaml")
 
-INITIALS = {  # before an instrument in full: "E-Gitarre", "E.Bass", "A-Git"
-    r"(?i)(?<![^\W_])e[ ._-]?(?=(guitar|bass|piano)(?![^\W\d_]))": "electric",
+INITIALS = {  # before an instrument in full: "E-Gitarre", "El. Bass", "A-Git"
+    r"(?i)(?<![^\W_])el?[ ._-]{0,2}(?=(guitar|bass|piano)(?![^\W\d_]))": "electric",
     r"(?i)(?<![^\W_])a[._-]?(?=guitar(?![^\W\d_]))": "acoustic",
 }
 ITS_STRINGS = re.compile(  # "12 Str Gtr", once it is written in full: no string section
     r"(?i)(?<![^\W_])([4-9]|1\d|nylon|steel)[\W_]*strings?(?=[\W_]+([^\W\d_]+[\W_]+)?(guitar|bass|acoustic)(?![^\W\d_]))"
+)
+LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
 )
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
@@ -149,13 +152,16 @@ def folded(name):
 
 
 def without_accents(text):
-    """A text without what stands above or below its letters."""
-    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    """A text without what stands above or below its letters, and with two letters for a ligature."""
+    apart = unicodedata.normalize("NFKD", text.translate(LIGATURES))
+    return "".join(sign for sign in apart if not unicodedata.combining(sign))
 
 
 def in_full(name):
     """A name of instruments with its abbreviations written out, in English: "ElecGtr 2" is "Electric Guitar 2"."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
+    for pattern, words in _phrases().items():
+        apart = pattern.sub(lambda found, words=words: _in_case_of(found[0], words), apart)
     full = re.sub(r"[^\W\d_]+", lambda word: _in_full(word[0]), apart)
     for pattern, adjective in INITIALS.items():
         full = re.sub(pattern, lambda found, word=adjective: _in_case_of(found[0], word) + " ", full)
@@ -175,6 +181,14 @@ def _in_case_of(word, other):
 def _abbreviations():
     listed = yaml_file.read(ABBREVIATIONS_FILE).items()
     return {without_accents(short): full for full, spellings in listed for short in spellings}
+
+
+@cache
+def _phrases():
+    """The abbreviations of several words: {compiled pattern: what they stand for}."""
+    several = {short: full for short, full in _abbreviations().items() if " " in short}
+    between = {short: short.replace(" ", r"[\W_]+") for short in several}
+    return {re.compile(rf"(?i)(?<![^\W\d_]){between[short]}(?![^\W\d_])"): full for short, full in several.items()}
 
 
 @cache

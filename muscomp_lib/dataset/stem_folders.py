@@ -16,7 +16,7 @@ where no song is in train, as in DSD100, it is train.
 
 import itertools
 import os
-import re
+import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -29,13 +29,18 @@ from muscomp_lib.core.files import expanded
 from muscomp_lib.core.instruments import MIX, OTHER
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import stem_names
-from muscomp_lib.dataset.stem_names import IGNORE, SEPARATORS, Namer
+from muscomp_lib.dataset.stem_names import IGNORE, Namer
 
 NAMES_FILE = "stems.yaml"
 NAMES_FILES = (NAMES_FILE, "stems.yml")  # in any case of letters
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
 STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
 METADATA_SUFFIX = "_METADATA.yaml"
+COLLECTIONS = {  # folders that hold files of all instruments, or mixes
+    *("stems", "stem", "tracks", "multitrack", "multitracks", "audio", "audio files", "audiofiles", "wav", "wavs"),
+    *("bounce", "bounces", "bounced files", "export", "exports", "render", "renders", "raw", "media", "samples"),
+    *("mix", "mixes", "mixdown", "mixdowns", "master", "masters", "spuren", "pistes", "pistas", "tracce"),
+}
 VALIDATION = (
     "Actions - One Minute Smile",
     "Clara Berry And Wooldog - Waltz For My Victims",
@@ -146,11 +151,13 @@ def find(folder, names_file=None):
     Raises
     ------
     MissingError
-        No song with stems in `folder`; no such file.
+        No such folder, or no song with stems in it; no such file of names.
     SettingError
         The file of names is wrong, or fits no file at all.
     """
     folder = expanded(folder).absolute()
+    if not folder.is_dir():
+        raise MissingError(f"{_readable(str(folder))} is no folder that is there. Check the path to your songs.")
     beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
     namer = Namer(names_file or next(beside, None))
     songs = [_song(namer, *found) for found in _layouts(folder, namer)]
@@ -214,7 +221,7 @@ def _songs_with_instrument_folders(files, namer):
     """The folders whose subfolders are not songs but instruments: {song's folder: [subfolders]}.
 
     Subfolders are instruments if there is a mix beside them, or if the same ones are in several songs; and songs if two
-    of them hold files of the same name.
+    of them hold files of the same name, or one is called like what holds all of them, such as Stems.
     """
     inside = defaultdict(list)
     for place in files:
@@ -224,7 +231,8 @@ def _songs_with_instrument_folders(files, namer):
     return {
         parent: places
         for parent, places in inside.items()
-        if _share_no_names([files[place] for place in places], namer)
+        if not {PurePosixPath(place).name.lower() for place in places} & COLLECTIONS
+        and _share_no_names([files[place] for place in places], namer)
         and _only_mixes(files.get(parent, ()), namer)
         and (_best(files.get(parent, ())) or _are_repeated(places, uses))
     }
@@ -280,7 +288,8 @@ def _joined(place, name):
 
 
 def _stem(name):
-    return PurePosixPath(name).stem
+    """A file's name without its suffix, with accents as keyboards write them: archives of a Mac split them."""
+    return unicodedata.normalize("NFC", PurePosixPath(name).stem)
 
 
 # ---- songs ----
@@ -288,7 +297,7 @@ def _stem(name):
 
 def _song(namer, place, parts, note):
     """A song from its parts; its name is not final."""
-    path = PurePosixPath(_title(place))
+    path = PurePosixPath(unicodedata.normalize("NFC", _title(place)))
     stems, mixes, shared = defaultdict(list), [], _shared(namer, parts, _title_in(parts, path))
     for stem, text in parts:
         instrument = namer.of(text, *shared)
@@ -306,9 +315,8 @@ def _song(namer, place, parts, note):
 
 def _title_in(parts, path):
     """The nearest folder whose name a file begins with, as in Song/Stems/Song.wav; else the song's own."""
-    begins = [re.match(rf"{re.escape(name)}(?=$|[{SEPARATORS}])", text) and name for name in reversed(path.parts)
-              for _, text in parts]  # fmt: skip
-    return next(filter(None, begins), path.name)
+    begins = (name for name in reversed(path.parts) for _, text in parts if stem_names.begins_with(text, name))
+    return next(begins, path.name)
 
 
 def _shared(namer, parts, title):

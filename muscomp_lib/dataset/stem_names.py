@@ -2,9 +2,9 @@
 
 File names are the instruments, with abbreviations written out: "01 Lead Vox.wav" is `Lead_Vocals`. What all names of a
 song begin or end with is left out, as music programs put a project's name, its tempo or "bip" there; so are the tracks'
-numbers behind them, and DI and Amp: "Bass DI.wav" and "Bass Amp.wav" are `Bass`. The microphones of a drum kit are one
-instrument. A YAML file, by default `stems.yaml` in the folder, gives other names, and groups; the first instrument with
-a fitting pattern counts:
+numbers before or behind it, and DI and Amp: "Bass DI.wav" and "Bass Amp.wav" are `Bass`. The microphones of a drum kit
+are one instrument. A YAML file, by default `stems.yaml` in the folder, gives other names, and groups; the first
+instrument with a fitting pattern counts:
 
     drums: ["*drum*", "*loop*"]
     vocals: ["*vox*", "*vocal*"]
@@ -26,10 +26,14 @@ IGNORE = "ignore"
 MIX_NAMES = (
     "mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce", "rough mix", "main mix", "final mix",
     "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
+    "mezcla", "mixage", "missaggio", "mixagem",
 )  # fmt: skip
 SEPARATORS = " _.-"  # between a song's name and an instrument's
 STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
 TRACK_NUMBER = re.compile(r"[ _.#-]+(\d{1,3})$")
+FIRST_NUMBER = re.compile(rf"^\d+[{SEPARATORS}]+(?=\S)")
+BEFORE = rf"(?:\d+[{SEPARATORS}]+)?"  # a title
+VERSION = re.compile(r"[ _.(#-]+v?\d+\)?$")  # of a mix: "Mix (2)", "master_v3"
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
 KIT = {
     *("kick", "snare", "hihat", "hat", "hats", "tom", "toms", "overheads", "room", "rooms"),
@@ -40,9 +44,6 @@ POSITIONS = {  # beside these: of a microphone, or of a part of the kit
     *("near", "far", "mono", "stereo", "left", "right", "l", "r", "hi", "high", "mid", "low", "floor", "rack"),
     *("drum", "drums", "kit", "open", "closed", "rim", "trigger", "trig", "sample"),
 }
-LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCII with an accent
-    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
-)
 
 
 class Shared(NamedTuple):
@@ -68,7 +69,7 @@ def shared(texts, title):
     Shared
         Neither is an instrument: of "Guitar clean", "Guitar lead" and "Guitar solo", none is a title.
     """
-    texts = [CHANNEL.sub("", text) for text in texts]
+    texts = [_without_number(CHANNEL.sub("", text)) for text in texts]
     beginning = _beginning(texts) if len(texts) >= MIN_SHARING else ""
     rests = [rest for text in texts if (rest := text.removeprefix(beginning))]  # a mix's name is no longer
     ending = _ending(rests) if len(rests) >= MIN_SHARING else ""
@@ -78,8 +79,13 @@ def shared(texts, title):
 
 def alone(text, common):
     """A file's name without what the names of all files of its song share: `common`, a `Shared`."""
-    before = rf"{re.escape(common.beginning)}[{SEPARATORS}]+" if common.beginning else ""
+    before = rf"{BEFORE}{re.escape(common.beginning)}[{SEPARATORS}]+" if common.beginning else ""
     return re.sub(f"^{before}", "", text).removesuffix(common.ending).strip() or text
+
+
+def begins_with(text, title):
+    """Whether a file's name is a song's title, or begins with it, perhaps behind a track's number."""
+    return re.match(rf"{BEFORE}{re.escape(title)}(?=$|[{SEPARATORS}])", text)
 
 
 def _are_numbered(texts):
@@ -165,7 +171,8 @@ class Namer:
             if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
                 self._used.add(name)
                 return name
-        if spellings & set(MIX_NAMES) or (beginning and without == beginning):
+        mixes = spellings | {VERSION.sub("", spelling) for spelling in spellings}
+        if mixes & set(MIX_NAMES) or (beginning and beginning in (without, _without_number(without))):
             return MIX
         spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
         return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Флейта 1" is no instrument "1"
@@ -179,11 +186,15 @@ class Namer:
 
 def _plain(text, beginning):
     """A file's name without accents, and without the song's name or a track's number before it."""
-    if beginning and re.match(rf"{re.escape(beginning)}[{SEPARATORS}]", text, re.IGNORECASE):
-        text = text[len(beginning) :]
+    if beginning and (found := re.match(rf"{BEFORE}{re.escape(beginning)}(?=[{SEPARATORS}])", text, re.IGNORECASE)):
+        text = text[found.end() :]
     text = re.sub(r"\.dup\d+$", "", text)  # Pro Tools' copies of a track
-    text = names.without_accents(text.translate(LIGATURES)).strip(SEPARATORS)
-    return text if STRINGS.match(names.in_full(text)) else re.sub(r"^\d+[ _.-]+(?=\S)", "", text)
+    return _without_number(names.without_accents(text).strip(SEPARATORS))
+
+
+def _without_number(text):
+    """A name without a track's number before it."""
+    return text if STRINGS.match(names.in_full(text)) else FIRST_NUMBER.sub("", text)
 
 
 def _grouped(name):

@@ -1,4 +1,5 @@
 import re
+import unicodedata
 
 import pytest
 
@@ -113,6 +114,12 @@ def test_a_name_is_looked_up_in_the_taxonomy_first(write):
         ("Perc", None),
         ("Pad", None),
         ("Str Gtr", None),
+        ("Violín", "Violin"),
+        (unicodedata.normalize("NFD", "Violín"), "Violin"),
+        (unicodedata.normalize("NFD", "Órgão 2"), "organ"),
+        ("Kontrabaß", "bass"),
+        ("El. Gitarre", "guitar"),
+        ("Fisarmonica", "accordion"),
     ],
 )
 def test_abbreviations_of_common_names_are_understood(name, means):

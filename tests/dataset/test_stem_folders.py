@@ -108,6 +108,34 @@ def test_a_file_called_like_its_folders_is_a_mix(tmp_path, folder):
     assert set(stems) == {"mix", "Drums", "Bass"} and len(stems["mix"]) == 2
 
 
+def test_a_number_before_the_songs_title_is_left_out(tmp_path):
+    touch(tmp_path, "Song/1_Song_(Vocals).wav", "Song/1_Song_(Instrumental).wav", "Two/2. Two - Gtr.wav")
+    assert {name: set(stems) for name, stems in found(tmp_path).items()} == {
+        "Song": {"Vocals", "Instrumental"},
+        "Two": {"Guitar"},
+    }
+
+
+def test_a_folder_that_is_missing_is_reported_as_missing(tmp_path):
+    with pytest.raises(MissingError, match="songs is no folder that is there"):
+        stem_folders.find(tmp_path / "songs")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_title_is_found_however_accents_are_stored(tmp_path, forms):
+    folder, title = (unicodedata.normalize(form, "Käse") for form in forms)
+    touch(tmp_path, f"{folder}/{title}_Drums.wav", f"{folder}/{title}_Bass.wav")
+    assert set(found(tmp_path)["Käse"]) == {"Drums", "Bass"}
+
+
+@pytest.mark.parametrize("mix", ["mix.wav", "Mix/{song}.wav", "Bounced Files/mix.wav"])
+def test_a_folder_called_stems_is_no_instrument(tmp_path, mix):
+    touch(tmp_path, *(f"{song}/Stems/{name}.wav" for song in "AB" for name in ("Drums", "Bass")))
+    touch(tmp_path, *(f"{song}/{mix.format(song=song)}" for song in "AB"))
+    songs = {song.source: set(song.stems) for song in stem_folders.find(tmp_path).songs if song.stems}
+    assert songs == {"A/Stems": {"Drums", "Bass"}, "B/Stems": {"Drums", "Bass"}}
+
+
 @pytest.mark.parametrize(("left", "right"), [(".L", ".R"), ("_L", "_R"), (" left", " right"), (" (L)", " (R)")])
 def test_two_channels_in_two_files_are_one_instrument(tmp_path, left, right):
     touch(tmp_path, f"Song/Drums{left}.wav", f"Song/Drums{right}.wav", "Song/Bass.wav")

@@ -36,6 +36,17 @@ SONGS = {
     "numbers alone": {"Audio 1": "Audio_1", "Audio 2": "Audio_2", "Bass 3": "Bass_3"},
     "Japanese": {"ドラム": "drums", "ベース": "bass", "エレキギター": "electric_guitar", "ヴァイオリン": "violin"},
     "Brazilian": {"Violão": "Acoustic_Guitar", "Órgão": "Organ", "Metais": "Brass", "Ld Voz": "Lead_Vocals"},
+    "numbers before the title": {"01 - Tune - Drums": "Drums", "02 - Tune - Bass": "Bass", "03 - Tune - Vox": "Vocals",
+                                 "04 - Tune": "mix"},
+    "a number in the title": {"99 Days_Drums": "Drums", "99 Days_Bass": "Bass", "99 Days_Vox": "Vocals",
+                              "99 Days": "mix"},
+    "copies of mixes": {"Drums": "Drums", "Bass": "Bass", "Mix (1)": "mix", "Master_v2": "mix",
+                        "Bass Mix 2": "Bass_Mix_2"},
+    "French": {"Grosse caisse": "Drums", "Caisse_Claire": "Drums", "Charley": "Drums", "Cymbales": "Drums",
+               "Clavier": "Keys", "Accordéon": "Accordion"},
+    "Spanish": {"Bombo": "Drums", "Caja": "Drums", "Platillos": "Drums", "Bajo": "Bass", "Acordeón": "Accordion"},
+    "Italian": {"Cassa": "Drums", "Rullante": "Drums", "Piatti": "Drums", "Cori": "Backing_Vocals"},
+    "electric": {"El. Gtr": "Electric_Guitar", "El Bass": "Electric_Bass", "Hotel Bass": "Hotel_Bass"},
     "Russian": {"Ударные": "Drums", "Бас": "Bass", "Гитара 2": "Guitar_2", "Флейта": ""},
 }  # fmt: skip
 
