@@ -146,10 +146,12 @@ def from_file(file):
 
 def from_content(content, source):
     """The parameters in the content of such a file; `source` is its name in messages."""
-    common, own = [], []
+    common, own, sections = [], [], {}
     for key, value in mapping(content, source).items():
         if re.fullmatch(r"\d\d?", key, re.ASCII):
-            section = f"{source}, section {key}"
+            section, twin = f"{source}, section {key}", sections.setdefault(key.zfill(2), key)
+            if twin != key:
+                raise SettingError(f"{source}: sections {twin} and {key} are of the same notebook. Make them one.")
             entries = mapping(value, section).items()
             own += [GivenParameter(key.zfill(2), name, each, section, in_file=True) for name, each in entries]
         else:
@@ -166,7 +168,12 @@ def mapping(content, source):
     """
     if content is not None and not isinstance(content, dict):
         raise SettingError(f"{source} holds {content!r}, not lines of the form name: value.")
-    return {str(key): value for key, value in (content or {}).items()}
+    found = {}
+    for key, value in (content or {}).items():
+        if str(key) in found:
+            raise SettingError(f"{source}: the key {key} is there twice, once in quotes. Remove one of them.")
+        found[str(key)] = value
+    return found
 
 
 # ---- checking ----

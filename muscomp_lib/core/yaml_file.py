@@ -147,7 +147,7 @@ class _Reader:
 
     def __init__(self, text, where, as_text):
         self._events = yaml.parse(text, LOADER)
-        self._where, self._as_text = where, as_text
+        self._text, self._where, self._as_text = text, where, as_text
         self._anchors, self._n_values = {}, 0
 
     def document(self):
@@ -201,7 +201,13 @@ class _Reader:
         found, merged, lines = {}, {}, {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._value(event, depth)
-            value = self._value(next(self._events), depth)
+            following = next(self._events)
+            if start.flow_style and ":" not in self._text[event.end_mark.index : following.start_mark.index]:
+                raise self._refusal(
+                    event,
+                    f"no value for {key!r}. Write a decimal with a point, 1.5, and a text with a comma in quotes.",
+                )
+            value = self._value(following, depth)
             if key == "<<" and event.implicit[0]:  # not in quotes
                 merged = self._merged(event, value) | merged
                 continue

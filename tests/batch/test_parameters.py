@@ -86,6 +86,20 @@ def test_a_number_of_thousands_of_digits_is_refused():
         from_option("seconds", "9" * 5000)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('"03": {name: a}\n3: {name: b}', "sections 03 and 3 are of the same notebook"),
+        ('3: {name: a}\n"3": {name: b}', "the key 3 is there twice, once in quotes"),
+        ("3: {learning_rate: 1,5e-3}", "line 1: no value for 0.005. Write a decimal with a point"),
+    ],
+)
+def test_what_one_spelling_would_hide_is_refused(tmp_path, text, message):
+    (tmp_path / "given.yaml").write_text(text)
+    with pytest.raises(SettingError, match=message):
+        from_file(tmp_path / "given.yaml")
+
+
 def test_a_path_is_one_text(steps, tmp_path):
     (tmp_path / "given.yaml").write_text('"05": {out: [a, b]}')
     with pytest.raises(SettingError, match=r"section 05: out = .'a', 'b'. is not possible. It must be a path"):
