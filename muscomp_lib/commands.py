@@ -30,14 +30,15 @@ def separate(args):
     """Separate songs, each into a folder of its own, and write their notes there."""
     settings, root, bar = _settings(args), _root(args), partial(progress.bar, leave=False)
     chosen = list(dict.fromkeys(path for song in args.songs for path in songs.choose(song, root)))
-    model = None if args.like and settings.model == pretrained.NAME else pretrained.model_path(settings.model, root)
-    separator = Separator(model, settings.engine, args.like)
-    if separator.takes_query and not args.like:
+    like = None if args.like is None else expanded(args.like, "--like: ")
+    model = None if like and settings.model == pretrained.NAME else pretrained.model_path(settings.model, root)
+    separator = Separator(model, settings.engine, like)
+    if separator.takes_query and not like:
         raise SettingError(
             f"--model {settings.model} separates what it is asked for: give a recording of it with --like."
         )
     targets.plan(separator.instruments, settings.outputs, settings.exact)
-    then = _report if args.no_midi or args.like else _notes_writer(separator, settings, root, bar)
+    then = _report if args.no_midi or like else _notes_writer(separator, settings, root, bar)
     made = folder.separate_all(
         separator, chosen, settings.out or SEPARATED, settings.outputs, settings.file_format, settings.exact,
         settings.seconds, bar, then,
@@ -74,7 +75,7 @@ def train(args):
     wanted = [name.strip() for name in given.get("instruments", "").split(",") if name.strip()]
     usual = FINE_TUNING | ({"learning_rate": 2e-3} if args.from_scratch else {})
     settings = tables.Settings(**(usual | given | {"instruments": stems.instruments(wanted)}))
-    root = open_root(args.root)
+    root = open_root(None if args.root is None else expanded(args.root, "--root: "))
     progress.line(own_stems.overview(stems, settings.instrument_names))
     prepared = own_stems.prepare(root, stems, settings)
     for song in prepared[prepared["note"] != ""].itertuples():
@@ -157,7 +158,7 @@ def _given(args, declared):
 
 def _root(args):
     """The root folder; unlike a notebook, a command makes none."""
-    if args.root and not Path(args.root).is_dir():
+    if args.root is not None and not expanded(args.root, "--root: ").is_dir():
         raise MissingError(f"--root: the folder {args.root} is not there. Check the path.")
     return Root(absolute(args.root or os.environ.get("MUSCOMP_ROOT") or "muscomp_root"))
 

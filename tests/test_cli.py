@@ -134,6 +134,9 @@ def test_a_song_that_fails_does_not_stop_the_others(folder, model, capsys):
         (["album", "--notes-model", "nonesuch"], "nonesuch holds no trained transcriber"),
         (["album", "--root", "nowhere"], "--root: the folder nowhere is not there"),
         ([".", "--no-midi"], "holds no song (.wav"),
+        ([""], "the path is blank, as of a variable that is not set"),
+        (["album", "--like", ""], "--like: the path is blank"),
+        (["album", "--root", ""], "--root: the path is blank"),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(folder, model, capsys, words, message):

@@ -136,10 +136,12 @@ def expanded(path, where=""):
     Raises
     ------
     SettingError
-        No disk here can have it: it is an address, a path of Windows elsewhere, has a name that is too long, or `~` of
-        an unknown person; or it is in quotation marks, and there is no such file.
+        No disk here can have it: it is blank, an address, a path of Windows elsewhere, has a name that is too long, or
+        `~` of an unknown person; or it is in quotation marks, and there is no such file.
     """
     text = str(path)
+    if not text.strip():
+        raise SettingError(f"{where}the path is blank, as of a variable that is not set. Give a file or a folder.")
     if ADDRESS.match(text):
         raise SettingError(f"{where}{text} is an address, not a path. Download or mount it, and give its path here.")
     if DRIVE.match(text) and os.name != "nt":

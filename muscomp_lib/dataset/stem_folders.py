@@ -157,7 +157,7 @@ def find(folder, names_file=None):
     """
     folder = expanded(folder).absolute()
     if not folder.is_dir():
-        raise MissingError(f"{_readable(str(folder))} is no folder that is there. Check the path to your songs.")
+        raise MissingError(f"There is no song with stems in {folder}: it is not a folder. Check the path.")
     beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
     namer = Namer(names_file or next(beside, None))
     songs = [_song(namer, *found) for found in _layouts(folder, namer)]

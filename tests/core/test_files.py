@@ -88,6 +88,7 @@ def test_a_place_without_files_is_named():
         ("'/content/songs'", "Remove the quotation marks"),
         ("\u201csongs\u201d", "Remove the quotation marks"),
         ("~nobody-of-this-name/a", "is not a possible path"),
+        ("", "root: the path is blank"),
         ("a/" + "x" * 300, "longer than 255 bytes"),
         ("a\0b", "is not a possible path"),
     ],

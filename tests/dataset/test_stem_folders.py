@@ -117,7 +117,7 @@ def test_a_number_before_the_songs_title_is_left_out(tmp_path):
 
 
 def test_a_folder_that_is_missing_is_reported_as_missing(tmp_path):
-    with pytest.raises(MissingError, match="songs is no folder that is there"):
+    with pytest.raises(MissingError, match="songs: it is not a folder"):
         stem_folders.find(tmp_path / "songs")
 
 
