@@ -65,9 +65,17 @@ def query(sound, sample_rate=None, descriptor="envelope"):
     loudest = float(np.abs(sound).max(initial=0.0))
     if loudest > 1.0:  # of floats, which may be of any size: a timbre is that of any level
         sound = sound / np.float32(loudest)
-    sound = descriptors.mono(sound, sample_rate)[: round(LONGEST * RATE)]
+    sound = descriptors.mono(_without_offset(sound), sample_rate)[: round(LONGEST * RATE)]
     check(sound, where, descriptor)
     return descriptors.vector(descriptor, sound, RATE)
+
+
+def _without_offset(sound):
+    """A sound without the constant offset of a microphone or an interface, where that is larger than the sound."""
+    if not len(sound):
+        return sound
+    offset, level = sound.mean(axis=0, dtype=np.float64), sound.std(axis=0, dtype=np.float64)
+    return sound - np.where(np.abs(offset) > level, offset, 0).astype(np.float32)
 
 
 def check(sound, where, descriptor):

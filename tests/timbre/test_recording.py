@@ -17,7 +17,10 @@ def noise(seconds=1.0, level=0.1):
     ("sound", "words"),
     [
         (0 * SECOND, "is silent"),
+        (0.02 * SECOND, "is silent"),
+        (0.02 * SECOND + noise(level=1e-5), "is silent"),
         (noise(), "is noise"),
+        (0.2 * SECOND + noise(), "is noise"),
         (note(220.0, [1.0], seconds=0.005), "lasts 5 ms"),
         (SECOND * np.nan, "NaN"),
         (SECOND[:0], "lasts 0 ms"),
@@ -45,6 +48,12 @@ def test_a_waveform_that_cannot_be_is_refused(sound, rate, words):
 def test_a_note_of_any_level_is_the_same_query():
     sound = note(220.0, [1.0, 0.5, 0.2])
     np.testing.assert_allclose(query(sound * np.float32(1e30), RATE), query(sound, RATE), atol=0.5)
+
+
+def test_a_microphones_offset_is_no_part_of_a_query():
+    sound = note(220.0, [1.0, 0.5, 0.2])
+    quiet = 0.1 * sound / np.float32(np.abs(sound).max())
+    np.testing.assert_allclose(query(quiet + np.float32(0.8), RATE), query(quiet, RATE), atol=0.1)
 
 
 def test_harmonics_are_refused_of_a_chord_or_a_drum():
