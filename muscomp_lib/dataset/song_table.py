@@ -79,6 +79,7 @@ def read_songs(root, table, config, for_spleeter=False):
         songs = pool.map(lambda row: _song(root, available, table, *row, columns, members, form), rows)
         songs = list(bar(songs, total=len(rows), desc=f"checking {Path(table).name}", unit="song"))
     _warn_of_repeated_files(table, list(columns.values()), rows)
+    _warn_of_repeated_songs(table, columns[config["mix_name"]], rows)
     if covers_mix(config) and not available.virtual:
         _warn_of_other_sums(table, columns[config["mix_name"]], songs, config["sample_rate"])
     return songs
@@ -275,6 +276,16 @@ def _warn_of_repeated_files(table, columns, rows):
         lines = len({line for line, *_ in found})
         more = f", and likewise in {lines - 1} more lines" if lines > 1 else ""
         log.warning("%s, line %d: %s and %s are the same file%s. Is it the right one in both?", table, *found[0], more)
+
+
+def _warn_of_repeated_songs(table, column, rows):
+    """Warn of lines with the same mix: that song counts twice."""
+    first = {}
+    found = [(line, row[column], first[row[column]]) for line, row in rows
+             if first.setdefault(row[column], line) != line]  # fmt: skip
+    if found:
+        more = f", and likewise in {len(found) - 1} more lines" if len(found) > 1 else ""
+        log.warning("%s, line %d: the mix %s is in line %d, too%s. Leave one of them.", table, *found[0], more)
 
 
 def warn_of_shared_songs(training, validation):

@@ -173,6 +173,14 @@ def test_one_file_in_two_columns_is_warned_of(root, tmp_path, caplog):
     assert "train.csv, line 3: mix_path and drums_path are the same file, and likewise in 1 more lines." in warned
 
 
+def test_a_song_that_is_there_twice_is_warned_of(root, tmp_path, caplog):
+    read(root, table(root, tmp_path, row("s0"), row("s1")))
+    assert not caplog.messages
+    assert len(read(root, table(root, tmp_path, *map(row, ("s0", "s1", "s0", "s0"))))) == 4
+    (warned,) = caplog.messages
+    assert "train.csv, line 4: the mix own/s0/mix.wav is in line 2, too, and likewise in 1 more lines." in warned
+
+
 def test_songs_of_both_tables_are_warned_of(root, tmp_path, caplog):
     first, second = (read(root, table(root, tmp_path, *map(row, names))) for names in (("s0", "s1"), ("s1", "s2")))
     song_table.warn_of_shared_songs(first[:1], second)
