@@ -3,7 +3,8 @@
 music21 turns MIDI into notation, but for drums: there every stroke lies on one line. Here each drum has its place on
 the staff, its notehead and its sound, as drummers read them, and a stroke lasts until the next or to the end of its
 beat, which saves rests. What hands play is the first voice, with stems up, and what feet play the second, with stems
-down: each is read as a rhythm of its own. All parts end with the same bar, and are written as they sound. A pickup is
+down: each is read as a rhythm of its own. All parts end with the same bar, and are written as their players read
+them, transposed where an instrument is. A pickup is
 an incomplete bar, and the tempo is shown once, though each beat is played at its own.
 """
 
@@ -31,6 +32,7 @@ DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its note
     49: ("A5", "x"),  # crash
 }
 OTHER_DRUM = ("B4", "normal")
+OCTAVE_LOWER = range(24, 40)  # programs that sound an octave below what is written: guitars and basses
 FEET = (35, 36, 44)
 FEET_OF = "feet: "  # begins the name of the part that they are while music21 reads a file
 NOTE = re.compile(r"<note\b.*?</note>", re.DOTALL)
@@ -55,14 +57,13 @@ def write_score(midi, path, title):
     score.metadata = music21.metadata.Metadata(title=title, composer=" ")
     for part in score.parts:
         _end_with_notes(part)
-        for instrument in part.recurse().getElementsByClass("Instrument"):
-            instrument.transposition = None  # notes are as they sound, and music21 would have them read otherwise
     for hands, feet in _kits(list(score.parts)):
         _add_feet(hands, feet)
         score.remove(feet)
     for part in score.parts:
         if not _write_drums(part):
             _separate_voices(part)
+            _transpose(part)
     _fill_bars(score.parts)
     _write_pickup(score.parts)
     _write_tempo(score, midi)
@@ -186,6 +187,22 @@ def _voice(bar, placed):
     for place, each in placed if len(voices) == 1 else ((0, voice) for voice in voices):
         bar.insert(place, each)
     bar.makeRests(fillGaps=True, inPlace=True, timeRangeFromBarDuration=True)
+
+
+def _transpose(part):
+    """Write a part as its instrument reads it, in place: guitars and basses an octave higher, a clarinet a tone."""
+    from music21 import interval
+
+    *of_name, its = part.recurse().getElementsByClass("Instrument") or [None]
+    if its is None:
+        return
+    for guess in of_name:  # music21 takes one from the track's name, and one from its program
+        guess.activeSite.remove(guess)
+    its.partName = part.partName
+    if its.midiProgram in OCTAVE_LOWER:
+        its.transposition = interval.Interval("P-8")
+    part.atSoundingPitch = True
+    part.toWrittenPitch(inPlace=True)
 
 
 # ---- bars and tempo ----

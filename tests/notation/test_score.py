@@ -206,14 +206,23 @@ def test_a_pickup_is_an_incomplete_bar_without_number(written, compound, signatu
     assert re.findall(r'<measure implicit="(\w+)" number="(\d)"', text)[:2] == [("yes", "0"), ("no", "1")]
 
 
-@pytest.mark.parametrize(("program", "name"), [(56, "Trumpet"), (65, "Sax"), (71, ""), (72, "Piccolo"), (43, "Basso")])
-def test_transposing_instruments_are_written_as_they_sound(written, program, name):
+@pytest.mark.parametrize(
+    ("program", "name", "written_pitch", "sharps"),
+    [
+        (56, "Sax", 62, 4), (65, "Alto", 69, 5), (71, "", 62, 4), (72, "Piccolo", 48, 2), (43, "Basso", 72, 2),
+        (34, "Electric_Bass_pick", 72, 2), (27, "Electric_Guitar_clean", 72, 2), (40, "Clarinet", 60, 2),
+    ],
+)  # fmt: skip
+def test_transposing_instruments_are_written_as_they_are_read(written, program, name, written_pitch, sharps):
     midi = bars.empty(beats.Grid(0.5 * np.arange(20), 4, 0), 2)
     midi.instruments = [melody(program, range(4), beats.Grid(0.5 * np.arange(20), 4, 0), name=name)]
     (part,), text = written(midi)
-    sounding = part.toSoundingPitch()
-    assert [note.pitch.midi for note in sounding.flatten().notes] == 4 * [60] and "<transpose>" not in text
-    assert part.flatten().getElementsByClass("KeySignature").first().sharps == 2
+    assert [note.pitch.midi for note in part.flatten().notes] == 4 * [written_pitch]
+    assert part.flatten().getElementsByClass("KeySignature").first().sharps == sharps
+    assert ("<transpose>" in text) == (written_pitch != 60)
+    sounding = part.toSoundingPitch().flatten()
+    assert [note.pitch.midi for note in sounding.notes] == 4 * [60]
+    assert sounding.getElementsByClass("KeySignature").first().sharps == 2
 
 
 @pytest.mark.parametrize(("compound", "units"), [(False, 1), (True, 1.5)])
