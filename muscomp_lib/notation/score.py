@@ -32,7 +32,6 @@ DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its note
     49: ("A5", "x"),  # crash
 }
 OTHER_DRUM = ("B4", "normal")
-OCTAVE_LOWER = range(24, 40)  # programs that sound an octave below what is written: guitars and basses
 FEET = (35, 36, 44)
 FEET_OF = "feet: "  # begins the name of the part that they are while music21 reads a file
 NOTE = re.compile(r"<note\b.*?</note>", re.DOTALL)
@@ -190,17 +189,16 @@ def _voice(bar, placed):
 
 
 def _transpose(part):
-    """Write a part as its instrument reads it, in place: guitars and basses an octave higher, a clarinet a tone."""
-    from music21 import interval
+    """Write a part as its player reads it, in place: for a clarinet a tone higher, for a contrabass an octave.
 
+    Guitars and bass guitars stay as they sound, though they are read an octave higher: music21 does not know that.
+    """
     *of_name, its = part.recurse().getElementsByClass("Instrument") or [None]
     if its is None:
         return
     for guess in of_name:  # music21 takes one from the track's name, and one from its program
         guess.activeSite.remove(guess)
     its.partName = part.partName
-    if its.midiProgram in OCTAVE_LOWER:
-        its.transposition = interval.Interval("P-8")
     part.atSoundingPitch = True
     part.toWrittenPitch(inPlace=True)
 
