@@ -1,10 +1,11 @@
 """Which songs a folder of stems holds, and which instrument each of their files is. Used by notebook 03.
 
-A folder that directly holds sound files is a song, at any depth, in any format that `audio` reads. Four layouts, which
+A folder that directly holds sound files is a song, at any depth, in any format that `audio` reads. Five layouts, which
 may be side by side:
 
     <song>/<instrument>.wav                    as music programs export them, with or without a mix
     <song>/<instrument>/<any name>.wav         a folder per instrument, as in MoisesDB
+    <instrument>/<song>.wav                    a folder per instrument, with a file for each song
     <song>.stem.mp4, <song>.stem.m4a           five streams, as in MUSDB18 and the Stems of Native Instruments
     <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/
 
@@ -178,6 +179,9 @@ def find(folder, names_file=None):
 def _layouts(folder, namer):
     """Every song: (its path relative to the folder, [(Stem, text that names its instrument)], note)."""
     files = _sound_files(folder)
+    songs = _songs_across_folders(files, namer)
+    yield from ((place, parts, "") for place, parts in songs.items())
+    files = _without(files, [stem.path for parts in songs.values() for stem, _ in parts])
     grouped = _songs_with_instrument_folders(files, namer)
     parts_of_songs = {path for paths in grouped.values() for path in paths}
     for place in sorted(files):
@@ -217,16 +221,103 @@ def _is_sound(name):
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
+def _songs_across_folders(files, namer):
+    """The songs of folders per instrument: {song's path: [(Stem, text that names its instrument)]}."""
+    grouped, songs = defaultdict(list), defaultdict(list)
+    for place in (place for places in _inside(files).values() for place in places):
+        grouped[_around(place)].append(place)
+    for parent, places in grouped.items():
+        folders = _instrument_folders(_song_titles(files, places), namer)
+        paths = {names.folded(title): _joined(parent, title) for held in folders.values() for title in held.values()}
+        for place, held in folders.items():
+            for name, title in held.items():
+                songs[paths[names.folded(title)]].append((Stem(_joined(place, name)), _instrument(place)))
+        for name in _best(files.get(parent, ())):
+            if path := paths.get(names.folded(stem_names.without_instrument(_stem(name), MIX))):
+                songs[path].append((Stem(_joined(parent, name)), MIX))
+    return songs
+
+
+def _instrument_folders(titles, namer):
+    """Those of the folders beside each other that hold a file for each song: `titles` without the others.
+
+    There are such if two or more hold files of the same names, most of which are no instruments', and at least half of
+    these folders are called like instruments or mixes.
+    """
+    uses = _uses(held.values() for held in titles.values())
+    repeated = {title for title, count in uses.items() if count > 1 and _is_title(title, namer)}
+    chosen = {place: held for place, held in titles.items() if _is_across(place, held.values(), repeated, namer)}
+    called = [place for place in chosen if _is_part(_instrument(place), namer)]
+    has_instrument = any(namer.of(_instrument(place)) != MIX for place in called)
+    return chosen if has_instrument and len(chosen) > 1 and 2 * len(called) >= len(chosen) else {}
+
+
+def _song_titles(files, places):
+    """{folder: {file: the song's title}}: without the folder's name, but where other folders hold the name as it is."""
+    uses = _uses([_stem(name) for name in _best(files[place])] for place in places)
+    titles = {}
+    for place in places:
+        stems = {name: _stem(name) for name in _best(files[place])}
+        titles[place] = {
+            name: stem if uses[names.folded(stem)] > 1 else stem_names.without_instrument(stem, _instrument(place))
+            for name, stem in stems.items()
+        }
+    return titles
+
+
+def _uses(folders):
+    """In how many folders each title is."""
+    return Counter(title for titles in folders for title in {*map(names.folded, titles)})
+
+
+def _is_across(place, titles, repeated, namer):
+    """Whether a folder may be an instrument's, by its songs: all are repeated where its own name is no instrument's."""
+    found = [names.folded(title) in repeated for title in titles]
+    if not _is_part(name := _instrument(place), namer):
+        return all(found) and name.lower() not in COLLECTIONS
+    return any(found) and 2 * sum(_is_title(title, namer) for title in titles) > len(found)
+
+
+def _is_part(text, namer):
+    return namer.of(text) == MIX or stem_names.is_instrument(text)
+
+
+def _is_title(text, namer):
+    return namer.of(text) != MIX and stem_names.is_title(text)
+
+
+def _instrument(place):
+    """The name of an instrument's folder; it may hold the partitions: of Drums/train, it is Drums."""
+    path = PurePosixPath(place)
+    return unicodedata.normalize("NFC", path.parent.name if _is_partition_inside(path) else path.name)
+
+
+def _around(place):
+    """The folder around an instrument's folder; of Drums/train, it is train."""
+    path = PurePosixPath(place)
+    return str(path.parent.with_name(path.name) if _is_partition_inside(path) else path.parent).removeprefix(".")
+
+
+def _is_partition_inside(path):
+    return bool(names.partition(path.name) and path.parent.name)
+
+
+def _inside(files):
+    """The folders that hold sound files by the folder around them."""
+    inside = defaultdict(list)
+    for place in files:
+        if place and _best(files[place]):
+            inside[str(PurePosixPath(place).parent).removeprefix(".")].append(place)
+    return inside
+
+
 def _songs_with_instrument_folders(files, namer):
     """The folders whose subfolders are not songs but instruments: {song's folder: [subfolders]}.
 
     Subfolders are instruments if there is a mix beside them, or if the same ones are in several songs; and songs if two
     of them hold files of the same name, or one is called like what holds all of them, such as Stems.
     """
-    inside = defaultdict(list)
-    for place in files:
-        if place and _best(files[place]):
-            inside[str(PurePosixPath(place).parent).removeprefix(".")].append(place)
+    inside = _inside(files)
     uses = Counter(PurePosixPath(place).name.lower() for places in inside.values() for place in places)
     return {
         parent: places
@@ -258,6 +349,15 @@ def _best(files):
     for name in sorted(sounds, key=lambda name: SUFFIXES.index(PurePosixPath(name).suffix.lower())):
         by_stem.setdefault(_stem(name), name)
     return sorted(by_stem.values())
+
+
+def _without(files, paths):
+    """The files but for those at the paths, in all formats."""
+    used = {str(PurePosixPath(path).with_suffix("")) for path in paths}
+    return {
+        place: [name for name in held if str(PurePosixPath(place, name).with_suffix("")) not in used]
+        for place, held in files.items()
+    }
 
 
 def _has_streams(name):

@@ -19,13 +19,14 @@ from typing import NamedTuple
 
 from muscomp_lib.core import instruments, names, yaml_file
 from muscomp_lib.core.errors import SettingError
-from muscomp_lib.core.instruments import MIX, VALID_NAME
+from muscomp_lib.core.instruments import MIX, OTHER, VALID_NAME
 from muscomp_lib.dataset.mixing import CHANNEL
 
 IGNORE = "ignore"
 MIX_NAMES = (
     "mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce", "rough mix", "main mix", "final mix",
     "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
+    "mixes", "mixtures", "mixdowns", "masters",
     "mezcla", "mixage", "missaggio", "mixagem",
 )  # fmt: skip
 SEPARATORS = " _.-"  # between a song's name and an instrument's
@@ -86,6 +87,32 @@ def alone(text, common):
 def begins_with(text, title):
     """Whether a file's name is a song's title, or begins with it, perhaps behind a track's number."""
     return re.match(rf"{BEFORE}{re.escape(title)}(?=$|[{SEPARATORS}])", text)
+
+
+def is_instrument(text):
+    """Whether a text is the name of a known instrument and nothing else: "Batterie", "Lead Vox", "Kick In", "other"."""
+    plain = _without_number(text)
+    words = _words(plain)
+    is_kit = bool(set(words) & KIT) and set(words) <= KIT | POSITIONS
+    return (
+        plain.lower() == OTHER
+        or is_kit
+        or _are_instruments(words)
+        or any(instruments.find(plain, taxonomy) for taxonomy in instruments.taxonomies())
+    )
+
+
+def is_title(text):
+    """Whether a text may be the name of a song: not an instrument's, a take's or a microphone's, as "Left" or "DI"."""
+    words = set(_words(text))
+    return not is_instrument(text) and not (words and words <= POSITIONS | instruments.NO_INSTRUMENTS)
+
+
+def without_instrument(text, instrument):
+    """A file's name without the instrument that its folder is called after, before or behind it: "SongA (Drums)"."""
+    name = re.escape(_without_number(instrument)).removesuffix("s") + "s?"
+    pattern = rf"^{name}[{SEPARATORS}]+|[({SEPARATORS}]+{name}\)?$"
+    return re.sub(pattern, "", text, flags=re.IGNORECASE) or text
 
 
 def _are_numbered(texts):

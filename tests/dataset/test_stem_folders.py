@@ -212,6 +212,83 @@ def test_folders_of_instruments_belong_to_their_song(tmp_path):
     }
 
 
+def across(*folders, songs=("SongA", "SongB"), file="{song}"):
+    return [f"{folder}/{file.format(song=song, folder=folder)}.wav" for folder in folders for song in songs]
+
+
+@pytest.mark.parametrize(
+    ("folders", "stems"),
+    [
+        (("Drums", "Bass"), {"Drums", "Bass"}),
+        (("Batterie", "Vox", "Mix"), {"Drums", "Vocals", "mix"}),
+        (("Kick", "E-Gitarre", "Mixtures"), {"Drums", "Electric_Guitar", "mix"}),
+        (("01 Drums", "02 Bass", "FX"), {"Drums", "Bass", "FX"}),
+        (("vocals", "Instrumental"), {"vocals", "Instrumental"}),
+    ],
+)
+def test_folders_per_instrument_hold_a_file_per_song(tmp_path, folders, stems):
+    touch(tmp_path, *across(*folders))
+    assert {song: set(held) for song, held in found(tmp_path).items()} == {"SongA": stems, "SongB": stems}
+
+
+@pytest.mark.parametrize("file", ["{song}_{folder}", "{song} ({folder})", "{folder} - {song}"])
+def test_the_folders_instrument_is_no_part_of_titles(tmp_path, file):
+    touch(tmp_path, *across("Drums", "Bass", file=file))
+    stems = {"Drums", "Bass"}
+    assert {song: set(held) for song, held in found(tmp_path).items()} == {"SongA": stems, "SongB": stems}
+
+
+def test_titles_may_end_with_an_instrument(tmp_path):
+    touch(tmp_path, *across("Drums", "Bass", songs=["Talking Drums", "Big Bass"]))
+    songs = {song: set(held) for song, held in found(tmp_path).items()}
+    assert songs["Talking Drums"] == {"Drums", "Bass"} and len(songs) == 2
+
+
+def test_mixes_beside_folders_per_instrument_are_their_songs(tmp_path):
+    touch(tmp_path, *across("Drums", "Bass"), "SongA.wav", "SongB_mix.wav", "Drums/SongA.mp3")
+    songs = found(tmp_path)
+    assert songs["SongA"] == {"Bass": ["Bass/SongA.wav"], "Drums": ["Drums/SongA.wav"], "mix": ["SongA.wav"]}
+    assert songs["SongB"]["mix"] == ["SongB_mix.wav"] and len(songs) == 2
+
+
+def test_folders_per_instrument_may_hold_partitions(tmp_path):
+    touch(tmp_path, *across("Drums/train", "Bass/train"), *across("Drums/test", "Bass/test", songs=["SongC"]))
+    songs = {song.name: (song.partition, set(song.stems)) for song in stem_folders.find(tmp_path).songs}
+    stems = {"Drums", "Bass"}
+    assert songs == {"SongA": ("train", stems), "SongB": ("train", stems), "SongC": ("test", stems)}
+
+
+def test_folders_per_instrument_may_lie_in_partitions(tmp_path):
+    touch(tmp_path / "train", *across("Drums", "Bass"), "Drums/SongD.wav")
+    touch(tmp_path / "test", *across("Drums", "Bass", songs=["SongC"]))
+    songs = {song.name: song for song in stem_folders.find(tmp_path).songs}
+    assert {name: song.partition for name, song in songs.items()} == {
+        "SongA": "train", "SongB": "train", "SongD": "train", "SongC": "test",
+    }  # fmt: skip
+    assert songs["SongC"].stems == {"Bass": (("test/Bass/SongC.wav", 0),), "Drums": (("test/Drums/SongC.wav", 0),)}
+
+
+def test_songs_beside_folders_per_instrument_stay_songs(tmp_path):
+    touch(tmp_path, *across("Drums", "Bass"), "SongC/drums.wav", "SongC/bass.wav")
+    songs = {song: set(held) for song, held in found(tmp_path).items()}
+    assert songs == {"SongA": {"Drums", "Bass"}, "SongB": {"Drums", "Bass"}, "SongC": {"Drums", "Bass"}}
+
+
+@pytest.mark.parametrize(
+    ("folders", "files"),
+    [
+        (("Queen", "Muse"), ("Intro", "Outro")),  # of artists
+        (("Piano", "Strings"), ("drums", "bass")),  # songs with titles that are instruments
+        (("Piano", "Strings"), ("Flute", "mix", "Guitar")),
+        (("Piano", "Violin"), ("Close", "DI")),  # microphones
+        (("Mix", "Master"), ("SongA", "SongB")),
+    ],
+)
+def test_folders_that_are_no_instruments_stay_songs(tmp_path, folders, files):
+    touch(tmp_path, *across(*folders, songs=files))
+    assert set(found(tmp_path)) == set(folders)
+
+
 def test_first_folders_name_the_partition(tmp_path):
     usual = stem_folders.VALIDATION[0]
     touch(tmp_path, "train/A/bass.wav", "Valid/B/bass.wav", "test/C/bass.wav", "live/D/bass.wav")
