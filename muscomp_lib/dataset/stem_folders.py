@@ -161,7 +161,7 @@ def find(folder, names_file=None):
         raise MissingError(f"There is no song with stems in {folder}: it is not a folder. Check the path.")
     beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
     namer = Namer(names_file or next(beside, None))
-    songs = [_song(namer, *found) for found in _layouts(folder, namer)]
+    songs = _with_mixes_beside([_song(namer, *found) for found in _layouts(folder, namer)])
     if not any(song.stems for song in songs):
         reason = next((f" {song.source or folder.name}: {song.note}." for song in songs if song.note), "")
         raise MissingError(
@@ -411,6 +411,32 @@ def _song(namer, place, parts, note):
         note = note or "it has no stems"
     stems = {name: tuple(stems[name]) for name in sorted(stems)}
     return StemSong(path.name, place, _partition(path), stems, tuple(mixes), note)
+
+
+def _with_mixes_beside(songs):
+    """Songs with the mixes that are alone beside their folder of stems: A/Master.wav is of A/Stems, then called A."""
+    beside = defaultdict(list)
+    for song in songs:
+        if song.mixes and not song.stems:
+            beside[_outside(song.source)].append(song)
+    found = [_with_mixes(song, beside[_outside(song.source)]) if song.stems else song for song in songs]
+    given = {mix for song in found if song.stems for mix in song.mixes}
+    return [song for song in found if song.stems or not given.intersection(song.mixes)]
+
+
+def _with_mixes(song, beside):
+    if not beside:
+        return song
+    mixes = (*song.mixes, *(mix for each in beside for mix in each.mixes))
+    return replace(song, name=PurePosixPath(_outside(song.source)).name or song.name, mixes=mixes)
+
+
+def _outside(source):
+    """The path of a song's folder, without folders in it such as Stems or Mix."""
+    path = PurePosixPath(unicodedata.normalize("NFC", _title(source)))
+    while path.name.lower() in COLLECTIONS:
+        path = path.parent
+    return str(path)
 
 
 def _title_in(parts, path):

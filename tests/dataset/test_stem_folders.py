@@ -136,6 +136,27 @@ def test_a_folder_called_stems_is_no_instrument(tmp_path, mix):
     assert songs == {"A/Stems": {"Drums", "Bass"}, "B/Stems": {"Drums", "Bass"}}
 
 
+@pytest.mark.parametrize("mix", ["A/Master.wav", "A/A.wav", "A/mix.wav", "A/Mix/A.wav", "A/Bounces/A_final mix.wav"])
+def test_a_mix_beside_a_folder_of_stems_is_theirs(tmp_path, mix):
+    touch(tmp_path, mix, "A/Stems/Drums.wav", "A/Stems/Bass.wav", "B/Stems/Drums.wav", "B/Stems/mix.wav", "C/mix.wav")
+    songs = {song.source: song for song in stem_folders.find(tmp_path).songs}
+    assert [each.path for each in songs["A/Stems"].mixes] == [mix]
+    assert songs["A/Stems"].name == "A" and set(songs["A/Stems"].stems) == {"Drums", "Bass"}
+    assert [each.path for each in songs["B/Stems"].mixes] == ["B/Stems/mix.wav"]
+    assert set(songs) == {"A/Stems", "B/Stems", "C"} and songs["C"].note == "it has no stems"
+
+
+def test_a_mix_beside_the_only_folder_is_its_mix(tmp_path):
+    touch(tmp_path, "Master.wav", "Stems/Drums.wav", "Stems/Bass.wav")
+    assert found(tmp_path) == {"Stems": {"Bass": ["Stems/Bass.wav"], "Drums": ["Stems/Drums.wav"],
+                                         "mix": ["Master.wav"]}}  # fmt: skip
+
+
+def test_a_folder_of_mixes_inside_a_song_is_its_mix(tmp_path):
+    touch(tmp_path, "A/Drums.wav", "A/Bass.wav", "A/Mix/A.wav")
+    assert found(tmp_path)["A"]["mix"] == ["A/Mix/A.wav"] and len(found(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(("left", "right"), [(".L", ".R"), ("_L", "_R"), (" left", " right"), (" (L)", " (R)")])
 def test_two_channels_in_two_files_are_one_instrument(tmp_path, left, right):
     touch(tmp_path, f"Song/Drums{left}.wav", f"Song/Drums{right}.wav", "Song/Bass.wav")
