@@ -7,7 +7,7 @@ song's title, which may hold anything a disk allows.
 import os
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from muscomp_lib.core import yaml_file
@@ -157,6 +157,7 @@ def without_accents(text):
     return "".join(sign for sign in apart if not unicodedata.combining(sign))
 
 
+@lru_cache(maxsize=4096)  # each is asked for several times
 def in_full(name):
     """A name of instruments with its abbreviations written out, in English: "ElecGtr 2" is "Electric Guitar 2"."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))

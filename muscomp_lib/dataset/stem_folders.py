@@ -1,10 +1,11 @@
 """Which songs a folder of stems holds, and which instrument each of their files is. Used by notebook 03.
 
-A folder that directly holds sound files is a song, at any depth, in any format that `audio` reads. Five layouts, which
+A folder that directly holds sound files is a song, at any depth, in any format that `audio` reads. Six layouts, which
 may be side by side:
 
     <song>/<instrument>.wav                    as music programs export them, with or without a mix
     <song>/<instrument>/<any name>.wav         a folder per instrument, as in MoisesDB
+    <song>_<instrument>.wav                    the files of several songs in one folder
     <instrument>/<song>.wav                    a folder per instrument, with a file for each song
     <song>.stem.mp4, <song>.stem.m4a           five streams, as in MUSDB18 and the Stems of Native Instruments
     <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/
@@ -197,7 +198,16 @@ def _layouts(folder, namer):
                        _best(files[path])]  # fmt: skip
             yield place, [(Stem(path), text) for path, text in inside], ""
         elif place not in parts_of_songs and _best(files[place]):
-            yield place, [(Stem(_joined(place, name)), _stem(name)) for name in _best(files[place])], ""
+            yield from _songs_of_one_folder(place, _best(files[place]))
+
+
+def _songs_of_one_folder(place, held):
+    """The song of a folder with files, or the songs, where their names tell them apart."""
+    titles, songs = stem_names.titles([_stem(name) for name in held]), defaultdict(list)
+    for name in held:
+        song = _joined(place, titles[_stem(name)]) if titles else place
+        songs[song].append((Stem(_joined(place, name)), _stem(name)))
+    yield from ((song, parts, "") for song, parts in songs.items())
 
 
 def _sound_files(folder):

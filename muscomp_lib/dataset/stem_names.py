@@ -35,6 +35,7 @@ TRACK_NUMBER = re.compile(r"[ _.#-]+(\d{1,3})$")
 FIRST_NUMBER = re.compile(rf"^\d+[{SEPARATORS}]+(?=\S)")
 BEFORE = rf"(?:\d+[{SEPARATORS}]+)?"  # a title
 VERSION = re.compile(r"[ _.(#-]+v?\d+\)?$")  # of a mix: "Mix (2)", "master_v3"
+MIN_COMMON = 2  # instruments that all songs of one folder have
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
 KIT = {
     *("kick", "snare", "hihat", "hat", "hats", "tom", "toms", "overheads", "room", "rooms"),
@@ -106,6 +107,37 @@ def is_title(text):
     """Whether a text may be the name of a song: not an instrument's, a take's or a microphone's, as "Left" or "DI"."""
     words = set(_words(text))
     return not is_instrument(text) and not (words and words <= POSITIONS | instruments.NO_INSTRUMENTS)
+
+
+def titles(texts):
+    """The songs of one folder by their files' names, where each title stands before the same instruments.
+
+    Parameters
+    ----------
+    texts : list of str
+        The names of the files, without suffixes: "SongA_drums", "SongA_bass", "SongB_drums", "SongB_bass".
+
+    Returns
+    -------
+    dict of str to str
+        The title for each name; empty where the folder is one song, or it is not clear.
+    """
+    split = {text: _title_and_instrument(text) for text in texts}
+    found = {title: set() for title, _ in split.values()}
+    for title, instrument in split.values():
+        found[title] |= {instrument} - {""}
+    is_clear = len(found) > 1 and len(set.intersection(*found.values())) >= MIN_COMMON
+    return {text: title for text, (title, _) in split.items()} if is_clear else {}
+
+
+def _title_and_instrument(text):
+    """The parts of "SongA_Lead Vox"; of a mix, "SongA" or "SongA_mix", the instrument is ""."""
+    for found in re.finditer(rf"[{SEPARATORS}]+", text):
+        title, rest = text[: found.start()], text[found.end() :]
+        if title and is_title(title) and (is_instrument(rest) or rest.lower() in MIX_NAMES):
+            is_mix = rest.lower() in MIX_NAMES
+            return title, "" if is_mix else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
+    return text, ""
 
 
 def without_instrument(text, instrument):

@@ -310,6 +310,35 @@ def test_folders_that_are_no_instruments_stay_songs(tmp_path, folders, files):
     assert set(found(tmp_path)) == set(folders)
 
 
+@pytest.mark.parametrize("file", ["{song}_{name}", "{song} - {name}", "{song}-{name}"])
+def test_files_of_several_songs_in_one_folder_are_theirs(tmp_path, file):
+    songs = {"SongA": ["drums", "bass"], "My Song": ["drums", "bass", "Lead Vox", "mix"]}
+    touch(tmp_path / "train", *(f"{file.format(song=song, name=name)}.wav" for song in songs for name in songs[song]))
+    touch(tmp_path / "train", "SongA.wav")
+    made = {song.name: song for song in stem_folders.find(tmp_path).songs}
+    assert {name: set(song.stems) for name, song in made.items()} == {
+        "SongA": {"drums", "bass"}, "My Song": {"drums", "bass", "Lead_Vocals"},
+    }  # fmt: skip
+    assert all(song.partition == "train" and len(song.mixes) == 1 for song in made.values())
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["Lead Gtr", "Lead Vox", "Backing Gtr", "Backing Vox"],
+        ["Left Gtr", "Left Keys", "Right Gtr", "Right Keys"],
+        ["Take1_Drums", "Take1_Bass", "Take2_Drums", "Take2_Bass"],
+        ["Anna Vox", "Anna Gtr", "Ben Vox", "Ben Gtr", "Drums"],
+        ["Neumann Kick", "Neumann Snare", "Shure Kick", "Shure Snare"],
+        ["Song_Drums", "Song_Bass", "Song_Loop 1", "Song_Insert 2"],
+        ["Piano Room", "Piano Overheads", "Viola Room", "Viola Overheads"],
+    ],
+)
+def test_files_of_one_song_stay_one_song(tmp_path, files):
+    touch(tmp_path / "Song", *(f"{name}.wav" for name in files))
+    assert set(found(tmp_path)) == {"Song"}
+
+
 def test_first_folders_name_the_partition(tmp_path):
     usual = stem_folders.VALIDATION[0]
     touch(tmp_path, "train/A/bass.wav", "Valid/B/bass.wav", "test/C/bass.wav", "live/D/bass.wav")
