@@ -11,6 +11,10 @@ import numpy as np
 import soundfile
 
 HERE = Path(__file__).parent
+SIDE = 0.5**0.5  # ITU-R BS.775: the centre and the surrounds in a stereo mix, without the low-frequency channel
+DOWNMIX = {"L": (1, 0), "R": (0, 1), "C": (SIDE, SIDE), "Cs": (SIDE, SIDE), "LFE": (0, 0)}
+DOWNMIX |= {"Ls": (SIDE, 0), "Rs": (0, SIDE), "Lrs": (SIDE, 0), "Rrs": (0, SIDE)}
+CHANNELS = ("L R C", "L R Ls Rs", "L R C Ls Rs", "L R C LFE Ls Rs", "L R C LFE Cs Ls Rs", "L R C LFE Lrs Rrs Ls Rs")
 OVERLAP = 1.5  # what the squared windows of overlapping frames sum to
 
 
@@ -39,6 +43,16 @@ def masks(networks, x, config):
     return (powers / powers.sum(axis=0))[..., : x.shape[3]]
 
 
+def stereo(sound):
+    """Two channels; three to eight, in the usual order of WAV and FLAC, are mixed down to them."""
+    if sound.shape[1] <= 2:
+        return sound[:, [0, -1]]
+    if sound.shape[1] > 2 + len(CHANNELS):
+        sys.exit(f"The song has {sound.shape[1]} channels. Mix it down to stereo.")
+    gains = np.array([DOWNMIX[name] for name in CHANNELS[sound.shape[1] - 3].split()], np.float32)
+    return sound @ (gains / gains.sum(axis=0))
+
+
 def main(song, chosen="litert_float32"):
     """Separate a song of the network's sample rate."""
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
@@ -47,7 +61,7 @@ def main(song, chosen="litert_float32"):
     sound, rate = soundfile.read(song, dtype="float32", always_2d=True)
     if rate != config["sample_rate"]:
         sys.exit(f"{song} has {rate} Hz. Resample it to {config['sample_rate']} Hz.")
-    sound = sound[:, [0, -1]] if config["n_channels"] == 2 else sound.mean(axis=1, keepdims=True)
+    sound = stereo(sound) if config["n_channels"] == 2 else stereo(sound).mean(axis=1, keepdims=True)
 
     hann = np.hanning(length + 1)[:-1].astype(np.float32)
     n_frames = -(-(len(sound) + length) // (step * T)) * T  # whole segments

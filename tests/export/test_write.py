@@ -15,9 +15,10 @@ from fixtures import tiny_spleeter
 from fixtures.needs import require
 
 from muscomp_lib import Separator, audio, export
+from muscomp_lib.audio import stream
 from muscomp_lib.core.errors import DiskFullError, MissingError, SettingError
 from muscomp_lib.core.root import open_root
-from muscomp_lib.export import formats
+from muscomp_lib.export import formats, separate
 from muscomp_lib.models import litert, pretrained
 from muscomp_lib.models.config import read_config
 from muscomp_lib.models.registry import network
@@ -96,6 +97,18 @@ def test_the_example_separates_without_tensorflow_or_us(exported, root, tmp_path
         found, rate = soundfile.read(tmp_path / f"{instrument}.wav")
         assert rate == 44100 and np.abs(expected).max() > 0.01
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", stream.CHANNEL_ORDERS)
+def test_the_example_mixes_surround_down_as_we_do(channels):
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (1000, channels)).astype(np.float32)
+    (ours,) = stream.Song(stream.InMemoryAudio(sound, 44100)).blocks(1000)
+    np.testing.assert_allclose(separate.stereo(sound), ours, atol=1e-6)
+
+
+def test_the_example_refuses_more_channels_than_eight():
+    with pytest.raises(SystemExit, match=r"has 9 channels. Mix it down to stereo"):
+        separate.stereo(np.zeros((10, 9), np.float32))
 
 
 def test_what_a_device_needs_lies_beside_the_files(exported):
