@@ -1,3 +1,4 @@
+import music21
 import numpy as np
 import pytest
 
@@ -318,6 +319,16 @@ def test_the_key_is_the_one_whose_notes_sound_longest(root, minor, key):
     scale = (0, 2, 3, 5, 7, 8, 10) if minor else (0, 2, 4, 5, 7, 9, 11)
     weight = dict.fromkeys(scale, 0.3) | {0: 1.0, 7: 0.8, (3 if minor else 4): 0.7}
     notes = [Note(0.0, length, 60 + root + step, 0.5) for step, length in weight.items()]
+    assert beats.key(notes) == key
+
+
+@pytest.mark.parametrize(("number", "key"), [(2, 9), (9, 7), (25, 18), (40, 0)])
+def test_the_key_of_a_chorale_is_not_its_dominants(number, key):
+    (chorale,) = music21.corpus.chorales.Iterator(number, number)
+    notes = [
+        Note(float(note.offset), float(note.offset + note.quarterLength), note.pitch.midi, 0.5)
+        for note in chorale.flatten().notes
+    ]
     assert beats.key(notes) == key
 
 
