@@ -164,7 +164,7 @@ def recordings(folder):
     notes = {}
     for path in sorted(Path(folder).rglob("*") if Path(folder).is_dir() else matching(folder)):
         match = PITCH.fullmatch(path.name)
-        if match:
+        if match and path.stat().st_size:  # a download may have left an empty file
             name = match[1].upper() + match[2].replace("s", "#")
             notes.setdefault(note_name_to_number(name), []).append(path)
     if not notes:

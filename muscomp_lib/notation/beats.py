@@ -52,20 +52,8 @@ LONG_NOTES = (
 FEW_BARS = 4  # fewer do not show that they are of seven
 NONE = np.zeros(0, int)
 FIRST_NOTE = 0.2  # of the mean accent, for a beat that the song begins with: two of a bar may have bass and kick
-MAJOR = (
-    0.238,
-    0.006,
-    0.111,
-    0.006,
-    0.137,
-    0.094,
-    0.016,
-    0.214,
-    0.009,
-    0.080,
-    0.008,
-    0.081,
-)  # key profiles, from the tonic
+# Key profiles, from the tonic up: how often each pitch class is in music of a key.
+MAJOR = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
 MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
 
 

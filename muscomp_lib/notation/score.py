@@ -3,9 +3,9 @@
 music21 turns MIDI into notation, but for drums: there every stroke lies on one line. Here each drum has its place on
 the staff, its notehead and its sound, as drummers read them, and a stroke lasts until the next or to the end of its
 beat, which saves rests. What hands play is the first voice, with stems up, and what feet play the second, with stems
-down: each is read as a rhythm of its own. All parts end with the same bar, and are written as their players read
-them, transposed where an instrument is. A pickup is
-an incomplete bar, and the tempo is shown once, though each beat is played at its own.
+down: each is read as a rhythm of its own. All parts end with the same bar, and each is
+written as its player reads it: for a trumpet a tone higher. A pickup is an incomplete bar, and the tempo is shown once,
+though each beat is played at its own.
 """
 
 import copy

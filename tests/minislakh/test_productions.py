@@ -215,7 +215,7 @@ def violin(tmp_path):
     for name, hertz in (("A4", 440.0), ("Cs5", 554.37)):
         wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(2 * RATE) / RATE)
         audio.write(folder / f"{name}.wav", np.concatenate([np.zeros(RATE // 10), wave])[:, None], RATE)
-    (folder / "take 2.mp3").write_bytes(b"")
+    (folder / "take 2.mp3").write_bytes(b"no note")
     (folder / "README.md").write_text("A4.wav")
     return sources.Source("notes", folder.parent, programs=frozenset({40}), folders=(("violin", (40,)),))
 
@@ -245,8 +245,9 @@ def test_recorded_notes_sound_at_their_time_and_pitch(violin):
     }.items(),
 )  # fmt: skip
 def test_the_pitch_is_found_in_a_files_name(file, pitch, tmp_path):
-    (tmp_path / file).write_bytes(b"")
-    (tmp_path / "perc_4_rr3.wav").write_bytes(b"")  # no note
+    (tmp_path / file).write_bytes(b"a sound")
+    (tmp_path / "perc_4_rr3.wav").write_bytes(b"a sound")  # no note
+    (tmp_path / "A1.wav").write_bytes(b"")  # a download that broke off
     assert synthesizer.recordings(tmp_path) == {pitch: [tmp_path / file]}
 
 
