@@ -7,9 +7,10 @@ each result is written at once, a JSON object per line, in the root's folder `jo
 
 `seen` is the state of the file that was read, its size in bytes and its modification time in nanoseconds: when it
 differs, the result no longer counts. Every process writes a file of its own, so that many can work at once; a line that
-a killed process left incomplete is ignored.
+a killed process left incomplete is ignored, and so is a file that cannot be read, as another user's may be.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -37,8 +38,9 @@ class FileCache:
         self._results, self._file = {}, None
         self._writing = threading.Lock()
         for path in self._files():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                self._load(line)
+            with contextlib.suppress(OSError):
+                for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                    self._load(line)
 
     def _files(self):
         clean_parts(self._folder)
@@ -114,7 +116,8 @@ class FileCache:
         write_text(self._folder / COMPACTED, "".join(lines))
         for path in files:
             if path.name != COMPACTED:
-                path.unlink()
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def close(self):
         """Close this process' own file; also done when the object is deleted."""

@@ -6,10 +6,12 @@ moment leaves nothing that could be taken for a finished file.
 
 import contextlib
 import errno
+import logging
 import os
 import platform
 import re
 import shutil
+import time
 import unicodedata
 import zlib
 from pathlib import Path
@@ -33,6 +35,10 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of the web, or of a cloud'
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")  # of Windows
 PRINTED_QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"  # of word processors and web pages
 QUOTES = "\"'" + PRINTED_QUOTES
+FORGOTTEN = 86400  # seconds: what another machine began to write and has not touched for so long was killed
+_WITHOUT_LOCKS = set()  # disks that were warned of, by number
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -193,9 +199,19 @@ def absolute(path, where="", base="."):
 
 
 def cache_folder():
-    """Where what is fetched, or made once, is kept: `$MUSCOMP_CACHE`, else `muscomp` in the user's cache folder."""
+    """Where what is fetched, or made once, is kept: `$MUSCOMP_CACHE`, else `muscomp` in the user's cache folder.
+
+    Raises
+    ------
+    SettingError
+        There is no home folder, as in containers that run as a number without a name.
+    """
     users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("MUSCOMP_CACHE") or f"{users}/muscomp").expanduser().absolute()
+    given = os.environ.get("MUSCOMP_CACHE") or f"{users}/muscomp"
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError as error:
+        raise SettingError(f"{given} cannot be the cache folder ({error}) Set MUSCOMP_CACHE to a folder.") from error
 
 
 def _part_name(name):
@@ -210,6 +226,30 @@ def _part_name(name):
 def _disk_is_full(error):
     """Whether an error says that the disk, the quota or the largest possible file is full."""
     return isinstance(error, DiskFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def walk(folder):
+    """As os.walk, by name, without hidden folders, and through links to folders, of which people make data sets.
+
+    No folder is entered twice, as a link may lead to what is above it.
+    """
+    entered = {_identity(folder)}
+    for path, folders, files in os.walk(folder, followlinks=True):
+        new = {_identity(Path(path, name)): name for name in sorted(folders, reverse=True) if name[0] != "."}
+        folders[:] = sorted(name for identity, name in new.items() if identity not in entered)
+        entered |= set(new)
+        yield path, folders, sorted(files)
+
+
+def _identity(folder):
+    status = Path(folder).stat()
+    return status.st_dev, status.st_ino
+
+
+def files_below(folder, suffixes):
+    """The files in a folder and below it, as `walk` finds them, with one of some suffixes: a sorted list of Path."""
+    found = (Path(path, name) for path, _, names in walk(folder) for name in names if name[0] != ".")
+    return sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
 
 
 def remove(path):
@@ -238,27 +278,45 @@ def _check_ours(folder, mark):
         raise SettingError(f"{folder} was not made by Mus-Comp, and would be replaced. Move or rename it first.")
 
 
-def clean_parts(folder, name="*"):
-    """Remove what killed runs left half-written directly in `folder`.
+def clean_parts(folder, name="*", alone=False):
+    """Remove what killed runs left half-written directly in `folder`: of everything, or of the file `name`.
 
-    Of everything; or of the file `name`, but not what another process of this machine is writing now.
+    What another process of this machine is writing now stays; and what another machine may be writing, unless this
+    process is `alone`, because it holds the lock that all take who write there.
     """
     for part in folder.glob(f"{PART}*"):
-        if name == "*" or (part.name.endswith(f"-{name}") and not _is_being_written(part)):
+        if (name == "*" or part.name.endswith(f"-{name}")) and not _is_being_written(part, alone):
             remove(part)
 
 
-def _is_being_written(part):
+def _is_being_written(part, alone):
     here = f"{PART}{platform.node()[:MAX_NODE_CHARS]}-"
+    if not part.name.startswith(here):
+        return not alone and _is_recent(part)
     pid = part.name.removeprefix(here).partition("-")[0]
-    return part.name.startswith(here) and pid.isdigit() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))
+    return pid.isdigit() and int(pid) != os.getpid() and _runs(int(pid))
+
+
+def _is_recent(part):
+    try:
+        latest = max(path.stat().st_mtime for path in (part, *(part.iterdir() if part.is_dir() else ())))
+    except FileNotFoundError:  # it has been completed meanwhile
+        return True
+    return latest > time.time() - FORGOTTEN
+
+
+def _runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # ended, and its parent has not asked how
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextlib.contextmanager
 def locked(path, shared=False, wait=True):
     """Hold the lock of a folder, or of a file, which is made. Other processes wait; it ends with this process.
 
-    Where a disk has no locks (some mounts), nothing is held.
+    Where a disk has no locks (some mounts), or the system (Windows), nothing is held. Yields whether it is.
 
     Parameters
     ----------
@@ -273,16 +331,27 @@ def locked(path, shared=False, wait=True):
         Another holds it, and this one is not to wait.
     """
     if fcntl is None:
-        yield
+        yield False
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
     try:
+        held = True
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise
-        except OSError:
-            pass  # this disk has no locks
-        yield
+        except OSError as error:
+            held = False
+            _warn_of_no_locks(path, os.fstat(descriptor).st_dev, error)
+        yield held
     finally:
         os.close(descriptor)
+
+
+def _warn_of_no_locks(path, disk, error):
+    if disk not in _WITHOUT_LOCKS:
+        _WITHOUT_LOCKS.add(disk)
+        log.warning(
+            "The disk of %s cannot lock files (%s), so that runs do not notice each other there: start one at a time.",
+            path, error.strerror,
+        )  # fmt: skip

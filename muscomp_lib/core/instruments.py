@@ -29,9 +29,11 @@ UNNAMED = ("accompaniment", "rest")  # among files to write: the sum of all inst
 PLUS = "+"  # between the instruments of a sum: "Drums+Violin"
 NUMBERS = "_0123456789"  # of tracks or players, before or behind a name
 SIGNALS = {"di", "amp", "cab", "mic"}  # how an instrument was recorded
+LEFT = {"l", "left", "lft", "lt", "links", "gauche", "izquierda", "izq"}  # of two channels in two files
+RIGHT = {"r", "right", "rgt", "rght", "rt", "rechts", "droite", "derecha"}
 NO_INSTRUMENTS = SIGNALS | {  # words of a name that leave its instrument as it is
     *("lead", "rhythm", "solo", "main", "double", "dbl", "riff", "fill", "fills", "part", "pt", "section", "live"),
-    *("left", "right", "l", "r", "high", "hi", "mid", "low", "lo", "mono", "stereo", "i", "ii", "iii", "iv"),
+    *(*LEFT, *RIGHT, "high", "hi", "mid", "side", "low", "lo", "mono", "stereo", "i", "ii", "iii", "iv"),
     *("string", "ensemble"),
     *("first", "second", "st", "nd", "clean", "muted", "legato", "staccato", "spiccato", "pizz", "pizzicato", "arco"),
     *("dry", "wet", "comp", "edit", "take", "track", "stem", "bus", "sum", "bounced", "bip", "dup"),
@@ -43,7 +45,7 @@ VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}")
 RESERVED_NAMES = (
     *(MIX, OTHER, *UNNAMED),  # files beside those of the instruments
     *("track", "split", "uuid", "partition", "frames", "duration", "status", "note"),  # columns of tracks.csv
-    *("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))),  # of Windows
+    *valid_names.DEVICES,
 )
 
 

@@ -27,6 +27,7 @@ LIGATURES = str.maketrans(  # and other Latin letters that are no letter of ASCI
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
 )
 FORBIDDEN = '/\\<>:"|?*'  # in paths, on Windows' and Google Drive's disks, and in HTML
+DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)))  # of Windows
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, lone surrogates, line breaks
 MAX_BYTES = MAX_NAME_BYTES - 64  # of a name: the rest is for suffixes, and for the names of temporary files
 PARTITIONS = {  # what data sets call the folders of their partitions
@@ -56,8 +57,8 @@ def check(name, what, where):
     Raises
     ------
     SettingError
-        It is empty, hidden ("." first), longer than file names may be, ends with a space or a dot, or has characters
-        that separate paths, are invisible, or are forbidden on some disk.
+        It is empty, hidden ("." first), longer than file names may be, ends with a space or a dot, is a device of
+        Windows, or has characters that separate paths, are invisible, or are forbidden on some disk.
     """
     if reason := _reason(name):
         article = "an" if what[0] in "aeiou" else "a"
@@ -88,9 +89,16 @@ def _reason(name):
         return f"it contains {wrong!r}"
     if name[0] in ". " or name[-1] in ". ":
         return "it begins or ends with a dot or a space"
+    if is_device(name):
+        return "Windows reserves it for a device"
     if len(name.encode()) > MAX_BYTES:
         return f"it is longer than {MAX_BYTES} bytes"
     return ""
+
+
+def is_device(name):
+    """Whether Windows takes a file or folder of this name for a device, also one with a suffix."""
+    return name.partition(".")[0].strip().lower() in DEVICES
 
 
 def check_path(path, what, where):
@@ -134,7 +142,7 @@ def as_folder(title, suffix=""):
         One component of a path, not hidden, at most `MAX_NAME_BYTES` bytes.
     """
     name = title.replace("/", "_").replace("\0", "_")
-    if not name.strip() or name[0] == ".":
+    if not name.strip() or name[0] == "." or is_device(name):
         name = f"_{name}"
     while len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
         name = name[:-1]

@@ -2,11 +2,14 @@
 
 Workers are new processes ("spawn"), not copies of this one: TensorFlow may be loaded here, and does not survive a fork.
 They end at once when the process that started them is killed, so that none writes while a restarted run does: joblib's
-go on with what is queued.
+go on with what is queued. On Linux the kernel sees to it, since a worker whose C code holds the GIL runs no Python.
 """
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +18,8 @@ import numpy as np
 
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import bar
+
+PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when its parent ends
 
 
 def each(function, items, workers=None, desc=None, sizes=None, done=None):
@@ -98,4 +103,6 @@ def _end_with_parent():
         multiprocessing.parent_process().join()
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=wait, daemon=True).start()  # elsewhere, and for a parent that was gone before

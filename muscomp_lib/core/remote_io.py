@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from muscomp_lib.core.errors import MountLostError
+from muscomp_lib.core.errors import MountLostError, MusCompError
 from muscomp_lib.core.files import locked, written_whole
 from muscomp_lib.core.root import COLAB_MOUNT
 
@@ -240,8 +240,8 @@ def local_copy(path):
     if not cache:
         return path
     try:
-        return _cached_copy(Path(cache), Path(path).absolute()) or path
-    except OSError as error:
+        return _cached_copy(Path(cache).expanduser(), Path(path).absolute()) or path
+    except (OSError, MusCompError, RuntimeError) as error:  # the last of ~ without a home folder
         log.warning("%s could not be copied to %s (%s); it is read where it is.", path, cache, error)
         return path
 

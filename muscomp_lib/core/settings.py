@@ -183,7 +183,7 @@ def text(words="a text"):
     return that(lambda value: isinstance(value, str) and value.strip() != "" and "\0" not in value, words)
 
 
-def name(words="a name without / or other characters that file names cannot have"):
+def name(words="a name without / or other characters that file names cannot have, and no device of Windows, as CON"):
     """A text that can be part of a path: names.py."""
     return that(names.is_name, words)
 
@@ -281,7 +281,7 @@ def _is_model(annotation):
 
 def _expected(found):
     """What must be there, from pydantic's own message: "Input should be a valid string"."""
-    if found["type"] == "model_type":
+    if found["type"] in ("model_type", "dict_type"):
         return "a section of keys and values"
     reason = found["msg"][:1].lower() + found["msg"][1:]
     return reason.removeprefix("input should be ")
@@ -291,4 +291,5 @@ def _range(lowest, highest, unit):
     of = f" of {unit}" if unit else ""
     if lowest is None:
         return of
-    return f"{of} from {lowest:g}" + ("" if highest is None else f" to {highest:g}")
+    lowest, highest = (f"{limit:g}" if isinstance(limit, float) else limit for limit in (lowest, highest))
+    return f"{of} from {lowest}" + ("" if highest is None else f" to {highest}")

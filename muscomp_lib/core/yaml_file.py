@@ -203,9 +203,10 @@ class _Reader:
             key = self._value(event, depth)
             following = next(self._events)
             if start.flow_style and ":" not in self._text[event.end_mark.index : following.start_mark.index]:
+                written = getattr(event, "value", key)
                 raise self._refusal(
                     event,
-                    f"no value for {key!r}. Write a decimal with a point, 1.5, and a text with a comma in quotes.",
+                    f"no value for {written!r}. Write a decimal with a point, 1.5, and a text with a comma in quotes.",
                 )
             value = self._value(following, depth)
             if key == "<<" and event.implicit[0]:  # not in quotes

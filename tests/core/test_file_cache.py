@@ -81,6 +81,29 @@ def test_files_of_others_are_neither_read_nor_removed(root):
     assert sorted(path.name for path in root.journal.iterdir()) == names
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "not yours"), FileNotFoundError(2, "compacted meanwhile")])
+def test_a_file_that_cannot_be_read_is_ignored(root, monkeypatch, error):
+    FileCache(root).put("S00.flac", NOW, "header", {"frames": 7})
+    lost = root.journal / "machine-1.jsonl"
+    lost.write_text("")
+    read, remove = Path.read_text, Path.unlink
+
+    def unless_lost(call):
+        def with_error(path, *words, **how):
+            if path == lost:
+                raise error
+            return call(path, *words, **how)
+
+        return with_error
+
+    monkeypatch.setattr(Path, "read_text", unless_lost(read))
+    monkeypatch.setattr(Path, "unlink", unless_lost(remove))
+    cache = FileCache(root)
+    cache.put("S01.flac", NOW, "header", {"frames": 8})
+    cache.compact()
+    assert FileCache(root).get("S00.flac", NOW, "header") == {"frames": 7}
+
+
 def test_a_full_disk_is_one_error_and_keeps_whole_lines(root):
     code = (
         "import resource, signal, sys\n"

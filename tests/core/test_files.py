@@ -1,11 +1,16 @@
+import errno
 import os
 import platform
 import subprocess
 import sys
+import time
 import unicodedata
+from unittest.mock import Mock
 
+import psutil
 import pytest
 
+from muscomp_lib.core import files
 from muscomp_lib.core.errors import MusCompError, SettingError
 from muscomp_lib.core.files import MAX_NODE_CHARS, PART, absolute, clean_parts, locked, written_whole
 
@@ -31,15 +36,68 @@ def test_only_what_nobody_writes_to_a_named_file_is_removed(tmp_path, other_proc
     gone = {part(os.getpid(), "a.csv"), part(ended, "a.csv"), part("1", "a.csv", "another-machine")}
     for name in kept | gone:
         (tmp_path / name).touch()
-    clean_parts(tmp_path, "a.csv")
+    clean_parts(tmp_path, "a.csv", alone=True)
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
-def test_without_a_name_all_parts_are_removed(tmp_path, other_process):
-    for name in ("a.csv", part(other_process, "a.csv"), part(os.getpid(), "b.csv")):
+def test_without_a_name_all_parts_that_nobody_writes_are_removed(tmp_path, other_process):
+    kept = {"a.csv", part(other_process, "a.csv")}
+    for name in kept | {part(os.getpid(), "b.csv"), part("1", "c.csv", "another-machine")}:
         (tmp_path / name).touch()
+    clean_parts(tmp_path, alone=True)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_what_another_machine_writes_stays_for_a_day(tmp_path):
+    new, old = part("1", "new.csv", "another-machine"), part("1", "old.csv", "another-machine")
+    writing = part("1", "song", "another-machine")
+    (tmp_path / writing).mkdir()
+    for name in (new, old, f"{writing}/mix.flac"):
+        (tmp_path / name).touch()
+    yesterday = time.time() - 90000
+    for name in (old, writing):
+        os.utime(tmp_path / name, (yesterday, yesterday))
     clean_parts(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == {new, writing}
+
+
+def test_links_to_folders_are_followed_and_loops_left(tmp_path):
+    (tmp_path / "elsewhere" / "song").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "song" / "a.mid").touch()
+    (tmp_path / "music" / ".hidden").mkdir(parents=True)
+    for name in (".hidden/b.mid", "._c.mid", "d.MID", "e.txt"):
+        (tmp_path / "music" / name).touch()
+    (tmp_path / "music" / "linked").symlink_to(tmp_path / "elsewhere" / "song")
+    (tmp_path / "music" / "loop").symlink_to(tmp_path / "music")
+    (tmp_path / "music" / "gone.mid").symlink_to("nowhere")
+    found = files.files_below(tmp_path / "music", (".mid",))
+    assert [path.relative_to(tmp_path / "music").as_posix() for path in found] == ["d.MID", "linked/a.mid"]
+
+
+def test_a_disk_without_locks_is_reported_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "_WITHOUT_LOCKS", set())
+    with locked(tmp_path) as held:
+        assert held and not caplog.messages
+    monkeypatch.setattr(files.fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+    for _ in range(2):
+        with locked(tmp_path) as held:
+            assert not held
+    assert caplog.messages == [
+        f"The disk of {tmp_path} cannot lock files (No locks available), so that runs do not notice each other there: "
+        "start one at a time."
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no ended process that its parent still has to ask")
+def test_what_an_ended_process_left_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    ended.stdout.read()  # it has closed what it had open, and nobody has waited for it
+    while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    (tmp_path / part(ended.pid, "a.csv")).touch()
+    clean_parts(tmp_path)
+    ended.wait()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -31,6 +31,8 @@ def test_ordinary_names_pass(name):
         ("a\0b", "contains"),
         (os.fsdecode(b"Beyonc\xe9"), "contains"),
         ("x" * 250, "longer than"),
+        ("NUL", "Windows reserves it"),
+        ("aux.live", "Windows reserves it"),
         (7, "not a text"),
         (None, "not a text"),
     ],
@@ -46,7 +48,7 @@ def test_a_possible_title_is_the_folders_name(title):
     assert names.as_folder(title) == title
 
 
-IMPOSSIBLE = {"..": "_..", ".x": "_.x", "": "_", "a/b": "a_b", "é" * 200: "é" * 127}
+IMPOSSIBLE = {"..": "_..", ".x": "_.x", "": "_", "a/b": "a_b", "é" * 200: "é" * 127, "Con": "_Con", "aux.2": "_aux.2"}
 
 
 @pytest.mark.parametrize(("title", "folder"), IMPOSSIBLE.items())

@@ -232,8 +232,9 @@ def test_a_disk_that_cannot_even_open_files_is_named(tmp_path, file_that_fails):
 def test_what_is_no_file_is_missing_and_pipes_never_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.flac")
     (tmp_path / "folder.flac").mkdir()
-    for name in ("pipe.flac", "folder.flac", "none.flac", "none/none.flac"):
-        with pytest.raises(MissingError, match=f"{name} is not there"):
+    missing = dict.fromkeys(("pipe.flac", "none.flac", "none/none.flac"), "is not there")
+    for name, why in (missing | {"folder.flac": "is a folder"}).items():
+        with pytest.raises(MissingError, match=f"{name} {why}"):
             audio.read(tmp_path / name)
 
 
@@ -278,6 +279,19 @@ def test_without_a_cache_a_file_is_read_where_it_lies(tmp_path, monkeypatch):
     monkeypatch.delenv(remote_io.CACHE, raising=False)
     (tmp_path / "a.flac").write_bytes(b"sound")
     assert remote_io.local_copy(tmp_path / "a.flac") == tmp_path / "a.flac"
+
+
+def test_without_a_possible_cache_files_are_read_where_they_are(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"sound")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(remote_io, "MIN_FREE", 0)
+    monkeypatch.setenv(remote_io.CACHE, "~/cache")
+    assert remote_io.local_copy(path).is_relative_to(tmp_path / "home" / "cache")
+    for cache, says in (("~nobody-of-this-name/cache", "home directory"), (str(path), "Not a directory")):
+        monkeypatch.setenv(remote_io.CACHE, cache)
+        assert remote_io.local_copy(path) == path
+        assert says in caplog.messages[-1]
 
 
 def test_a_file_is_copied_once_and_again_after_a_change(tmp_path, cache):

@@ -22,6 +22,7 @@ class Stage(settings.Settings):
     kind: settings.field(File, "part.kind") = "unet"
     share: number(0, 0.5) = 0.2
     fresh: flag() = False
+    steps: whole(1, 1_000_000_000) = 1
     even: that(lambda value: isinstance(value, int) and value % 2 == 0, "an even number") = 2
 
 
@@ -35,9 +36,13 @@ class Stage(settings.Settings):
         ({"kind": "unett"}, "kind = 'unett' is not possible. It must be 'unet' or 'other'."),
         ({"share": 0.7}, "share = 0.7 is not possible. It must be a number from 0 to 0.5."),
         ({"share": float("nan")}, "share = nan is not possible."),
+        ({"steps": 0}, "steps = 0 is not possible. It must be a whole number from 1 to 1000000000."),
         ({"fresh": 1}, "fresh = 1 is not possible. It must be True or False."),
         ({"even": 3}, "even = 3 is not possible. It must be an even number."),
-        ({"limt": 3}, "there is no setting 'limt'. Did you mean 'limit'? There is limit, kind, share, fresh, even."),
+        (
+            {"limt": 3},
+            "there is no setting 'limt'. Did you mean 'limit'? There is limit, kind, share, fresh, steps, even.",
+        ),
     ],
 )
 def test_wrong_settings_are_quoted_with_what_is_possible(wrong, message):

@@ -63,7 +63,7 @@ def test_numbers_and_words_may_stay_as_they_are_written():
         ("a: " + "9" * 5000, "a number has 5,000 digits"),
         ("x" * 1_000_001, "longer than 1,000,000 characters"),
         ("? [a]\n: b", "a key has to be a word or a number"),
-        ("a: 1\nb: {hours: 1,5}", "line 2: no value for 5. Write a decimal with a point"),
+        ("a: 1\nb: {hours: 1,5}", "line 2: no value for '5'. Write a decimal with a point"),
         ("{a: 1, b }", "line 1: no value for 'b'"),
         ("<<: 3", "adds the keys of a mapping"),
         ("a: 1\n---\nb: 2", "a second document begins"),
