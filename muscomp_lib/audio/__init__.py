@@ -3,6 +3,7 @@
 from muscomp_lib.audio.io import (
     SAMPLE_RATE,
     AudioInfo,
+    checked,
     fit_channels,
     info,
     loudness,
@@ -21,6 +22,7 @@ __all__ = [
     "PEAK_DB",
     "SAMPLE_RATE",
     "AudioInfo",
+    "checked",
     "fit_channels",
     "fit_length",
     "info",

@@ -5,6 +5,7 @@ int16. A mono file has one channel. Levels are in dB relative to full scale, lou
 Slakh's metadata).
 """
 
+import numbers
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,12 @@ import numpy as np
 from muscomp_lib.audio import reader
 from muscomp_lib.audio.quantise import to_float
 from muscomp_lib.audio.writer import Writer
+from muscomp_lib.core.errors import AudioError
+from muscomp_lib.core.settings import check_value, that
 
 SAMPLE_RATE = 44100  # Hz: Slakh's, and Spleeter's
 CANCELLED = 10.0  # times more power in the difference of two channels than in their mean
+MAX_INTEGER = 4  # bytes of an integer sample: wider ones are numbers of another kind, whose full scale is unknown
 LOUDNESS_BLOCK = 0.4  # seconds: BS.1770 measures in blocks of this length, so nothing shorter has a loudness
 
 
@@ -111,6 +115,52 @@ def write(path, waveform, sample_rate):
     kind = Path(path).suffix.lstrip(".").lower()
     with Writer(path, kind, sample_rate, waveform.shape[1], len(waveform)) as file:
         file.write(waveform)
+
+
+def _is_rate(value):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and reader.LOWEST_RATE <= value <= reader.HIGHEST_RATE and value == int(value)
+
+
+RATE = that(_is_rate, f"a whole number of Hz from {reader.LOWEST_RATE} to {reader.HIGHEST_RATE}, such as {SAMPLE_RATE}")
+
+
+def checked(waveform, sample_rate, what):
+    """A waveform that a caller gives, and its sample rate.
+
+    Parameters
+    ----------
+    waveform : array_like
+        Floats in [-1, 1], or integers of up to 32 bits: `to_float` scales these.
+    sample_rate : int
+        Hz.
+    what : str
+        What it is, to begin a message.
+
+    Returns
+    -------
+    waveform : np.ndarray
+    sample_rate : int
+
+    Raises
+    ------
+    AudioError
+        Its values are no samples.
+    SettingError
+        The rate is none that a song has.
+    """
+    try:
+        waveform = np.asarray(waveform)
+    except ValueError as error:
+        raise AudioError(f"{what} is no array: {error}. Give (n_samples, n_channels).") from error
+    is_wide = waveform.dtype.kind in "iu" and waveform.dtype.itemsize > MAX_INTEGER
+    if waveform.dtype.kind not in "fiu" or is_wide:
+        raise AudioError(
+            f"{what} holds {waveform.dtype}. Samples must be floats in [-1, 1], or integers of at most 32 bits, as "
+            "sound files have them."
+        )
+    check_value("sample_rate", RATE, sample_rate)
+    return waveform, int(sample_rate)
 
 
 def fit_channels(waveform, n_channels):

@@ -5,7 +5,7 @@ that hold their sound themselves: a playlist that calls itself a song is refused
 """
 
 import contextlib
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
 
@@ -39,10 +39,13 @@ class LibavFile:
         FFmpeg's name.
     sixteen_bit : bool
         Whether every sample is a 16-bit integer.
-    damaged : int
-        How many packets so far could not be decoded. They are left out.
+    decoded, damaged : int
+        How many packets so far could be decoded, and could not. The latter are left out.
     stopped : bool
         Whether the last of these ended it: what follows could not be read.
+    converted : bool
+        Whether the sample rate, the channels or the kind of samples has changed so far, as in songs that were joined.
+        What follows is converted to the form of the first frame.
 
     Parameters
     ----------
@@ -57,7 +60,8 @@ class LibavFile:
     """
 
     def __init__(self, file, track):
-        self.damaged, self.stopped, self._untouched = 0, False, True
+        self.decoded, self.damaged, self.stopped, self._untouched = 0, 0, False, True
+        self.converted = False
         self._container = _container(file)
         try:
             self._stream = _stream(self._container, track)
@@ -67,7 +71,8 @@ class LibavFile:
         except BaseException:
             self.close()
             raise
-        self.samplerate, self.channels, sample_format = self._form = _form(first)
+        self._first, self._form = first, _form(first)
+        self.samplerate, self.channels, sample_format = self._form
         self.sixteen_bit = sample_format in ("s16", "s16p")
         self.format = self._container.format.name
         self._start = first.pts
@@ -85,8 +90,22 @@ class LibavFile:
 
         decoded, self._fifo = self._decode(), AudioFifo()
         first = next(decoded, None)
-        self._decoded = decoded if first is None else chain([first], decoded)
+        self._frames = self._in_one_form(decoded if first is None else chain([first], decoded))
         return first
+
+    def _in_one_form(self, frames):
+        from av import AudioResampler
+
+        for form, alike in groupby(frames, _form):
+            if form == self._form:
+                yield from alike
+                continue
+            self.converted = True
+            resampler = AudioResampler(self._first.format, self._first.layout, self.samplerate)
+            for frame in chain(alike, [None]):  # at the end, what the resampler still holds
+                for converted in resampler.resample(frame and _with_layout(frame, self._first.layout)):
+                    converted.time_base = self._first.time_base  # the queue takes no other
+                    yield converted
 
     def _decode(self):
         import av
@@ -98,6 +117,7 @@ class LibavFile:
                 except av.FFmpegError:
                     self.damaged += 1
                     continue
+                self.decoded += 1
                 yield from (frame for frame in frames if frame.samples)
         except av.FFmpegError:
             self.damaged, self.stopped = self.damaged + 1, True
@@ -120,26 +140,14 @@ class LibavFile:
         if held is not None:
             yield held
 
-    def _next(self):
-        frame = next(self._decoded, None)
-        if frame is not None and _form(frame) != self._form:
-            raise LibavError("its sample rate or number of channels changes")
-        return frame
-
     def _queue(self, frame):
         frame.pts = None  # else those of damaged files stop it
         self._fifo.write(frame)
 
     def read(self, frames, dtype="float32"):
-        """The next samples, fewer at the end: shape (n_samples, n_channels).
-
-        Raises
-        ------
-        LibavError
-            Its rate or channels change there.
-        """
+        """The next samples, fewer at the end: shape (n_samples, n_channels)."""
         self._untouched = False
-        while self._fifo.samples < frames and (frame := self._next()):
+        while self._fifo.samples < frames and (frame := next(self._frames, None)):
             self._queue(frame)
         block = self._fifo.read(frames, partial=True) if frames else None
         return np.zeros((0, self.channels), dtype) if block is None else _samples(block, dtype)
@@ -153,7 +161,7 @@ class LibavFile:
         """
         missing = frames - (self._seek(frames) if self._untouched and frames > WORTH_SEEKING * self.samplerate else 0)
         missing -= len(self.read(min(missing, self._fifo.samples)))
-        while missing and (frame := self._next()):
+        while missing and (frame := next(self._frames, None)):
             if frame.samples > missing:
                 self._queue(frame)
                 self._fifo.read(missing)
@@ -205,6 +213,20 @@ def _stream(container, track):
 
 def _form(frame):
     return frame.sample_rate, frame.layout.nb_channels, frame.format.name
+
+
+def _with_layout(frame, layout):
+    """A frame with one channel copied to all, or several averaged to one: FFmpeg changes their level by 3 dB."""
+    from av import AudioFrame
+
+    samples = _samples(frame, "float32").T
+    if len(samples) == layout.nb_channels or min(len(samples), layout.nb_channels) > 1:
+        frame.pts = None
+        return frame
+    samples = np.repeat(samples.mean(axis=0, keepdims=True), layout.nb_channels, axis=0)
+    made = AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout.name)
+    made.sample_rate = frame.sample_rate
+    return made
 
 
 def _packed(frame):

@@ -36,10 +36,12 @@ def to_int16(waveform):
 
 
 def to_float(waveform):
-    """int16 as float32 in [-1, 1]; floats become float32."""
-    if waveform.dtype == np.int16:
-        return waveform.astype(np.float32) / INT16_SCALE
-    return waveform.astype(np.float32, copy=False)
+    """Integers as float32 in [-1, 1], by the range of their type; floats become float32."""
+    if waveform.dtype.kind not in "iu":
+        return waveform.astype(np.float32, copy=False)
+    full_scale = np.float32(2.0 ** (8 * waveform.dtype.itemsize - 1))
+    scaled = waveform.astype(np.float32) / full_scale
+    return scaled - 1 if waveform.dtype.kind == "u" else scaled
 
 
 def finite(waveform):

@@ -45,6 +45,7 @@ NO_SOUND = {  # what downloads often are under a song's name, by their first byt
 }
 UNKNOWN = 1 << 62  # samples, or more: libsndfile's length of a FLAC file that was written to a pipe
 COUNTING_FORMATS = ("flac", "tta", "wv")  # their headers give the number of samples
+ROUNDING_FORMATS = ("asf", "caf")  # their headers give a length by the bit rate, or one of whole packets
 HEADER = 128  # bytes: a file without samples is not longer
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MAX_CHANNELS = 8
@@ -136,6 +137,8 @@ class Source:
         How many samples so far were NaN or infinite; they are replaced by 0.
     damaged : int
         How many packets so far could not be decoded; they are left out.
+    converted : bool
+        Whether the sample rate or the number of channels has changed so far; what follows is converted.
 
     Raises
     ------
@@ -143,12 +146,12 @@ class Source:
         The sample rate, the number of channels or the length is none that a song has.
     """
 
-    exact, damaged = True, 0
+    exact, damaged, converted = True, 0, False
 
     def __init__(self, path, file, frames, sixteen_bit):
         self.path, self._file, self.frames, self.sixteen_bit = path, file, frames, sixteen_bit
         self.sample_rate, self.channels = file.samplerate, file.channels
-        self.non_finite, self._position, self._ended, self._reported = 0, 0, False, (0, 0)
+        self.non_finite, self._position, self._ended, self._reported = 0, 0, False, (0, 0, False)
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise AudioError(
                 f"{path} has a sample rate of {self.sample_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} are supported. "
@@ -223,9 +226,16 @@ class Source:
         if self.non_finite > self._reported[0]:
             log.warning("%s: %d samples are NaN or infinite; 0 replaces them.", self.path, self.non_finite)
         if self.damaged > self._reported[1]:
-            rest = ", and what follows them" if self._file.stopped else ""
+            rest = (
+                ", and what follows them. If songs were joined in it, convert each alone" if self._file.stopped else ""
+            )
             log.warning("%s is damaged: %d of its packets were left out%s.", self.path, self.damaged, rest)
-        self._reported = self.non_finite, self.damaged
+        if self.converted > self._reported[2]:
+            log.warning(
+                "%s changes its sample rate or its channels, as joined songs do; all of it is read as it begins: "
+                "%d Hz, %d channel(s).", self.path, self.sample_rate, self.channels,
+            )  # fmt: skip
+        self._reported = self.non_finite, self.damaged, self.converted
 
     @contextlib.contextmanager
     def _errors_named(self):
@@ -243,7 +253,7 @@ class Source:
 
 
 class ExactSource(Source):
-    """A file that libsndfile decodes: its length is certain, and any sample is reached at once."""
+    """A file that libsndfile decodes: its length is certain, and any sample is reached at once in most."""
 
     def __init__(self, path, raw, file):
         super().__init__(path, file, file.frames, file.subtype == "PCM_16")
@@ -269,8 +279,16 @@ class ExactSource(Source):
         """
         if self._position + frames > self.frames:
             raise self.cut_short()
+        if not self._is_seekable():
+            for start in range(0, frames, BLOCK):
+                self.read(min(BLOCK, frames - start))
+            return
         with self._errors_named():
             self._position = self._file.seek(self._position + frames)
+
+    def _is_seekable(self):
+        """Whether any sample can be reached; in GSM and some ADPCM, only the next can be."""
+        return soundfile.SoundFile.seekable(self._file)
 
     def check_end(self):
         """Make sure that the last sample can be read, and go back to the first.
@@ -284,7 +302,7 @@ class ExactSource(Source):
         """
         if self.frames == 0:
             raise AudioError(f"{self.path} has no samples. Use an intact copy.")
-        if not soundfile.SoundFile.seekable(self._file):
+        if not self._is_seekable():
             return
         with self._errors_named():
             self._file.seek(self.frames - 1)
@@ -321,6 +339,11 @@ class LibavSource(Source):
         return self._file.read(frames, dtype)
 
     def _check_all_there(self):
+        if self.damaged > self._file.decoded:
+            raise AudioError(
+                f"{self.path} cannot be decoded: {self.damaged} of its packets are damaged, and {self._file.decoded} "
+                "are not. Use another copy, or convert it."
+            )
         if self._promised - self._position > TOLERANCE * self.sample_rate:
             lengths_in_seconds = self._position / self.sample_rate, self._promised / self.sample_rate
             log.warning("%s is damaged or cut short: %.2f s of %.2f s are there.", self.path, *lengths_in_seconds)
@@ -346,6 +369,11 @@ class LibavSource(Source):
     def damaged(self):
         """How many packets so far could not be decoded."""
         return self._file.damaged
+
+    @property
+    def converted(self):
+        """Whether the sample rate or the number of channels has changed so far."""
+        return self._file.converted
 
     def _damaged(self, error):
         reason = error if isinstance(error, LibavError) else "it is damaged"
@@ -377,8 +405,9 @@ def opened(path, whole=False, track=0):
     """
     path = Path(path)
     with _disk_errors_named(path):
-        if not stat.S_ISREG(remote_io.retried(os.stat, path).st_mode):
-            raise FileNotFoundError(path)
+        mode = remote_io.retried(os.stat, path).st_mode
+        if not stat.S_ISREG(mode):
+            raise IsADirectoryError(path) if stat.S_ISDIR(mode) else FileNotFoundError(path)
         file = remote_io.RetryingFile(path)
     with file, contextlib.ExitStack() as stack:
         if file.size == 0:
@@ -411,8 +440,6 @@ def _exact_source(path, file, stack, believed, whole):
         return None
     if sound.format not in SOUNDFILE_FORMATS or sound.subtype.startswith(MPEG) or sound.frames >= UNKNOWN:
         return None
-    if not soundfile.SoundFile.seekable(sound):  # GSM: no other sample than the next can be read
-        return None
     if sound.frames == 0 and not believed and file.size > HEADER:  # its length was never entered
         return None
     source = ExactSource(path, file, sound)
@@ -427,8 +454,7 @@ def _libav_source(path, file, stack, believed, track):
     try:
         decoder = LibavFile(guard, track)
         stack.callback(decoder.close)
-        by_bit_rate = decoder.format == "asf"
-        exact_header = decoder.format in COUNTING_FORMATS or (believed and not by_bit_rate)
+        exact_header = decoder.format in COUNTING_FORMATS or (believed and decoder.format not in ROUNDING_FORMATS)
         promised = decoder.frames if exact_header else None
         frames = promised or (believed and decoder.estimate)
         if not frames:
@@ -456,7 +482,9 @@ def _disk_errors_named(path):
     """Raise the errors of a disk with the file's name: MissingError, UnreachableError."""
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    except IsADirectoryError as error:
+        raise MissingError(f"{path} is a folder, not a sound. Give a file in it.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(f"{path} is not there. Check the name and the folder.") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

@@ -21,7 +21,7 @@ def fit_length(waveform, n_samples):
     missing = n_samples - len(waveform)
     if missing <= 0:
         return waveform[:n_samples]
-    return np.pad(waveform, ((0, missing), (0, 0)))
+    return np.pad(waveform, ((0, missing), *[(0, 0)] * (waveform.ndim - 1)))
 
 
 class Resampler:

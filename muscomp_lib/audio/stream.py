@@ -17,6 +17,7 @@ import numpy as np
 
 from muscomp_lib.audio import reader
 from muscomp_lib.audio.formats import FORMATS, check_format
+from muscomp_lib.audio.io import checked
 from muscomp_lib.audio.quantise import finite, to_float
 from muscomp_lib.audio.resampler import Resampler
 from muscomp_lib.audio.writer import Writer
@@ -153,19 +154,22 @@ class InMemoryAudio:
 
     Parameters
     ----------
-    waveform : np.ndarray, shape=(n_samples, n_channels), float32 or int16
+    waveform : np.ndarray, shape=(n_samples, n_channels), float or integer
     sample_rate : int
         Hz.
 
     Raises
     ------
     AudioError
-        It has no samples, or another shape.
+        It has no samples, or another shape; or it is no waveform, as for `audio.checked`.
+    SettingError
+        The sample rate is none that a song has.
     """
 
     path, exact = "The waveform", True
 
     def __init__(self, waveform, sample_rate):
+        waveform, sample_rate = checked(waveform, sample_rate, self.path)
         if waveform.ndim != 2 or not len(waveform) or not 1 <= waveform.shape[1] <= reader.MAX_CHANNELS:
             raise AudioError(
                 f"A waveform of shape {waveform.shape} is not possible. It must be (n_samples, n_channels), with at "

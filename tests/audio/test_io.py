@@ -86,6 +86,8 @@ def test_a_file_without_samples_and_a_missing_one_are_refused(tmp_path):
         audio.info(tmp_path / "empty.wav")
     with pytest.raises(MissingError, match=r"none\.wav is not there"):
         audio.read(tmp_path / "none.wav")
+    with pytest.raises(MissingError, match="is a folder, not a sound"):
+        audio.info(tmp_path)
 
 
 def test_an_mp3_of_estimated_length_is_read_to_its_end(tmp_path):
@@ -133,6 +135,7 @@ def test_channels_that_cancel_are_heard_in_mono():
 def test_fitting_the_length_cuts_or_pads_with_silence():
     assert audio.fit_length(np.ones((3, 2)), 2).shape == (2, 2)
     assert audio.fit_length(np.ones((3, 2)), 5).sum() == 6
+    assert audio.fit_length(np.ones((3, 2, 4)), 5).shape == (5, 2, 4)
 
 
 def test_loudness_follows_the_standard():

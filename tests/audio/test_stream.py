@@ -338,6 +338,27 @@ def test_a_song_in_memory_comes_as_from_a_file():
             stream.Song(stream.InMemoryAudio(np.zeros(shape, np.float32), RATE))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.int32, np.float16, np.float64])
+def test_samples_of_any_type_are_between_minus_one_and_one(kind):
+    given = np.linspace(-0.9, 0.9, 1000)[:, None]
+    scale = 2 ** (8 * np.dtype(kind).itemsize - 1) if np.dtype(kind).kind in "iu" else 1
+    samples = (given * scale + scale * (np.dtype(kind).kind == "u")).astype(kind)
+    (block,) = stream.Song(stream.InMemoryAudio(samples, RATE)).blocks(1000)
+    np.testing.assert_allclose(block, given, atol=0.01)
+
+
+@pytest.mark.parametrize("waveform", [np.ones((5, 2), np.int64), np.ones((5, 2), bool), np.ones((5, 2), complex), None])
+def test_what_is_no_sound_is_refused_as_a_song(waveform):
+    with pytest.raises(AudioError, match=r"The waveform holds .*Samples must be floats in \[-1, 1\]"):
+        stream.InMemoryAudio(waveform, RATE)
+
+
+@pytest.mark.parametrize("rate", [None, 0, -1, "44100", True, np.nan, 1e9, 44100.5])
+def test_a_rate_that_no_song_has_is_refused(rate):
+    with pytest.raises(SettingError, match=r"sample_rate = .* is not possible\. It must be a whole number of Hz"):
+        stream.InMemoryAudio(np.zeros((5, 2)), rate)
+
+
 SIDE = 1 / np.sqrt(2)
 LEFT = {  # what goes to the left, as BS.775 says, for each order of channels
     3: [1, 0, SIDE],
