@@ -2,7 +2,7 @@
 
 A package per notebook: `slakh` (01, with `minislakh`), `reserve` (02), `tables` (03), `training` (04), `separation` and
 `transcription` (05, with `notation`), `timbre` (06), `export` (07), `composers` (08). Below them `models`, `dataset`,
-`spleeter`, `audio`, `core`; beside them `plots` and `notebook`, and `website`, which hosts a model.
+`spleeter`, `music_files`, `audio`, `core`; beside them `plots` and `notebook`, and `website`, which hosts a model.
 
     from muscomp_lib import Separator, open_root, transcribe
 

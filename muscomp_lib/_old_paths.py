@@ -27,7 +27,7 @@ MOVED = {
     "instruments": "core.instruments",
     "journal": "core.file_cache",
     "learning": "training.loop",
-    "midi_input": "minislakh.midi_file",
+    "midi_input": "music_files.midi_file",
     "mixdown": "dataset.mixing",
     "mixer": "notebook.mixer",
     "mount": "core.remote_io",

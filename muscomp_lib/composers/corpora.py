@@ -14,14 +14,13 @@ import pandas as pd
 
 from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import MissingError, SettingError
-from muscomp_lib.core.files import absolute, cache_folder, written_whole
+from muscomp_lib.core.files import absolute, cache_folder, files_below, written_whole
 from muscomp_lib.core.parallel import evenly_spaced
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import suggestion
-from muscomp_lib.minislakh import midi_songs
+from muscomp_lib.music_files import SUFFIXES, score_file
 
 MUSIC21, LIEDER, QUARTETS = "music21", "lieder", "quartets"
-SUFFIXES = (*midi_songs.SUFFIXES, *midi_songs.SCORES)
 REPOSITORIES = {  # of the corpora that are fetched: repository and commit
     LIEDER: "OpenScore/Lieder/bca122458de6da362abe62dd6aec62e25d7759b1",
     QUARTETS: "OpenScore/StringQuartets/2c723a5b7b4ea5420826116dfa912956c6a022c2",
@@ -97,7 +96,7 @@ def _listed(corpus):
         pieces = [row["path"] for row in _index(corpus)]
     else:
         folder = _folder(corpus)
-        found = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = files_below(folder, SUFFIXES)
         if str(corpus) == MUSIC21:
             found = [path for path in found if path.stat().st_size <= LARGEST]
         encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece
@@ -116,7 +115,7 @@ def _listed(corpus):
 
 def _folder(corpus):
     if str(corpus) == MUSIC21:
-        return midi_songs.corpus_folder()
+        return score_file.corpus_folder()
     folder = absolute(corpus, "corpus: ")
     if not folder.is_dir():
         raise MissingError(
@@ -149,7 +148,10 @@ def _check(known, strange):
         raise SettingError(f"{_title(min(both))} cannot be both in composers and in unknown. Leave one of them out.")
     if len(set(known)) < 2:
         held = f"only {_title(known[0])!r}" if known else "nobody"
-        raise SettingError(f"composers holds {held}: there is nobody to tell apart. Name two composers at least.")
+        raise SettingError(
+            f"composers holds {held}: there is nobody to tell apart. Name two composers at least; "
+            "in a folder of your own, each folder directly in it is one."
+        )
 
 
 def _work(corpus, composer, piece):

@@ -31,6 +31,7 @@ from muscomp_lib.training import loop
 
 RECOGNIZER, PIECES = "recognizer.npz", "pieces.csv"
 FILES = (RECOGNIZER, PIECES)
+PIECE_COLUMNS = ["composer", "piece", "part"]
 STRIDES = 4  # checkpoints of a training
 NEAREST = 5  # pieces that an answer lists
 NOT_STORED = ("corpus", "composers", "unknown", "pieces_per_composer", "song", "name")  # the clips' checksum covers it
@@ -107,10 +108,8 @@ def _write_recognizer(folder, network, music, training, validation):
     limit = recognition.threshold(recognition.by_piece(near[validation], numbers[validation])[1].min(axis=1))
     shown, means = recognition.by_piece(places, numbers)
     parts = np.select([training, validation], ["train", "validation"], "unknown")
-    pieces = music.pieces.loc[shown, ["composer", "piece"]].assign(
-        part=[parts[numbers == number][0] for number in shown]
-    )
-    write_csv(folder / PIECES, pieces)
+    pieces = music.pieces.loc[shown].assign(part=[parts[numbers == number][0] for number in shown])
+    write_csv(folder / PIECES, pieces[PIECE_COLUMNS])
     write_arrays(folder / RECOGNIZER, {"centroids": centres, "threshold": np.array(limit), "pieces": means})
 
 
@@ -161,14 +160,18 @@ class Recognizer:
             )
         self.config = _read(folder / CONFIG)
         try:
-            self.names, self.seconds = self.config["composers"], self.config["clip_seconds"]
+            self.names, self.seconds = self.config["composers"], float(self.config["clip_seconds"])
+            features, self._n_clips = self.config["features"], max(8, int(self.config["clips_per_piece"]))
             stored = read_arrays(folder / RECOGNIZER)
             self.centroids, self.threshold = stored["centroids"], float(stored["threshold"])
-            self._places, self._pieces = stored["pieces"], pd.read_csv(folder / PIECES)
+            self._places = stored["pieces"]
+            self._pieces = pd.read_csv(folder / PIECES, usecols=PIECE_COLUMNS, dtype=str, keep_default_na=False)
+            if len(self._pieces) != len(self._places):
+                raise ValueError(f"{PIECES} has {len(self._pieces)} rows, and {RECOGNIZER} {len(self._places)} places")
         except (KeyError, ValueError, TypeError, OSError) as error:  # pandas' errors are ValueErrors
             raise SettingError(f"{folder} is damaged ({type(error).__name__}: {error}). {REMEDY}") from error
         n_frames = int(self.seconds * clips.FRAMES_PER_SECOND)
-        self.network = embedding.build(n_frames, self.config["features"], len(self.names))
+        self.network = embedding.build(n_frames, features, len(self.names))
         set_weights(self.network, read_weights(folder / WEIGHTS, self.names), folder / WEIGHTS)
 
     def places(self, examples):
@@ -188,7 +191,7 @@ class Recognizer:
             The file is not there, is no score, cannot be read, or has too few notes.
         """
         notes, status, note = _examined(path)
-        cut = clips.cut(notes, self.seconds, max(8, self.config["clips_per_piece"])) if status == "ok" else []
+        cut = clips.cut(notes, self.seconds, self._n_clips) if status == "ok" else []
         if not cut:
             raise MidiError(f"{path}: {note or 'it has too few notes at a time.'}")
         places = self.places(np.stack([clips.examples(clip, self.seconds) for clip in cut]))

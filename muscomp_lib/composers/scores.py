@@ -1,19 +1,21 @@
 """MIDI files and scores as notes, with a status and a note for each file. Used by notebook 08.
 
 Reading a score takes music21 a second or more, so its notes are kept, under the checksum of the file's bytes: a copy of
-the file elsewhere, or another selection of composers, is not read again.
+the file elsewhere, or another selection of composers, is not read again. Where they cannot be kept, or what was kept is
+damaged, they are read from the score.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
+from muscomp_lib import music_files
 from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import MidiError, MissingError, MusCompError
 from muscomp_lib.core.files import cache_folder, written_whole
-from muscomp_lib.minislakh import midi_songs
 
-READER = "4"  # to be raised when notes are read differently, so that cached ones are read again
+READER = "6"  # to be raised when notes are read differently, so that cached ones are read again
 START, END, PITCH, VELOCITY = range(4)  # columns of notes
 LOWEST_COUNT = 20  # notes: fewer do not characterise a composer
 
@@ -46,16 +48,16 @@ def read(path):
     except OSError as error:
         raise MidiError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
     kept = cache_folder() / "composers" / f"{checksum}-{READER}.npy"
-    if kept.is_file():
+    with contextlib.suppress(OSError, EOFError, ValueError):
         return np.load(kept)
     notes = _read(path)
-    with written_whole(kept) as part:
+    with contextlib.suppress(OSError, MusCompError), written_whole(kept) as part:
         np.save(part, notes)
     return notes
 
 
 def _read(path):
-    parts = [part for part in midi_songs.read(path).instruments if not part.is_drum]
+    parts = [part for part in music_files.read(path).instruments if not part.is_drum]
     found = [(note.start, note.end, note.pitch, note.velocity) for part in parts for note in part.notes]
     notes = np.array(sorted(found), np.float32).reshape(-1, 4)
     notes[:, :PITCH] -= notes[:1, START]

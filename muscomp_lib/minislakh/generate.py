@@ -21,7 +21,7 @@ from pydantic import AfterValidator
 
 from muscomp_lib.core import instruments, parallel, settings
 from muscomp_lib.core.errors import MidiError, SettingError
-from muscomp_lib.core.files import clean_parts, write_text
+from muscomp_lib.core.files import clean_parts, locked, write_text
 from muscomp_lib.core.settings import Field, flag, number, optional, that, whole
 from muscomp_lib.minislakh import composer, midi_songs, players, productions, sources, synthesizer, writer
 
@@ -114,6 +114,8 @@ class Track:
 def make(slakh_folder, settings=None, workers=None):
     """Compose and render a data set. Existing tracks are kept, so a run that was killed can be resumed.
 
+    Of two runs at the same time, the second waits for the first.
+
     Parameters
     ----------
     slakh_folder : str or Path
@@ -138,14 +140,20 @@ def make(slakh_folder, settings=None, workers=None):
     folder, settings = Path(slakh_folder), settings or Settings()
     _claim(folder, _description(settings))
     tracks = plan(settings)
-    for split in SPLITS:
-        clean_parts(folder / split)
-    waiting = [track for track in tracks if not (folder / track.split / track.name).exists()]
-    parallel.each(partial(_render, folder=folder, settings=settings), waiting, workers, "mini-Slakh")
+    if _missing(tracks, folder):
+        with locked(folder / MARKER) as held:  # another run may be rendering them
+            for split in SPLITS:
+                clean_parts(folder / split, alone=held)
+            render = partial(_render, folder=folder, settings=settings)
+            parallel.each(render, _missing(tracks, folder), workers, "mini-Slakh")
     made = [path for track in tracks if (path := folder / track.split / track.name).exists()]
     if not made:
         raise MidiError(f"{folder}: no song makes a sound with these soundfonts. Give others.")
     return made
+
+
+def _missing(tracks, folder):
+    return [track for track in tracks if not (folder / track.split / track.name).exists()]
 
 
 def _render(track, folder, settings):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from muscomp_lib.core import instruments, settings, yaml_file
 from muscomp_lib.core.errors import MissingError
+from muscomp_lib.core.files import expanded
 from muscomp_lib.core.provenance import sha256
 from muscomp_lib.minislakh import effects, players, synthesizer
 from muscomp_lib.minislakh.effects import CHAIN
@@ -121,7 +122,8 @@ def find(name, engine="tinysoundfont"):
         When its engine is not installed, or for a mistake in the file.
     """
     if str(name) not in known():
-        if name is not None and not Path(name).is_file():
+        name = name if name is None else expanded(name, "soundfonts: ")
+        if name is not None and not name.is_file():
             there_is = settings.suggestion(name, known())
             raise MissingError(f"There is no soundfont {str(name)!r}, nor a source of sound of that name. {there_is}")
         return Source(engine, synthesizer.soundfont_path(name))

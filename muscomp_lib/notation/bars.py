@@ -10,6 +10,7 @@ import numpy as np
 
 DEFAULT_TEMPO = 120.0  # bpm: MIDI's own, for a song without a beat
 TICKS_PER_BEAT = 480  # quarter notes
+MOST_TICKS = 100_000_000  # of a file, a day; pretty_midi refuses ten million, three hours
 CHARSET = "utf8"  # of the tracks' names
 MICROSECONDS_PER_MINUTE = 60e6
 START_TOLERANCE = 0.02  # seconds: a first beat this early starts with the file
@@ -32,10 +33,18 @@ def empty(grid, key):
     file = io.BytesIO()
     mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, tracks=[track]).save(file=file)
     file.seek(0)
-    midi = pretty_midi.PrettyMIDI(file, charset=CHARSET)
+    midi = parsed(file)
     if key is not None:
         midi.key_signature_changes.append(pretty_midi.KeySignature(key, 0.0))
     return midi
+
+
+def parsed(file):
+    """A MIDI file (file-like) of any length as pretty_midi.PrettyMIDI."""
+    import pretty_midi
+
+    pretty_midi.pretty_midi.MAX_TICK = MOST_TICKS  # its way to set the limit
+    return pretty_midi.PrettyMIDI(file, charset=CHARSET)
 
 
 def _tempo_map(grid):
@@ -98,6 +107,7 @@ def ticks_of_beat(midi):
 def quantise(midi, steps):
     """Move all notes to a grid of `steps` in a beat, in place. Where eighths are swung, so is the grid."""
     notes, lead = [note for track in midi.instruments for note in track.notes], lead_in(midi)
+    _tabulate(midi, notes)
 
     def to_beats(time):
         return (midi.time_to_tick(time) - lead) / TICKS_PER_BEAT
@@ -118,6 +128,7 @@ def apart(notes, midi):
     nothing. So a note ends where the next of its pitch begins, and of those that begin together one is left.
     """
     latest, kept = {}, []
+    _tabulate(midi, notes)
     for note in sorted(notes, key=lambda note: (note.start, note.pitch)):
         start, before = int(midi.time_to_tick(note.start)), latest.get(note.pitch)
         if before is not None and midi.time_to_tick(before.start) == start:
@@ -129,6 +140,15 @@ def apart(notes, midi):
         latest[note.pitch] = note
         kept.append(note)
     return kept
+
+
+def _tabulate(midi, notes):
+    """Let pretty_midi make its table of ticks up to the last note once, not again for each note, which takes minutes.
+
+    What lies behind the table is rounded in another way, so that a note of one tick may become one of none.
+    """
+    end = max((note.end for note in notes), default=0.0)
+    midi.tick_to_time(int(midi.time_to_tick(end)) + 1)
 
 
 def _swing(starts):

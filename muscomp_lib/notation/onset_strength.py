@@ -27,7 +27,7 @@ DELAY = 0.035  # seconds from a note's beginning to the strongest onset of its s
 
 
 def of_song(song, notes):
-    """The onset strength of a song's sound and of its notes, both with the standard deviation 1.
+    """The onset strength of a song's sound and of its notes, both with the standard deviation 1; zero without any.
 
     Parameters
     ----------
@@ -39,8 +39,9 @@ def of_song(song, notes):
     -------
     np.ndarray, shape=(n_hops,)
     """
-    both = of_sound(song), of_notes(notes, len(song) // HOP + 1)
-    return sum(strength / strength.std() for strength in both if strength.any())
+    n_hops = len(song) // HOP + 1
+    both = of_sound(song), of_notes(notes, n_hops)
+    return sum((strength / strength.std() for strength in both if strength.any()), np.zeros(n_hops))
 
 
 def of_notes(notes, n_hops):

@@ -4,8 +4,8 @@ music21 turns MIDI into notation, but for drums: there every stroke lies on one 
 the staff, its notehead and its sound, as drummers read them, and a stroke lasts until the next or to the end of its
 beat, which saves rests. What hands play is the first voice, with stems up, and what feet play the second, with stems
 down: each is read as a rhythm of its own. All parts end with the same bar, and each is
-written as its player reads it: for a trumpet a tone higher. A pickup is an incomplete bar, and the tempo is shown once,
-though each beat is played at its own.
+written as its player reads it: for a trumpet a tone higher. A pickup is an incomplete bar, of a beat where the notes
+before the first one fill no whole one. The tempo is shown once, though each beat is played at its own.
 """
 
 import copy
@@ -15,9 +15,10 @@ import re
 import numpy as np
 
 from muscomp_lib.core.files import write_text
-from muscomp_lib.notation.bars import TICKS_PER_BEAT, lead_in, tempo, ticks_of_beat
+from muscomp_lib.notation.bars import TICKS_PER_BEAT, apart, lead_in, tempo, ticks_of_beat
 
-DIVISIONS = (4, 3)  # of a beat: sixteenths and triplets of eighths
+DIVISIONS = (4, 3)  # of a quarter: sixteenths and triplets of eighths
+SIXTEENTH = TICKS_PER_BEAT // DIVISIONS[0]
 DRUM_STAFF = {  # General MIDI's note of a drum: its line or space, and its notehead
     36: ("F4", "normal"),  # kick
     35: ("E4", "normal"),  # a second one
@@ -52,8 +53,7 @@ def write_score(midi, path, title):
     import music21
 
     score = music21.converter.parseData(_file(midi), format="midi", quantizePost=True, quarterLengthDivisors=DIVISIONS)
-    title = "".join(sign if sign.isprintable() else " " for sign in title)  # XML has no control characters
-    score.metadata = music21.metadata.Metadata(title=title, composer=" ")
+    score.metadata = music21.metadata.Metadata(title=_printable(title), composer=" ")
     for part in score.parts:
         _end_with_notes(part)
     for hands, feet in _kits(list(score.parts)):
@@ -72,20 +72,28 @@ def write_score(midi, path, title):
     write_text(path, re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text))
 
 
+def _printable(text):
+    """A text without control characters, which XML has not."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 # ---- the MIDI file that music21 reads ----
 
 
 def _file(midi):
-    """The content of a MIDI file that begins with the first beat, with longer drum strokes: bytes."""
+    """The content of a MIDI file from the first beat on, or from the one before, with longer drum strokes: bytes."""
     import mido
 
     lead, midi = lead_in(midi), copy.deepcopy(midi)
+    added = _pickup(midi, lead)
     midi.instruments = [part for track in midi.instruments for part in _by_limbs(track)]
     last = max((note.start for track in midi.instruments for note in track.notes), default=0.0)
     midi.time_signature_changes = [sign for sign in midi.time_signature_changes if sign.time <= last or not sign.time]
     for track in midi.instruments:
+        track.name = _printable(track.name)
+        _move_to_grid(track.notes, midi, lead, first=-(lead // SIXTEENTH) * SIXTEENTH if added else 0)
+        track.notes = apart(track.notes, midi)
         if track.is_drum:
-            track.notes = _on_grid(track.notes, midi, lead)
             _lengthen(track.notes, midi, lead)
     file = io.BytesIO()
     midi.write(file)
@@ -94,32 +102,53 @@ def _file(midi):
     file.seek(0)
     whole = mido.MidiFile(file=file)
     for track in whole.tracks:
-        left = lead
+        left = lead - added
         for message in track:
-            taken = min(left, message.time)
-            message.time, left = message.time - taken, left - taken
-    whole.tracks[0].remove(next(message for message in whole.tracks[0] if message.type == "time_signature"))
+            if left > 0 or message.time or message.type == "note_on":
+                taken = min(left, message.time)
+                message.time, left = message.time - taken, left - taken
+    if not added:
+        whole.tracks[0].remove(next(message for message in whole.tracks[0] if message.type == "time_signature"))
     file = io.BytesIO()
     whole.save(file=file)
     return file.getvalue()
 
 
-def _on_grid(strokes, midi, lead):
-    """Strokes moved to sixteenths, or where they are nearer to triplets in a quarter to these; one of a drum at a time.
+def _pickup(midi, lead):
+    """The ticks of a first beat for the notes before a transcription's first one, or 0; its bar's signature, in place.
 
-    What is struck at once must begin at one tick, or each stroke of a chord would last until the next.
+    Where a pickup follows, that is a beat longer.
     """
-    ticks = np.array([midi.time_to_tick(stroke.start) - lead for stroke in strokes]).clip(0)
+    starts = [midi.time_to_tick(note.start) for track in midi.instruments for note in track.notes]
+    if lead < SIXTEENTH or min(starts, default=lead) >= lead - SIXTEENTH / 2:
+        return 0
+    beat, (first, second, *later) = ticks_of_beat(midi), midi.time_signature_changes
+    unit = 4 * TICKS_PER_BEAT // second.denominator
+    first.numerator, first.denominator = beat // unit, second.denominator
+    bars = [midi.time_to_tick(sign.time) for sign in (second, *later[:1])]
+    if later and second.numerator < later[0].numerator and abs(bars[1] - bars[0] - second.numerator * unit) <= 1:
+        first.numerator += second.numerator
+        midi.time_signature_changes.remove(second)
+        if first.numerator == later[0].numerator:
+            midi.time_signature_changes.remove(later[0])
+    return beat
+
+
+def _move_to_grid(notes, midi, lead, first):
+    """Move the starts of notes to sixteenths, or where they are nearer to triplets in a quarter to these, in place.
+
+    What is played at once must begin at one tick, or each stroke of a chord of drums would last until the next. And
+    music21 makes a chord of all that begins within less than a sixteenth, as the notes of a run do that is played. The
+    grid's `first` point is in ticks from the first beat.
+    """
+    ticks = np.array([midi.time_to_tick(note.start) - lead for note in notes]).clip(first)
     quarters, divisions = ticks // TICKS_PER_BEAT, DIVISIONS if ticks_of_beat(midi) == TICKS_PER_BEAT else DIVISIONS[:1]
     for quarter in np.unique(quarters):
         its = quarters == quarter
         grids = [np.rint(ticks[its] * steps / TICKS_PER_BEAT) * TICKS_PER_BEAT / steps for steps in divisions]
         ticks[its] = min(grids, key=lambda moved: np.abs(moved - ticks[its]).sum())
-    placed = {}
-    for tick, stroke in zip(ticks.tolist(), strokes, strict=True):
-        stroke.start = midi.tick_to_time(lead + tick)
-        placed.setdefault((tick, stroke.pitch), stroke)
-    return list(placed.values())
+    for tick, note in zip(ticks.tolist(), notes, strict=True):
+        note.start = midi.tick_to_time(lead + tick)
 
 
 def _by_limbs(track):

@@ -1,6 +1,7 @@
 """From a folder of scores to a name: clips, their division, training that resumes, and what a trained model answers."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -163,7 +164,7 @@ def test_a_training_that_was_stopped_resumes_to_the_same_model(trained, music, s
     resumed = composers.train(Root(tmp_path), music, settings)
     for name in (WEIGHTS, RECOGNIZER, HISTORY):
         assert (resumed / name).read_bytes() == (trained / name).read_bytes()
-    steps = [int(row["step"]) for row in csv.DictReader((resumed / HISTORY).open())]
+    steps = [int(row["step"]) for row in csv.DictReader((resumed / HISTORY).read_text().splitlines())]
     assert steps == [6, 12, 18, 24]
 
 
@@ -177,12 +178,16 @@ def test_a_fresh_training_discards_the_one_before(music, settings, tmp_path, mon
 
 def test_a_damaged_model_is_refused_with_its_name(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "copy")
-    (copy / PIECES).write_text("")
-    with pytest.raises(SettingError, match="copy is damaged"):
-        composers.Recognizer(copy)
-    (copy / CONFIG).write_text('{"composers": ["Scale", "Chord"]}')
-    with pytest.raises(SettingError, match=r"copy is damaged.*clip_seconds"):
-        composers.Recognizer(copy)
+    table = (copy / PIECES).read_text()
+    for damaged in ("", table.replace(",", ";"), table[: table.index("\n", 40) + 1]):  # as by a spreadsheet, and cut
+        (copy / PIECES).write_text(damaged)
+        with pytest.raises(SettingError, match="copy is damaged"):
+            composers.Recognizer(copy)
+    config = json.loads((copy / CONFIG).read_text())
+    for key in ("composers", "clip_seconds", "features", "clips_per_piece"):
+        (copy / CONFIG).write_text(json.dumps({name: value for name, value in config.items() if name != key}))
+        with pytest.raises(SettingError, match=f"copy is damaged.*{key}"):
+            composers.Recognizer(copy)
 
 
 def test_other_settings_do_not_continue_a_training(trained, music, settings):

@@ -9,9 +9,10 @@ from fixtures import killing
 
 from muscomp_lib import audio, minislakh, slakh
 from muscomp_lib.core import instruments
-from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.errors import MidiError, MissingError, SettingError
+from muscomp_lib.core.files import locked
 from muscomp_lib.core.root import open_root
-from muscomp_lib.minislakh import synthesizer
+from muscomp_lib.minislakh import generate, synthesizer
 
 TINY = {"tracks": 3, "seconds": 4.0}
 SLAKH_KEYS = [
@@ -179,6 +180,16 @@ def test_killed_and_started_again_it_ends_in_the_same_files(tmp_path):
     again = work.format(folder=str(folder), workers=2)
     killing.run_and_kill(imports, again, lasts, times=3, after_each=nothing_false)
     assert killing.snapshot(folder) == calm
+
+
+def test_two_runs_do_not_render_at_the_same_time(tmp_path, monkeypatch):
+    def each(*_):
+        with pytest.raises(BlockingIOError), locked(tmp_path / minislakh.MARKER, wait=False):
+            pass
+
+    monkeypatch.setattr(generate.parallel, "each", each)
+    with pytest.raises(MidiError, match="no song makes a sound"):  # nothing is rendered
+        minislakh.make(tmp_path, minislakh.Settings(**TINY))
 
 
 def test_a_finished_track_is_kept(tmp_path):

@@ -14,7 +14,7 @@ import yaml
 from fixtures import killing
 from fixtures.needs import require
 
-from muscomp_lib import audio, minislakh
+from muscomp_lib import audio, minislakh, music_files
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError, SettingError
 from muscomp_lib.minislakh import (
@@ -103,6 +103,12 @@ def test_how_to_get_recorded_notes_names_each_folder():
 def test_recorded_notes_are_looked_for_where_they_are_cloned_to():
     cloned = [entry for entry in sources.known().values() if entry.install.startswith("git clone")]
     assert cloned and all([entry.install.split()[-1]] == entry.file for entry in cloned)
+
+
+def test_a_soundfont_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.sf2").touch()
+    assert sources.find("~/own.sf2").file == tmp_path / "own.sf2"
 
 
 def test_a_misspelled_source_is_refused_with_the_one_meant():
@@ -478,7 +484,7 @@ def test_a_midi_files_tempo_may_be_on_any_track(tmp_path):
     for _ in range(4):
         notes += [mido.Message("note_on", note=60, velocity=80), mido.Message("note_off", note=60, time=480)]
     mido.MidiFile(type=1, ticks_per_beat=480, tracks=[notes, tempo]).save(tmp_path / "song.mid")
-    assert midi_songs.read(tmp_path / "song.mid").get_end_time() == pytest.approx(4.0)
+    assert music_files.read(tmp_path / "song.mid").get_end_time() == pytest.approx(4.0)
 
 
 def test_rearranged_parts_stay_in_the_range_of_their_instrument(own, midi_folder):

@@ -100,6 +100,26 @@ def test_eighths_are_written_as_seven_eight(start):
     assert bars.lead_in(midi) == (96 if start == 0.1 else 0)
 
 
+def test_a_song_of_three_hours_is_written_and_read(tmp_path):
+    times = np.cumsum(0.46 + 0.01 * np.sin(np.arange(24000) / 7))
+    midi = midi_of(times)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, 60, times[-2], times[-1]))
+    transcription.write(midi, tmp_path / "a.mid")
+    [note] = transcription.read(tmp_path / "a.mid").instruments[0].notes
+    assert (note.start, note.end) == pytest.approx(times[-2:], abs=0.05)
+
+
+@pytest.mark.parametrize("start", [0.1171875, 0.3515625])  # half-way between two ticks
+def test_notes_of_no_length_are_written(start, tmp_path):
+    midi = bars.empty(None, None)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes = bars.apart([pretty_midi.Note(100, 60, start, start)], midi)
+    midi.tick_to_time(1000)  # as reading or writing may
+    transcription.write(midi, tmp_path / "a.mid")
+    assert len(transcription.read(tmp_path / "a.mid").instruments[0].notes) == 1
+
+
 # ---- the grid ----
 
 

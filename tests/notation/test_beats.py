@@ -296,7 +296,11 @@ def test_a_drifting_tempo_is_tracked():
     assert np.mean(near) > 0.8
 
 
-@pytest.mark.parametrize("sound", [np.zeros(0), np.zeros(SAMPLE_RATE), np.zeros(9 * SAMPLE_RATE), np.ones(100)])
+@pytest.mark.parametrize(
+    "sound",
+    [np.zeros(0), np.zeros(SAMPLE_RATE), np.zeros(9 * SAMPLE_RATE), np.ones(100), np.full(9 * SAMPLE_RATE, 1e-12)],
+    ids=["empty", "short", "silent", "too short", "nearly silent"],
+)
 def test_silent_and_short_songs_have_no_beats(sound):
     assert beats.grid(sound.astype(np.float32), [], []) is None
 

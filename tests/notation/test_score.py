@@ -87,6 +87,11 @@ def test_strokes_a_little_apart_are_one_chord(written):
     assert [note.isRest for note in feet] == 4 * [False, True]
 
 
+def test_control_characters_in_a_name_become_spaces(written):
+    (part,), _ = written(drummed({38: range(4)}, name="Dr\x07ums\n"))
+    assert part.partName.split() == ["Dr", "ums"]
+
+
 @pytest.mark.parametrize(("drum", "n_strokes"), [(38, 4), (36, 4)])
 def test_hands_or_feet_alone_are_one_voice(written, drum, n_strokes):
     (part,), text = written(drummed({drum: range(n_strokes)}))
@@ -104,6 +109,36 @@ def test_a_score_begins_with_the_first_beat(tmp_path):
     (part,) = music21.converter.parse(tmp_path / "a.musicxml").parts
     assert [note.offset for note in part.flatten().notes] == list(range(8))
     assert [sign.ratioString for sign in part.flatten().getElementsByClass("TimeSignature")] == ["4/4"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "first_bars"),
+    [
+        (beats.Grid(0.4 + 0.5 * np.arange(20), 4, 0), [(0, 0), (1, 1), (2, 5)]),
+        (beats.Grid(0.4 + 0.5 * np.arange(20), 4, 1), [(0, 0), (1, 2), (2, 6)]),
+        (beats.Grid(0.4 + 0.5 * np.arange(20), 4, 3), [(1, 0), (2, 4), (3, 8)]),
+    ],
+    ids=["no pickup", "a pickup", "a whole bar"],
+)
+def test_notes_before_the_first_beat_are_its_pickup(written, grid, first_bars):
+    midi = bars.empty(grid, None)
+    midi.instruments = [melody(40, range(9), grid), melody(0, range(4), grid)]
+    starts = {60: 0.03, 62: 0.14, 64: 0.28}
+    midi.instruments[0].notes += [pretty_midi.Note(90, pitch, at, at + 0.1) for pitch, at in starts.items()]
+    (violin, piano), _ = written(midi)
+    places = [(n.getOffsetInHierarchy(violin), [p.midi for p in n.pitches]) for n in violin.recurse().notes]
+    assert places == [(0.25, [60]), (0.5, [62]), (0.75, [64]), *((float(n), [60]) for n in range(1, 10))]
+    assert [note.getOffsetInHierarchy(piano) for note in piano.recurse().notes] == [1, 2, 3, 4]
+    for part in (violin, piano):
+        assert [sign.ratioString for sign in part.recurse().getElementsByClass("TimeSignature")] == ["4/4"]
+        assert [bar[:2] for bar in bars_of(part)][:3] == first_bars
+
+
+def test_a_note_a_little_early_is_on_the_first_beat(written):
+    midi = drummed({38: range(8)}, start=0.2)
+    midi.instruments[0].notes[0].start -= 0.05
+    (part,), _ = written(midi)
+    assert [note.getOffsetInHierarchy(part) for note in part.recurse().notes] == list(range(8))
 
 
 def test_triplets_of_quarters_are_no_place_in_six_eight(written):
@@ -159,6 +194,28 @@ def test_overlapping_notes_lie_in_voices_of_full_bars(written):
     assert sorted(begun) == [(pitch, start) for pitch, start, _ in played]
     lengths = {pitch: sum(n.quarterLength for its, _, n in pieces if its == pitch) for pitch, *_ in played}
     assert lengths == {pitch: end - start for pitch, start, end in played}
+
+
+def test_a_chord_has_a_pitch_once(written):
+    midi = bars.empty(beats.Grid(0.3 + 0.5 * np.arange(20), 4, 0), None)
+    played = [(60, 0.27, 0.3), (60, 0.31, 0.34), (60, 0.34, 0.8), (64, 0.3, 0.8), (60, 0.8, 0.83), (60, 0.84, 0.9)]
+    midi.instruments.append(pretty_midi.Instrument(0))
+    midi.instruments[0].notes = [pretty_midi.Note(90, pitch, start, end) for pitch, start, end in played]
+    (part,), _ = written(midi)
+    sounds = [(n.offset, n.quarterLength, sorted(p.midi for p in n.pitches)) for n in part.flatten().notes]
+    assert sounds == [(0, 1, [60, 64]), (1, 0.25, [60])]
+
+
+def test_the_notes_of_a_played_run_are_no_chords(written):
+    rng = np.random.default_rng(0)
+    midi = bars.empty(beats.Grid(0.5 * np.arange(20), 4, 0), None)
+    midi.instruments.append(pretty_midi.Instrument(0))
+    starts = (0.125 * np.arange(32) + rng.normal(0, 0.01, 32)).clip(0)
+    notes = [pretty_midi.Note(90, 60 + n % 8, start, start + 0.12) for n, start in enumerate(starts)]
+    midi.instruments[0].notes = notes
+    (part,), _ = written(midi)
+    found = [(n.getOffsetInHierarchy(part), [p.midi for p in n.pitches]) for n in part.recurse().notes]
+    assert found == [(n / 4, [60 + n % 8]) for n in range(32)]
 
 
 def melody(program, places, grid, beat=0.5, name="", pitch=60):

@@ -1,12 +1,13 @@
-"""Reading MIDI files, with the reason for those that cannot be used. Used by mini-Slakh and to train transcribers.
+"""Reading MIDI files, with the reason for those that cannot be used. Used by mini-Slakh, 01, 04 and 08.
 
-The libraries are too lenient in some things: mido accepts files of format 2, without tracks, or timed in film frames.
+The libraries are too lenient in some things: mido accepts files of format 2 and without tracks, and takes frames of a
+film for parts of a beat.
 And too strict in others: one text event that is out of range stops mido, and pretty_midi looks for the tempo in the
 first track only, for a note's end and program only in the note's own track, and for drums only on channel 10. So the
 bytes are checked and written again first, and the notes are assembled here.
 Standard: "Standard MIDI Files 1.0", MIDI Manufacturers Association, 1988; drums elsewhere than on channel 10: Yamaha's
 XG (bank 127 or 126, or a system exclusive message), General MIDI 2 (bank 120; 121: none) and Roland's GS (a system
-exclusive message).
+exclusive message). Each of them has a message that resets all channels, as where songs were joined into one file.
 """
 
 import io
@@ -19,9 +20,12 @@ from pathlib import Path
 
 from muscomp_lib.core.errors import MidiError, MissingError
 
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 HEADER = struct.Struct(">4sIHHH")  # "MThd", its length, format, number of tracks, division
 CHUNK = struct.Struct(">4sI")
-FRAMES = 0x8000  # this bit of the division: time is counted in film frames (SMPTE), not in beats
+FRAMES = 0x8000  # this bit of the division: time is counted in film frames (SMPTE), not in beats, whatever the tempo
+# By the rate in the header: frames, and the microseconds that so many take; 29 stands for NTSC's 29.97.
+FRAME_RATES = {24: (24, 1_000_000), 25: (25, 1_000_000), 29: (30, 1_001_000), 30: (30, 1_000_000)}
 MAX_SECONDS = 20 * 60
 MAX_TICKS = 9_000_000  # pretty_midi keeps a table of all, and refuses ten million: 8 minutes of a file by music21
 RIFF, WRAPPING = b"RIFF", 256  # Windows' .rmi; bytes that may stand before any other's header: of MacBinary 128
@@ -37,10 +41,11 @@ OTHER_FILES = {  # by their first bytes
 META, SYSEX = 0xFF, (0xF0, 0xF7)
 END = bytes([META, 0x2F, 0])  # of a track
 QUICKEST = 20_000  # microseconds of a beat, 3000 bpm: any quicker, a song has no length
+TEMPO = 0x51
 USED = {  # meta events by type, and what their data must be
     0x03: lambda data: True,  # a track's name
     0x21: lambda data: len(data) == 1,  # its port, which has channels of its own
-    0x51: lambda data: len(data) == 3 and int.from_bytes(data, "big") >= QUICKEST,  # tempo
+    TEMPO: lambda data: len(data) == 3 and int.from_bytes(data, "big") >= QUICKEST,  # tempo
     0x58: lambda data: len(data) == 4 and data[0] > 0 and data[1] < 8,  # time signature
     0x59: lambda data: (
         len(data) == 2 and (data[0] + 7) % 256 < 15 and data[1] < 2
@@ -52,18 +57,24 @@ NOTES = ("note_on", "note_off")
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
 STROKE = 8  # a drum that is ended at once sounds all the same: for one of so many parts of a beat
-BANK, DATA, PEDAL, RESET = 0, 6, 64, 121  # numbers of controllers
+BANK, DATA, PEDAL, SOSTENUTO, SOUND_OFF, RESET = 0, 6, 64, 66, 120, 121  # numbers of controllers
 PARAMETER, UNREGISTERED = (101, 100), (99, 98)  # ... that choose what DATA sets: one of the next two, or none of them
-BEND_RANGE, TRANSPOSITION = (0, 0), (0, 2)
-ALL_OFF = (120, *range(123, 128))  # controllers that end a channel's notes
+BEND_RANGE, TUNING, TRANSPOSITION = (0, 0), (0, 1), (0, 2)
+ALL_OFF = (SOUND_OFF, *range(123, 128))  # controllers that end a channel's notes
 HALF, BEND, SEMITONES = 64, 8192, 2  # of a controller; the furthest of a pitch wheel, and what it is by default
 DRUM_BANKS, MELODIC_BANK = (120, 126, 127), 121  # General MIDI 2's 121 makes even channel 10 melodic
+EFFECTS_BANK, EFFECT = 64, 120  # XG's; the first of General MIDI's programs of effects
 GS = (0x41, 0x42, 0x12, 0x40)  # bytes 0, 2, 3 and 4 of its messages; 1 is the device
+SYSTEM_RESETS = (  # bytes 0 and 2 onwards of messages that set all channels back: GM, GM off, GM2, GS (two), XG (two)
+    *((0x7E, 0x09, mode) for mode in (1, 2, 3)),
+    *((*GS[:3], 0x40, 0, 0x7F), (*GS[:3], 0, 0, 0x7F)),
+    *((0x43, 0x4C, 0, 0, last) for last in (0x7E, 0x7F)),
+)
 XG_PART, XG_MODE = (0x43, 0x4C, 0x08), 0x07  # bytes 0, 2 and 3 of messages to a part, which is byte 4; byte 5
 
 
 def read(path, sounding=False):
-    """Read a MIDI file of format 0 or 1.
+    """Read a MIDI file of format 0 or 1, or 2 with one track. Where frames of a film give the time, beats are seconds.
 
     Chunks that are not tracks and meta events out of range are skipped, and so is what RIFF or MacBinary put before the
     header; notes that never end last until the next of their pitch, or the end of their track.
@@ -72,8 +83,8 @@ def read(path, sounding=False):
     ----------
     path : str or Path
     sounding : bool
-        Give notes as they sound, not as they are played: they last while the sustain pedal holds them, and have the
-        pitch at which wheel and tuning hold them for longest, to the nearest semitone.
+        Give notes as they sound, not as they are played: they last while the sustain pedal or the sostenuto holds
+        them, and have the pitch at which wheel and tuning hold them for longest, to the nearest semitone.
 
     Returns
     -------
@@ -125,28 +136,41 @@ def _without_other_chunks(source, path):
     if len(source) < HEADER.size:
         raise _bad(path, f"it is cut short: {len(source)} bytes are less than a header")
     _, length, kind, n_tracks, division = HEADER.unpack_from(source)
-    if kind not in (0, 1):
-        raise _bad(path, f"it is of format {kind}; 0 and 1 are read")
+    if kind > 2 or (kind == 2 and n_tracks > 1):
+        raise _bad(path, f"it is of format {kind}, with {n_tracks} tracks; 0, 1, and 2 with one track are read")
     if n_tracks == 0:
         raise _bad(path, "its header declares zero tracks")
-    if division == 0 or division & FRAMES:
-        what = ", frames of a film (SMPTE)" if division & FRAMES else ""
-        raise _bad(path, f"its time division is {division:#06x}{what}; only ticks per beat, 1 to 32767, are read")
-    tracks = _tracks(source, CHUNK.size + length, n_tracks, path)
+    frames, per_frame = 256 - (division >> 8), division & 0xFF
+    is_film = frames in FRAME_RATES and per_frame > 0
+    if division == 0 or (division & FRAMES and not is_film):
+        raise _bad(
+            path,
+            f"its time division is {division:#06x}; only ticks per beat, 1 to 32767, and per frame of a film "
+            f"(SMPTE) at {', '.join(map(str, FRAME_RATES))} frames a second are read",
+        )
+    used = {kind: check for kind, check in USED.items() if kind != TEMPO} if is_film else USED
+    tracks = _tracks(source, CHUNK.size + length, n_tracks, used, path)
     if len(tracks) < n_tracks:
         raise _bad(path, f"it is cut short: the header declares {n_tracks} tracks and {len(tracks)} MTrk are there")
-    return HEADER.pack(b"MThd", HEADER.size - CHUNK.size, kind, n_tracks, division) + b"".join(tracks)
+    if is_film:
+        n_frames, microseconds = FRAME_RATES[frames]
+        division = n_frames * per_frame
+        tempo = bytes([0, META, TEMPO, 3]) + microseconds.to_bytes(3, "big") + bytes([0]) + END
+        tracks.append(CHUNK.pack(b"MTrk", len(tempo)) + tempo)
+    return HEADER.pack(b"MThd", HEADER.size - CHUNK.size, 1, len(tracks), division) + b"".join(tracks)
 
 
-def _tracks(source, position, n_tracks, path):
-    """The first MTrk chunks from `position` on, each with its chunk header; what follows them is of no interest."""
+def _tracks(source, position, n_tracks, used, path):
+    """The MTrk chunks from `position` on, each with its chunk header; more than are declared where they are whole."""
     found, has_track = [], False
-    while position + CHUNK.size <= len(source) and len(found) < n_tracks:
+    while position + CHUNK.size <= len(source):
         name, length = CHUNK.unpack_from(source, position)
         start, end = position + CHUNK.size, position + CHUNK.size + length
         has_track = has_track or name == b"MTrk"
         if name == b"MTrk":
-            track, n_bytes, has_end = _rewritten(source[start:end])
+            track, n_bytes, has_end = _rewritten(source[start:end], used)
+            if len(found) >= n_tracks and (end > len(source) or not has_end):
+                break
             if end > len(source) and not has_end:
                 raise _bad(path, f"it is cut short: a track of {length} bytes ends {end - len(source)} bytes too early")
             found.append(CHUNK.pack(b"MTrk", len(track)) + track)
@@ -178,7 +202,7 @@ def _short_enough(parsed, path):
     return parsed
 
 
-def _rewritten(track):
+def _rewritten(track, used):
     """A track's events up to its end as mido takes them: each with its status, none that is not used or out of range.
 
     Returns
@@ -196,7 +220,7 @@ def _rewritten(track):
             body, position, waited = track[start:end], end, waited + delta
             running = status if status < SYSEX[0] else running
             has_end = status == META and body[0] == END[1]
-            if _is_used(status, body):
+            if _is_used(status, body, used):
                 content += _in_sevens(waited) + bytes([status]) + body
                 waited = 0
     except (IndexError, KeyError):
@@ -225,12 +249,12 @@ def _event(track, position, running):
     return delta, status, start, end
 
 
-def _is_used(status, body):
+def _is_used(status, body, used):
     """Whether an event is one of a channel, a system exclusive one, or a meta event that is used and as it must be."""
     if status != META:
         return status < SYSEX[0] or status in SYSEX
     _, begin = _variable_length(body, 1)
-    return body[0] in USED and USED[body[0]](body[begin:])
+    return body[0] in used and used[body[0]](body[begin:])
 
 
 def _in_sevens(value):
@@ -305,14 +329,14 @@ def _length(track):
 
 
 def _timed(parsed):
-    """[(tick, number of the track, message)] in the order of time: what sets a note's sound comes before the note."""
+    """[(tick, number of the track, message)] in the order of time: resets, what sets a note's sound, notes."""
     timed = []
     for number, track in enumerate(parsed.tracks):
         tick = 0
         for message in track:
             tick += message.time
             timed.append((tick, number, message))
-    return sorted(timed, key=lambda item: (item[0], item[2].type in NOTES))
+    return sorted(timed, key=lambda item: (item[0], not _is_reset(item[2]), item[2].type in NOTES))
 
 
 def _conducted(parsed, messages):
@@ -353,17 +377,19 @@ def _notes(parsed, messages):
     for tick, number, message in messages:
         is_drum.update(message)
         if message.type == "program_change":
-            programs[number, message.channel] = programs[message.channel] = message.program
+            programs[number, message.channel] = programs[message.channel] = is_drum.program(message)
         elif message.type == "note_on" and message.velocity > 0:
             program = programs.get((number, message.channel), programs.get(message.channel, 0))
             found = tick, message, number, program, is_drum[message.channel]
             sounding[message.channel, message.note].setdefault(number, []).append(found)
         elif message.type in NOTES:
             yield from _ended(sounding[message.channel, message.note], number, tick, parsed)
-        elif message.type == "control_change" and message.control in ALL_OFF:
-            of_channel = [parts for key, parts in sounding.items() if key[0] == message.channel]
-            for part in itertools.chain.from_iterable(parts.values() for parts in of_channel):
+        elif (is_reset := _is_reset(message)) or (message.type == "control_change" and message.control in ALL_OFF):
+            ended = [parts for key, parts in sounding.items() if key[0] in _channels(message)]
+            for part in itertools.chain.from_iterable(parts.values() for parts in ended):
                 yield from _ended({number: part}, number, tick, parsed)
+            if is_reset:
+                programs.clear()
     for part in (part for parts in sounding.values() for part in parts.values()):
         yield from _never_ended(part, parsed)
 
@@ -388,17 +414,21 @@ def _ended(sounding, number, tick, parsed):
 
 
 def _sounding(notes, messages):
-    """The notes of `_notes` as they sound: held by the pedal, and at the pitch to which the wheel bends them."""
+    """The notes of `_notes` as they sound: held by the pedals, and at the pitch to which the wheel bends them."""
     strikes = defaultdict(list)
     for start, _, message, *_ in sorted(notes, key=lambda note: note[0]):
         strikes[message.channel, message.note].append(start)
-    pedals, shifts = _pedals(messages), _shifts(messages)
+    shifts = _shifts(messages)
+    sostenuto, pedal = (_presses(messages, controller) for controller in (SOSTENUTO, PEDAL))
     for start, end, message, number, program, is_drum in notes:
         if not is_drum:
-            again = strikes[message.channel, message.note]
-            pitch = message.note + _longest(shifts[message.channel], start, end)
+            channel, again = message.channel, strikes[message.channel, message.note]
+            pitch = message.note + _longest(shifts[channel], start, end)
             message = message.copy(note=min(max(pitch, 0), 127))
-            end = min([_last(pedals[message.channel], end)[1] or end, *again[bisect_left(again, end) :][:1]])
+            down, up = _press(sostenuto[channel], end)
+            held = up if start < down else end  # it holds the keys that are down when it is pressed
+            held = _press(pedal[channel], held)[1]
+            end = min([held, *again[bisect_left(again, end) :][:1]])
         yield start, end, message, number, program, is_drum
 
 
@@ -421,23 +451,43 @@ def _tick(change):
     return change[0]
 
 
-def _pedals(messages):
-    """{channel: [(tick, until when the pedal is held from there on, or 0)]}."""
-    found = defaultdict(lambda: [(-1, 0)])
-    for tick, _, message in reversed(messages):
-        if message.type == "control_change" and message.control in (PEDAL, RESET):
-            is_down = message.control == PEDAL and message.value >= HALF
-            later = found[message.channel]
-            until = (later[-1][1] or later[-1][0]) if len(later) > 1 else messages[-1][0]
-            later.append((tick, until if is_down else 0))
-    return defaultdict(lambda: [(-1, 0)], {channel: sorted(changes) for channel, changes in found.items()})
+def _press(presses, tick):
+    """The press of a pedal, (tick, until when), that lasts at a tick; without one, none: (tick + 1, tick)."""
+    found = presses[max(0, bisect_right(presses, tick, key=_tick) - 1) :][:1]
+    return next(((down, up) for down, up in found if down <= tick < up), (tick + 1, tick))
+
+
+def _presses(messages, pedal):
+    """The presses of a pedal: {channel: [(tick, until when)]}. What ends all sound divides one in two."""
+    found, down = defaultdict(list), {}
+    for tick, _, message in messages:
+        is_control = message.type == "control_change"
+        if not _is_reset(message) and not (is_control and message.control in (pedal, SOUND_OFF, RESET)):
+            continue
+        is_pressed = is_control and message.control == pedal and message.value >= HALF
+        is_divided = is_control and message.control == SOUND_OFF
+        for channel in _channels(message):
+            if channel in down and not is_pressed:
+                found[channel].append((down.pop(channel), tick))
+                if is_divided:
+                    down[channel] = tick + 1  # the notes that it ends at this tick are not held
+            elif is_pressed:
+                down.setdefault(channel, tick)
+    for channel, tick in down.items():
+        found[channel].append((tick, messages[-1][0]))
+    return found
 
 
 def _shifts(messages):
     """{channel: [(tick, by how many semitones wheel and tuning move its notes from there on)]}."""
     found = defaultdict(lambda: [(-1, 0)])
-    state = defaultdict(lambda: {"bend": 0.0, BEND_RANGE: SEMITONES, TRANSPOSITION: HALF, PARAMETER: [127, 127]})
+    usual = {"bend": 0.0, BEND_RANGE: SEMITONES, TUNING: HALF, TRANSPOSITION: HALF}
+    state = defaultdict(lambda: usual | {PARAMETER: [127, 127]})
     for tick, _, message in messages:
+        if _is_reset(message):
+            state.clear()
+            for channel in _channels(message):
+                found[channel].append((tick, 0))
         if message.type not in ("pitchwheel", "control_change"):
             continue
         of = state[message.channel]
@@ -447,11 +497,11 @@ def _shifts(messages):
             of[PARAMETER][PARAMETER.index(message.control)] = message.value
         elif message.control in UNREGISTERED:
             of[PARAMETER] = [127, 127]
-        elif message.control == DATA and tuple(of[PARAMETER]) in (BEND_RANGE, TRANSPOSITION):
+        elif message.control == DATA and tuple(of[PARAMETER]) in usual:
             of[tuple(of[PARAMETER])] = message.value
         elif message.control == RESET:
             of["bend"] = 0.0
-        shift = round(of["bend"] * of[BEND_RANGE]) + of[TRANSPOSITION] - HALF
+        shift = round(of["bend"] * of[BEND_RANGE] + of[TUNING] / HALF - 1) + of[TRANSPOSITION] - HALF
         found[message.channel].append((tick, shift))
     return found
 
@@ -460,9 +510,17 @@ class _DrumChannels(dict):
     """{channel: whether it plays drums}, as messages go by."""
 
     def __init__(self, messages):
-        super().__init__({channel: channel == DRUM_CHANNEL for channel in range(16)})
+        super().__init__()
+        self._reset(is_gs=any(m.type == "sysex" and _is_gs(m.data) for _, _, m in messages))
+
+    def _reset(self, is_gs, is_xg=False):
+        super().update({channel: channel == DRUM_CHANNEL for channel in range(16)})
         self._banks, self._set = {}, {}  # by channel; what a system exclusive message sets, whatever the bank
-        self._is_gs = any(m.type == "sysex" and _is_gs(m.data) for _, _, m in messages)
+        self._is_gs, self._is_xg = is_gs, is_xg
+
+    def program(self, message):
+        """The program that a message chooses; of XG's sounds of animals, doors and the like, an effect."""
+        return EFFECT if self._is_xg and self._banks.get(message.channel) == EFFECTS_BANK else message.program
 
     def update(self, message):
         """Take a message in."""
@@ -472,10 +530,25 @@ class _DrumChannels(dict):
             # In GS these banks are sounds of older devices.
             bank, usual = self._banks[message.channel], self._set.get(message.channel, message.channel == DRUM_CHANNEL)
             self[message.channel] = bank in DRUM_BANKS or (usual and bank != MELODIC_BANK)
+        elif _is_reset(message):
+            self._reset(is_gs=message.data[2] == GS[1], is_xg=message.data[0] == XG_PART[0])
         elif message.type == "sysex":
+            self._is_gs = self._is_gs or _is_gs(message.data)
             given = _gs_drums(message.data) if _is_gs(message.data) else _xg_drums(message.data)
             self._set |= given
             super().update(given)
+
+
+def _is_reset(message):
+    """Whether a message sets all channels back to what they are without any: one of `SYSTEM_RESETS`."""
+    if message.type != "sysex":
+        return False
+    return any((*message.data[:1], *message.data[2 : 1 + len(reset)]) == reset for reset in SYSTEM_RESETS)
+
+
+def _channels(message):
+    """Those that a message concerns."""
+    return [message.channel] if hasattr(message, "channel") else range(16)
 
 
 def _is_gs(data):

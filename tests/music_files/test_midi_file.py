@@ -8,7 +8,7 @@ import mido
 import pytest
 
 from muscomp_lib.core.errors import MidiError, MissingError
-from muscomp_lib.minislakh import midi_file
+from muscomp_lib.music_files import midi_file
 
 ODD_MIDI = Path(__file__).parents[3] / "shared" / "data" / "odd_midi"
 
@@ -72,7 +72,9 @@ BAD_FILES = {
     "zero tracks": (header(tracks=0) + track_chunk(), "zero tracks"),
     "negative division": (header(division=-480) + track_chunk(), "time division is 0xfe20"),
     "division zero": (header(division=0) + track_chunk(), "time division is 0x0000"),
-    "format 2": (header(kind=2) + track_chunk(), "format 2"),
+    "format 2": (header(kind=2, tracks=2) + 2 * track_chunk(), "format 2, with 2 tracks"),
+    "format 3": (header(kind=3) + track_chunk(), "format 3"),
+    "no parts of a frame": (header(division=-25 * 256) + track_chunk(), "time division is 0xe700"),
     "truncated": (header() + track_chunk()[:-6], "cut short"),
     "fewer tracks than declared": (header(tracks=9) + track_chunk(), "declares 9 tracks and 1 MTrk"),
     "no notes": (header() + SILENT, "no notes"),
@@ -101,6 +103,21 @@ def test_what_riff_or_macbinary_wrap_is_read(wrapping, tmp_path):
     assert programs(midi_file.read(tmp_path / "a.mid")) == [0]
 
 
+@pytest.mark.parametrize(("rate", "seconds"), [(24, 0.5), (25, 0.48), (29, 0.4004), (30, 0.4)])
+def test_frames_of_a_film_are_time_whatever_the_tempo(rate, seconds, tmp_path):
+    tempo = bytes([0, 0xFF, 0x51, 3, 1, 0, 0])
+    body = tempo + track_chunk()[8:]  # a note of 480 ticks
+    chunk = struct.pack(">4sI", b"MTrk", len(body)) + body
+    (tmp_path / "a.mid").write_bytes(header(division=-rate * 256 + 40) + chunk)
+    [note] = midi_file.read(tmp_path / "a.mid").instruments[0].notes
+    assert (note.start, note.end) == (0, pytest.approx(seconds))
+
+
+def test_format_2_with_one_track_is_read(tmp_path):
+    (tmp_path / "a.mid").write_bytes(header(kind=2) + track_chunk())
+    assert parts_of(midi_file.read(tmp_path / "a.mid")) == [(0, [(0, 0.5)])]
+
+
 @pytest.mark.parametrize("division", [10080, 32767])
 def test_a_long_file_in_short_ticks_is_read(division, tmp_path):
     late = [mido.MetaMessage("set_tempo", tempo=1_000_000, time=1000 * division), *note(60, length=division)]
@@ -113,6 +130,11 @@ def test_hours_behind_the_last_note_do_not_count(tmp_path):
     late = [mido.Message("control_change", control=7, time=9600), mido.MetaMessage("end_of_track", time=10**7)]
     path = written(tmp_path / "a.mid", [[*note(60), *late], [mido.Message("note_on", note=64, velocity=90, time=240)]])
     assert parts_of(midi_file.read(path)) == [(0, [(0, 0.5)]), (0, [(0.25, 0.75)])]
+
+
+def test_tracks_that_the_header_forgot_are_read(tmp_path):
+    (tmp_path / "a.mid").write_bytes(header() + track_chunk() + track_chunk() + track_chunk()[:-1])
+    assert programs(midi_file.read(tmp_path / "a.mid")) == [0, 0]
 
 
 def test_chunks_that_are_not_tracks_are_skipped(tmp_path):
@@ -166,6 +188,9 @@ def test_tracks_with_one_channel_end_their_own_notes(tmp_path):
 
 
 GS_RESET = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x00, 0x7F, 0x00, 0x41])
+GM_RESET = mido.Message("sysex", data=[0x7E, 0x7F, 0x09, 0x01])
+XG_RESET = mido.Message("sysex", data=[0x43, 0x10, 0x4C, 0x00, 0x00, 0x7E, 0x00])
+SC88_RESET = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x00, 0x00, 0x7F, 0x00, 0x01])
 GS_DRUMS_ON_11 = mido.Message("sysex", data=[0x41, 0x10, 0x42, 0x12, 0x40, 0x1A, 0x15, 0x01, 0x10])
 XG_DRUMS_ON_11 = mido.Message("sysex", data=[0x43, 0x10, 0x4C, 0x08, 10, 0x07, 0x02])
 XG_NOTES_ON_10 = mido.Message("sysex", data=[0x43, 0x10, 0x4C, 0x08, 9, 0x07, 0x00])
@@ -179,12 +204,20 @@ XG_NOTES_ON_10 = mido.Message("sysex", data=[0x43, 0x10, 0x4C, 0x08, 9, 0x07, 0x
         ([mido.Message("control_change", channel=10, control=0, value=1)], 5),
         ([GS_RESET, mido.Message("control_change", channel=10, control=0, value=127)], 5),
         ([GS_RESET, GS_DRUMS_ON_11], 128),
+        ([GS_RESET, XG_RESET, mido.Message("control_change", channel=10, control=0, value=127)], 128),
+        ([XG_RESET, SC88_RESET, mido.Message("control_change", channel=10, control=0, value=127)], 5),
         ([XG_DRUMS_ON_11, mido.Message("control_change", channel=10, control=0, value=0)], 128),
     ],
-    ids=["XG", "GM2", "another bank", "GS bank", "GS drums", "XG part"],
+    ids=["XG", "GM2", "another bank", "GS bank", "GS drums", "XG after GS", "GS after XG", "XG part"],
 )
 def test_drums_are_found_on_other_channels(setup, kind, tmp_path):
     assert programs(midi_file.read(written(tmp_path / "a.mid", [[*setup, *note(36, 10, 5)]]))) == [kind]
+
+
+@pytest.mark.parametrize(("setup", "program"), [([XG_RESET], 120), ([GS_RESET], 5), ([], 5), ([XG_RESET, GM_RESET], 5)])
+def test_sounds_of_xgs_effects_are_no_instruments(setup, program, tmp_path):
+    bank = mido.Message("control_change", control=0, value=64)
+    assert programs(midi_file.read(written(tmp_path / "a.mid", [[*setup, bank, *note(60, 0, 5)]]))) == [program]
 
 
 @pytest.mark.parametrize("bank", [[], [mido.Message("control_change", channel=9, control=0, value=0)]])
@@ -311,6 +344,8 @@ def test_the_pedal_holds_no_drums(tmp_path):
         ([mido.Message("pitchwheel", pitch=8191)], 62),
         ([control(101, 0), control(100, 0), control(6, 12), mido.Message("pitchwheel", pitch=-8192)], 48),
         ([control(101, 0), control(100, 2), control(6, 76)], 72),
+        ([control(101, 0), control(100, 1), control(6, 0)], 59),
+        ([control(101, 0), control(100, 1), control(6, 96), mido.Message("pitchwheel", pitch=1200)], 61),
         ([mido.Message("pitchwheel", pitch=8191), control(121, 0)], 60),
         ([mido.Message("pitchwheel", pitch=700)], 60),
         (
@@ -318,7 +353,16 @@ def test_the_pedal_holds_no_drums(tmp_path):
             62,
         ),
     ],
-    ids=["two semitones", "range of an octave", "transposed", "reset", "vibrato", "vibrato's own setting"],
+    ids=[
+        "two semitones",
+        "range of an octave",
+        "transposed",
+        "tuned",
+        "tuned and bent",
+        "reset",
+        "vibrato",
+        "vibrato's own setting",
+    ],
 )
 def test_bent_notes_have_the_pitch_they_sound_at(setup, pitch, tmp_path):
     file = written(tmp_path / "a.mid", [[*setup, *note(60)]])
@@ -331,3 +375,32 @@ def test_a_slide_into_a_note_leaves_its_pitch(tmp_path):
     slide = [mido.Message("pitchwheel", pitch=-8192), on, mido.Message("pitchwheel", pitch=0, time=100), off]
     sounding = midi_file.read(written(tmp_path / "a.mid", [slide]), sounding=True)
     assert [n.pitch for part in sounding.instruments for n in part.notes] == [60]
+
+
+@pytest.mark.parametrize("reset", [GM_RESET, GS_RESET, XG_RESET, SC88_RESET], ids=["GM", "GS", "XG", "SC-88"])
+def test_a_system_reset_sets_all_channels_back(reset, tmp_path):
+    held = mido.Message("note_on", note=48, velocity=90)
+    setup = [control(64, 127), mido.Message("pitchwheel", pitch=8191), mido.Message("program_change", program=40)]
+    tracks = [[*setup, held, *note(60), reset, *note(60)], [XG_DRUMS_ON_11, *note(36, 10, 5), *note(36, 10, 5)]]
+    sounding = midi_file.read(written(tmp_path / "a.mid", tracks), sounding=True)
+    notes = [(part.program, part.is_drum, n.pitch, n.start, n.end) for part in sounding.instruments for n in part.notes]
+    first = [(40, False, 50, 0, 0.5), (40, False, 62, 0, 0.5), (5, True, 36, 0, 0.5)]
+    assert sorted(notes) == sorted([*first, (0, False, 60, 0.5, 1), (5, False, 36, 0.5, 1)])
+
+
+def test_a_reset_comes_before_the_setup_of_other_tracks(tmp_path):
+    tracks = [note(60, 0, 40), [GM_RESET]]
+    assert programs(midi_file.read(written(tmp_path / "a.mid", tracks))) == [40]
+
+
+def test_sostenuto_holds_the_keys_that_are_down(tmp_path):
+    on, off = note(60)
+    track = [on, control(66, 127, time=240), off.copy(time=240), *note(62), control(66, 0, time=480)]
+    sounding = midi_file.read(written(tmp_path / "a.mid", [track]), sounding=True)
+    assert sorted(parts_of(sounding)[0][1]) == [(0, 1.5), (0.5, 1)]
+
+
+def test_sound_off_ends_notes_that_the_pedal_holds(tmp_path):
+    track = [control(64, 127), *note(60, length=240), control(120, 0, time=240), *note(62), control(64, 0, time=480)]
+    sounding = midi_file.read(written(tmp_path / "a.mid", [track]), sounding=True)
+    assert sorted(parts_of(sounding)[0][1]) == [(0, 0.5), (0.5, 1.5)]
