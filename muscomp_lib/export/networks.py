@@ -17,7 +17,7 @@ from muscomp_lib.export import song
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import find_model, read_json, targets
 from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_weights
-from muscomp_lib.separation import metrics
+from muscomp_lib.separation import metrics, panning
 from muscomp_lib.separation.inference import Masks
 from muscomp_lib.separation.pipeline import Pipeline
 from muscomp_lib.separation.targets import plan
@@ -83,13 +83,14 @@ class Separation:
         network = self._network
         known = {"separates": network.instruments, "type": network.type, "context": network.context}
         known |= {"softmax_outside": network.softmax_outside, "input": [1, *network.segment_shape]}
+        known |= {"panning": panning.edges(self._config) if network.mono else []}
         return known | {key: self._config[key] for key in SIGNAL}
 
     @cached_property
     def windows(self):
         """The network's inputs for the song: a list of lists of one array, float32."""
-        spectrograms = Pipeline(self._config, _Passing(self._network), self._song, []).masked()
-        return [[window[None]] for _, magnitude, _ in spectrograms for window in magnitude.astype(np.float32)]
+        blocks = Pipeline(self._config, self._network, self._song, []).segments()
+        return [[window[None]] for _, segments, _ in blocks for window in segments.astype(np.float32)]
 
     @cached_property
     def _stems(self):
@@ -158,21 +159,11 @@ class Separation:
         return len(self._network.instruments) * self._config["T"] * self._config["F"] * n_channels
 
 
-class _Passing:
-    """In the place of a network in a pipeline: what would go into it."""
-
-    def __init__(self, network):
-        self.mono, self.context = network.mono, network.context
-
-    def __call__(self, magnitude):
-        return magnitude
-
-
-class _Replayed(_Passing):
+class _Replayed:
     """In the place of a network in a pipeline: what has been computed for its windows, in order."""
 
     def __init__(self, network, powers):
-        super().__init__(network)
+        self.mono, self.context = network.mono, network.context
         self._powers, self._begin = powers, 0
 
     def __call__(self, magnitude):

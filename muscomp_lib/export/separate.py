@@ -5,6 +5,7 @@ python separate.py SONG.wav [litert_float32 | litert_float16 | litert_int8 | onn
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ SIDE = 0.5**0.5  # ITU-R BS.775: the centre and the surrounds in a stereo mix, w
 DOWNMIX = {"L": (1, 0), "R": (0, 1), "C": (SIDE, SIDE), "Cs": (SIDE, SIDE), "LFE": (0, 0)}
 DOWNMIX |= {"Ls": (SIDE, 0), "Rs": (0, SIDE), "Lrs": (SIDE, 0), "Rrs": (0, SIDE)}
 CHANNELS = ("L R C", "L R Ls Rs", "L R C Ls Rs", "L R C LFE Ls Rs", "L R C LFE Cs Ls Rs", "L R C LFE Lrs Rrs Ls Rs")
+STEPS, SPREAD, SILENCE = 2, 0.005, 1e-20  # of `placed`; of a direction's power; power that is none
 OVERLAP = 1.5  # what the squared windows of overlapping frames sum to
 
 
@@ -41,6 +43,28 @@ def masks(networks, x, config):
         amounts = amounts / amounts.sum(axis=0) * x[0]
     powers = amounts ** config["separation_exponent"] + 1e-10 / len(amounts)
     return (powers / powers.sum(axis=0))[..., : x.shape[3]]
+
+
+def placed(masks, mix, bands, seen, thin):
+    """The masks of a stereo segment, raised where both channels fit what `seen` knows of an instrument's directions."""
+    power = np.abs(mix) ** 2
+    total = power.sum(axis=2) + SILENCE
+    points = [np.ones_like(total), power[..., 0] / total, (mix[..., 0] * mix[..., 1].conj()).real / total]
+    before, found = seen.copy(), masks
+    for _ in range(STEPS):
+        amount = found[:, ::thin, :, 0] ** 2 * np.sqrt(total[::thin])
+        found = masks.copy()
+        for at, (begin, end) in enumerate(bands):
+            bins = slice(begin, end)
+            for number, each in enumerate(points):
+                sums = (amount[:, :, bins] * each[::thin, bins]).sum(axis=(1, 2))
+                seen[:, at, number] = before[:, at, number] + sums
+            left, both = (seen[:, at, 1:] / seen[:, at, :1]).T[..., None, None]
+            right, left = 1 - left + SPREAD, left + SPREAD
+            distance = left + (right - left) * points[1][:, bins] - 2 * both * points[2][:, bins]
+            found[:, :, bins, 0] *= (left * right - both**2) / distance**2
+        found /= found.sum(axis=0)
+    return found
 
 
 def stereo(sound):
@@ -71,10 +95,13 @@ def main(song, chosen="litert_float32"):
     magnitude = np.pad(np.abs(spectra[:, :F]), ((context, context), (0, 0), (0, 0)))
 
     stems = np.zeros((len(config["separates"]), *padded.shape), np.float32)
+    bands = list(pairwise(config["panning"]))  # none for a network with a mask for each channel
+    seen = np.full((len(stems), len(bands), 3), SILENCE) * [1, 0.5, 0]
     for start in range(0, n_frames, T):
-        for stem, mask in zip(
-            stems, masks(networks, magnitude[None, start : start + T + 2 * context], config), strict=True
-        ):
+        shares = masks(networks, magnitude[None, start : start + T + 2 * context], config)
+        if bands:
+            shares = placed(shares, spectra[start : start + T, :F], bands, seen, length // step)
+        for stem, mask in zip(stems, shares, strict=True):
             above = mask.mean(axis=1, keepdims=True) * (config["mask_extension"] == "average")
             mask = np.concatenate([mask, np.repeat(above, spectra.shape[1] - F, axis=1)], axis=1)
             waves = np.fft.irfft((spectra[start : start + T] * mask).swapaxes(1, 2)) * hann / OVERLAP

@@ -67,8 +67,8 @@ def write(root, settings=None, progress=bar):
         raise MissingError(f"{name} cannot be written here: {missing[name]}.")
     model = networks.find(pretrained.model_path(settings.model, root), settings.seconds)
     folder = _claim(settings.folder(root))
-    with files.locked(folder):
-        clean_parts(folder)
+    with files.locked(folder) as held:
+        clean_parts(folder, alone=held)
         rows = _rows(folder, _Original(model), missing, progress)
         guide.write(folder, model, rows)
     return _table(rows)

@@ -33,9 +33,8 @@ from muscomp_lib.core.names import is_name
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import find_model, read_json, write_config
 from muscomp_lib.models.runtime import start_tensorflow
-from muscomp_lib.models.weights import CONFIG, check_finite, check_order
+from muscomp_lib.models.weights import CONFIG, STATE, check_finite, check_order
 
-STATE = "checkpoint"  # the file that names the latest save
 ORDER = "# instruments: "  # begins a comment in that file: what the weights were trained for, in order
 SPLEETER_CONFIG = "spleeter.json"  # what our `engine="spleeter"` gave to the real Spleeter, which trained here
 STEP = "global_step"
@@ -133,7 +132,12 @@ def latest(folder):
     """
     state = Path(folder) / STATE
     if not state.is_file():
-        raise MissingError(f"{folder} holds no trained Spleeter model (the file {STATE!r} is missing).")
+        saves = sorted(save.stem for save in Path(folder).glob("*.index"))
+        remedy = "Give the folder that holds it: in a configuration it is model_dir."
+        if saves:
+            line = f'model_checkpoint_path: "{saves[-1]}"'
+            remedy = f"Write it as text, with the name of a save that is there ({', '.join(saves)}): {line}"
+        raise MissingError(f"{folder} holds no trained Spleeter model (the file {STATE!r} is missing). {remedy}")
     named = re.search(r'^model_checkpoint_path:\s*"(.+)"', _read_state(folder), re.M)
     name = re.split(r"[/\\]", named[1])[-1] if named else ""
     if not is_name(name):

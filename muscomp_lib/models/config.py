@@ -8,7 +8,8 @@ from it. In messages and explanations, keys of nested objects are written with d
 import contextlib
 import json
 import math
-from pathlib import Path
+import os
+from pathlib import Path, PureWindowsPath
 
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import MissingError, SettingError
@@ -31,8 +32,9 @@ from muscomp_lib.core.settings import (
     wrong,
 )
 from muscomp_lib.models import published, registry
-from muscomp_lib.models.weights import CONFIG
+from muscomp_lib.models.weights import CONFIG, STATE, WEIGHTS
 
+COMMENTS = ("_", "$", "//", "#")  # begin keys that are none, such as "_comment": JSON has no other way
 TARGETS = "targets"  # the key of `muscomp` whose keys are names
 MASK_EXTENSIONS = ("zeros", "average")
 ENGINES = ("muscomp", "spleeter")  # who trains and separates: this library, or the real Spleeter
@@ -203,6 +205,12 @@ class Config(Section):
     optimizer: one_of(*OPTIMIZERS) = _key(
         SPLEETERS, "Only for Spleeter's own training: how steps follow from the loss.", default=None
     )
+    MWF: that(lambda value: value in (True, False), "true or false") = _key(
+        SPLEETERS,
+        "A key of earlier Spleeters: a Wiener filter after the masks. It changes nothing: the command line of Spleeter "
+        "decides that now, and our engine has no such filter.",
+        default=None,
+    )
     chunk_duration: number(above=0, highest=3600, unit="seconds") = _key(
         SPLEETERS, "Only for Spleeter's own training: the length of its chunks, in seconds.", default=None
     )
@@ -237,7 +245,8 @@ def find_model(model):
     ----------
     model : str or Path
         A model folder, or a Spleeter configuration `.json`, whose `model_dir` is relative to the configuration's folder
-        unless it is absolute; or the name of a model that Spleeter's authors published (published.NAMES).
+        unless it is absolute; or the name of a model that Spleeter's authors published (published.NAMES), or the folder
+        of that name that Spleeter unpacked it to. What only training needs may be missing from the configuration.
 
     Returns
     -------
@@ -249,12 +258,50 @@ def find_model(model):
     MissingError, SettingError
     """
     path = published.find(model) if published.is_name(model) else Path(model)
-    if path.is_dir() or path.suffix.lower() != ".json":
-        if not (path / CONFIG).is_file():
-            raise MissingError(f"{path} holds no finished model ({CONFIG} is missing). Train it with notebook 04.")
-        return read_config(path / CONFIG), path
-    config = read_config(path)
-    return config, path.absolute().parent / config["model_dir"]
+    if path.suffix.lower() == ".json" and not path.is_dir():
+        config = _completed(published.UNUSED | read_json(path), path)
+        return config, _weights_folder(path.absolute().parent, config["model_dir"])
+    if (path / CONFIG).is_file():
+        return _completed(published.UNUSED | read_json(path / CONFIG), path / CONFIG), path
+    if path.name in published.FOLDERS and (path / STATE).is_file():
+        return _completed(published.configuration(path.name), path), path
+    raise MissingError(_why_no_model(path))
+
+
+def _weights_folder(beside, model_dir):
+    """The folder with the weights of a configuration in the folder `beside`.
+
+    Spleeter takes a relative `model_dir` from the current folder to train, and from its folder of pretrained models to
+    separate. Models are moved to other machines, with paths of the one that they were trained on: there the folder's
+    name counts, beside the configuration or around it.
+    """
+    name = PureWindowsPath(model_dir).name  # it takes / and \ apart
+    pretrained = Path(os.environ.get("MODEL_PATH") or "pretrained_models").absolute()
+    own = [beside / model_dir, Path(model_dir).absolute(), pretrained / model_dir]
+    moved = [beside / name, beside.parent / name] if name else []
+    found = (folder for folder in own + moved if any((folder / file).is_file() for file in (STATE, WEIGHTS)))
+    return next(found, own[0])
+
+
+def _why_no_model(path):
+    """What is wrong with a path that is no model, and what to do."""
+    if not path.exists():
+        return f"There is no model {path}: nothing is there. `muscomp models` lists those that have a name."
+    if path.is_file():
+        if any((path.parent / file).is_file() for file in (CONFIG, STATE)):
+            return f"{path} is one file of a model. Give its folder: {path.parent}."
+        return (
+            f"{path} is no model. Give a model's folder, a Spleeter configuration (.json) or a name. Unpack an archive "
+            "first; models of other programs cannot be used."
+        )
+    if (path / STATE).is_file():
+        return (
+            f"{path} holds Spleeter's weights, but not what network they are of ({CONFIG} is missing). Give the .json "
+            f"that they were trained with, with this folder as its model_dir, or copy it to {path / CONFIG}."
+        )
+    inside = sorted(config.parent for config in path.glob(f"*/{CONFIG}"))
+    where = f"Give a folder in it: {', '.join(map(str, inside[:3]))}." if inside else "Train it with notebook 04."
+    return f"{path} holds no finished model ({CONFIG} is missing). {where}"
 
 
 def read_config(path):
@@ -273,15 +320,21 @@ def read_config(path):
     SettingError
         It is not JSON, or a value in it is wrong.
     """
-    config = read_json(path)
+    return _completed(read_json(path), path)
+
+
+def _completed(config, where):
+    """A configuration with what may be left out, checked: a dict. `where` is its file, for the message."""
+    if "model" not in config:
+        raise SettingError(f"{where}: model is missing. A transcriber is chosen as notes_model, not as model.")
     config.setdefault("n_chunks_per_song", 2)
     config.setdefault("muscomp", {"taxonomy": None, "crop_frames": config.get("T"), "remix": False})
-    check_config(config, path)
+    check_config(config, where)
     return config
 
 
 def read_json(path):
-    """A JSON file with one object, the instruments of which are checked, and nothing else: a dict.
+    """A JSON file with one object, without comments, of which the instruments are checked and nothing else: a dict.
 
     Raises
     ------
@@ -313,7 +366,8 @@ def read_json(path):
 
 
 def _unique(pairs):
-    """A JSON object as a dict, without the silent loss of a key that is there twice."""
+    """A JSON object as a dict, without comments, and without the silent loss of a key that is there twice."""
+    pairs = [(key, value) for key, value in pairs if not key.startswith(COMMENTS)]
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(
@@ -355,9 +409,9 @@ def check_config(config, where):
     _check_instruments(members or flat["instrument_list"], flat["muscomp.taxonomy"], where)
 
 
-def _check_names(instruments, where):
+def _check_names(listed, where):
     """Instruments become files and folders: SettingError for what cannot be one."""
-    for name in instruments:
+    for name in listed:
         names.check(name, "instrument", where)
 
 

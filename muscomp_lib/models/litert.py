@@ -9,6 +9,7 @@ again after a change of the networks:
     python -m muscomp_lib.export.graphs
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from muscomp_lib.core import parallel
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import MusCompError, SettingError
 from muscomp_lib.core.files import cache_folder, written_whole
 from muscomp_lib.models.runtime import silence_stderr, start_tensorflow
 from muscomp_lib.models.weights import check_shapes, get_weights, set_weights
@@ -66,7 +67,8 @@ def find(computation):
         log.info("Preparing %s for LiteRT: some ten seconds, once.", computation.name)
     graph = make(computation)
     if graph:
-        graph.write(made)
+        with contextlib.suppress(OSError, MusCompError):  # where nothing can be kept, the next run makes it again
+            graph.write(made)
     return graph
 
 
@@ -297,9 +299,12 @@ def shipped(computation):
 
 
 def kept(computation):
-    """The graph's file in the cache folder, named by all that it depends on; None if that is not known."""
+    """The graph's file in the cache folder, named by all that it depends on; None if it cannot be known."""
     code = code_of((*computation.modules, __name__))
-    return code and cache_folder() / "graphs" / f"{computation.name}-{_digest([computation.key, code])}.zip"
+    try:
+        return code and cache_folder() / "graphs" / f"{computation.name}-{_digest([computation.key, code])}.zip"
+    except SettingError:
+        return None
 
 
 @functools.cache

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.files import expanded
 from muscomp_lib.core.progress import bar
+from muscomp_lib.core.settings import suggestion
 from muscomp_lib.models import published
 from muscomp_lib.models.config import read_json
 from muscomp_lib.models.weights import CONFIG, HISTORY, WEIGHTS, check_shapes, read_weights, write_weights
@@ -38,10 +40,16 @@ PUBLIC_PATHS = {
 }
 
 
-def model_path(model, root, progress=bar):
+def model_path(model, root, progress=bar, others=published.NAMES):
     """The path of a model given by its path, its name under `models/`, the pretrained one's or a published one's.
 
-    A published model is fetched first where it is not here, with `progress` as for `published.find`.
+    A published model is fetched first where it is not here, with `progress` as for `published.find`. `others` are the
+    names that an unknown one is compared with, beside those under `models/`.
+
+    Raises
+    ------
+    MissingError, SettingError
+        There is no such model.
     """
     if model == NAME:
         return FOLDER
@@ -49,12 +57,18 @@ def model_path(model, root, progress=bar):
         return published.find(model, progress)
     given = expanded(model, "model: ")
     named = root.models / str(model)
-    return named if named.exists() or not given.exists() else given
+    if not named.exists() and not given.exists():
+        own = sorted(place.parent.name for place in root.models.glob(f"*/{CONFIG}"))
+        raise MissingError(
+            f"There is no model {str(model)!r}: {given} is not there, and {root.models} has none of this name. "
+            f"{suggestion(model, [NAME, *own, *others])}"
+        )
+    return named if named.exists() else given
 
 
 def transcriber_path(model, root):
     """The folder of a transcriber, given as for `model_path`; None is the pretrained one."""
-    return TRANSCRIBER if model in (None, NAME) else model_path(model, root)
+    return TRANSCRIBER if model in (None, NAME) else model_path(model, root, others=())
 
 
 def export(model_folder, folder, started_from=None):
@@ -84,6 +98,8 @@ def export(model_folder, folder, started_from=None):
     folder.mkdir(parents=True, exist_ok=True)
     public = {key: PUBLIC_PATHS.get(key, value) for key, value in config.items()}
     public |= {key: Path(config[key]).name for key in ("start_from", "separator") if config.get(key)}
+    if config.get("muscomp", {}).get("start_from"):
+        public["muscomp"] = config["muscomp"] | {"start_from": Path(config["muscomp"]["start_from"]).name}
     (folder / CONFIG).write_text(json.dumps(public, indent=4) + "\n", encoding="utf-8")
     half = {name: array.astype(np.float16) for name, array in weights.items()}
     write_weights(folder / WEIGHTS, half, config["instrument_list"])

@@ -2,8 +2,8 @@
 
 They were trained on real songs, with vocals. Each is an archive of a release of github.com/deezer/spleeter; the file
 `checksum.json` beside them holds their SHA-256. As in Spleeter, the environment variables GITHUB_HOST,
-GITHUB_REPOSITORY and GITHUB_RELEASE name another place. A download that breaks off is resumed. The repository's
-licence, MIT, is that of the code; it says nothing about the models apart.
+GITHUB_REPOSITORY and GITHUB_RELEASE name another place, except where GitHub itself sets the second. A download that
+breaks off is resumed. The repository's licence, MIT, is that of the code; it says nothing about the models apart.
 """
 
 import json
@@ -28,10 +28,26 @@ NETWORKS = {
     "4stems": (["vocals", "drums", "bass", "other"], {"type": "unet.unet", "params": ELU}),
     "5stems": (["vocals", "piano", "drums", "bass", "other"], {"type": "unet.softmax_unet", "params": ELU}),
 }
-NAMES = tuple(f"{PREFIX}{name}{wide}" for name in NETWORKS for wide in ("", WIDE))
+FOLDERS = tuple(f"{name}{wide}" for name in NETWORKS for wide in ("", WIDE))  # that Spleeter unpacks them to
+NAMES = tuple(f"{PREFIX}{name}" for name in FOLDERS)
+UNUSED = {  # what a configuration has for training, and a trained model does without
+    "train_csv": "train.csv",
+    "validation_csv": "validation.csv",
+    "mix_name": "mix",
+    "learning_rate": 1e-4,
+    "batch_size": 4,
+    "training_cache": "training_cache",
+    "validation_cache": "validation_cache",
+    "train_max_steps": 1_000_000,
+    "throttle_secs": 300,
+    "random_seed": 0,
+    "save_checkpoints_steps": 150,
+    "save_summary_steps": 5,
+}
 LICENCE = "MIT for Spleeter's code, none named for the model"
 NETWORK_BYTES = 4 * 9_830_000  # of one instrument's network: its weights, of 32 bits
 HOST = {"GITHUB_HOST": "https://github.com", "GITHUB_REPOSITORY": "deezer/spleeter", "GITHUB_RELEASE": "v1.4.0"}
+ON_GITHUB = ("GITHUB_ACTIONS", "CODESPACES")  # set on its machines, where GITHUB_REPOSITORY is the user's own
 CHECKSUMS = "checksum.json"
 MARK = "published.json"  # in a model's folder: which archive it was unpacked from
 PARTS = ("checkpoint", "model")  # how the names of a checkpoint's files begin
@@ -103,40 +119,32 @@ def find(model, progress=bar):
             if not (weights / MARK).is_file():  # or another process has fetched it while this one waited
                 _fetch(model, weights, progress)
     path = _cache() / f"{name}.json"
-    write_text(path, json.dumps(_configuration(name), indent=4) + "\n")
+    write_text(path, json.dumps(configuration(name), indent=4) + "\n")
     return path
 
 
 def _cache():
-    release = os.environ.get("GITHUB_RELEASE", HOST["GITHUB_RELEASE"])
-    return cache_folder() / "spleeter" / release
+    return cache_folder() / "spleeter" / _setting("GITHUB_RELEASE")
 
 
 def _url(file):
-    host, repository, release = (os.environ.get(name, default) for name, default in HOST.items())
+    host, repository, release = map(_setting, HOST)
     return f"{host}/{repository}/releases/download/{release}/{file}"
 
 
-def _configuration(name):
-    """Spleeter's configuration of a model: the signal path is the same for all of them."""
+def _setting(name):
+    """The value of a variable of HOST, or its default."""
+    is_githubs = name == "GITHUB_REPOSITORY" and any(map(os.environ.get, ON_GITHUB))
+    return HOST[name] if is_githubs else os.environ.get(name) or HOST[name]
+
+
+def configuration(name):
+    """Spleeter's configuration of a model, one of FOLDERS: the signal path is the same for all of them."""
     names, network = NETWORKS[name.removesuffix(WIDE)]
     signal = {"sample_rate": 44100, "frame_length": 4096, "frame_step": 1024, "T": 512, "n_channels": 2}
-    training = {"learning_rate": 1e-4, "batch_size": 4, "train_max_steps": 1_000_000, "random_seed": 0}
-    training |= {"throttle_secs": 300, "save_checkpoints_steps": 150, "save_summary_steps": 5}
-    training |= {"training_cache": "training_cache", "validation_cache": "validation_cache"}
-    return {
-        "train_csv": "train.csv",
-        "validation_csv": "validation.csv",
-        "model_dir": name.removesuffix(WIDE),
-        "mix_name": "mix",
-        "instrument_list": names,
-        **signal,
-        "F": WIDE_BINS if name.endswith(WIDE) else BINS,
-        "separation_exponent": 2,
-        "mask_extension": "zeros",
-        **training,
-        "model": network,
-    }
+    masks = {"F": WIDE_BINS if name.endswith(WIDE) else BINS, "separation_exponent": 2, "mask_extension": "zeros"}
+    own = {"model_dir": name.removesuffix(WIDE), "instrument_list": names, **signal, **masks, "model": network}
+    return UNUSED | own
 
 
 # ---- fetching: `requests` takes long to import, and is needed once ----

@@ -8,7 +8,8 @@ differences, and their reasons:
   instruments. A second input is the frequency of each bin, because an instrument's pattern changes with it.
 - High bins are pooled into bands, as in human hearing: the network has a third as many points to compute.
 - Dense layers over frequency (Choi et al. 2020) connect overtones, which lie too far apart for a convolution.
-- A recurrent layer at the bottom gives every frame the whole example as context.
+- Recurrent layers at the bottom, and one level above it, give every frame the whole example as context.
+- Beside each of the deeper layers, a convolution of 3 x 3 lets points see their neighbours once more.
 - There is no normalisation: it took a third of the time, and results are better without it.
 
 All of it is `keras.ops` and Keras layers, so it trains on TensorFlow and on JAX. Keras is imported where it is used,
@@ -21,11 +22,14 @@ import numpy as np
 
 from muscomp_lib.models.layers import UnetParams, activation, by_neighbour, fourfold_transpose, mask_cross_entropy
 from muscomp_lib.models.registry import Network
+from muscomp_lib.models.weights import get_weights
 
 FILTERS = (48, 64, 96, 128, 192)
 BANDS = ((0, 1), (256, 4), (512, 8), (1024, 16))  # (first bin, bins per band)
 FREQUENCY_BOTTLENECK = 4  # how many times narrower than its bands a dense layer over frequency is
+NEAR_FROM = 2  # the depth from which points see their neighbours once more: above, it would cost most
 MEMORY = 128  # units of the recurrent layer, in each direction
+LATER = re.compile(r"early_|(down|up)\d+_near")  # layers that the network had not from the start
 SHARES = "shares"  # the layer whose output is the masks by band
 INITIAL = "he_normal"  # keeps the level from layer to layer, so that nothing needs to be normalised
 FLOOR = 1e-3  # of the mean magnitude: what is quieter looks like silence
@@ -51,6 +55,13 @@ class SharedUnet(Network):
             down=activation(self.params.get("conv_activation", "LeakyReLU")),
             up=activation(self.params.get("deconv_activation", "ReLU")),
         )
+
+    def read_weights(self, folder):
+        """As `Network.read_weights`; models from before the network grew get its later layers, which add nothing."""
+        values = super().read_weights(folder)
+        if any(LATER.match(name) for name in values):
+            return values
+        return {name: fresh for name, fresh in get_weights(self.build()).items() if LATER.match(name)} | values
 
     def training_model(self, precision="float32"):
         """As `Network.training_model`: masks by band, (batch, T, n_bands, n_instruments).
@@ -103,12 +114,19 @@ def masks(magnitude, n_instruments, filters, down, up):
     for depth, n_filters in enumerate(filters):
         x = layers.Conv2D(n_filters, 5, 2, "same", kernel_initializer=INITIAL, name=f"down{depth}")(x)
         x = over_frequency(down(x), f"down{depth}")
+        if depth >= NEAR_FROM:
+            x = nearby(x, x, f"down{depth}")
+        if depth == len(filters) - 2:
+            x = over_time(x, prefix="early_")
         skips.append(x)
     x = over_time(skips.pop())
     for depth, n_filters in enumerate(reversed(filters[:-1])):
         x = fourfold_transpose()(n_filters, 4, 2, "same", kernel_initializer=INITIAL, name=f"up{depth}")(x)
         skip = skips.pop()
-        x = layers.Concatenate()([up(x)[:, :, : skip.shape[2]], skip])  # of an odd number, doubled, one goes
+        x = up(x)[:, :, : skip.shape[2]]  # of an odd number, doubled, one goes
+        if len(filters) - 2 - depth >= NEAR_FROM:
+            x = nearby(x, layers.Concatenate()([x, skip]), f"up{depth}")
+        x = layers.Concatenate()([x, skip])
         if depth < len(filters) - 2:  # not in the widest: it costs most there
             x = over_frequency(x, f"up{depth}")
     logits = fourfold_transpose()(n_instruments, 4, 2, "same", name="masks")(x)
@@ -185,12 +203,23 @@ def over_frequency(x, name):
     return layers.Add()([x, layers.Permute((1, 3, 2))(y)])
 
 
-def over_time(x, memory=MEMORY):
+def nearby(x, seen, name):
+    """Add to each point of `x` what its neighbourhood in `seen` says."""
+    from keras import layers
+
+    n_filters = x.shape[3]
+    y = layers.Conv2D(n_filters, 3, 1, "same", activation="relu", kernel_initializer=INITIAL, name=f"{name}_near")(seen)
+    y = layers.Conv2D(n_filters, 1, kernel_initializer="zeros", name=f"{name}_near_out")(y)  # nothing, to begin with
+    return layers.Add()([x, y])
+
+
+def over_time(x, memory=MEMORY, prefix=""):
     """Add to each point what came before and comes after."""
     from keras import layers
 
     n_bands, n_filters = x.shape[2:]
-    y = layers.Dense(2 * memory, name="time_in")(layers.Reshape((-1, n_bands * n_filters))(x))
-    y = layers.Bidirectional(layers.GRU(memory, return_sequences=True, name="time"), name="both_ways")(y)
-    y = layers.Dense(n_bands * n_filters, name="time_out")(y)
+    y = layers.Dense(2 * memory, name=f"{prefix}time_in")(layers.Reshape((-1, n_bands * n_filters))(x))
+    recurrent = layers.GRU(memory, return_sequences=True, name=f"{prefix}time")
+    y = layers.Bidirectional(recurrent, name=f"{prefix}both_ways")(y)
+    y = layers.Dense(n_bands * n_filters, kernel_initializer="zeros", name=f"{prefix}time_out")(y)
     return layers.Add()([x, layers.Reshape((-1, n_bands, n_filters))(y)])

@@ -12,6 +12,7 @@ from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import size
 
 CONFIG, WEIGHTS, HISTORY = "config.json", "weights.npz", "history.csv"  # the files of a model folder
+STATE = "checkpoint"  # in a folder of Spleeter's: the file that names the latest save
 MOST_COMPRESSED = 100  # how many times its size a `.npz` may unpack to
 REMEDY = "Copy the model's folder again, or train it again: fresh=True in notebook 04."
 

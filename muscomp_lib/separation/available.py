@@ -6,7 +6,7 @@ from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.progress import size
 from muscomp_lib.models import pretrained, published, registry
 from muscomp_lib.models.config import read_json
-from muscomp_lib.models.weights import CONFIG
+from muscomp_lib.models.weights import CONFIG, WEIGHTS
 
 STEMS, NOTES, ASKED = "stems", "notes", "what a query asks for"  # what a model makes
 COLUMNS = ["name", "makes", "instruments", "where", "licence", "trained on"]
@@ -49,7 +49,7 @@ class Model:
 def models(root):
     """All models that can be chosen by name, in the order of a list: list of Model.
 
-    What lies under `models/` of a root and is no trained model is left out.
+    What lies under `models/` of a root and is no trained model is left out, as one whose training has not ended.
     """
     ours = (pretrained.FOLDER, pretrained.TRANSCRIBER, pretrained.QUERY)
     found = [_model(pretrained.NAME, folder, "MIT") for folder in ours]
@@ -80,6 +80,8 @@ def _model(name, folder, licence=""):
     try:
         config = read_json(folder / CONFIG)
         makes = _made_by(config)
+        if not _weights_file(config, folder).is_file():  # it is in training, or that was interrupted
+            return None
     except (MusCompError, KeyError, TypeError):
         return None
     steps = config.get("train_max_steps", config.get("steps", "?"))
@@ -91,6 +93,10 @@ def _made_by(config):
     if "model" not in config:
         return NOTES
     return ASKED if registry.network_type(config["model"]["type"]).takes_query else STEMS
+
+
+def _weights_file(config, folder):
+    return folder / WEIGHTS if "model" not in config else registry.network(config).weights_file(folder)
 
 
 def _published(name):

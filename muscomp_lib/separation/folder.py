@@ -266,12 +266,12 @@ def _own_folder(path, out_dir, seconds, separator):
     mark = _mark(path, out_dir, seconds, separator)
     with contextlib.ExitStack() as stack:
         folder, is_new = _claim(path, out_dir, mark)
-        _hold(folder, stack)
+        held = _hold(folder, stack)
         while not _belongs(_read_record(folder), mark, path):  # the run that made it has failed meanwhile
             stack.close()
             folder, is_new = _claim(path, out_dir, mark)
-            _hold(folder, stack)
-        clean_parts(folder)
+            held = _hold(folder, stack)
+        clean_parts(folder, alone=held)
         try:
             yield folder
         except BaseException:
@@ -284,10 +284,10 @@ def _own_folder(path, out_dir, seconds, separator):
 
 def _hold(folder, stack):
     try:
-        stack.enter_context(locked(folder, wait=False))
+        return stack.enter_context(locked(folder, wait=False))
     except BlockingIOError:
         log.warning("Another run is separating into %s; waiting until it has ended.", folder)
-        stack.enter_context(locked(folder))
+        return stack.enter_context(locked(folder))
 
 
 def _claim(path, out_dir, mark):

@@ -84,7 +84,7 @@ class Masks:
     """
 
     def __init__(self, powers):
-        self._powers = powers
+        self.powers = powers
         self._total = sum(powers[1:], powers[0] + np.float32(EPSILON))
 
     def of(self, numbers):
@@ -92,7 +92,7 @@ class Masks:
 
         The masks of all instruments sum to one.
         """
-        first, *others = (self._powers[number] for number in numbers)
-        mask = sum(others, first + np.float32(len(numbers) * EPSILON / len(self._powers)))
+        first, *others = (self.powers[number] for number in numbers)
+        mask = sum(others, first + np.float32(len(numbers) * EPSILON / len(self.powers)))
         mask /= self._total
         return mask.reshape(-1, *mask.shape[2:])

@@ -15,7 +15,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio import stft, stream
 from muscomp_lib.core import parallel
 from muscomp_lib.core.progress import bar
-from muscomp_lib.separation import inference
+from muscomp_lib.separation import inference, panning
 
 CHANNELS = 2  # of every separated instrument
 WORKERS = min(8, parallel.cores())  # threads that synthesise outputs
@@ -65,7 +65,7 @@ class Pipeline:
                 yield list(pool.map(run_track, self._tracks))
 
     def masked(self):
-        """Analyse the song block by block.
+        """Analyse the song block by block, and divide it.
 
         Yields
         ------
@@ -75,8 +75,28 @@ class Pipeline:
         ends_at : int or None
             With the last block, the song's length in samples.
         """
+        placed = None
+        for spectrogram, segments, ends_at in self.segments():
+            masks = self._network(segments)
+            if self._network.mono and self._song.channels == CHANNELS:
+                placed = placed or panning.Panning(self._config, len(masks.powers))
+                mix = spectrogram[:, : self._config["F"]]
+                masks = inference.Masks(placed(mix.reshape(-1, self._config["T"], *mix.shape[1:]), masks.powers))
+            yield spectrogram, masks, ends_at
+
+    def segments(self):
+        """Analyse the song block by block, for a network.
+
+        Yields
+        ------
+        spectrogram : np.ndarray, shape=(n_frames, n_bins, n_channels), complex64
+        segments : np.ndarray, shape=(n_segments, context + T + context, F, n_channels), float32
+            Magnitudes.
+        ends_at : int or None
+            With the last block, the song's length in samples.
+        """
         for spectrogram, extended, ends_at in _with_context(self._analysed(), self._network.context):
-            yield spectrogram, self._network(self._segments(extended)), ends_at
+            yield spectrogram, self._segments(extended), ends_at
 
     def _analysed(self):
         analyser = stft.Analyser(self._song.channels, **self._frame)

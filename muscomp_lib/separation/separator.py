@@ -106,19 +106,21 @@ class Separator:
 
     @cached_property
     def identity(self):
-        """What distinguishes this model from another, and from itself after more training."""
-        weights = registry.network(self.config).weights_file(self.folder)
+        """What distinguishes this model from another, and from itself after more training, or used in another way."""
+        network = registry.network(self.config)
+        weights = network.weights_file(self.folder)
         version = {"file": weights.name, "checksum": provenance.checksum(weights)}
         asked = {} if self._query is None else {"query": self.query_digest}
-        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version | asked
+        used = {"panning": True} if network.mono else {}
+        return {"folder": self.folder.name, "engine": self.engine, "config": self.config} | version | asked | used
 
     def separate(self, waveform, sample_rate, query=None):
         """Separate a song held in memory.
 
         Parameters
         ----------
-        waveform : np.ndarray, shape=(n_samples, n_channels), float32 in [-1, 1]
-            One channel or more; more than two are mixed down to two.
+        waveform : np.ndarray, shape=(n_samples, n_channels), float in [-1, 1], or integer
+            One channel or more; more than two are mixed down to two. Integers are scaled by the range of their type.
         sample_rate : int
             Hz.
         query : optional
@@ -128,6 +130,11 @@ class Separator:
         -------
         dict of str to np.ndarray, shape=(n_samples, 2), float32
             By instrument, at the song's own rate and length.
+
+        Raises
+        ------
+        AudioError, SettingError
+            The waveform or its rate is none of a song.
         """
         if query is not None:
             model = self.folder if self.takes_query or self.folder != pretrained.FOLDER else None

@@ -57,13 +57,25 @@ def choose(song, root):
     if path.is_dir():
         found = _songs_in(path)
         if not found:
-            raise MissingError(f"The folder {str(path.absolute())!r} holds no song ({', '.join(SUFFIXES)}).")
+            albums = [folder.name for folder in sorted(path.iterdir()) if _holds_songs(folder)]
+            inside = f" Folders in it do: give {', '.join(albums[: settings.MOST_LISTED])}." if albums else ""
+            raise MissingError(f"The folder {str(path.absolute())!r} holds no song ({', '.join(SUFFIXES)}).{inside}")
         return found
     if path in _unseen(root):
         return [library.Library(root).made(root.relative(path))]  # a virtual song is written to disk
     if not path.is_file():
-        raise MissingError(f"The song {str(path.absolute())!r} is not there. Check its name and folder.")
+        raise MissingError(f"The song {str(path.absolute())!r} {_why_no_file(path)}")
     return [path]
+
+
+def _why_no_file(path):
+    if path.name == "-" or path.exists():
+        return "is a stream or a device, not a file. Write it into a file first."
+    if path.is_symlink():
+        return f"is a link to {str(path.readlink())!r}, which is not there. Check whether its disk is mounted."
+    if "*" in path.name:
+        return "is not there: * stands for no name here. Give the folder, and all songs in it are taken."
+    return "is not there. Check its name and folder."
 
 
 def _chosen(song, root):
@@ -140,6 +152,10 @@ def _free(path):
 def _songs_in(folder):
     """The songs in a folder, by name: all files with an audio suffix that are not hidden."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+
+
+def _holds_songs(folder):
+    return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK) and _songs_in(folder)
 
 
 def _unseen(root):

@@ -45,4 +45,4 @@ def test_the_command_takes_the_settings_and_refuses_in_one_line(capsys):
     assert cli.main(["export", "shipped", "--formats", "tflite"]) == 2
     assert capsys.readouterr().err.startswith("formats = 'tflite' is not possible. It must be a list of some of")
     assert cli.main(["export", "nonesuch", "--formats", "litert_float32"]) == 2
-    assert "holds no finished model" in capsys.readouterr().err
+    assert "There is no model 'nonesuch'" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from fixtures import tiny_spleeter
 from muscomp_lib import separation
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.models import checkpoint as spleeter_bridge
+from muscomp_lib.models import published
 from muscomp_lib.models.config import read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import get_weights
@@ -76,6 +77,49 @@ def test_a_model_opens_from_folder_config_and_relative_model_dir(model, copy, tm
     assert same(separation.Separator(changed(beside, model_dir="copy")).separate(song(), 44100), expected)
 
 
+def test_what_only_training_needs_may_be_missing_to_separate(copy):
+    config = json.loads((copy / "config.json").read_text())
+    needed = {"model_dir", "instrument_list", "sample_rate", "frame_length", "frame_step", "T", "F", "n_channels"}
+    needed |= {"separation_exponent", "mask_extension", "model"}
+    (copy / "config.json").write_text(json.dumps({key: config[key] for key in needed} | {"MWF": 1}))
+    assert separation.Separator(copy).instruments == ["vocals", "accompaniment"]
+    with pytest.raises(SettingError, match="train_csv is missing"):
+        read_config(copy / "config.json")
+
+
+@pytest.mark.parametrize("model_dir", ["trained/jazz", "jazz", "/gone/jazz", "C:\\train\\jazz"])
+def test_weights_are_found_where_spleeter_puts_them(copy, tmp_path, monkeypatch, model_dir):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    config = changed(shutil.copy(copy / "config.json", tmp_path / "configs" / "jazz.json"), model_dir=model_dir)
+    place = {"trained/jazz": "trained/jazz", "jazz": "pretrained_models/jazz"}.get(model_dir, "configs/jazz")
+    shutil.copytree(copy, tmp_path / place)
+    assert separation.Separator(config).folder.resolve() == tmp_path / place
+
+
+def test_the_folders_that_spleeter_downloads_open_without_configuration(copy, tmp_path, monkeypatch):
+    network = {"type": "unet.unet", "params": {"conv_n_filters": [4, 4, 8, 8, 8, 8]}}
+    monkeypatch.setitem(published.NETWORKS, "2stems", (["vocals", "accompaniment"], network))
+    for name in ("2stems", "2stems-16kHz"):
+        folder = shutil.copytree(copy, tmp_path / "pretrained_models" / name)
+        (folder / "config.json").unlink()
+        separator = separation.Separator(folder)
+        assert separator.instruments == ["vocals", "accompaniment"]
+        assert separator.config["F"] == (1536 if name.endswith("16kHz") else 1024)
+
+
+def test_what_is_no_models_folder_is_refused_with_advice(copy, tmp_path):
+    (tmp_path / "model.zip").write_bytes(b"PK")
+    for path, says in [
+        (tmp_path / "nothing", "There is no model .*nothing is there"),
+        (tmp_path / "model.zip", "is no model.*Unpack an archive first"),
+        (copy / "model-1.index", f"is one file of a model. Give its folder: {re.escape(str(copy))}"),
+        (copy.parent, f"Give a folder in it: {re.escape(str(copy))}"),
+    ]:
+        with pytest.raises(MissingError, match=says):
+            separation.Separator(path)
+
+
 def test_a_moved_model_opens_despite_its_old_path(copy):
     (copy / "checkpoint").write_text('model_checkpoint_path: "/gone/model-1"\nall_model_checkpoint_paths: "x"\n')
     assert separation.Separator(copy).instruments == ["vocals", "accompaniment"]
@@ -106,7 +150,7 @@ def test_another_networks_checkpoint_is_refused_naming_the_first_mismatch(copy, 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda folder: (folder / "checkpoint").unlink(), "the file 'checkpoint' is missing"),
+        (lambda folder: (folder / "checkpoint").unlink(), "'checkpoint' is missing.*path: .model-1"),
         (lambda folder: (folder / "checkpoint").write_bytes(b"\xff\x00"), "names no checkpoint"),
         (lambda folder: (folder / "model-1.index").unlink(), r"model-1\.index is not there"),
         (lambda folder: (folder / "model-1.data-00000-of-00001").unlink(), r"model-1\.data-\* is not there"),

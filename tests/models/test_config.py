@@ -20,6 +20,7 @@ SPLEETER_KEYS = [
 SELDOM = {
     "loss_type",
     "optimizer",
+    "MWF",
     "chunk_duration",
     "muscomp.start_from",
     "muscomp.targets",
@@ -191,6 +192,12 @@ def test_an_instrument_that_cannot_be_a_file_is_refused(tmp_path, name):
         read_config(path)
 
 
+@pytest.mark.parametrize("name", ["nul", "COM1", "Aux.left"])
+def test_an_instrument_that_windows_cannot_store_is_refused(name):
+    with pytest.raises(SettingError, match=f"'{name}' cannot be the name of an instrument, because Windows"):
+        check_config(good(instrument_list=["Drums", name], muscomp__taxonomy=None), "my.json")
+
+
 @pytest.mark.parametrize("key", ["model_dir", "train_csv", "training_cache"])
 def test_a_path_with_invisible_characters_is_refused(key):
     with pytest.raises(SettingError, match="must be a path"):
@@ -201,6 +208,13 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(good())[:-1] + ', "T": 64}')
     with pytest.raises(SettingError, match="the key 'T' is there twice"):
         read_config(tmp_path / "a.json")
+
+
+def test_keys_that_are_comments_are_left_out(tmp_path):
+    comments = '"_comment": "mine", "_comment": "again", "//": 1, "$schema": "x", '
+    text = json.dumps(good()).replace("{", "{" + comments)
+    (tmp_path / "a.json").write_text(text)
+    assert text.count("_comment") > 2 and read_config(tmp_path / "a.json") == good()
 
 
 def test_a_number_of_thousands_of_digits_is_refused(tmp_path):

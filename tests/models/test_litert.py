@@ -12,6 +12,7 @@ import pytest
 from fixtures import tiny_prepared, tiny_spleeter
 from fixtures.needs import require
 
+from muscomp_lib.core import files
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.export import graphs
 from muscomp_lib.models import litert, pretrained, runtime
@@ -151,6 +152,19 @@ def test_a_damaged_kept_graph_is_made_again(cached):
     path.write_bytes(path.read_bytes()[: size // 2])
     assert litert.find(computation) is not None
     assert path.stat().st_size > 0.9 * size and litert.Graph.read(path).shapes
+
+
+def test_where_nothing_can_be_kept_networks_still_run(cached, monkeypatch, tmp_path):
+    computation, _ = cached
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MUSCOMP_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(litert, "make", lambda _: litert.Graph(b"", {}, []))
+    assert litert.find(computation) is not None
+    monkeypatch.setenv("MUSCOMP_CACHE", "~nobody-of-this-name/cache")
+    assert litert.find(computation) is None  # TensorFlow computes
+    with pytest.raises(SettingError, match="Set MUSCOMP_CACHE to a folder"):
+        files.cache_folder()
 
 
 def test_a_damaged_or_older_project_graph_is_one_sentence(cached, monkeypatch, tmp_path):

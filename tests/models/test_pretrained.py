@@ -10,7 +10,7 @@ from muscomp_lib import separation, training
 from muscomp_lib.core import instruments
 from muscomp_lib.minislakh import composer, synthesizer
 from muscomp_lib.models import pretrained
-from muscomp_lib.models.config import read_config
+from muscomp_lib.models.config import read_config, read_json
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import read_arrays, set_weights
 from muscomp_lib.transcription import note_decoder
@@ -40,6 +40,16 @@ def test_an_exported_transcriber_names_the_models_it_was_made_with(tmp_path):
     pretrained.export(folder, tmp_path / "weights")
     exported = json.loads((tmp_path / "weights" / "config.json").read_text())
     assert (exported["start_from"], exported["separator"]) == ("earlier", "mine")
+
+
+def test_an_exported_separator_names_what_it_started_from(tmp_path):
+    root = tiny_prepared.write(tmp_path / "root")
+    earlier = training.train("tiny", root)
+    config = read_json(root.configs / "tiny.json") | {"model_dir": str(root.models / "later")}
+    (root.configs / "later.json").write_text(json.dumps(config))
+    pretrained.export(training.train("later", root, start_from=earlier), tmp_path / "weights")
+    exported = read_json(tmp_path / "weights" / "config.json")
+    assert exported["muscomp"]["start_from"] == "tiny"
 
 
 def test_by_default_the_pretrained_model_separates_thirteen_targets(tmp_path):

@@ -102,6 +102,16 @@ def test_a_published_model_is_fetched_once_and_separates(server, archive):
     assert server.asked == [("2stems.tar.gz", None), ("checksum.json", None)]
 
 
+def test_githubs_own_machines_fetch_from_spleeters_repository(monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/mirror")
+    for name in published.ON_GITHUB:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GITHUB_RELEASE", "")
+    assert published._url("a") == "https://github.com/somebody/mirror/releases/download/v1.4.0/a"
+    monkeypatch.setenv("CODESPACES", "true")
+    assert published._url("a") == "https://github.com/deezer/spleeter/releases/download/v1.4.0/a"
+
+
 def test_the_wider_model_shares_the_weights(server, tmp_path):
     _, folder = find_model("spleeter:2stems")
     config, same = find_model("spleeter:2stems-16kHz")

@@ -4,7 +4,7 @@ from fixtures.tiny_prepared import tiny_config
 
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.root import open_root
-from muscomp_lib.models import shared_unet, unet
+from muscomp_lib.models import shared_unet, unet, weights
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import get_weights, set_weights
 
@@ -86,6 +86,24 @@ def test_weights_of_another_network_are_refused_by_name(settings):
     del values["masks/bias"]
     with pytest.raises(SettingError, match="masks/bias is missing"):
         set_weights(model, values, "here.npz")
+
+
+def test_weights_from_before_the_network_grew_separate_as_before(settings, tmp_path):
+    grown = settings("muscomp.shared_unet")
+    grown["model"]["params"]["conv_n_filters"] = [8] * 4
+    shared = network(grown)
+    values = get_weights(shared.build())
+    later = {name for name in values if name.startswith("early_") or "_near" in name}
+    weights.write_weights(tmp_path / "weights.npz", {n: values[n] for n in values.keys() - later}, shared.instruments)
+    read = shared.read_weights(tmp_path)
+    assert read.keys() == values.keys()
+    for name in later:  # whatever they are in front of their last layers, they add nothing
+        read[name] = read[name] if "_out/" in name else np.full_like(read[name], 0.1)
+    first, again = shared.build(), shared.build()
+    set_weights(first, values, "here")
+    set_weights(again, read, "there")
+    np.testing.assert_allclose(first(magnitudes()), again(magnitudes()), atol=1e-3)  # halves of weights are kept
+    assert {name.split("/")[0] for name in later} >= {"early_time_in", "down2_near", "down3_near_out", "up0_near"}
 
 
 def test_an_unknown_network_or_activation_is_refused_naming_known_ones(settings):

@@ -13,7 +13,13 @@ def test_models_here_and_models_to_fetch_are_listed(tmp_path, monkeypatch):
     tiny_spleeter.model(root.models / "mine", ["drums", "the rest"], **tiny_spleeter.OURS)
     (root.models / "notes").mkdir()
     (root.models / "notes" / "config.json").write_text((pretrained.TRANSCRIBER / "config.json").read_text())
+    (root.models / "notes" / "weights.npz").touch()
     (root.models / "unfinished").mkdir()
+    for name, config in (("training", root.models / "mine"), ("learning notes", root.models / "notes")):
+        (root.models / name).mkdir()
+        (root.models / name / "config.json").write_text((config / "config.json").read_text())
+    spleeters = tiny_spleeter.model(root.models / "spleeters").parent
+    (spleeters / "checkpoint").unlink()
     (root.models / "broken").mkdir()
     (root.models / "broken" / "config.json").write_text("{")
     here = tmp_path / "cache" / "spleeter" / "v1.4.0" / "4stems"

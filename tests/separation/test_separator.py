@@ -17,7 +17,7 @@ from muscomp_lib.models import checkpoint
 from muscomp_lib.models.config import read_config, write_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import get_weights
-from muscomp_lib.separation import folder, inference
+from muscomp_lib.separation import folder, inference, panning
 
 PROJECT = Path(__file__).parents[2]
 KINDS = ["muscomp.shared_unet", "unet.unet", "unet.softmax_unet"]
@@ -93,7 +93,7 @@ def test_silence_and_samples_that_are_no_numbers_give_silence(separator, wavefor
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_channels", [1, 2])
 def test_a_song_in_blocks_equals_the_whole_song(models, kind, n_channels, monkeypatch):
-    """Each block against the whole song at once, computed the plain way: transform, network, mask, inverse."""
+    """Each block against the whole song at once, computed the plain way: transform, network, place, mask, inverse."""
     monkeypatch.setattr(inference, "FRAMES", 64)  # a segment, 1.5 s
     separator = separation.Separator(models[kind])
     waveform = song(4 * 64 * 1024 + 77, n_channels)
@@ -104,10 +104,19 @@ def test_a_song_in_blocks_equals_the_whole_song(models, kind, n_channels, monkey
     padded = np.pad(np.abs(mix[:, :256]), ((context, context + count * 64 - len(mix)), (0, 0), (0, 0)))
     padded = np.repeat(padded, 2 // n_channels, axis=2)
     masks = separator._network(np.stack([padded[at * 64 : (at + 1) * 64 + 2 * context] for at in range(count)]))
+    if separator._network.mono and n_channels == 2:
+        segments = np.pad(mix[:, :256], ((0, count * 64 - len(mix)), (0, 0), (0, 0))).reshape(count, 64, 256, 2)
+        masks = inference.Masks(panning.Panning(separator.config, len(masks.powers))(segments, masks.powers))
     for number, name in enumerate(separator.instruments):
         mask = np.pad(masks.of([number])[: len(mix)], ((0, 0), (0, 2049 - 256), (0, 0)))
         whole = audio.fit_channels(stft.istft(mask * mix, len(waveform), 4096, 1024), 2)
         np.testing.assert_allclose(found[name], whole, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_says_whether_places_count(models, kind):
+    identity = separation.Separator(models[kind]).identity
+    assert identity.get("panning", False) == (kind == "muscomp.shared_unet")  # else older files would pass for new
 
 
 def test_more_segments_at_once_change_no_sample(models, monkeypatch):

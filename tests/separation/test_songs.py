@@ -147,12 +147,30 @@ def test_where_an_excerpt_begins(tmp_path):
     assert songs.excerpt_start(tmp_path / "ramp.wav", 99) == songs.excerpt_start(tmp_path / "ramp.wav") == 0.0
 
 
+def test_what_is_no_song_is_refused_with_advice(root, tmp_path):
+    (tmp_path / "box" / "CD 1").mkdir(parents=True)
+    (tmp_path / "box" / "CD 1" / "a.wav").touch()
+    (tmp_path / "box" / "covers").mkdir()
+    (tmp_path / "gone.wav").symlink_to("/not/mounted.wav")
+    for song, says in [
+        (tmp_path / "box", r"holds no song .* Folders in it do: give CD 1\."),
+        (tmp_path / "gone.wav", "is a link to '/not/mounted.wav', which is not there"),
+        (tmp_path / "*.wav", "Give the folder"),
+        ("/dev/null", "is a stream or a device, not a file"),
+        ("-", "is a stream or a device, not a file"),
+    ]:
+        with pytest.raises(MissingError, match=says):
+            songs.choose(song, root)
+
+
 def test_a_model_is_found_by_name_or_by_path(root, tmp_path):
     (root.models / "mine").mkdir()
+    (root.models / "mine" / "config.json").touch()
     (tmp_path / "2stems.json").touch()
     assert pretrained.model_path("mine", root) == root.models / "mine"
     assert pretrained.model_path(tmp_path / "2stems.json", root) == tmp_path / "2stems.json"
-    assert pretrained.model_path("nowhere", root) == root.models / "nowhere"
+    with pytest.raises(MissingError, match=r"no model 'Mine'.* Did you mean 'mine'.*, mine, spleeter:"):
+        pretrained.model_path("Mine", root)
 
 
 @pytest.mark.parametrize("song", ["https://x.org/song.mp3", "x" * 300 + ".wav", "~nobody-of-this-name/a.wav"])
