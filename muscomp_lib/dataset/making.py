@@ -18,6 +18,8 @@ CHECKERS = 16  # threads that look at what is made: on a slow mount each look ta
 def make_all(root, base, recipes, workers=None, mine=None):
     """Make the songs of all recipes that are not yet made, and remove songs that were made from others.
 
+    The caller holds `library.writing`.
+
     Parameters
     ----------
     root : Root
@@ -43,7 +45,7 @@ def make_all(root, base, recipes, workers=None, mine=None):
     if mine is None:
         _remove_stale(root, set(folders.values()))
     for key in mine or ():
-        clean_parts(folders[key].parent, folders[key].name)
+        clean_parts(folders[key].parent, folders[key].name, alone=True)
     checksums = provenance.Checksums(root)
     keys = list(recipes) if mine is None else mine
     jobs = _not_made([(base, folders[key], recipes[key]) for key in keys], checksums)
@@ -71,7 +73,7 @@ def _remove_stale(root, wanted):
             if folder not in wanted and (folder / mixing.RECIPE).exists():
                 # Renamed in one step: a half-removed song must not pass for a complete one.
                 folder.rename(folder.with_name(f"{PART}{folder.name}"))
-        clean_parts(root.prepared / name)
+        clean_parts(root.prepared / name, alone=True)
 
 
 def _not_made(jobs, checksums):

@@ -32,7 +32,7 @@ from muscomp_lib.audio.resampler import n_samples_at
 from muscomp_lib.core import provenance, remote_io
 from muscomp_lib.core.errors import AudioError
 from muscomp_lib.core.files import written_whole
-from muscomp_lib.core.instruments import MIX
+from muscomp_lib.core.instruments import LEFT, MIX, RIGHT
 
 RECIPE = "recipe.json"
 MADE_FROM, MADE = "made_from", "made"  # its keys with the checksums of the stems and of the song's files
@@ -40,7 +40,11 @@ FORMATS = tuple(suffix[1:] for suffix in DATASET_SUFFIXES)
 BLOCK = 1 << 16  # samples mixed at once: few enough to stay in the processor's cache
 READ_BLOCK = 1 << 22  # ... where stems are read for every block, which takes longer than mixing them
 HALF_STEP = 0.5 / INT16_SCALE  # what is softer is rounded to silence
-CHANNEL = re.compile(r"[ ._-]+\(?(l|r|left|right)\)?$", re.IGNORECASE)  # ends the names of two files with one each
+_SIDES = "|".join(sorted(LEFT | RIGHT))
+CHANNEL = re.compile(  # ends the names of two files with one each: "Drums.L", "Drums (left) 1", "DrumsL", "L"
+    rf"(?:^(?i:\(?(?:l|r|left|right)\)?)$|(?:(?i:[ ._-]+\(?(?:{_SIDES})\)?)"
+    rf"|(?<=[a-z])(?:{_SIDES.title()}))(?=(?:[ ._-]*\d+)?(?:\.dup\d+)?$))"
+)
 SUFFIX = ".flac"  # of prepared songs, unless the settings name another format
 
 
@@ -125,7 +129,8 @@ def on_its_side(stem, waveform):
     if not side or waveform.shape[1] > 1:
         return waveform
     silence = np.zeros_like(waveform)
-    return np.hstack([waveform, silence] if side[1].lower().startswith("l") else [silence, waveform])
+    is_left = side[0].strip(" ._-()").lower() in LEFT
+    return np.hstack([waveform, silence] if is_left else [silence, waveform])
 
 
 def _dtype(info, sample_rate):

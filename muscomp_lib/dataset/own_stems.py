@@ -261,6 +261,8 @@ def _read(folder, stem, sample_rate):
         waveform = source.read_all()
         if source.non_finite or source.damaged:
             raise AudioError(f"{stem.path} holds NaN or infinite samples, or damaged ones. Use another copy of it")
+        if source.channels > 2:
+            raise AudioError(f"{stem.path} has {source.channels} channels. Export all stems in stereo")
         waveform = audio.resample(waveform, source.sample_rate, sample_rate)
         return audio.fit_channels(mixing.on_its_side(stem.path, waveform), 2)
 

@@ -90,7 +90,13 @@ def read_songs(root, table, config, for_spleeter=False):
 
 def _rows(table, columns, for_spleeter):
     """The rows of a table with their line numbers: (line, {column: cell}). None of the cells is blank."""
-    lines = _cells(table)
+    lines = [
+        (line, cells)
+        for line, cells in _cells(table)
+        if for_spleeter or any(map(str.strip, cells))  # spreadsheets leave commas where rows were; Spleeter fails there
+    ]
+    if any("\0" in cell for _, cells in lines[:1] for cell in cells):
+        raise SettingError(f"{table}, line 1: there are bytes of 0. It is in UTF-16, or damaged. {UTF8}")
     if len(lines) < 2:
         raise SettingError(f"{table} has no rows, so there is nothing to train on. Notebook 03 says why.")
     (first, header), *_ = lines
@@ -126,6 +132,8 @@ def _text(table):
 
 def _check_header(where, header, columns):
     joined = "".join(header)
+    if joined.lower().startswith("sep="):
+        raise SettingError(f"{where}: {','.join(header)} is a note for a spreadsheet. Remove this line.")
     for separator in ";\t|":
         if separator in joined and not set(columns) & set(header):
             raise SettingError(
@@ -147,7 +155,7 @@ def _check_cells(where, header, cells, columns, for_spleeter):
     for column in columns:
         cell = cells[header.index(column)]
         if not cell.strip():
-            raise SettingError(f"{where}: no value for {column!r}. Fill it in, or run notebook 03 again.")
+            raise SettingError(f"{where}: no value for {column!r}. Fill it in, remove the line, or run notebook 03.")
         if column != "duration" and cell != cell.strip():
             raise SettingError(f"{where}, {column}: {cell!r} begins or ends with a space. Remove it.")
         expanded(cell, f"{where}, {column}: ")  # refuses what no path here can be

@@ -17,7 +17,6 @@ where no song is in train, as in DSD100, it is train.
 """
 
 import itertools
-import os
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -27,10 +26,11 @@ from typing import NamedTuple
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import names, yaml_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
-from muscomp_lib.core.files import expanded
+from muscomp_lib.core.files import expanded, walk
 from muscomp_lib.core.instruments import MIX, OTHER
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import stem_names
+from muscomp_lib.dataset.mixing import CHANNEL
 from muscomp_lib.dataset.stem_names import IGNORE, Namer
 
 NAMES_FILE = "stems.yaml"
@@ -213,9 +213,9 @@ def _songs_of_one_folder(place, held):
 def _sound_files(folder):
     """The names of sound and metadata files by their folder, relative to `folder`, "" being itself."""
     found = {}
-    for path, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] not in "._")
-        held = [name for name in sorted(files) if name[0] != "." and _is_ours(name)]
+    for path, folders, files in walk(folder):
+        folders[:] = [name for name in folders if name[0] != "_"]
+        held = [name for name in files if name[0] != "." and _is_ours(name)]
         if any(name.endswith(METADATA_SUFFIX) for name in held):
             folders[:] = []  # MedleyDB's stems and raw recordings are found through the metadata
         place = Path(path).relative_to(folder).as_posix()
@@ -325,18 +325,26 @@ def _songs_with_instrument_folders(files, namer):
     """The folders whose subfolders are not songs but instruments: {song's folder: [subfolders]}.
 
     Subfolders are instruments if there is a mix beside them, or if the same ones are in several songs; and songs if two
-    of them hold files of the same name, or one is called like what holds all of them, such as Stems.
+    of them hold files of the same name, or one is called like what holds all of them, such as Stems. One called
+    like an instrument, with L and R in it, is one whatever is beside it.
     """
     inside = _inside(files)
     uses = Counter(PurePosixPath(place).name.lower() for places in inside.values() for place in places)
-    return {
-        parent: places
-        for parent, places in inside.items()
-        if not {PurePosixPath(place).name.lower() for place in places} & COLLECTIONS
-        and _share_no_names([files[place] for place in places], namer)
-        and _only_mixes(files.get(parent, ()), namer)
-        and (_best(files.get(parent, ())) or _are_repeated(places, uses))
-    }
+    grouped = {}
+    for parent, places in inside.items():
+        others = [place for place in places if not _holds_channels(place, files[place])]
+        are_instruments = (
+            not {PurePosixPath(place).name.lower() for place in others} & COLLECTIONS
+            and _share_no_names([files[place] for place in others], namer)
+            and _only_mixes(files.get(parent, ()), namer)
+            and (_best(files.get(parent, ())) or _are_repeated(places, uses))
+        )
+        grouped[parent] = places if are_instruments else [place for place in places if place not in others]
+    return {parent: places for parent, places in grouped.items() if places}
+
+
+def _holds_channels(place, files):
+    return stem_names.is_instrument(_instrument(place)) and all(CHANNEL.fullmatch(_stem(name)) for name in _best(files))
 
 
 def _share_no_names(folders, namer):
@@ -420,11 +428,12 @@ def _song(namer, place, parts, note):
     if not stems:
         note = note or "it has no stems"
     stems = {name: tuple(stems[name]) for name in sorted(stems)}
-    return StemSong(path.name, place, _partition(path), stems, tuple(mixes), note)
+    name = path.name if _has_streams(place) else PurePosixPath(_outside(place)).name or path.name
+    return StemSong(name, place, _partition(path), stems, tuple(mixes), note)
 
 
 def _with_mixes_beside(songs):
-    """Songs with the mixes that are alone beside their folder of stems: A/Master.wav is of A/Stems, then called A."""
+    """Songs with the mixes that are alone beside their folder of stems: A/Master.wav is of A/Stems."""
     beside = defaultdict(list)
     for song in songs:
         if song.mixes and not song.stems:
@@ -435,10 +444,7 @@ def _with_mixes_beside(songs):
 
 
 def _with_mixes(song, beside):
-    if not beside:
-        return song
-    mixes = (*song.mixes, *(mix for each in beside for mix in each.mixes))
-    return replace(song, name=PurePosixPath(_outside(song.source)).name or song.name, mixes=mixes)
+    return replace(song, mixes=(*song.mixes, *(mix for each in beside for mix in each.mixes)))
 
 
 def _outside(source):
@@ -474,7 +480,8 @@ def _with_unique_names(songs):
     for song in songs:
         parts = PurePosixPath(_title(song.source)).parts
         title = song.name if uses[names.folded(song.name)] == 1 else " - ".join(parts)
-        name = names.as_folder(_readable(title or "song")).strip(" .") or "song"
+        title = _readable(title or "song").replace("\\", "_")  # in a table it would separate folders
+        name = names.as_folder(title).strip(" .") or "song"
         candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
         unique = next(each for each in candidates if names.folded(each) not in taken)
         taken.add(names.folded(unique))

@@ -43,7 +43,8 @@ KIT = {
 }
 POSITIONS = {  # beside these: of a microphone, or of a part of the kit
     *("in", "out", "inside", "outside", "top", "bottom", "bot", "btm", "up", "down", "under", "over", "sub", "close"),
-    *("near", "far", "mono", "stereo", "left", "right", "l", "r", "hi", "high", "mid", "low", "floor", "rack"),
+    *("near", "far", "mono", "stereo", "hi", "high", "mid", "side", "low", "floor", "rack"),
+    *(*instruments.LEFT, *instruments.RIGHT),
     *("drum", "drums", "kit", "open", "closed", "rim", "trigger", "trig", "sample"),
 }
 
@@ -234,6 +235,8 @@ class Namer:
         if mixes & set(MIX_NAMES) or (beginning and beginning in (without, _without_number(without))):
             return MIX
         spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
+        if names.is_device(spelled):
+            return f"{spelled}_1"  # Windows allows no file called Aux.flac
         return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Флейта 1" is no instrument "1"
 
     def check_used(self, texts):

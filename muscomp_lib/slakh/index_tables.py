@@ -136,22 +136,26 @@ def _blank(kind, n_rows):
 
 
 def _cells(path):
-    """The header's cells, and (line, cells) of each row."""
+    """The header's cells, and (line, cells) of each row, without the note and the blanks that spreadsheets add."""
     try:
         text = remote_io.retried(path.read_bytes).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if "\0" in text:
+            raise SettingError(f"{path} has bytes of 0. It is in UTF-16, or damaged. {_MADE}")
         header, rows = next(reader, []), []
-        line = reader.line_num + 1
+        if header and header[0].lower().startswith("sep="):
+            header = next(reader, [])
+        width, line = max((n for n, cell in enumerate(header, start=1) if cell), default=0), reader.line_num + 1
         for cells in reader:
-            if len(cells) not in (0, len(header)):
-                raise SettingError(f"{path}, line {line}: {len(cells)} cells, and {len(header)} columns. {_MADE}")
-            rows += [(line, cells)] if cells else []
+            if any(cells) and (len(cells) < width or any(cells[width:])):
+                raise SettingError(f"{path}, line {line}: {len(cells)} cells, and {width} columns. {_MADE}")
+            rows += [(line, cells[:width])] if any(cells) else []
             line = reader.line_num + 1
     except UnicodeDecodeError as error:
         raise SettingError(f"{path} is not UTF-8 (byte {error.start}). {_MADE}") from error
     except csv.Error as error:
         raise SettingError(f"{path}, line {reader.line_num}: {error}. {_MADE}") from error
-    return [header, *rows]
+    return [header[:width], *rows]
 
 
 def _kinds(path, header, columns, others):

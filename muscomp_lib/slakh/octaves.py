@@ -17,7 +17,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio import reader
 from muscomp_lib.core import parallel
 from muscomp_lib.core.errors import MidiError, MissingError
-from muscomp_lib.minislakh import midi_file
+from muscomp_lib.music_files import midi_file
 from muscomp_lib.slakh import verify
 
 OCTAVE = "octave"  # the kind of results in the cache, and the column of the table

@@ -219,6 +219,7 @@ def rows(scan, source):
     mix = _file_of(f"{where}/mix", scan.sounds)
     header, mix_status, mix_note = _file_status(mix, scan, source)
     stems = [_stem_row(name, entry, scan, header, source) for name, entry in metadata.get("stems", {}).items()]
+    _mark_repeated(stems)
     status, note = metadata.get("status", "ok"), metadata.get("problem", "")
     if status == "ok" and not any(stem["status"] == "ok" for stem in stems):
         status, note = "missing", "none of its stems can be used"
@@ -237,6 +238,16 @@ def rows(scan, source):
         "note": "; ".join(filter(None, notes)),
     }
     return row, stems
+
+
+def _mark_repeated(stems):
+    """Leave out, in place, a stem whose file another one has: S00 and s00 are one file on many disks."""
+    owner = {}
+    for stem in stems:
+        first = owner.setdefault(stem["audio"], stem) if stem["audio"] else stem
+        if first is not stem:
+            note = f"{METADATA_FILE} gives its file to {first['stem']} too, which is used"
+            stem |= {"status": "unreadable", "note": one_line(note)}
 
 
 def _unlisted(scan, mix, stems):

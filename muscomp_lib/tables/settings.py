@@ -51,7 +51,7 @@ class Settings(settings.Settings):
 
     name: that(
         lambda value: names.is_name(value) and re.fullmatch(r"\w[\w.-]*", value),
-        f"a name of letters, digits, '_', '-' and '.', of at most {names.MAX_BYTES} bytes",
+        f"a name of letters, digits, '_', '-' and '.', no device of Windows (CON), of at most {names.MAX_BYTES} bytes",
     ) = Field("shared_unet", description="Of this configuration, and of the model that notebook 04 trains with it.")
     taxonomy: text("a taxonomy's name") = Field(
         instruments.DEFAULT_TAXONOMY, description="Which programs make up an instrument, as in notebooks 01 and 02."

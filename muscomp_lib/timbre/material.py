@@ -13,6 +13,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.core import instruments
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import clean_parts
 from muscomp_lib.core.progress import bar
 from muscomp_lib.minislakh import composer, players, sources, synthesizer
@@ -112,10 +113,13 @@ def render(folder, bank, program_lists, n_notes=8, seconds=12.0, seed=0, noted=(
 
 
 def _is_made_from(path, made_from, programs=None):
-    """Whether a file is there, and was rendered in this way from these programs."""
+    """Whether a file is there and whole, and was rendered in this way from these programs."""
     if not path.exists():
         return False
-    found = read_arrays(path)
+    try:
+        found = read_arrays(path)
+    except SettingError:  # it is damaged
+        return False
     same = programs is None or found["programs"].tolist() == list(programs)
     return same and str(found.get("made_from")) == str(made_from)
 

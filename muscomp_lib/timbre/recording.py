@@ -31,7 +31,7 @@ def query(sound, sample_rate=None, descriptor="envelope"):
 
     Parameters
     ----------
-    sound : str, Path, or np.ndarray of shape (n_samples,) or (n_samples, n_channels), float32
+    sound : str, Path, or np.ndarray of shape (n_samples,) or (n_samples, n_channels), float or integer
         From 0.1 s of one instrument alone; of more than 30 s, the first 30 are used.
     sample_rate : int, optional
         Hz; of a waveform.
@@ -49,16 +49,19 @@ def query(sound, sample_rate=None, descriptor="envelope"):
         The file cannot be read; it is silent, too short or noise; harmonics are wanted of what has no pitch.
     MissingError
         The file is not there.
+    SettingError
+        The sample rate is none that a sound has.
     """
     where = "the query"
     if isinstance(sound, (str, Path)):
         where = str(sound)
         with stream.opened(sound, seconds=LONGEST) as song:
             sound, sample_rate = np.concatenate(list(song.blocks(BLOCK))), song.sample_rate
-    sound = np.asarray(sound, np.float32)
-    if not sample_rate or sample_rate <= 0:
+    if not sample_rate:
         raise AudioError(f"{where} needs its sample rate, in Hz: query(sound, sample_rate).")
-    if sound.ndim not in (1, 2) or (sound.ndim == 2 and sound.shape[0] < sound.shape[1]):
+    sound, sample_rate = audio.checked(sound, sample_rate, where)
+    sound = audio.to_float(sound)
+    if sound.ndim not in (1, 2) or 0 in sound.shape[1:] or (sound.ndim == 2 and sound.shape[0] < sound.shape[1]):
         raise AudioError(f"{where} has the shape {sound.shape}; it must be (n_samples,) or (n_samples, n_channels).")
     if not np.isfinite(sound).all():
         raise AudioError(f"{where} has NaN or infinite samples. Export it again. {DO}")

@@ -20,7 +20,7 @@ import numpy as np
 
 from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import MusCompError, SettingError, StoppedError, TrainingError
-from muscomp_lib.core.files import PART, clean_parts, remove, write_text, written_whole
+from muscomp_lib.core.files import PART, clean_parts, locked, make_folder, remove, write_text, written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import registry
 from muscomp_lib.models.config import read_json
@@ -86,26 +86,39 @@ def start(
     ------
     SettingError
         The folder was started with another network, other data or another schedule; what `fresh` would delete is not a
-        model. What `prepare` raises.
+        model; another run trains there. What `prepare` raises.
     """
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"{folder} is a file, and a model is a folder. Give the model another name.")
-    with team.chief_first():
-        discarded = _discardable(folder, keep, made, read) if fresh else []  # in every process: all refuse, or none
-        if not (fresh and team.is_chief):
-            _check_same_settings(folder, settings, read, paths)
-            if is_finished(folder):
-                log.info("%s is trained already.", folder)
-                return folder
-        run = prepare()
-        if team.is_chief:
-            for path in discarded:
-                remove(path)
-            folder.mkdir(parents=True, exist_ok=True)
-            clean_parts(folder)
-            write_text(folder / CONFIG, json.dumps(settings, indent=4) + "\n")
-    run()
+    with contextlib.ExitStack() as stack:
+        with team.chief_first():
+            discarded = _discardable(folder, keep, made, read) if fresh else []  # in every process: all refuse, or none
+            if not (fresh and team.is_chief):
+                _check_same_settings(folder, settings, read, paths)
+                if is_finished(folder):
+                    log.info("%s is trained already.", folder)
+                    return folder
+            run = prepare()
+            if team.is_chief:
+                held = stack.enter_context(_alone(make_folder(folder)))
+                for path in discarded:
+                    remove(path)
+                clean_parts(folder, alone=held)
+                write_text(folder / CONFIG, json.dumps(settings, indent=4) + "\n")
+        run()
     return folder
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Hold a model's folder while it is trained: as `locked`, but SettingError where another run has it."""
+    try:
+        with locked(folder, wait=False) as held:
+            yield held
+    except BlockingIOError as error:
+        raise SettingError(
+            f"Another run trains {folder}. Wait until it has ended, or stop it; or give this model another name."
+        ) from error
 
 
 def _discardable(folder, keep, made, read):

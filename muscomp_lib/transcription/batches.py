@@ -21,7 +21,7 @@ from muscomp_lib import audio
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
 from muscomp_lib.dataset.waveform_cache import WaveformCache
-from muscomp_lib.minislakh import midi_file
+from muscomp_lib.music_files import midi_file
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.training.batches import AUDIBLE, DRAWS
 from muscomp_lib.transcription import cqt, network

@@ -15,7 +15,7 @@ from scipy.special import expit
 from muscomp_lib import audio
 from muscomp_lib.audio import stream
 from muscomp_lib.core import provenance
-from muscomp_lib.core.errors import MissingError
+from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import check_value, one_of
 from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import read_json
@@ -76,6 +76,8 @@ class Transcriber:
             raise MissingError(f"{self.folder} holds no trained transcriber. Notebook 04 trains one: set notes_model.")
         self.config = read_json(self.folder / CONFIG)
         where = f"{self.folder / CONFIG}: "
+        if "model" in self.config:
+            raise SettingError(f"{where}this model separates. Choose it as model, not as notes_model.")
         check_value("programs", dict[str, list[int]], self.config.get("programs", {}), where)
         self.kind = self.config.get("network", network.FULL)  # models of earlier versions do not say
         check_value("network", one_of(*network.KINDS), self.kind, where)

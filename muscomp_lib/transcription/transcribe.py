@@ -5,6 +5,7 @@ hold more than bleed, the tempo map with bars and key (`beats.py`), the tracks w
 quantising.
 """
 
+import contextlib
 import io
 import logging
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.core import instruments, settings
-from muscomp_lib.core.errors import AudioError, SettingError
+from muscomp_lib.core.errors import AudioError, MidiError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field
@@ -107,20 +108,41 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
     midi.instruments += [_track(name, known[name], its) for name, its in notes.items() if its]
     if settings.quantise and grid:
         bars.quantise(midi, GRIDS[settings.quantise])
+    elif settings.quantise and midi.instruments:
+        log.warning("No beat was found: notes stay as played, not moved to %s.", settings.quantise)
     for track in midi.instruments:
         track.notes = bars.apart(track.notes, midi)
     return midi
 
 
 def read(path):
-    """Read a transcription that `write` wrote: pretty_midi.PrettyMIDI, whose notes have their `likelihood` if known."""
-    import mido
-    import pretty_midi
+    """Read a transcription that `write` wrote, and that another program may have changed.
 
-    midi = pretty_midi.PrettyMIDI(str(path), charset=CHARSET)
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    pretty_midi.PrettyMIDI
+        Its notes have their `likelihood` if it is known.
+
+    Raises
+    ------
+    MidiError
+        It is damaged.
+    """
+    try:
+        file = _in_utf8(path)
+        midi = bars.parsed(io.BytesIO(_content(file)))
+    except Exception as error:  # parsers of foreign bytes raise anything
+        reason = str(error) or "it breaks off"
+        raise MidiError(
+            f"{path} cannot be read as MIDI ({reason}). Delete it and transcribe again, or export it again."
+        ) from error
     kept = {
         track.name: message.data[len(MARK) :]
-        for track in mido.MidiFile(path, charset=CHARSET, clip=True).tracks
+        for track in file.tracks
         for message in track
         if message.type == "sequencer_specific" and tuple(message.data[: len(MARK)]) == MARK
     }
@@ -130,6 +152,25 @@ def read(path):
             for note, likelihood in zip(notes, likelihoods, strict=True):
                 note.likelihood = likelihood / HIGHEST
     return midi
+
+
+def _in_utf8(path):
+    """A MIDI file (mido.MidiFile) with its names in UTF-8: other programs write them in Latin-1."""
+    import mido
+
+    file = mido.MidiFile(path, charset="latin-1", clip=True)
+    file.charset = CHARSET
+    for message in (message for track in file.tracks for message in track if message.type == "track_name"):
+        with contextlib.suppress(UnicodeDecodeError):
+            message.name = message.name.encode("latin-1").decode(CHARSET)
+    return file
+
+
+def _content(file):
+    """The bytes of a mido.MidiFile."""
+    written = io.BytesIO()
+    file.save(file=written)
+    return written.getvalue()
 
 
 def write(midi, path):
@@ -163,9 +204,8 @@ def _in_order(track, midi):
 
 def _check(stems, sample_rate):
     waveforms = {name: stem for name, stem in stems.items() if not isinstance(stem, (str, Path))}
-    if waveforms and not (sample_rate and sample_rate > 0):
-        raise SettingError(settings.wrong("sample_rate", sample_rate, "a number of Hz above 0, such as 44100"))
     for name, waveform in waveforms.items():
+        audio.checked(waveform, sample_rate, name)
         if np.ndim(waveform) not in (1, 2):
             raise AudioError(f"{name} has shape {np.shape(waveform)}; give (n_samples, n_channels).")
 

@@ -12,7 +12,7 @@ from muscomp_lib import audio, reserve, tables
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import remove
 from muscomp_lib.core.root import open_root
-from muscomp_lib.dataset import own_stems, stem_folders
+from muscomp_lib.dataset import own_stems, song_table, stem_folders
 from muscomp_lib.models.config import read_config
 
 INSTRUMENTS = ["bass", "drums", "vocals", "other"]
@@ -371,7 +371,10 @@ def test_instruments_that_are_not_named_become_other(root, folder):
         stems.instruments(["drum"])
 
 
-@pytest.mark.parametrize(("rate", "sides"), [(44100, (".L", ".R")), (48000, ("_left", "_right"))])
+@pytest.mark.parametrize(
+    ("rate", "sides"),
+    [(44100, (".L", ".R")), (48000, ("_left", "_right")), (44100, ("L", "R")), (44100, (" Lft", " Rt"))],
+)
 def test_channels_in_files_of_their_own_stay_on_their_sides(root, folder, rate, sides):
     for number in range(3):
         stems = {f"Drums{sides[0]}": 100 + number, f"Drums{sides[1]}": 300 + number, "Bass": 200 + number}
@@ -401,6 +404,17 @@ def test_24_bit_stems_with_a_limited_mix_are_prepared(root, folder):
     np.testing.assert_array_equal(files["Drums"][0].astype(int) + files["Bass"][0], files["mix"][0])
 
 
+def test_a_backslash_in_a_title_separates_no_folders(root, folder):
+    for name in ("AC\\DC", "Another"):
+        write_hq(folder / name)
+    made = prepared(root, folder)
+    assert list(made.index) == ["AC_DC", "Another"] and made.loc["AC_DC", "source"] == "AC\\DC"
+    settings = tables.Settings(instruments=INSTRUMENTS, crop_frames=64)
+    tables.write(root, settings)
+    config = read_config(tables.config(root, settings))
+    assert all(song_table.read_songs(root, config[f"{name}_csv"], config) for name in ("train", "validation"))
+
+
 def test_what_would_spoil_a_training_is_left_out_with_reasons(root, folder):
     for number in range(2):
         write_song(folder / f"Good {number}", drums=100 + number, bass=200 + number, piano=300 + number)
@@ -412,13 +426,15 @@ def test_what_would_spoil_a_training_is_left_out_with_reasons(root, folder):
     guitar = audio.read(folder / "Full mix" / "guitar.wav")[0]
     write_song(folder / "Full mix", everything=bass + drums + guitar)
     write_song(folder / "Silent", drums=np.zeros(88200), bass=np.zeros(88200))
+    write_song(folder / "Surround", drums=np.tile(drums, (1, 6)), bass=np.tile(bass, (1, 2)))
     made = prepared(root, folder)
     found = dict(made["note"])
     assert "guitar is a copy of bass" in found["Copy"]
     assert "everything is the sum of all others" in found["Full mix"]
     assert found["Silent"] == "all of its stems are silent"
     assert found["Quiet"] == "" and made.loc["Quiet", "remark"] == "silent throughout: piano"
-    assert sorted(found) == ["Copy", "Full mix", "Good 0", "Good 1", "Quiet", "Silent"]
+    assert found["Surround"] == "Surround/drums.wav has 6 channels. Export all stems in stereo"
+    assert sorted(found) == ["Copy", "Full mix", "Good 0", "Good 1", "Quiet", "Silent", "Surround"]
 
 
 def test_versions_of_a_song_are_never_in_two_partitions(root, folder):

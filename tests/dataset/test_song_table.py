@@ -57,6 +57,7 @@ READ = {
     "a byte order mark and Windows' line ends": {"rows": [row("s0")], "encoding": "utf-8-sig", "newline": "\r\n"},
     "the line ends of old Macs": {"rows": [row("s0"), row("s1")], "newline": "\r"},
     "empty lines": {"rows": ["", row("s0"), "", row("s1")]},
+    "rows that a spreadsheet emptied": {"rows": [row("s0"), ",,,,", "  ", row("s1"), ",,,,"]},
     "letters beyond ASCII": {"rows": [row("Käse")]},
     "quotation marks": {"rows": ['"' + row("s0").replace(",", '","') + '"']},
     "whole seconds": {"rows": [row("s0", "3")]},
@@ -90,7 +91,6 @@ REFUSED = {
     "digits of another script": ([row("s0", "٣")], r"line 2, duration: '٣'"),
     "a negative duration": ([row("s0"), row("s1", "-3")], r"line 3, duration: '-3'"),
     "a blank cell": ([row("s0"), row("s1").replace("own/s1/bass.wav", "")], r"line 3: no value for 'bass_path'"),
-    "a blank line of cells": ([row("s0"), ",,,,"], r"line 3: no value for 'mix_path'"),
     "another case of letters": ([row("s0"), row("s1").replace("drums", "Drums")],
                                 r"line 3, drums_path: .*Drums\.wav is not there.*Did you mean 'drums\.wav'"),
     "a path from elsewhere": ([row("s0").replace("own/", "")], r"line 2, mix_path: .*relative to the root"),
@@ -115,6 +115,13 @@ def test_other_separators_and_encodings_are_named(root, tmp_path):
         read(root, table(root, tmp_path, row("Käse"), encoding="cp1252"))
     with pytest.raises(SettingError, match=r"line 1: b'\\xff' is not UTF-8"):
         read(root, table(root, tmp_path, row("s0"), encoding="utf-16"))
+    with pytest.raises(SettingError, match=r"line 1: there are bytes of 0\. It is in UTF-16, or damaged.*CSV UTF-8"):
+        read(root, table(root, tmp_path, row("s0"), encoding="utf-16-le"))
+
+
+def test_a_spreadsheets_note_of_its_separator_is_named(root, tmp_path):
+    with pytest.raises(SettingError, match=r"line 1: sep=, is a note for a spreadsheet\. Remove this line"):
+        read(root, table(root, tmp_path, HEADER, row("s0"), header="sep=,"))
 
 
 def test_accents_in_another_form_are_named(tmp_path):
@@ -198,6 +205,13 @@ def test_mono_and_absolute_paths_are_refused_for_spleeter_only(tmp_path):
         assert len(read(root, path)) == 1
         with pytest.raises(MusCompError, match=says):
             song_table.read_songs(root, path, CONFIG, for_spleeter=True)
+
+
+def test_emptied_rows_are_refused_for_spleeter_with_their_line(root, tmp_path):
+    path = table(root, tmp_path, row("s0"), ",,,,")
+    assert len(read(root, path)) == 1
+    with pytest.raises(SettingError, match=r"line 3: no value for 'mix_path'\. Fill it in, remove the line"):
+        song_table.read_songs(root, path, CONFIG | {"n_channels": 2}, for_spleeter=True)
 
 
 def test_a_table_is_checked_without_tensorflow(root, tmp_path):

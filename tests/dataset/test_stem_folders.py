@@ -43,7 +43,7 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
         ("song_kick in", "Drums"),
         ("808", "808"),
         ("Songbird", "Songbird"),
-        ("Flöte", "Flote"),
+        ("Flügel", "Flugel"),
         ("Große Trommel", "Grosse_Trommel"),
         ("02 Chœur – Łódź", "Choeur_Lodz"),
         ("OTHER", "other"),
@@ -116,6 +116,17 @@ def test_a_number_before_the_songs_title_is_left_out(tmp_path):
     }
 
 
+def test_songs_that_are_links_are_songs(tmp_path):
+    folder = tmp_path / "chosen"
+    folder.mkdir()
+    for song in ("One", "Two"):
+        (tmp_path / "all" / song).mkdir(parents=True)
+        for name in ("bass.wav", "drums.wav"):
+            (tmp_path / "all" / song / name).touch()
+        (folder / song).symlink_to(tmp_path / "all" / song)
+    assert [song.name for song in stem_folders.find(folder).songs] == ["One", "Two"]
+
+
 def test_a_folder_that_is_missing_is_reported_as_missing(tmp_path):
     with pytest.raises(MissingError, match="songs: it is not a folder"):
         stem_folders.find(tmp_path / "songs")
@@ -134,6 +145,11 @@ def test_a_folder_called_stems_is_no_instrument(tmp_path, mix):
     touch(tmp_path, *(f"{song}/{mix.format(song=song)}" for song in "AB"))
     songs = {song.source: set(song.stems) for song in stem_folders.find(tmp_path).songs if song.stems}
     assert songs == {"A/Stems": {"Drums", "Bass"}, "B/Stems": {"Drums", "Bass"}}
+
+
+def test_a_song_is_not_called_like_its_folder_of_stems(tmp_path):
+    touch(tmp_path, *(f"{song}/Stems/{name}.wav" for song in "AB" for name in ("Drums", "Bass")))
+    assert set(found(tmp_path)) == {"A", "B"}
 
 
 @pytest.mark.parametrize("mix", ["A/Master.wav", "A/A.wav", "A/mix.wav", "A/Mix/A.wav", "A/Bounces/A_final mix.wav"])
@@ -157,10 +173,36 @@ def test_a_folder_of_mixes_inside_a_song_is_its_mix(tmp_path):
     assert found(tmp_path)["A"]["mix"] == ["A/Mix/A.wav"] and len(found(tmp_path)) == 1
 
 
-@pytest.mark.parametrize(("left", "right"), [(".L", ".R"), ("_L", "_R"), (" left", " right"), (" (L)", " (R)")])
+SIDES = [
+    *[(".L", ".R"), ("_L", "_R"), ("-L", "-R"), (" left", " right"), (" (L)", " (R)"), ("L", "R"), ("Left", "Right")],
+    *[(" Lft", " Rt"), ("_lt", "_rt"), ("Lft", "Rgt"), (" links", " rechts"), (" gauche", " droite")],
+]
+
+
+@pytest.mark.parametrize(("left", "right"), SIDES)
 def test_two_channels_in_two_files_are_one_instrument(tmp_path, left, right):
     touch(tmp_path, f"Song/Drums{left}.wav", f"Song/Drums{right}.wav", "Song/Bass.wav")
-    assert found(tmp_path)["Song"]["Drums"] == [f"Song/Drums{left}.wav", f"Song/Drums{right}.wav"]
+    assert found(tmp_path)["Song"]["Drums"] == sorted([f"Song/Drums{left}.wav", f"Song/Drums{right}.wav"])
+
+
+@pytest.mark.parametrize("name", ["Gtr {} {}", "Gtr{}{}", "Gtr_{}_0{}", "Gtr {} {}.dup1"])
+def test_several_pairs_of_channels_are_as_many_instruments(tmp_path, name):
+    files = {(side, number): f"Song/{name.format(side, number)}.wav" for side in "LR" for number in (1, 2)}
+    touch(tmp_path, *files.values(), "Song/Bass.wav")
+    stems = {tuple(its) for instrument, its in found(tmp_path)["Song"].items() if instrument.startswith("Guitar")}
+    assert stems == {(files["L", number], files["R", number]) for number in (1, 2)}
+
+
+@pytest.mark.parametrize("beside", ["Bass.wav", "Bass/R.wav", "Bass/Right.wav", "Bass/DI.wav", "mix.wav"])
+def test_a_folder_with_two_channels_is_an_instrument(tmp_path, beside):
+    touch(tmp_path, "Song/Drums/L.wav", "Song/Drums/R.wav", f"Song/{beside}")
+    assert found(tmp_path)["Song"]["Drums"] == ["Song/Drums/L.wav", "Song/Drums/R.wav"]
+
+
+@pytest.mark.parametrize(("file", "instrument"), [("Aux", "Aux_1"), ("NUL", "NUL_1"), ("Con", "Con_1")])
+def test_no_instrument_has_a_name_that_windows_reserves(tmp_path, file, instrument):
+    touch(tmp_path, f"Song/{file}.wav", "Song/Bass.wav")
+    assert set(found(tmp_path)["Song"]) == {instrument, "Bass"}
 
 
 @pytest.mark.parametrize("name", ["stems.yml", "Stems.YAML"])

@@ -47,6 +47,13 @@ SONGS = {
     "Spanish": {"Bombo": "Drums", "Caja": "Drums", "Platillos": "Drums", "Bajo": "Bass", "Acordeón": "Accordion"},
     "Italian": {"Cassa": "Drums", "Rullante": "Drums", "Piatti": "Drums", "Cori": "Backing_Vocals"},
     "electric": {"El. Gtr": "Electric_Guitar", "El Bass": "Electric_Bass", "Hotel Bass": "Hotel_Bass"},
+    "two channels": {"Piano L 1": "Piano_1", "Piano R 1": "Piano_1", "Piano L 2": "Piano_2", "Alt Gtr": "Alt_Guitar",
+                     "Gtr Part": "Guitar_Part", "RT": "RT"},
+    "a mixer's": {"KD": "Drums", "SNR Side": "Drums", "Drm Rm": "Drums", "ELGTR": "Electric_Guitar",
+                  "AGit": "Acoustic_Guitar", "BG Vox": "Backing_Vocals", "BkVox": "Backing_Vocals", "Brs": "Brass",
+                  "Hrn 1": "Horn_1"},
+    "Japanese kit": {"キック": "Drums", "スネア": "Drums", "ハイハット": "Drums", "グロッケン": "glockenspiel"},
+    "with umlauts": {"Querflöte": "Flute", "Querfloete 2": "Flute_2", "Blechbläser": "Brass"},
     "Russian": {"Ударные": "Drums", "Бас": "Bass", "Гитара 2": "Guitar_2", "Флейта": ""},
 }  # fmt: skip
 

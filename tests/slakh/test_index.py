@@ -124,6 +124,14 @@ def test_a_track_twice_but_for_case_counts_once(root):
     assert len(stems) == len(tracks) == 1 and "a second track00001" in tracks.loc[0, "note"]
 
 
+def test_a_stem_twice_but_for_case_counts_once(root):
+    folder = write_track(root.slakh, "train", "Track00001", {"S00": GUITAR, "s00": GUITAR})
+    (folder / "stems" / "s00.flac").unlink()  # another file on this disk, the same on many
+    stems, _ = slakh.index(root)
+    assert list(stems["status"]) == ["ok", "unreadable"]
+    assert stems.loc[1, "note"] == "metadata.yaml gives its file to S00 too, which is used"
+
+
 def test_files_that_the_metadata_do_not_list_are_noted(root):
     folder = write_track(root.slakh, "train", "Track00001", {"S00": GUITAR})
     for name in ("S00 (1).flac", "._S00.flac", "S07.flac"):

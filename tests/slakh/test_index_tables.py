@@ -68,7 +68,8 @@ def test_what_a_spreadsheet_adds_is_read_as_before(written):
     (written().tables / "tracks.csv").write_text(
         (written().tables / "tracks.csv").read_text(encoding="utf-8"), encoding="utf-8-sig"
     )
-    for found in (changed, index_tables.read(open_root(written().path))):
+    padded = index_tables.read(written(lambda text: "sep=,\n" + text.replace("\n", ",,\n") + ",,,\n"))
+    for found in (changed, padded, index_tables.read(open_root(written().path))):
         for expected, table in zip(plain, found, strict=True):
             pd.testing.assert_frame_equal(expected, table)
 
@@ -87,8 +88,10 @@ def test_what_a_spreadsheet_adds_is_read_as_before(written):
         ("0.1", "nan", "duration = 'nan' is not a number"),
         ("0.1", "0.1,", r"line 2: 11 cells, and 10 columns"),
         (",", ";", "has no column 'track'"),
+        ("\nTrack00002,", "\n", r"line 3: 9 cells, and 10 columns"),
         ("Track00001", "Tr\u00e4ck", r"tracks\.csv is not UTF-8"),
         ("Track00001", '"Track', r"tracks\.csv, line"),
+        ("Track00001", "Track\0", r"tracks\.csv has bytes of 0. It is in UTF-16, or damaged"),
         (",,,8820", ",,../../x.flac,8820", "'../../x.flac' cannot be the mix: it leads out"),
     ],
 )

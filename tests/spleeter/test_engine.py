@@ -158,7 +158,8 @@ def test_what_runs_ends_when_the_block_does(tmp_path):
     ):
         file = pipe.open()  # waits until it runs
         raise KeyboardInterrupt
-    assert file.read() == ""  # comes when the last process that holds the other end is gone
+    with file:
+        assert file.read() == ""  # comes when the last process that holds the other end is gone
 
 
 def test_what_runs_ends_when_we_are_killed(tmp_path):
@@ -173,7 +174,8 @@ with running(sys.executable, "timeit", ["-n1", "-r1", {HOLD.format(pipe)!r}], "i
     with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT) as process:
         file = pipe.open()
         process.kill()
-        assert file.read() == ""
+        with file:
+            assert file.read() == ""
 
 
 def test_a_failure_reported_as_success_is_a_failure():
@@ -316,7 +318,7 @@ def test_spleeter_gets_sums_as_files(tmp_path):
     )
     table.write_text(rows)
     made = target_files.write(root, table, config, folder)
-    for row in csv.DictReader(made.open()):
+    for row in csv.DictReader(made.read_text().splitlines()):
         song = (root.path / row["mix_path"]).parent
         parts = [audio.read(song / f"{name}.flac", dtype="int16")[0].astype(int) for name in groups["pitched"]]
         written = root.path / row["pitched_path"]

@@ -38,6 +38,10 @@ def test_what_is_no_instrument_is_refused(sound, words):
         (note(220.0, [1.0]), 0, "needs its sample rate"),
         (note(220.0, [1.0])[None], RATE, r"has the shape \(1, "),
         (note(220.0, [1.0])[:, None, None], RATE, "has the shape"),
+        (note(220.0, [1.0])[:, None][:, :0], RATE, "has the shape"),
+        (np.array(["a", "b"]), RATE, "the query holds <U1. Samples must be floats"),
+        ([[0.5], [0.5, 0.5]], RATE, "the query is no array"),
+        (None, RATE, "the query holds object"),
     ],
 )
 def test_a_waveform_that_cannot_be_is_refused(sound, rate, words):

@@ -105,3 +105,11 @@ def test_rendered_music_is_reused_only_where_it_fits(tmp_path):
     assert first.checksum() == again.checksum() != longer.checksum()
     assert [bank.songs[0][1].shape[1] for bank in (first, longer)] == [2 * material.RATE, 2.5 * material.RATE]
     assert [len(bank.notes[33]) for bank in (first, longer)] == [1, 2]
+
+
+def test_damaged_rendered_music_is_rendered_again(tmp_path):
+    whole = material.render(tmp_path, material.BANK, [[0, 33]], n_notes=1, seconds=2.0)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-9])
+    again = material.render(tmp_path, material.BANK, [[0, 33]], n_notes=1, seconds=2.0)
+    assert again.checksum() == whole.checksum() and np.array_equal(again.notes[33], whole.notes[33])

@@ -35,6 +35,12 @@ def test_a_batch_has_the_shape_the_network_takes(root, settings):
     assert mix.dtype == parts.dtype == np.float32
 
 
+def test_tuned_excerpts_fill_as_many_bins_as_there_are(root, settings):
+    _, parts = examples(root, settings | {"F": 2048}).batch(0)  # all but one; frames tuned down have fewer
+    assert parts.shape[2] == 2048
+    assert np.isfinite(parts).all()
+
+
 def test_a_batch_is_a_function_of_seed_and_number_alone(root, settings):
     one, other = examples(root, settings), examples(root, settings)
     one.batch(0)  # what was read before must not matter

@@ -12,6 +12,7 @@ from fixtures.killing import run, run_and_kill, snapshot
 
 from muscomp_lib import audio, separation, training
 from muscomp_lib.core.errors import MissingError, SettingError, TrainingError
+from muscomp_lib.core.files import locked
 from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import song_table
 from muscomp_lib.models import layers, pretrained, shared_unet
@@ -125,6 +126,14 @@ def test_fresh_deletes_nothing_outside_the_models_folder(tmp_path, place):
     assert thesis.exists() and (root.prepared / "train").exists()
 
 
+def test_a_folder_that_another_run_trains_is_refused(tmp_path):
+    root = with_model(tiny_prepared.write(tmp_path))
+    before = snapshot(root.models)
+    with locked(root.models / "tiny"), pytest.raises(SettingError, match=r"Another run trains .*tiny\. Wait"):
+        training.train("tiny", root, fresh=True)
+    assert snapshot(root.models) == before
+
+
 def test_fresh_deletes_nothing_that_is_no_model(tmp_path):
     root = tiny_prepared.write(tmp_path)
     folder = other_things(root.models / "tiny")
@@ -199,7 +208,7 @@ def fresh_loss(folder):
 
 def test_unusable_starting_weights_are_refused_before_training(trained, tmp_path):
     root = tiny_prepared.write(tmp_path)
-    with pytest.raises(MissingError, match=r"nothing holds no finished model.*start_from"):
+    with pytest.raises(MissingError, match=r"There is no model 'nothing'.*start_from"):
         training.train("tiny", root, start_from="nothing")
     config = json.loads((root.configs / "tiny.json").read_text())
     (root.configs / "other.json").write_text(json.dumps(config | {"model": {"type": "unet.unet", "params": {}}}))

@@ -7,6 +7,7 @@ from fixtures.rendered import RATE, rendered
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.models import pretrained
+from muscomp_lib.models.config import find_model
 from muscomp_lib.models.weights import WEIGHTS, read_weights, write_weights
 from muscomp_lib.transcription import cqt, metrics, network, note_decoder
 from muscomp_lib.transcription.cqt import FRAME_SECONDS, HOP, N_PITCHES, SAMPLE_RATE
@@ -269,6 +270,13 @@ def test_monophonic_instruments_play_one_note_at_a_time(model, monkeypatch):
 def test_a_missing_model_names_the_notebook_that_trains_one(tmp_path):
     with pytest.raises(MissingError, match=r"holds no trained transcriber. Notebook"):
         Transcriber(tmp_path)
+
+
+def test_a_model_that_separates_is_no_transcriber():
+    with pytest.raises(SettingError, match="this model separates"):
+        Transcriber(pretrained.FOLDER)
+    with pytest.raises(SettingError, match="model is missing"):
+        find_model(pretrained.TRANSCRIBER)
 
 
 def test_damaged_weights_are_refused(tmp_path):

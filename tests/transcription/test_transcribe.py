@@ -10,7 +10,7 @@ from fixtures.rendered import RATE, rendered
 
 from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
-from muscomp_lib.core.errors import AudioError, SettingError
+from muscomp_lib.core.errors import AudioError, MidiError, SettingError
 from muscomp_lib.notation import bars, beats
 from muscomp_lib.transcription.note_decoder import NOTE_THRESHOLD, Note
 from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
@@ -185,6 +185,12 @@ def test_a_transcription_can_be_quantised(song):
     assert np.mean(np.array(ticks) % 120 == 0) > 0.99
 
 
+def test_without_a_beat_quantising_is_left_out_with_a_warning(caplog):
+    short = rendered("Bright_Acoustic_Piano", CHORDS)[: int(1.5 * RATE)]
+    assert transcribe({"Bright_Acoustic_Piano": short}, RATE, Settings(quantise="1/16")).instruments
+    assert "No beat was found: notes stay as played, not moved to 1/16." in caplog.messages
+
+
 def test_wrong_settings_are_refused_with_the_valid_ones():
     with pytest.raises(SettingError, match=r"'orchestra'.*slakh12"):
         Settings(taxonomy="orchestra")
@@ -223,6 +229,20 @@ def test_the_tracks_names_may_be_in_any_script(tmp_path):
     transcription.write_score(midi, tmp_path / "a.musicxml", "a")
     assert [track.name for track in transcription.read(tmp_path / "a.mid").instruments] == ["ピアノ"]
     assert "ピアノ" in (tmp_path / "a.musicxml").read_text(encoding="utf-8")
+
+
+def test_names_that_another_program_wrote_are_read(tmp_path):
+    track = mido.MidiTrack([mido.MetaMessage("track_name", name="Flöte")])
+    track += [mido.Message("note_on", note=60, velocity=90), mido.Message("note_off", note=60, time=480)]
+    mido.MidiFile(tracks=[mido.MidiTrack(), track], charset="latin-1").save(tmp_path / "a.mid")
+    assert [track.name for track in transcription.read(tmp_path / "a.mid").instruments] == ["Flöte"]
+
+
+@pytest.mark.parametrize("content", [b"", b"MThd", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\x09"])
+def test_a_damaged_transcription_is_named(content, tmp_path):
+    (tmp_path / "a.mid").write_bytes(content)
+    with pytest.raises(MidiError, match=r"a\.mid cannot be read as MIDI .* transcribe again"):
+        transcription.read(tmp_path / "a.mid")
 
 
 # ---- instruments are data ----
