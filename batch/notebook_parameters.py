@@ -19,8 +19,11 @@ from muscomp_lib.core import names, settings, yaml_file
 from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import absolute
 
-# Parameters that are paths: taken literally, but for a variable before them; relative to the caller's folder.
+# Parameters that are paths: taken literally, but for a variable before them; relative to the caller's folder, or to
+# that of a campaign's file.
 PATHS = ("root", "query", "song", "out", "stems", "stem_names")
+MODELS = ("model", "config", "start_from")  # parameters that are a name of ours, or a path ...
+NAMES_OR_PATHS = (*MODELS, "corpus", "minislakh_soundfonts", "minislakh_midi")  # ... or several
 NONE = ("null", "None")  # how an option says that there is no path
 DECLARATIONS = {  # per notebook: the classes that declare its parameters, and the prefixes of their names there
     "01": {"slakh.Settings": ("",), "minislakh.Settings": ("minislakh_", "")},
@@ -64,7 +67,7 @@ class Step:
 class GivenParameter:
     """A parameter as the user gave it: for the notebook `number`, or ("") for all that have it.
 
-    What a file gives is for whichever notebooks are run with the file: `in_file`.
+    What a file gives is for whichever notebooks are run with the file: `in_file`. Paths are relative to `folder`.
     """
 
     number: str
@@ -72,6 +75,7 @@ class GivenParameter:
     value: object
     source: str
     in_file: bool = False
+    folder: str | Path = "."
 
 
 def step_of(notebook):
@@ -144,8 +148,8 @@ def from_file(file):
     return from_content(yaml_file.read(file, "The parameter file"), file)
 
 
-def from_content(content, source):
-    """The parameters in the content of such a file; `source` is its name in messages."""
+def from_content(content, source, folder="."):
+    """The parameters in the content of such a file; `source` is its name in messages, its paths are in `folder`."""
     common, own, sections = [], [], {}
     for key, value in mapping(content, source).items():
         if re.fullmatch(r"\d\d?", key, re.ASCII):
@@ -153,9 +157,9 @@ def from_content(content, source):
             if twin != key:
                 raise SettingError(f"{source}: sections {twin} and {key} are of the same notebook. Make them one.")
             entries = mapping(value, section).items()
-            own += [GivenParameter(key.zfill(2), name, each, section, in_file=True) for name, each in entries]
+            own += [GivenParameter(key.zfill(2), name, each, section, True, folder) for name, each in entries]
         else:
-            common.append(GivenParameter("", key, value, source, in_file=True))
+            common.append(GivenParameter("", key, value, source, True, folder))
     return common + own  # what is given for one notebook wins
 
 
@@ -199,7 +203,7 @@ def assign(steps, given):
             kind = declaration(step.number, each.name)
             if kind is not None:
                 settings.check_value(each.name, kind, each.value, f"{each.source}: ")
-            step.parameters[each.name] = resolved(each.name, each.value, f"{each.source}: ")
+            step.parameters[each.name] = resolved(each.name, each.value, f"{each.source}: ", each.folder)
     for step in steps:
         _check_together(step)
 
@@ -237,17 +241,23 @@ def declaration(number, name):
     return None
 
 
-def resolved(name, value, where=""):
+def resolved(name, value, where="", folder="."):
     """`value`, made absolute when `name` is a path, or each of a list; SettingError where it cannot be one."""
-    is_folder = name == "corpus" and isinstance(value, str) and Path(value).expanduser().is_dir()  # or a corpus' name
-    if not (is_folder or name in PATHS) or not value:
-        return value
     if isinstance(value, list):
-        return [resolved(name, each, where) for each in value]
-    path = str(absolute(_expanded(name, str(value), where), where))
+        return [resolved(name, each, where, folder) for each in value]
+    if not value or not (name in PATHS or _is_path_here(name, value, where, folder)):
+        return value
+    path = str(absolute(_expanded(name, str(value), where), where, folder))
     if not names.is_text(path):
         raise SettingError(f"{where}{name} = {path!a} is not possible: notebooks are UTF-8, and it is not. Rename it.")
     return path
+
+
+def _is_path_here(name, value, where, folder):
+    """Whether a name or a path is a path that is there; a model called by a single word is one of the root's."""
+    if name not in NAMES_OR_PATHS or not isinstance(value, str) or (name in MODELS and not re.search(r"[/.~$]", value)):
+        return False
+    return absolute(_expanded(name, value, where), where, folder).exists()
 
 
 def _expanded(name, path, where):

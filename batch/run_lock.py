@@ -16,7 +16,8 @@ import time
 
 import psutil
 
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import DiskFullError, SettingError
+from muscomp_lib.core.files import full_disk_reported
 
 FILE = "running.json"
 BEAT = 10.0  # seconds from one renewal to the next
@@ -32,7 +33,8 @@ def hold(folder):
     Raises
     ------
     SettingError
-        Another process works in it.
+        Another process works in it, or it cannot be written to.
+    DiskFullError
     """
     file, mine = folder / FILE, _me()
     _take(file, mine, PATIENCE if JOB in os.environ else 0.0)
@@ -69,8 +71,7 @@ def _take(file, mine, patience):
     began = changed = time.monotonic()
     before = None
     while True:
-        with contextlib.suppress(FileExistsError), file.open("x", encoding="utf-8") as new:
-            json.dump(mine, new)
+        if _make(file, mine):
             return
         found, now = _read(file), time.monotonic()
         if before is None:
@@ -87,6 +88,23 @@ def _take(file, mine, patience):
             continue
         before = found
         time.sleep(0.5)
+
+
+def _make(file, mine):
+    """Make the file, unless it is there; whether it was made."""
+    try:
+        with full_disk_reported(file), file.open("x", encoding="utf-8") as new:
+            json.dump(mine, new)
+    except FileExistsError:
+        return False
+    except DiskFullError:
+        file.unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        raise SettingError(
+            f"The folder {file.parent} cannot be written to ({error.strerror}). Give another one as --out."
+        ) from error
+    return True
 
 
 def _holder(found):

@@ -21,7 +21,7 @@ import sys
 from batch.campaign import copy_commands, cost_estimate, html_report, job_scripts, slurm, status, transfer
 from batch.campaign.campaign import BEFORE, read_campaign, submitted_folder, write_campaign
 from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError
-from muscomp_lib.core.files import make_folder
+from muscomp_lib.core.files import locked, make_folder
 
 COMMANDS = ("submit", "status", "cancel", "resume", "report", "files", "check", "afford")
 DONE, INCOMPLETE = 0, 1  # exit statuses
@@ -97,7 +97,7 @@ def dry_run(campaign, estimates, with_scripts=False):
 
 def submit(campaign, estimates, is_new=True):
     """Submit what is not done, or run it here; the exit status. What is not new and not moved keeps its scripts."""
-    rows = status.rows(campaign, estimates)
+    before, rows = status.submissions(campaign.folder), status.rows(campaign, estimates)
     if any(row.running or row.waiting for row in rows):
         raise SettingError(
             f"{campaign.name} is under way: see its status. To submit it again, wait until it has ended, or cancel it."
@@ -110,7 +110,12 @@ def submit(campaign, estimates, is_new=True):
         print(f"Replaced: {campaign.folder / name}. The one before is kept as {name}{BEFORE}.")
     if not any(campaign.missing(stage) for stage in campaign.stages):
         return write_report(campaign, estimates)
-    return (_submit_chain if campaign.site.has_scheduler else _run_here)(campaign, estimates)
+    if not campaign.site.has_scheduler:
+        return _run_here(campaign, estimates)
+    with locked(campaign.folder):
+        if status.submissions(campaign.folder) != before:
+            raise SettingError(f"{campaign.name} was submitted by another command at the same time: see its status.")
+        return _submit_chain(campaign, estimates)
 
 
 def print_files(file, way, part):
@@ -127,7 +132,7 @@ def check_nodes(campaign):
         script.write_bytes(os.fsencode(text))
         if not campaign.site.has_scheduler:
             return subprocess.run(["bash", script], check=False).returncode
-        job = slurm.submit(script)
+        job = slurm.submit(script, account=campaign.account)
         print(f"{script.stem}: job {job}. Its log: {campaign.folder / 'logs' / f'{script.stem}-{job}.log'}")
     return DONE
 
@@ -168,14 +173,16 @@ def _submit_chain(campaign, estimates):
                 if missing:
                     script = campaign.folder / job_scripts.file_name(campaign, stage.name)
                     tasks = missing if stage.is_array else None
-                    job = slurm.submit(script, last, tasks=tasks, at_once=job_scripts.at_once(stage.request))
+                    most = job_scripts.at_once(stage.request)
+                    job = slurm.submit(script, last, tasks=tasks, at_once=most, account=campaign.account)
                     rate = campaign.site.units_per_hour(stage.request)  # a later submission may request something else
                     entries.append({"stage": stage.name, "job": job, "tasks": missing, status.RATE: rate})
                     print(f"{stage.name}: job {job}{f', {len(missing)} of them' if stage.is_array else ''}")
                     last = (job,)
                 _stop_at(signals)
             script = campaign.folder / job_scripts.file_name(campaign, job_scripts.REPORT)
-            job = slurm.submit(script, [entry["job"] for entry in entries], kind="afterany")
+            jobs = [entry["job"] for entry in entries]
+            job = slurm.submit(script, jobs, kind="afterany", account=campaign.account)
             entries.append({"stage": job_scripts.REPORT, "job": job, "tasks": [1]})
             _stop_at(signals)
             (campaign.folder / status.REPORT).unlink(missing_ok=True)  # of an earlier chain

@@ -333,7 +333,7 @@ def _notebooks(folder):
 
 def _parameters(notebooks, given, file):
     """The parameters of each notebook, checked; each uses what the one before it has made."""
-    given = from_content(given, f"{file}, parameters")
+    given = from_content(given, f"{file}, parameters", file.parent)
     for each in given:
         if each.name in SET_BY_CAMPAIGN:
             key = SET_BY_CAMPAIGN[each.name]
@@ -378,7 +378,9 @@ def _with_stages(campaign, notebooks, given, listed):
             before = _songs_per_job_before(campaign)
             if before and request.songs_per_job not in (None, before):
                 log.warning("songs_per_job stays %d: the jobs of %s keep their songs.", before, campaign.name)
-            request = _in_jobs(request, len(listed), before or request.songs_per_job)
+            jobs = mapping(given.get(name), source).get("jobs")
+            each = jobs and math.ceil(len(listed) / jobs)
+            request = _in_jobs(request, len(listed), before or request.songs_per_job or each or None)
         elif name != "shards" and request.jobs != 1:
             raise SettingError(
                 f"{source}: only the stage shards can have several jobs, not {request.jobs}. Remove jobs."

@@ -246,11 +246,23 @@ def _file(campaign):
 
 
 def _measured(campaign):
-    """Durations of earlier runs: {place: {stage: {"seconds": per unit, "origin": text}}}."""
+    """Durations of earlier runs: {place: {stage: {"seconds": per unit, "origin": text}}}, without damaged ones."""
     try:
-        return json.loads(_file(campaign).read_text(encoding="utf-8"))
+        found = json.loads(_file(campaign).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    places = found.items() if isinstance(found, dict) else ()
+    return {
+        place: {name: each for name, each in stages.items() if _is_duration(each)}
+        for place, stages in places
+        if isinstance(stages, dict)
+    }
+
+
+def _is_duration(entry):
+    """Whether an entry has seconds, and a length of sound where it has any, that can be computed with."""
+    figures = [entry.get("seconds"), entry.get("audio", 1.0)] if isinstance(entry, dict) else [None]
+    return all(type(each) in (int, float) and 0 < each < math.inf for each in figures)
 
 
 def _place(campaign, stage):

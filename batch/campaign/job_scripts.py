@@ -78,7 +78,7 @@ AFFORD = f"""  timeout {SECONDS_TO_ANSWER} {{submitter}} "$project/batch/submit.
 """
 
 WORKERS = """stop_signal=USR1  # srun forwards it to its tasks, which save and stop; at TERM it would kill them
-srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --kill-on-bad-exit=1 \\
+srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" --export=ALL --kill-on-bad-exit=1 \\
   {launcher}"$python" "$project/batch/worker.py" {notebook} \\
   -f "$campaign/{parameters}" -p root {root}{gpus} --out "$out" &
 run=$!

@@ -8,10 +8,17 @@ from datetime import datetime
 
 from muscomp_lib.core.errors import MissingError, MusCompError
 
+from .sites import SET_BY_SCRIPTS
+
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
 RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
 FIELDS = "%i|%T|%M|%L|%e|%r"  # job, state, time used, time left, end, reason
 RECORDED = ("JobID", "State", "ElapsedRaw", "AllocCPUS", "TotalCPU", "MaxRSS", "ReqMem")  # what sacct is asked for
+SHORT = {"array": "ARRAY_INX", "time": "TIMELIMIT", "mem": "MEM_PER_NODE"}  # in the names of sbatch's variables
+OVERRIDING = {  # variables that override what a script says, and the one that makes sbatch wait until the job has ended
+    f"SBATCH_{SHORT.get(option, option.upper().replace('-', '_'))}" for option in (*SET_BY_SCRIPTS, "wait")
+} - {"SBATCH_ACCOUNT"}
+OF_CLUSTER = {"SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS"}  # all other variables of this kind are a job's
 NO_MORE_JOBS = "The site lets you have no more jobs: wait until some end, then resume; or give fewer jobs."
 ADVICE = {  # what to do, by a part of Slurm's message
     "Invalid account": "Correct account in the campaign's file: sacctmgr show assoc user=$USER lists yours.",
@@ -82,7 +89,7 @@ class Job:
         return self.state in RUNNING_STATES
 
 
-def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
+def submit(script, after=(), kind="afterok", tasks=None, at_once="", account=None):
     """Submit a script.
 
     Parameters
@@ -96,6 +103,8 @@ def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
         Only these tasks of an array.
     at_once : str
         "%4": at most so many of them at the same time.
+    account : str, optional
+        The one to charge; None: $SBATCH_ACCOUNT, else the default one.
 
     Returns
     -------
@@ -112,7 +121,8 @@ def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
         options += [f"--dependency={kind}:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
     if tasks:
         options += [f"--array={','.join(map(str, tasks))}{at_once}"]
-    printed = _output("sbatch", *options, script)
+    options += [f"--account={account}"] if account else []
+    printed = _output("sbatch", *options, script, variables=_for_new_jobs())
     numbers = re.findall(r"^(\d+)(?:;.*)?$", printed, re.MULTILINE)  # some sites print a greeting before it
     if not numbers:
         raise MusCompError(
@@ -120,6 +130,15 @@ def submit(script, after=(), kind="afterok", tasks=None, at_once=""):
             "Check with squeue whether the job was submitted."
         )
     return numbers[-1]
+
+
+def _for_new_jobs():
+    """The environment without what would override a script, or describes the job that this command runs in."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OVERRIDING and (not name.startswith("SLURM_") or name in OF_CLUSTER)
+    }
 
 
 def queue():
@@ -185,10 +204,10 @@ def cancel(numbers):
     _output("scancel", *numbers)
 
 
-def _output(command, *words):
+def _output(command, *words, variables=os.environ):
     try:
         done = subprocess.run(
-            [command, *map(str, words)], env={**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
+            [command, *map(str, words)], env={**variables, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
             capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
             start_new_session=True,  # Ctrl-C is for this command, which cancels what it has submitted
         )  # fmt: skip

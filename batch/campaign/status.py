@@ -8,6 +8,7 @@ import shlex
 import time
 from dataclasses import dataclass, field
 
+from muscomp_lib.core import remote_io
 from muscomp_lib.core.errors import MusCompError
 from muscomp_lib.core.files import write_text
 from muscomp_lib.core.progress import duration
@@ -103,8 +104,26 @@ class StageStatus:
 
 
 def submissions(folder):
-    """The jobs submitted from a campaign's folder: dicts of stage, job, tasks; the latest is the last."""
-    return _recorded(folder, JOBS, [])
+    """The jobs submitted from a campaign's folder: dicts of stage, job, tasks; the latest is the last.
+
+    Raises
+    ------
+    MusCompError
+        They are recorded, and cannot be read: what is waiting or running would be submitted again.
+    """
+    file = folder / JOBS
+    try:
+        found = json.loads(remote_io.read_text(file))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        found = error
+    if not isinstance(found, list):
+        raise MusCompError(
+            f"{file}, which lists the jobs that were submitted, cannot be read ({found}). Copy it back; or cancel what "
+            "squeue lists of this campaign, remove the file, and submit again."
+        )
+    return found
 
 
 def record(campaign, entries, estimates):
@@ -122,12 +141,12 @@ def record_cancelled(folder, numbers):
     write_text(folder / JOBS, json.dumps(entries, indent=1) + "\n")
 
 
-def _recorded(folder, name, default):
+def _first_estimate(folder):
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        found = json.loads((folder / ESTIMATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return default
-    return found if isinstance(found, type(default)) else default
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def rows(campaign, estimates):
@@ -136,7 +155,7 @@ def rows(campaign, estimates):
     queue, accounts = {}, {}
     if campaign.site.has_scheduler and submitted:
         queue, accounts = slurm.queue(), slurm.accounting(sorted({entry["job"] for entry in submitted})) or {}
-    first = _recorded(campaign.folder, ESTIMATE, {})
+    first = _first_estimate(campaign.folder)
     return [_row(campaign, each, first, submitted, queue, accounts) for each in estimates]
 
 
@@ -251,7 +270,7 @@ def _times(campaign, stage, task, queue):
             spans += [(started[1], 0.0)] if started else []
             started = int(moment), number
         elif started:
-            spans.append((started[1], float(int(moment) - started[0])))
+            spans.append((started[1], float(max(0, int(moment) - started[0]))))  # clocks of nodes and disks differ
             started = None
     if started:
         moment, number = started
@@ -263,7 +282,7 @@ def _times(campaign, stage, task, queue):
 def _open_span(started, job, lock):
     """Seconds of a run that has logged no end: it is running, or was killed, after the last renewal of its lock."""
     if job and job.is_running:
-        return time.time() - started
+        return max(0.0, time.time() - started)
     end = job.end if job and job.end else None
     with contextlib.suppress(OSError):
         end = end or lock.stat().st_mtime

@@ -91,7 +91,7 @@ def test_a_number_of_thousands_of_digits_is_refused():
     [
         ('"03": {name: a}\n3: {name: b}', "sections 03 and 3 are of the same notebook"),
         ('3: {name: a}\n"3": {name: b}', "the key 3 is there twice, once in quotes"),
-        ("3: {learning_rate: 1,5e-3}", "line 1: no value for 0.005. Write a decimal with a point"),
+        ("3: {learning_rate: 1,5e-3}", "line 1: no value for '5e-3'. Write a decimal with a point"),
     ],
 )
 def test_what_one_spelling_would_hide_is_refused(tmp_path, text, message):
@@ -124,6 +124,32 @@ def test_a_corpus_is_a_name_or_a_folder(steps, tmp_path, monkeypatch):
     for given, found in (("music", str(tmp_path / "music")), ("lieder", "lieder")):
         assign(steps, [from_option("08.corpus", given)])
         assert steps[-1].parameters["corpus"] == found
+
+
+@pytest.mark.parametrize(
+    ("parameter", "given", "is_path"),
+    [
+        ("05.model", "./mine", True),
+        ("05.model", "mine", False),  # in the root's models/
+        ("05.model", "./absent", False),
+        ("05.model", "spleeter:4stems", False),
+        ("04.config", "mine/own.json", True),
+        ("04.start_from", "$HERE/mine", True),
+        ("01.minislakh_soundfonts", "[mine/own.sf2]", True),
+        ("01.minislakh_midi", "[mine]", True),
+    ],
+)
+def test_a_path_is_relative_to_the_callers_folder(steps, tmp_path, monkeypatch, parameter, given, is_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HERE", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    for file in ("own.json", "own.sf2", "own.mid"):
+        (tmp_path / "mine" / file).touch()
+    number, _, name = parameter.partition(".")
+    assign(steps, [from_option(parameter, given)])
+    (found,) = [step.parameters[name] for step in steps if step.number == number]
+    path = (tmp_path / given.strip("[]").replace("$HERE/", "")).resolve()
+    assert found == (given if not is_path else [str(path)] if given[0] == "[" else str(path))
 
 
 def test_songs_may_be_a_list_of_paths(steps, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """One writer for a run's folder, and GPUs that are there before a notebook starts on them."""
 
+import errno
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from batch import check_node, device, run_lock
-from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.errors import DiskFullError, SettingError
 
 QUICK = "from pathlib import Path\nfrom batch import run_lock\nrun_lock.BEAT, run_lock.STALE = 0.1, 0.6\n"
 HOLD = f"""{QUICK}
@@ -54,6 +55,15 @@ def test_a_job_waits_until_another_has_saved_its_work(tmp_path, quick, holder, m
     holder.wait()
     with run_lock.hold(tmp_path):
         assert json.loads((tmp_path / run_lock.FILE).read_text())["job"] == "7"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, quick, monkeypatch):
+    with pytest.raises(SettingError, match=r"cannot be written to \(.*\)\. Give"), run_lock.hold(tmp_path / "x"):
+        pass
+    monkeypatch.setattr(json, "dump", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(DiskFullError), run_lock.hold(tmp_path):
+        pass
     assert not list(tmp_path.iterdir())
 
 

@@ -204,6 +204,7 @@ def test_a_sites_values_are_checked_too(tmp_path, change):
         ("stages: {train: {hours: 1}, train: {hours: 2}}", "the key 'train' is there twice"),
         ("parameters: &a {x: *a}", "repeats what is not complete"),
         ("1: x", "there is no setting '1'"),
+        ("stages: [train]", r"stages = .* is not possible. It must be a section of keys and values"),
         (f"songs: {'[' * 20000}", "this is not YAML"),
         (f"budget: 1{'0' * 400}", "a number has 401 digits"),
     ],
@@ -317,6 +318,7 @@ def test_only_a_stage_on_several_nodes_starts_tasks_with_srun(prepared):
         assert f"{line}\n" in train
     assert "--ntasks=" not in train
     assert "srun --nodes=3 --ntasks-per-node=1 " in train and "--kill-on-bad-exit=1" in train
+    assert "--export=ALL" in train, "else the tasks of a job with --export=NONE have no PYTHONPATH"
     assert train.index("worker.py") < train.index("run.py") and train.count(' --out "$out" &\n') == 2  # one writer
 
 
@@ -433,6 +435,36 @@ def test_what_finished_stages_took_is_the_next_estimate(prepared, tmp_path):
     assert elsewhere["train"].origin == "default"
     more = {each.stage.name: each for each in prepared(stages={"train": {"gpus": "h100-80:2"}})[1]}
     assert more["train"].origin == "default"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda found: [found],
+        lambda found: {place: [] for place in found},
+        lambda found: {place: dict.fromkeys(stages, 3.5) for place, stages in found.items()},
+        lambda found: {p: {name: each | {"seconds": "2"} for name, each in s.items()} for p, s in found.items()},
+        lambda found: {p: {name: each | {"audio": -1} for name, each in s.items()} for p, s in found.items()},
+    ],
+    ids=["a list", "stages", "entries", "seconds", "sound"],
+)
+def test_damaged_durations_of_earlier_runs_are_ignored(prepared, damage):
+    campaign, before = prepared()
+    start, file = cost_estimate.DEFAULTS["start"], open_root(campaign.root.path).journal / cost_estimate.MEASURED
+    cost_estimate.save_durations(campaign, {"train": start + 60}, {"train": 1}, {"train": "NVIDIA H100"})
+    file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+    assert prepared()[1] == before
+    cost_estimate.save_durations(campaign, {"train": start + 60}, {"train": 1}, {"train": "NVIDIA H100"})
+    assert prepared()[1] != before
+
+
+def test_paths_among_parameters_are_relative_to_the_campaigns_file(prepared, tmp_path, monkeypatch):
+    (tmp_path / "mine.json").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    campaign, _ = prepared(parameters={"03": {"stems": "stems"}, "04": {"start_from": "mine.json"}}, notebooks=None)
+    assert campaign.parameters["03"]["stems"] == str(tmp_path / "stems")
+    assert campaign.parameters["04"]["start_from"] == str(tmp_path / "mine.json")
 
 
 def test_wall_times_have_a_margin_and_keep_to_the_limit(prepared):
@@ -608,6 +640,14 @@ def test_the_status_shows_how_busy_the_cores_were(prepared):
     assert {"75% of 4", "CPU, 4 cores"} <= set(status.cells(campaign, row))
 
 
+def test_clocks_that_differ_give_no_negative_time(prepared):
+    campaign, estimates = prepared(site="local")
+    folder = campaign.out(stage(campaign, "index"), 1)
+    folder.mkdir(parents=True)
+    (folder / "times.log").write_text("start 1000 none\nend 990 none\nstart 1000 none\nend 1010 none\n")
+    assert status.rows(campaign, estimates)[0].seconds == 10
+
+
 def test_a_report_that_failed_is_a_row_with_its_reason(prepared):
     campaign, estimates = prepared(site="local")
     rows = status.rows(campaign, estimates)
@@ -617,6 +657,28 @@ def test_a_report_that_failed_is_a_row_with_its_reason(prepared):
     assert "0/1" in line and "failed: No room left." in line
     (campaign.folder / "report.html").touch()
     assert any(line.split()[:3] == ["report", "1/1", "done"] for line in status.text(campaign, rows))
+
+
+def test_two_commands_at_once_submit_a_campaign_once(prepared, monkeypatch):
+    campaign, estimates = prepared()
+
+    def write_beside_another(campaign, scripts):
+        write_campaign(campaign, scripts)
+        status.record(campaign, [{"stage": "index", "job": "9", "tasks": [1]}], estimates)
+        return []
+
+    monkeypatch.setattr(command, "write_campaign", write_beside_another)
+    with pytest.raises(SettingError, match="tiny was submitted by another command at the same time"):
+        command.submit(campaign, estimates)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[{"])
+def test_jobs_whose_list_is_damaged_are_not_submitted_again(prepared, content):
+    campaign, estimates = prepared()
+    campaign.folder.mkdir(parents=True)
+    (campaign.folder / "jobs.json").write_text(content)
+    with pytest.raises(MusCompError, match=r"jobs\.json, which lists the jobs .*cannot be read"):
+        command.submit(campaign, estimates)
 
 
 def test_a_report_that_waits_has_not_failed(prepared, monkeypatch):
@@ -760,6 +822,17 @@ def test_a_job_of_songs_is_done_with_all_of_them(prepared, tmp_path):
     assert missing == [1] and row.failed == [1] and row.notes == ["songs 1: b failed: it is no audio"]
 
 
+def test_a_number_of_jobs_divides_the_songs(prepared, tmp_path):
+    files = [str(tmp_path / f"{number}.wav") for number in range(7)]
+    for file in files:
+        soundfile.write(file, np.zeros(100), 8000)
+    campaign, _ = prepared(songs=files, stages={"songs": {"jobs": 3}})
+    assert [len(campaign.songs_of(stage(campaign, "songs"), task)) for task in (1, 2, 3)] == [3, 3, 1]
+    assert len(stage(campaign, "songs").tasks) == 3
+    command.write_campaign(campaign, {})
+    assert stage(read_campaign(campaign.folder), "songs").request == stage(campaign, "songs").request
+
+
 def test_a_job_gets_songs_for_a_quarter_of_an_hour(prepared, tmp_path):
     album = tmp_path / "album"
     album.mkdir()
@@ -798,6 +871,18 @@ def tool(tmp_path, monkeypatch):
 def test_a_jobs_number_is_found_below_a_sites_greeting(tool, printed):
     tool("sbatch", f"printf '{printed}\\n'")
     assert slurm.submit("job.sh") == "11"
+
+
+def test_variables_do_not_override_what_a_script_says(tool, tmp_path, monkeypatch):
+    for name in ("SBATCH_PARTITION", "SBATCH_TIMELIMIT", "SBATCH_ARRAY_INX", "SBATCH_WAIT", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.setenv(name, "1")
+    for name in ("SBATCH_ACCOUNT", "SBATCH_QOS", "SLURM_CONF"):
+        monkeypatch.setenv(name, "/etc/kept")
+    tool("sbatch", """env | grep -E '^(SBATCH|SLURM)_.*=(1|/etc/kept)$' > "$0.log"; echo "$*" >> "$0.log"; echo 11""")
+    slurm.submit("job.sh", account="mine")
+    *variables, words = (tmp_path / "sbatch.log").read_text().splitlines()
+    assert {line.partition("=")[0] for line in variables} == {"SBATCH_ACCOUNT", "SBATCH_QOS", "SLURM_CONF"}
+    assert "--account=mine job.sh" in words
 
 
 def test_an_answer_without_a_number_is_quoted(tool):
