@@ -113,6 +113,11 @@ def _run(args):
     except MusCompError as error:
         print(error, file=sys.stderr)
         return REFUSED if isinstance(error, (SettingError, MissingError)) else FAILED
+    except OSError as error:  # of a disk: without permission, unplugged, a mount that is gone
+        if error.filename is None:
+            raise
+        print(f"{error.filename}: {error.strerror}. Check its permissions and its disk.", file=sys.stderr)
+        return FAILED
 
 
 def _parser(argv):
@@ -204,8 +209,21 @@ def _add_settings(command, without=(), only=None, declared=None):
             options |= {"metavar": name.rpartition("_")[2].upper(), "help": text.replace("%", "%%")}
         parts = (field.annotation, *typing.get_args(field.annotation))
         for kind in {getattr(part, "__origin__", part) for part in parts}.intersection(NUMBERS):
-            options["type"] = kind
+            options["type"] = _reader(kind, words)
         command.add_argument(f"--{name.replace('_', '-')}", **options)
+
+
+def _reader(kind, words):
+    """What reads an option's number; `words` say what it may be."""
+
+    def read(text):
+        try:
+            return kind(text)
+        except ValueError:
+            point = " Write a decimal with a point: 1.5." if "," in text and kind is float else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not possible. It must be {words}.{point}") from None
+
+    return read
 
 
 def _add_root(command):

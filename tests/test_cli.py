@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from functools import cache
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from fixtures import tiny_spleeter
 from muscomp_lib import audio, cli, commands
 from muscomp_lib.composers.model import Answer
 from muscomp_lib.core.errors import MidiError
-from muscomp_lib.separation import Separator, Settings
+from muscomp_lib.separation import Separator, Settings, songs
 from muscomp_lib.transcription.note_decoder import Note, Transcriber
 
 load_once = cache(Separator)  # a network is compiled for each
@@ -112,6 +113,13 @@ def test_no_midi_separates_only(folder, model, capsys):
     assert not list(folder.rglob("*.mid")) and capsys.readouterr().out == "separated/one: 4 files.\n"
 
 
+def test_a_folder_without_permission_is_one_line(folder, model, capsys, monkeypatch):
+    refused = PermissionError(13, "Permission denied", "album")
+    monkeypatch.setattr(songs, "choose", Mock(side_effect=refused))
+    assert cli.main(["separate", "album", "--model", model]) == 1
+    assert capsys.readouterr().err == "album: Permission denied. Check its permissions and its disk.\n"
+
+
 def test_a_song_that_fails_does_not_stop_the_others(folder, model, capsys):
     (folder / "album" / "two.wav").write_text("not music")
     assert cli.main(["separate", "album", "--model", model, "--no-midi"]) == 1
@@ -124,14 +132,14 @@ def test_a_song_that_fails_does_not_stop_the_others(folder, model, capsys):
     ("words", "message"),
     [
         (["none.mp3"], "none.mp3' is not there. Check its name and folder."),
-        (["album", "--model", "nonesuch"], "nonesuch"),
+        (["album", "--model", "nonesuch"], "There is no model 'nonesuch': nonesuch is not there"),
         (["album", "--model", "spleeter:3stems"], "no model 'spleeter:3stems'. Did you mean 'spleeter:"),
         (["album", "--outputs", "druns"], "no instrument 'druns' in this model. Did you mean 'Drums'?"),
         (["album", "--file-format", "aiff"], "file_format = 'aiff' is not possible. It must be 'flac'"),
         (["album", "--quantise", "1/5"], "quantise = '1/5' is not possible"),
         (["album", "--seconds", "-1"], "seconds = -1.0 is not possible. It must be a number above 0"),
         (["album", "--taxonomy", "orchestra"], "taxonomy = 'orchestra' is not possible"),
-        (["album", "--notes-model", "nonesuch"], "nonesuch holds no trained transcriber"),
+        (["album", "--notes-model", "nonesuch"], "There is no model 'nonesuch'"),
         (["album", "--root", "nowhere"], "--root: the folder nowhere is not there"),
         ([".", "--no-midi"], "holds no song (.wav"),
         ([""], "the path is blank, as of a variable that is not set"),
@@ -152,6 +160,20 @@ def test_an_impossible_command_line_ends_with_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2 and "usage: muscomp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["separate", "a.mp3", "--seconds", "1,5"], "'1,5' is not possible. It must be a number above 0. Write a dec"),
+        (["separate", "a.mp3", "--seconds", "0:30"], "'0:30' is not possible. It must be a number above 0.\n"),
+        (["serve", "--port", "80a"], "'80a' is not possible. It must be a whole number from 0 to 65535.\n"),
+    ],
+)
+def test_an_option_that_is_no_number_names_the_range(words, message, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert message in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_no_files_and_no_traceback(folder, model, monkeypatch, capsys):

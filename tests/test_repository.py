@@ -25,7 +25,7 @@ HEAVY = {"tensorflow", "keras", "librosa", "numba", "pyloudnorm", "matplotlib.py
 PACKAGES = sorted(path.parent.name for path in (PROJECT / "muscomp_lib").glob("*/__init__.py"))
 LAYERS = (  # each imports from itself and from those above it in this list
     {"core"},
-    {"audio"},
+    {"audio", "music_files"},
     {"models", "minislakh", "slakh", "dataset"},
     {"reserve", "tables", "training", "spleeter", "separation", "notation", "transcription", "composers", "timbre"},
     {"plots", "notebook", "export"},

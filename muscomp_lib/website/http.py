@@ -19,6 +19,7 @@ BLOCK = 1 << 18  # bytes
 SILENCE = 30.0  # seconds without a byte until a connection counts as dead, and its upload may go on in another
 MAX_DIGITS = 18  # of a position in a file
 WRONG_PAUSE = 1.0  # seconds until a wrong password is answered
+CHALLENGE = 'Basic realm="Mus-Comp", charset="UTF-8"'  # else some browsers send a password in Latin-1
 MOST_WRONG = 10  # wrong passwords that may wait for that: so many guesses a second
 HEADERS = {
     "Cache-Control": "no-store",
@@ -79,7 +80,7 @@ class Headers:
                 await asyncio.sleep(WRONG_PAUSE)
             finally:
                 self._wrong -= 1
-        return as_json({"error": "The password is wrong."}, 401, {"WWW-Authenticate": 'Basic realm="Mus-Comp"'})
+        return as_json({"error": "The password is wrong."}, 401, {"WWW-Authenticate": CHALLENGE})
 
 
 def _knows(scope, password):

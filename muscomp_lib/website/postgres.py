@@ -27,6 +27,7 @@ class PostgresQueue(Queue):
         psycopg is not installed, or the database cannot be reached.
     """
 
+    ADVICE = "Check the database, and the address."
     BEGIN = ("BEGIN", "LOCK TABLE songs IN EXCLUSIVE MODE")
     PREPARE = ("BEGIN", f"SELECT pg_advisory_xact_lock({LOCK})")  # or two that begin together would both create it
 
@@ -44,6 +45,9 @@ class PostgresQueue(Queue):
 
     def release_all(self):
         """Nothing: workers of other machines may be at work, and the leases of those that are not run out."""
+
+    def _place(self):
+        return ""  # the address may hold a password
 
     def _now(self):
         """The database's time: those of several machines differ, and a lease could run out at once."""

@@ -34,7 +34,7 @@ COLUMNS = {
     "sender": "TEXT NOT NULL",
     "title": "TEXT NOT NULL",
     "suffix": "TEXT NOT NULL",
-    "bytes": "INTEGER NOT NULL",
+    "bytes": "BIGINT NOT NULL",  # Postgres' INTEGER ends at 2.1 GB
     "options": "TEXT NOT NULL",
     "state": f"TEXT NOT NULL DEFAULT '{UPLOADING}'",
     "stage": "TEXT NOT NULL DEFAULT ''",
@@ -97,6 +97,7 @@ class Queue:
     """
 
     ERRORS = sqlite3.Error
+    ADVICE = "Give --folder a place with room on a disk of this machine: not every network disk has the locks it needs."
     BEGIN = ("BEGIN IMMEDIATE",)  # of a transaction that no other process writes beside
     PREPARE = ("PRAGMA journal_mode = WAL",)  # reading does not wait for writing
 
@@ -294,7 +295,10 @@ class Queue:
             with self._connection() as database:
                 yield database
         except self.ERRORS as error:
-            raise QueueError(f"The queue cannot be used: check its disk, or its database. {error}") from error
+            raise QueueError(f"The queue{self._place()} cannot be used ({error}). {self.ADVICE}") from error
+
+    def _place(self):
+        return f" in {self._path}"
 
     def _connection(self):
         return contextlib.closing(sqlite3.connect(self._path, timeout=30, isolation_level=None))

@@ -17,6 +17,7 @@ disk; one that broke off goes on where the file ends. Nothing may be cached, as 
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -46,6 +47,8 @@ FILES = {  # of the page: where they are, and their types
 }
 TYPES = {".flac": "audio/flac", ".mid": "audio/midi", ".musicxml": "application/vnd.recordare.musicxml+xml"}
 MAX_TITLE = 120  # characters
+MAX_BYTES = 10**15  # that a request may announce: more than any disk has, and still a number for the database
+PIECE = re.compile("[0-9]{1,9}")
 MIX_SECONDS = 300  # until one is given up
 MAX_MIXES = 4  # of which one is made, and the others wait; more are refused
 
@@ -56,7 +59,7 @@ class Request(Section):
     """What a browser sends to enter a song."""
 
     name: text("the name of a file")
-    bytes: whole(1)
+    bytes: whole(1, MAX_BYTES)
     model: optional(text(), "the first one") = None
     seconds: optional(number(1, 36000), "the whole song") = None
     keep: optional(list[str], "every instrument") = None
@@ -95,7 +98,7 @@ class Api:
             Route(song, self.state),
             Route(song, self.delete, methods=["DELETE"]),
             Route(f"{song}/desk", self.desk),
-            Route(f"{song}/pieces/{{number:int}}", self.piece),
+            Route(f"{song}/pieces/{{number}}", self.piece),
             Route(f"{song}/files/{songs.MIX}", self.mix),
             Route(f"{song}/files/{{name}}", self.file),
         ]
@@ -137,7 +140,7 @@ class Api:
         return await run_in_threadpool(self._add, given, request.client.host if request.client else "")
 
     def _add(self, given, sender):
-        given = check(Request, given, "The request: ")
+        given = check(Request, given, "The request")
         title, suffix = _title(given.name)
         limit = self._settings.max_megabytes * 1_000_000
         if given.bytes > limit:
@@ -218,8 +221,10 @@ class Api:
 
     def piece(self, request):
         """A piece of the mixer's audio."""
-        place = self._songs.of(self._opened(request))
-        return self._sent(place.piece(request.path_params["number"]), "application/octet-stream")
+        place, number = self._songs.of(self._opened(request)), request.path_params["number"]
+        if not PIECE.fullmatch(number):
+            raise MissingError("There is no such piece.")
+        return self._sent(place.piece(int(number)), "application/octet-stream")
 
     def file(self, request):
         """A file to take away."""
@@ -229,8 +234,11 @@ class Api:
         place = self._songs.of(entry)
         downloads = place.downloads()
         if name == songs.ZIP and downloads:
-            blocks = filter(None, place.zipped(names.as_folder(entry.title)))
-            return StreamingResponse(blocks, media_type="application/zip", headers=http.attached(f"{entry.title}.zip"))
+            asked = request.method != "HEAD"
+            blocks = place.zipped(names.as_folder(entry.title)) if asked else ()
+            return StreamingResponse(
+                filter(None, blocks), media_type="application/zip", headers=http.attached(f"{entry.title}.zip")
+            )
         if name not in downloads:
             raise MissingError("There is no such file. It may not be ready yet.")
         return self._sent(downloads[name], TYPES[downloads[name].suffix], http.attached(_download_name(entry, name)))
@@ -243,6 +251,9 @@ class Api:
 
         entry = await run_in_threadpool(self._opened, request, to_own=True)
         settings = _mix_settings(request.query_params.get("settings", "{}"))
+        headers = http.attached(f"{entry.title} - mix.flac")
+        if request.method == "HEAD":  # of a download program; nothing is mixed until it is fetched
+            return StreamingResponse((), media_type=TYPES[".flac"], headers=headers)
         if self._n_mixes >= MAX_MIXES:
             raise http.BusyError("Others are waiting for their mixes. Try again in a minute.")
         self._n_mixes += 1
@@ -250,7 +261,7 @@ class Api:
             file, n_bytes = await run_sync(_mixed, self._songs.of(entry), settings, limiter=self._mixer)
         finally:
             self._n_mixes -= 1
-        headers = http.attached(f"{entry.title} - mix.flac") | {"Content-Length": str(n_bytes)}
+        headers |= {"Content-Length": str(n_bytes)}
         return StreamingResponse(http.blocks(file), media_type=TYPES[".flac"], headers=headers)
 
     def delete(self, request):

@@ -1,6 +1,7 @@
 """The settings of the website: the options of `muscomp serve`, and the limits that keep it working for everybody."""
 
 import os
+import re
 
 from muscomp_lib.core import parallel, settings
 from muscomp_lib.core.errors import SettingError
@@ -9,6 +10,7 @@ from muscomp_lib.core.settings import Field, flag, number, optional, text, whole
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PASSWORD = "MUSCOMP_PASSWORD"  # environment variable: a command line can be read by everybody on a machine
+HOST = re.compile(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]")  # as browsers send it, without its port; * is any
 CORES_EACH = 2  # of a worker: much of its work runs on several
 
 
@@ -57,13 +59,18 @@ class Settings(settings.Settings):
     keep_free_gb: number(0) = Field(2.0, description="Disk that stays free: below it, no song is taken.")
 
     def model_post_init(self, _):
-        """Refuse an open door that nobody has asked for, and workers without work."""
+        """Refuse an open door that nobody has asked for, workers without work, and names that no browser sends."""
         if self.only_workers and not self.queue:
             raise SettingError("--only-workers needs --queue, the one of the site that they work for.")
         if self.host not in LOOPBACK and not (self.open or self.secret):
             raise SettingError(
                 f"--host {self.host} lets other machines in. Give a password (${PASSWORD} or --password), or --open if "
                 "everybody who can reach it may use it."
+            )
+        if wrong := [name for name in self.trusted_hosts if not HOST.fullmatch(name)]:
+            raise SettingError(
+                f"--hosts: {wrong[0]!r} is not the name of a machine. Give it without https:// and without a port: "
+                "songs.example.org."
             )
 
     @property
@@ -90,5 +97,5 @@ class Settings(settings.Settings):
     def trusted_hosts(self):
         """The names in `Host` that are answered: list of str."""
         if self.hosts:
-            return [name.strip() for name in self.hosts.split(",")]
+            return [name.strip().lower() for name in self.hosts.split(",")]
         return ["127.0.0.1", "localhost", "[::1]"] if self.host in LOOPBACK else ["*"]

@@ -186,7 +186,8 @@ class Crew:
             worker.end()
         for worker in filter(None, self._slots):
             worker.wait()
-            self._queue.release(worker.name, blame=False)
+            with _reported("a song could not be given back"):
+                self._queue.release(worker.name, blame=False)
 
     def _watch(self):
         sweep_at = 0.0
@@ -234,6 +235,7 @@ class WorkerProcess:
         """Whether it has ended since this was asked last."""
         if self._ended_at is None and self._process.poll() is not None:
             self._ended_at = time.monotonic()
+            self.end()  # closes our side of its pipe, too
             return True
         return False
 

@@ -22,6 +22,7 @@ from muscomp_lib.website.queue import QueueError
 from muscomp_lib.website.songs import Songs, open_queue
 
 POLL = 0.25  # seconds between two queries of an empty queue
+PAUSE = 5.0  # seconds until a queue that could not be used is tried again
 BEAT = 0.4  # seconds between two signs of life
 GRACE = 0.8  # seconds to stop by itself: with these, a song is stopped within two
 NICE = 10  # behind the process that answers the browsers
@@ -51,9 +52,14 @@ class Worker:
         self._max_minutes, self._max_seconds = max_minutes, 60 * max_job_minutes
 
     def run(self):
-        """Take songs as they come."""
+        """Take songs as they come; a database that is away may come back."""
         while True:
-            entry = self._queue.claim(self._name)
+            try:
+                entry = self._queue.claim(self._name)
+            except QueueError as error:
+                log.error("%s", error)
+                time.sleep(PAUSE)
+                continue
             if entry is None:
                 time.sleep(POLL)
             else:

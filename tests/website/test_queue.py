@@ -8,7 +8,7 @@ from fixtures.postgres import postgres
 
 from muscomp_lib.website import queue as queues
 from muscomp_lib.website.postgres import PostgresQueue
-from muscomp_lib.website.queue import DONE, FAILED, RUNNING, TRIES, WAITING, FullError, Queue
+from muscomp_lib.website.queue import DONE, FAILED, RUNNING, TRIES, WAITING, FullError, Queue, QueueError
 
 NO_LIMITS = {"max_waiting": 1000, "max_each": 1000}
 
@@ -52,6 +52,11 @@ def test_a_song_goes_from_its_sender_to_a_worker(queue):
     assert (queue.get(id_).stage, queue.get(id_).facts) == ("Separating", {"pieces": 2})
     assert queue.finish(id_, "a", {"tempo": 120})
     assert (queue.get(id_).state, queue.get(id_).share, queue.get(id_).facts) == (DONE, 1.0, {"tempo": 120})
+
+
+def test_a_file_may_have_more_than_two_gigabytes(queue):
+    id_, *_ = queue.add("somebody", "Song", ".wav", 3_000_000_000, {}, **NO_LIMITS)
+    assert queue.get(id_).bytes == queue.bytes_to_come() == 3_000_000_000
 
 
 def test_no_song_is_given_to_two_workers(queue, another):
@@ -181,6 +186,12 @@ def test_a_site_that_was_killed_gives_its_songs_back(tmp_path):
     queue.claim("a")
     queue.release_all()
     assert queue.get(id_).state == WAITING
+
+
+def test_a_queue_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "queue.sqlite").write_text("no database, but a text of some length that is none" * 20)
+    with pytest.raises(QueueError, match=r"in .*queue\.sqlite cannot be used \(.*\)\. Give --folder"):
+        Queue(tmp_path / "queue.sqlite")
 
 
 def test_running_songs_are_counted(queue):

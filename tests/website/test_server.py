@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,9 +13,9 @@ pytest.importorskip("starlette")
 
 from starlette.exceptions import HTTPException
 
-from muscomp_lib.core.errors import DiskFullError
+from muscomp_lib.core.errors import DiskFullError, MissingError, SettingError
 from muscomp_lib.core.root import Root
-from muscomp_lib.website import http, server, window
+from muscomp_lib.website import http, server, site, songs, window
 from muscomp_lib.website.queue import Queue, QueueError
 from muscomp_lib.website.server import Api
 from muscomp_lib.website.settings import Settings
@@ -67,6 +68,42 @@ def test_a_notebook_learns_why_its_site_did_not_start(monkeypatch):
     assert reported.wait(20)
 
 
+def test_a_worker_that_has_ended_leaves_no_pipe_open(monkeypatch):
+    process = Mock(**{"poll.return_value": 1})
+    monkeypatch.setattr(site.subprocess, "Popen", lambda *_, **__: process)
+    worker = site.WorkerProcess({}, 1)
+    assert worker.has_ended() and not worker.has_ended()
+    process.stdin.close.assert_called_once_with()
+
+
+def test_a_site_whose_database_is_away_ends_all_workers():
+    waited = []
+
+    class Away:
+        def release_all(self):
+            pass
+
+        def release(self, *_, **__):
+            raise QueueError("away")
+
+    crew = site.Crew(Away(), 0, {})
+    crew.start()
+    crew._slots = [SimpleNamespace(name=name, end=lambda: None, wait=lambda n=name: waited.append(n)) for name in "ab"]
+    crew.stop()
+    assert waited == ["a", "b"]
+
+
+def test_browsers_are_asked_for_passwords_in_utf8():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(http.Headers(None, "Käse")({"type": "http", "headers": []}, None, send))
+    assert sent[0]["status"] == 401
+    assert dict(sent[0]["headers"])[b"www-authenticate"] == b'Basic realm="Mus-Comp", charset="UTF-8"'
+
+
 @pytest.fixture
 def api(tmp_path):
     return Api(Settings(keep_free_gb=0), Queue(tmp_path / FILE), Songs(tmp_path), Root(tmp_path))
@@ -84,6 +121,39 @@ def test_uploads_that_are_announced_need_room_too(api, monkeypatch):
     enter(api, 500)
 
 
+@pytest.mark.parametrize("n_bytes", [0, 10**400])
+def test_an_impossible_size_is_refused_in_a_sentence(api, n_bytes):
+    with pytest.raises(SettingError, match=r"^The request: bytes = .* is not possible. It must be a whole number"):
+        enter(api, n_bytes)
+
+
+@pytest.mark.parametrize("number", ["1", "99999999999", 5000 * "9", "-1", "²"])
+def test_a_piece_that_is_not_there_is_missing(api, number):
+    song = enter(api)
+    params = {"id": song["id"], "number": number}
+    with pytest.raises(MissingError):
+        api.piece(SimpleNamespace(path_params=params, query_params={"key": song["key"]}, headers={}))
+    assert all("int}" not in route.path for route in api.routes()), "it reads thousands of digits, and fails"
+
+
+def asked_for(song, method="GET", **path):
+    """A request for something of a song."""
+    query = {"key": song["key"]}
+    return SimpleNamespace(method=method, path_params={"id": song["id"], **path}, query_params=query, headers={})
+
+
+def test_asking_what_a_mix_is_makes_none(api, monkeypatch):
+    song = enter(api)
+    for name in ("_run_mix", "_mixed"):
+        monkeypatch.setattr(server, name, None)
+    answer = asyncio.run(api.mix(asked_for(song, "HEAD")))
+    assert answer.status_code == 200 and answer.headers["content-type"] == "audio/flac"
+    monkeypatch.setattr(songs.SongFolder, "downloads", lambda _: {"Drums.flac": None})
+    monkeypatch.setattr(songs.SongFolder, "zipped", None)
+    answer = api.file(asked_for(song, "HEAD", name=songs.ZIP))
+    assert answer.headers["content-type"] == "application/zip" and "content-length" not in answer.headers
+
+
 def test_who_waits_for_a_mix_holds_up_nobody(api, monkeypatch):
     song, may_end, running = enter(api), threading.Event(), []
 
@@ -95,7 +165,7 @@ def test_who_waits_for_a_mix_holds_up_nobody(api, monkeypatch):
         path.write_bytes(b"fLaC")
 
     monkeypatch.setattr(server, "_run_mix", run_mix)
-    request = SimpleNamespace(path_params={"id": song["id"]}, query_params={"key": song["key"]}, headers={})
+    request = asked_for(song)
 
     async def ask():
         asked = [asyncio.create_task(api.mix(request)) for _ in range(server.MAX_MIXES + 1)]

@@ -20,7 +20,13 @@ def test_other_machines_are_let_in_only_on_purpose(monkeypatch):
 
 def test_only_this_machines_names_are_answered_by_default():
     assert set(Settings().trusted_hosts) >= {"127.0.0.1", "localhost"}
-    assert Settings(hosts="a.example, b.example").trusted_hosts == ["a.example", "b.example"]
+    assert Settings(hosts="a.example, B.Example").trusted_hosts == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize("name", ["https://a.example", "a.example:8000", "a.example/songs", "a.example,"])
+def test_a_host_that_no_browser_sends_is_refused(name):
+    with pytest.raises(SettingError, match=r"--hosts: '.*' is not the name of a machine"):
+        Settings(hosts=name)
 
 
 def test_the_models_that_are_offered_can_be_chosen(tmp_path):

@@ -45,6 +45,24 @@ def work(queue, songs, entry):
     Worker(queue, songs, None, "a", 9, 9).work(entry)
 
 
+def test_a_worker_waits_for_a_database_that_is_away(queue, songs, entry, monkeypatch):
+    queue.release("a", blame=False)
+    answers = iter([QueueError("away"), QueueError("away"), queue.claim("a")])
+
+    def claim(_):
+        answer = next(answers)
+        if isinstance(answer, QueueError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(worker, "PAUSE", 0)
+    monkeypatch.setattr(queue, "claim", claim)
+    monkeypatch.setattr(stages, "work", lambda *_: None)
+    with pytest.raises(StopIteration):
+        Worker(queue, songs, None, "a", 9, 9).run()
+    assert queue.get(entry.id).state == DONE
+
+
 def test_a_worker_that_lost_its_song_leaves_its_folder(queue, songs, entry):
     queue.release("a", blame=False)
     assert queue.claim("b").id == entry.id
