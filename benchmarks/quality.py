@@ -10,7 +10,8 @@ the untouched mix, of each model and of the ideal ratio mask; which share of the
 closes; where each instrument's energy ends up; and where recordings of one instrument do.
 
 The composer of the training flatters a model, so the last table judges it by songs that others wrote, MIDI files and
-the scores of music21, and by recordings (judges.py). What is not given is left out, and the table says so.
+the scores of music21, in mono and in stereo, and by recordings (judges.py). What is not given is left out, as the table
+says.
 """
 
 import argparse
@@ -41,6 +42,8 @@ IDEAL = "ideal mask"
 MIX = "mix"
 SILENT = 1e-3  # full scale: a part that stays below does not sound
 MUSIC = {"scores of music21": "orchestrated", "MIDI files": "as_written"}  # by others, and the production of each
+CENTRED = ("Electric_Bass_pick", "Drums")  # in a stereo mix
+WIDEST = 0.8  # of the way from the middle to one side: where a mix puts other instruments, at most
 RESAMPLED = 300  # times that the songs are drawn again for an interval
 PERCENTILES = (2.5, 97.5)  # of which it reaches from one to the other
 
@@ -58,6 +61,7 @@ def main():
         songs = rendered(soundfonts, args)
         each = scores(songs, models)
         judged += judge_songs(f"our composer, {timbre} timbre", each, models)
+        judged += judge_stereo("our composer", timbre, songs, models)
         table = by_instrument(each)
         rows += records(timbre, table, models)
         print_scores(timbre, table, models)
@@ -132,7 +136,7 @@ def scores(songs, models):
         mix = sum(song.values())
         ways = {MIX: dict.fromkeys(song, mix)}
         for name, model in models.items():
-            ways[name] = {i: w[:, :1] for i, w in model.separate(mix, audio.SAMPLE_RATE).items()}
+            ways[name] = {i: w[:, : mix.shape[1]] for i, w in model.separate(mix, audio.SAMPLE_RATE).items()}
         ways[IDEAL] = metrics.ideal_estimates(song, **frames(next(iter(models.values()))))
         for instrument, truth in song.items():
             row = {w: metrics.si_sdr(truth, e[instrument]) for w, e in ways.items()}
@@ -153,9 +157,25 @@ def judge_foreign(timbres, args, models):
     for music, folder in ((music, folder) for music, folder in folders.items() if folder):
         for timbre, soundfonts in timbres.items():
             songs = rendered(soundfonts, args, (folder,), MUSIC[music])
-            rows = scores([song for song in songs if len(song) > 1], models)
-            judged += judge_songs(f"{music}, {timbre} timbre", rows, models)
+            songs = [song for song in songs if len(song) > 1]
+            judged += judge_songs(f"{music}, {timbre} timbre", scores(songs, models), models)
+            judged += judge_stereo(music, timbre, songs, models)
     return judged
+
+
+def judge_stereo(music, timbre, songs, models):
+    """Judge models by songs in stereo, of the unseen timbre, which says most."""
+    if timbre == "seen":
+        return []
+    rng = np.random.default_rng(SEED)
+    placed = [{name: at_a_place(sound, name, rng) for name, sound in song.items()} for song in songs]
+    return judge_songs(f"{music}, {timbre} timbre, stereo", scores(placed, models), models)
+
+
+def at_a_place(sound, name, rng):
+    """A mono sound in stereo, shape (n_samples, 2), at a random place; bass and drums are in the middle."""
+    angle = np.pi / 4 * (1 + (0 if name in CENTRED else rng.uniform(-WIDEST, WIDEST)))
+    return sound * np.float32([np.cos(angle), np.sin(angle)])
 
 
 def judge_songs(what, rows, models):

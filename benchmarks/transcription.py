@@ -28,8 +28,9 @@ import results
 from muscomp_lib import audio, minislakh, separation, slakh, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.root import open_root
-from muscomp_lib.minislakh import midi_file, synthesizer
+from muscomp_lib.minislakh import synthesizer
 from muscomp_lib.models import pretrained
+from muscomp_lib.music_files import midi_file
 from muscomp_lib.slakh import index_tables
 from muscomp_lib.transcription import cqt, metrics, network
 from muscomp_lib.transcription.note_decoder import Note, Transcriber, to_mono
