@@ -3,6 +3,7 @@
 Every stem draws its own, so that no source's sound is shared by all parts of a song and becomes a cue.
 """
 
+import bisect
 import copy
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,16 @@ from muscomp_lib.core.provenance import sha256
 from muscomp_lib.minislakh import effects, players, synthesizer
 from muscomp_lib.minislakh.effects import CHAIN
 
+HI_HATS, OPEN_HI_HAT = (42, 44, 46), 46  # General MIDI's
 SOURCE_FILE = Path(__file__).with_name("sources.yaml")
 PROGRAMS = settings.that(lambda value: isinstance(value, list) and all(type(p) is int for p in value), "a list: [8, 9]")
 FOLDERS = settings.that(
     lambda value: isinstance(value, dict) and all(isinstance(its, list) and its for its in value.values()),
     "folders with the programs that each has: {violin: [40]}",
+)
+HITS = settings.that(
+    lambda value: isinstance(value, dict) and all(isinstance(its, list) and its for its in value.values()),
+    "files with the drum notes that each is for: {snare*.wav: [38, 40]}",
 )
 DRUM_KEYS = settings.that(
     lambda value: isinstance(value, dict) and all(type(k) is int for k in [*value, *filter(None, value.values())]),
@@ -38,6 +44,7 @@ class _Entry(settings.Section):
     programs: PROGRAMS = settings.Field([*range(instruments.DRUMS + 1)])
     lacks: PROGRAMS = settings.Field([])
     folders: FOLDERS = settings.Field({})
+    hits: HITS = settings.Field({})
     octave: settings.whole(-4, 4) = 0
     effects: CHAIN = settings.Field({})
     drum_bank: settings.whole(0, 128) = synthesizer.DRUM_BANK
@@ -53,7 +60,8 @@ class Source:
     Of recorded notes `file` is a folder, and `folders` are pairs of a folder in it, or a pattern of files, for one
     instrument, and its programs; `octave` is by how many octaves they sound above what their names say. `effects` are
     what it is played through, as in productions.yaml. `drum_keys` are pairs of a General MIDI drum note and the key
-    that sounds so, where that is another one, or None. For the engine hydrogen it has all that a kit has.
+    that sounds so, where that is another one, or None. For the engine hydrogen it has all that a kit has; for the
+    engine hits, `hits` has: pairs of a file, or a pattern, in the folder and the drum notes that it is for.
     """
 
     engine: str = "tinysoundfont"
@@ -63,6 +71,7 @@ class Source:
     drum_bank: int = synthesizer.DRUM_BANK
     drum_keys: tuple = ()
     folders: tuple = ()
+    hits: tuple = ()
     octave: int = 0
     effects: dict = field(default_factory=dict, hash=False)
     instrument: str = ""  # the folder or pattern that was drawn of `folders`
@@ -78,10 +87,12 @@ class Source:
         path = synthesizer.soundfont_path(self.file)
         if path.is_file():
             return f"{path.name}, SHA-256 {sha256(path)}"
-        notes = [synthesizer.recordings(path / folder) for folder, _ in self.folders]
-        files = sorted({file for its in notes for file in chain(*its.values())})
+        notes = [chain(*synthesizer.recordings(path / folder).values()) for folder, _ in self.folders]
+        hits = [synthesizer.matching(path / pattern) for pattern, _ in self.hits]
+        files = sorted({*chain(*notes, *hits)})
         listed = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
-        return f"{len(files)} recorded notes, SHA-256 of names and sizes {hashlib.sha256(listed.encode()).hexdigest()}"
+        known_by = hashlib.sha256(listed.encode()).hexdigest()
+        return f"{len(files)} recorded {'hits' if self.hits else 'notes'}, SHA-256 of names and sizes {known_by}"
 
     def of_program(self, program, rng):
         """The source of a program alone: of recorded notes, one of the folders that have it."""
@@ -93,6 +104,8 @@ class Source:
 
     def drum_key(self, note):
         """The key for a General MIDI drum note; None where the kit lacks it."""
+        if self.engine == synthesizer.HITS:
+            return note if any(note in drums for _, drums in self.hits) else None
         return dict(self.drum_keys).get(note, None if self.engine == synthesizer.HYDROGEN else note)
 
 
@@ -128,7 +141,7 @@ def find(name, engine="tinysoundfont"):
             raise MissingError(f"There is no soundfont {str(name)!r}, nor a source of sound of that name. {there_is}")
         return Source(engine, synthesizer.soundfont_path(name))
     entry = known()[str(name)]
-    parts = list(entry.folders) or [""]
+    parts = [*entry.folders, *entry.hits] or [""]
     there = [Path(path) for path in entry.file if all(synthesizer.matching(Path(path) / part) for part in parts)]
     if not there:
         paths = ", ".join(entry.file)
@@ -136,10 +149,10 @@ def find(name, engine="tinysoundfont"):
     synthesizer.check_engine(entry.engine)
     folders = tuple((folder, tuple(programs)) for folder, programs in entry.folders.items())
     programs = chain(*(its for _, its in folders)) if folders else set(entry.programs) - set(entry.lacks)
-    keys = tuple(entry.drum_keys.items())
+    keys, hits = tuple(entry.drum_keys.items()), tuple((its, tuple(drums)) for its, drums in entry.hits.items())
     return Source(
-        entry.engine, there[0], tuple(entry.kits), frozenset(programs), entry.drum_bank, keys, folders, entry.octave,
-        entry.effects,
+        entry.engine, there[0], tuple(entry.kits), frozenset(programs), entry.drum_bank, keys, folders, hits,
+        entry.octave, entry.effects,
     )  # fmt: skip
 
 
@@ -188,11 +201,25 @@ def drop_missing_drums(midi, sounds):
 
 
 def on_keys(part, sound):
-    """A part with its notes on the keys that sound so, and drums with their kit's program: pretty_midi.Instrument."""
+    """A part with its notes on the keys that sound so, and drums with their kit's program: pretty_midi.Instrument.
+
+    Recorded drums ring as long as they can, but an open hi-hat until it is closed, or struck again.
+    """
     played = copy.copy(part)
     played.notes = [copy.copy(note) for note in part.notes]
+    if part.is_drum and sound.source.engine in synthesizer.KITS:
+        _let_ring(played.notes)
     for note in played.notes:
         note.pitch = sound.source.drum_key(note.pitch) if part.is_drum else note.pitch - 12 * sound.source.octave
     if part.is_drum:
         played.program = sound.kit
     return played
+
+
+def _let_ring(hits):
+    hats = sorted(hit.start for hit in hits if hit.pitch in HI_HATS)
+    for hit in hits:
+        hit.end = hit.start + synthesizer.RING
+        later = bisect.bisect_right(hats, hit.start)
+        if hit.pitch == OPEN_HI_HAT and later < len(hats):
+            hit.end = min(hit.end, hats[later])

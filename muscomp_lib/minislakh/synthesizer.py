@@ -3,10 +3,11 @@
 Every part gets a new synthesizer: a reused one would leak the tail of the previous part. Parts are mono, as Slakh's
 stems are, and not clipped; the caller sets their level.
 
-Six engines: `tinysoundfont` is installed by pip alone; `fluidsynth` needs a system library. Both play any SoundFont 2
-file, by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py). Two play
-recordings, and need nothing installed: `hydrogen` the drum kits of the sequencer Hydrogen, each a folder of hits, and
-`notes` a folder of an instrument's single notes, with their pitches in the files' names, such as `Cs4.mp3`.
+Seven engines: `tinysoundfont` is installed by pip; `fluidsynth` needs a system library. Both play any SoundFont 2 file,
+by default the one that pretty_midi ships. `timidity` and `festival` are commands (commands.py). Three play
+recordings, and need nothing installed: `hydrogen` the drum kits of the sequencer Hydrogen, `hits` those of a folder
+with recordings of each drum, and `notes` a folder of an instrument's single notes, with their pitches in the files'
+names, such as `Cs4.mp3`.
 """
 
 import re
@@ -21,14 +22,21 @@ from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.minislakh import commands
 
-HYDROGEN, NOTES = "hydrogen", "notes"
-ENGINES = ("tinysoundfont", "fluidsynth", HYDROGEN, NOTES, *commands.COMMANDS)
+HYDROGEN, HITS, NOTES = "hydrogen", "hits", "notes"
+KITS = (HYDROGEN, HITS)  # recordings of drums, which ring until their notes end
+ENGINES = ("tinysoundfont", "fluidsynth", *KITS, NOTES, *commands.COMMANDS)
 DEFAULT_SOUNDFONT = "TimGM6mb.sf2"  # ships in pretty_midi's package folder
 DRUM_CHANNEL = 9  # the tenth channel, counted from 0: General MIDI's place for drums
 DRUM_BANK = 128  # the bank SoundFont 2 files keep drum kits in
 FLUIDSYNTH_GAIN = 0.6  # three times its default: it returns 16 bits, and a single note should use most of them
 RING = 8.0  # seconds after which a recorded hit or note has faded away
 RELEASE = 0.15  # seconds in which a recorded note fades away once it has ended
+CHOKE = 0.05  # seconds in which a recorded hit does
+HIT_LEVELS = {  # dB beside a kick: the peaks of General MIDI's drums, roughly the mean of FluidR3 and GeneralUser
+    35: 0, 36: 0, 37: 1, 38: 2, 39: 2, 40: 2, 41: -3, 43: -2, 45: -1, 47: -1, 48: -2, 50: -3, 42: -9, 44: -11, 46: -10,
+    49: -1, 57: -2, 51: -8, 59: -8, 53: -8, 52: -5, 55: -4,
+}  # fmt: skip
+OTHER_HITS_LEVEL = -2  # dB: of other percussion
 ONSET = 0.02  # of its peak: what a recorded note begins with
 PITCH = re.compile(  # C4 is middle C; what follows it is a layer of velocity, as in A3v8, or a dynamic, as in ab3mp
     r"(?:.*[ _-])?([A-Ga-g])([s#b]?\d)(?:v\d+|[mpf]+)?(?:[ _-].*)?\.(?:wav|flac|ogg|mp3)"
@@ -41,7 +49,7 @@ INSTALL = {
 }
 
 
-def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=None, drum_bank=DRUM_BANK):
+def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=None, drum_bank=DRUM_BANK, hits=()):
     """Play one part.
 
     Parameters
@@ -52,14 +60,16 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
         Length; notes still sounding then are cut.
     sample_rate : int
         Hz.
-    engine : {"tinysoundfont", "fluidsynth", "hydrogen", "notes", "timidity", "festival"}
+    engine : {"tinysoundfont", "fluidsynth", "hydrogen", "hits", "notes", "timidity", "festival"}
         The second places notes to its blocks of 64 samples, timidity to half a millisecond, others to the sample.
     soundfont : str or Path, optional
         A SoundFont 2 file; pretty_midi's TimGM6mb.sf2 without it. For timidity, a configuration that lists patches; for
         festival, the file that defines a voice; for hydrogen, a `drumkit.xml`, whose instruments are the pitches; for
-        notes, a folder, or a pattern of their files, such as `notes/*_forte.wav`.
+        hits, a folder; for notes, a folder, or a pattern of their files, such as `notes/*_forte.wav`.
     drum_bank : int
         The soundfont's bank of drum kits.
+    hits : sequence of (str, sequence of int)
+        For hits, files or patterns in the folder, each with the drum notes that it has recordings of.
 
     Returns
     -------
@@ -75,8 +85,10 @@ def render(part, seconds, sample_rate=44100, engine="tinysoundfont", soundfont=N
     """
     player = _player(engine)
     n_samples = round(seconds * sample_rate)
-    if engine in (*commands.COMMANDS, HYDROGEN, NOTES):
-        return audio.fit_length(_play_whole(player, part, sample_rate, soundfont_path(soundfont)), n_samples)
+    if engine in (*commands.COMMANDS, *KITS, NOTES):
+        source = soundfont_path(soundfont)
+        played = _play_whole(player, part, sample_rate, (source, hits) if engine == HITS else source)
+        return audio.fit_length(played, n_samples)
     waveform = np.zeros((n_samples, 1), np.float32)
     synth = player(part, sample_rate, soundfont_path(soundfont), drum_bank if part.is_drum else 0)
     first = round(min((note.start for note in part.notes), default=seconds) * sample_rate)
@@ -100,17 +112,69 @@ def _play_whole(player, part, sample_rate, source):
         raise _unusable(source, part, error) from error
 
 
-def _play_hits(part, sample_rate, kit):
+def _play_hydrogen(part, sample_rate, kit):
     """A part by a drum kit of Hydrogen: for each hit, the recording that is for its velocity."""
-    end = max((note.start for note in part.notes), default=0.0) + RING
-    waveform = np.zeros((round(end * sample_rate), 1), np.float32)
-    for note in part.notes:
+
+    def recorded(note, _):
         velocity = note.velocity / 127
         layers = _layers(kit, note.pitch)
         _, gain, path = min((max(low - velocity, velocity - high), gain, path) for low, high, gain, path in layers)
-        at, hit = round(note.start * sample_rate), _recording(path, sample_rate)
-        waveform[at : at + len(hit)] += hit[: len(waveform) - at] * np.float32(velocity * gain)
+        return path, velocity * gain
+
+    return _play_recorded(part, sample_rate, recorded)
+
+
+def _play_hits(part, sample_rate, kit):
+    """A part by recordings of each drum: for each hit one whose loudness among them is as its velocity is.
+
+    Those next to it take turns with it, and all are brought to the level of the drum.
+    """
+    folder, hits = kit
+    of_drum = {drum: folder / pattern for pattern, drums in hits for drum in drums}
+
+    def recorded(note, number):
+        ranked = _by_loudness(of_drum[note.pitch])
+        rank = round(note.velocity / 127 * (len(ranked) - 1)) + number % 3 - 1
+        loudness, path = ranked[min(max(rank, 0), len(ranked) - 1)]
+        level = audio.to_gain(HIT_LEVELS.get(note.pitch, OTHER_HITS_LEVEL))
+        return path, note.velocity / 127 * level / loudness
+
+    return _play_recorded(part, sample_rate, recorded)
+
+
+def _play_recorded(part, sample_rate, recorded):
+    """A part of drums: `recorded(note, its number)` returns the file of a hit and its gain."""
+    end = max((note.end for note in part.notes), default=0.0) + CHOKE
+    waveform = np.zeros((round(end * sample_rate), 1), np.float32)
+    for number, note in enumerate(part.notes):
+        path, gain = recorded(note, number)
+        hit = _held(_recording(path, sample_rate), note, CHOKE, sample_rate) * np.float32(gain)
+        at = round(note.start * sample_rate)
+        waveform[at : at + len(hit)] += hit[: len(waveform) - at]
     return waveform
+
+
+def _held(waveform, note, fade, sample_rate):
+    """A recording until its note ends, and fading away from there, for `fade` seconds."""
+    held = round((note.end - note.start) * sample_rate)
+    sound = waveform[: held + round(fade * sample_rate)].copy()
+    sound[held:] *= np.linspace(1, 0, len(sound[held:]), dtype=np.float32)[:, None]
+    return sound
+
+
+@cache
+def _by_loudness(pattern):
+    """The recordings of a drum from soft to loud: list of (peak, path). Empty ones are left out.
+
+    Raises
+    ------
+    SettingError
+        There is none.
+    """
+    peaks = [(float(np.abs(_recording(path, audio.SAMPLE_RATE)).max(initial=0)), path) for path in matching(pattern)]
+    if not any(peak for peak, _ in peaks):
+        raise SettingError(f"{pattern} holds no recording of a drum. Correct the `hits` of this kit in sources.yaml.")
+    return sorted((peak, path) for peak, path in peaks if peak)
 
 
 @cache
@@ -143,9 +207,10 @@ def _play_notes(part, sample_rate, folder):
         pitch = min(recorded, key=lambda known, note=note: abs(known - note.pitch))
         path = recorded[pitch][number % len(recorded[pitch])]
         sound = _note(path, round(sample_rate * 2 ** ((pitch - note.pitch) / 12)))
-        at, held = round(note.start * sample_rate), round((note.end - note.start) * sample_rate)
-        sound = sound[: held + round(RELEASE * sample_rate)] * np.float32(note.velocity / 127)
-        sound[held:] *= np.linspace(1, 0, len(sound[held:]), dtype=np.float32)[:, None]
+        sound, at = (
+            _held(sound, note, RELEASE, sample_rate) * np.float32(note.velocity / 127),
+            round(note.start * sample_rate),
+        )
         waveform[at : at + len(sound)] += sound[: len(waveform) - at]
     return waveform
 
@@ -235,13 +300,13 @@ def _player(engine):
             import tinysoundfont  # noqa: F401
         elif engine == "fluidsynth":
             import fluidsynth  # noqa: F401
-        elif engine not in (HYDROGEN, NOTES):
+        elif engine not in (*KITS, NOTES):
             commands.check(engine)
     except (ImportError, AttributeError, OSError) as error:  # pyfluidsynth without its library: any of the three
         raise SettingError(
             f"The engine {engine!r} cannot be loaded ({error}). Install it: {INSTALL[engine]}"
         ) from error
-    of_recordings = {HYDROGEN: _play_hits, NOTES: _play_notes}
+    of_recordings = {HYDROGEN: _play_hydrogen, HITS: _play_hits, NOTES: _play_notes}
     return {"tinysoundfont": _TinySoundFont, "fluidsynth": _FluidSynth, **of_recordings, **commands.COMMANDS}[engine]
 
 

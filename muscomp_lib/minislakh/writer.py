@@ -149,8 +149,9 @@ def _synthesize(part, seconds, sound, speed=1.0):
     """A part without effects. One whose times were multiplied with `speed` is played so much faster, and higher."""
     part, source = sources.on_keys(part, sound), sound.source
     waveform = synthesizer.render(
-        part, seconds * speed, round(audio.SAMPLE_RATE / speed), source.engine, source.file, source.drum_bank
-    )
+        part, seconds * speed, round(audio.SAMPLE_RATE / speed), source.engine, source.file, source.drum_bank,
+        source.hits,
+    )  # fmt: skip
     return audio.fit_length(waveform, round(seconds * audio.SAMPLE_RATE))
 
 

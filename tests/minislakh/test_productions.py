@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -100,9 +101,9 @@ def test_how_to_get_recorded_notes_names_each_folder():
     assert set(expanded.split()) - {"npm", "install", "--global", "--omit=peer"} == packages
 
 
-def test_recorded_notes_are_looked_for_where_they_are_cloned_to():
+def test_recordings_are_looked_for_where_they_are_cloned_to():
     cloned = [entry for entry in sources.known().values() if entry.install.startswith("git clone")]
-    assert cloned and all([entry.install.split()[-1]] == entry.file for entry in cloned)
+    assert cloned and all(Path(entry.file[0]).is_relative_to(entry.install.split()[-1]) for entry in cloned)
 
 
 def test_a_soundfont_may_be_in_the_home_folder(tmp_path, monkeypatch):
@@ -203,6 +204,57 @@ def test_recorded_hits_sound_at_their_moment_and_velocity(kit):
 def test_an_instrument_that_a_kit_lacks_is_refused(kit):
     with pytest.raises(SettingError, match=r"drumkit\.xml has instruments 0 to 1, and no 7"):
         synthesizer.render(part_of(128, (7, 0.1, 0.2)), 1.0, RATE, kit.engine, kit.file)
+
+
+@pytest.fixture
+def hits(tmp_path):
+    """A folder of a kit's hits: three snares, and a closed and an open hi-hat, constants; the last lasts 2 s."""
+    for name, peak, seconds in (
+        ("snare loud", 0.8, 0.1), ("snare mid", 0.4, 0.2), ("snare soft", 0.1, 0.3), ("snare off", 0.0, 0.1),
+        ("closed", 0.5, 0.05), ("open", 0.5, 2.0),
+    ):  # fmt: skip
+        audio.write(tmp_path / f"{name}.wav", np.full((round(RATE * seconds), 1), peak, np.float32), RATE)
+    files = (("snare *.wav", (38, 40)), ("closed.wav", (42,)), ("open.wav", (46,)))
+    return sources.Source("hits", tmp_path, hits=files)
+
+
+def test_a_hit_is_as_loud_among_its_recordings_as_played(hits):
+    part = part_of(128, *((38, start, start + 0.1) for start in range(3)))
+    for note, velocity in zip(part.notes, (10, 64, 127), strict=True):
+        note.velocity = velocity
+    waveform = _played(part, hits)
+    for start, velocity, lasts in (
+        (0, 10, 0.3),
+        (1, 64, 0.2),
+        (2, 127, 0.1),
+    ):  # each recording is as long as it is soft
+        at, end = start * RATE, round((start + lasts) * RATE)
+        level = velocity / 127 * audio.to_gain(synthesizer.HIT_LEVELS[38])
+        assert waveform[at + 10 : end - 10] == pytest.approx(level, rel=1e-3)
+        assert not waveform[end + 10 : at + RATE - 10].any()
+
+
+def test_an_open_hat_rings_until_it_is_closed(hits):
+    waveform = _played(part_of(128, (46, 0.0, 0.1), (38, 0.3, 0.4), (42, 1.0, 1.1), (46, 1.5, 1.6)), hits)
+    assert waveform[round(0.9 * RATE)] > 0
+    assert not waveform[round((1.0 + 2 * synthesizer.CHOKE) * RATE) : round(1.5 * RATE)].any()
+    assert waveform[round(3.4 * RATE)] > 0
+
+
+def _played(part, kit):
+    part = sources.on_keys(part, sources.Sound(kit))
+    return synthesizer.render(part, 4.0, RATE, kit.engine, kit.file, kit.drum_bank, kit.hits)[:, 0]
+
+
+def test_hits_without_a_sound_are_refused(hits):
+    hits = replace(hits, hits=(("snare off.wav", (38,)),))
+    with pytest.raises(SettingError, match=r"snare off\.wav holds no recording of a drum"):
+        _played(part_of(128, (38, 0.0, 0.1)), hits)
+
+
+def test_a_folder_of_hits_is_known_by_them(hits):
+    assert hits.content().startswith("6 recorded hits, SHA-256")
+    assert hits.drum_key(40) == 40 and hits.drum_key(51) is None
 
 
 def test_drums_that_a_kit_lacks_are_not_in_the_song(kit):
