@@ -21,7 +21,7 @@ from muscomp_lib.models import pretrained
 from muscomp_lib.models.config import read_json
 from muscomp_lib.models.runtime import load
 from muscomp_lib.models.weights import CONFIG, WEIGHTS, read_weights
-from muscomp_lib.transcription import cqt, network
+from muscomp_lib.transcription import cqt, network, velocities
 from muscomp_lib.transcription.cqt import FRAME_SECONDS, LOWEST_PITCH, SAMPLE_RATE
 from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
 
@@ -171,7 +171,7 @@ class Transcriber:
         """
         likelihoods = self.likelihoods(waveform, instrument)
         if instrument.is_drums:
-            return decode_drum_hits(likelihoods)
+            return velocities.by_level(decode_drum_hits(likelihoods), waveform)
         notes = [n for n in decode_notes(likelihoods) if instrument.lowest <= n.pitch <= instrument.highest]
         return _monophonic(notes) if instrument.one_voice else notes
 
