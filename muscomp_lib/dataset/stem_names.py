@@ -9,7 +9,7 @@ instrument with a fitting pattern counts:
     drums: ["*drum*", "*loop*"]
     vocals: ["*vox*", "*vocal*"]
     mix: [bounce]           # these are mixes
-    ignore: ["*click*"]     # these are left out
+    ignore: ["*guide*"]     # these are left out, as clicks and metronomes always are
 """
 
 import fnmatch
@@ -23,12 +23,22 @@ from muscomp_lib.core.instruments import MIX, OTHER, VALID_NAME
 from muscomp_lib.dataset.mixing import CHANNEL
 
 IGNORE = "ignore"
-MIX_NAMES = (
-    "mix", "mixture", "mixdown", "master", "full mix", "stereo mix", "bounce", "rough mix", "main mix", "final mix",
-    "premaster", "2track", "2 track", "stereo out", "main out", "output 1-2",
-    "mixes", "mixtures", "mixdowns", "masters",
-    "mezcla", "mixage", "missaggio", "mixagem",
-)  # fmt: skip
+MIXES = {  # words of which each names a mix ...
+    *("mix", "mixture", "mixdown", "master", "premaster", "bounce", "print", "ref", "reference"),
+    *("mixes", "mixtures", "mixdowns", "masters", "mixbus"),
+    *("mezcla", "mixage", "missaggio", "mixagem"),
+}
+OF_MIXES = {  # ... beside these
+    *("full", "stereo", "rough", "main", "final", "out", "output", "bus", "dry", "wet", "linear", "track"),
+    *("mastered", "unmastered", "album", "cd", "version"),
+}
+MIX_NAMES = {  # without one of these words
+    *("main", "stereo out", "main out", "output 1 2", "stereo bus", "2bus", "2 bus", "2track", "2 track", "2mix"),
+    *("mastered", "unmastered"),
+}
+NO_MUSIC = {
+    *("click", "click track", "clicktrack", "metronome", "metronome click", "count in", "talkback", "smpte", "ltc"),
+}
 SEPARATORS = " _.-"  # between a song's name and an instrument's
 STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
 TRACK_NUMBER = re.compile(r"[ _.#-]+(\d{1,3})$")
@@ -104,6 +114,18 @@ def is_instrument(text):
     )
 
 
+def is_mix(text):
+    """Whether a text is what a mix of all instruments is called: "Final Mix v3", "Master_Print", "2Bus"."""
+    words = set(re.findall(r"[^\W\d_]+", VERSION.sub("", text).lower()))
+    is_phrase = not MIX_NAMES.isdisjoint({_phrase(text), _phrase(VERSION.sub("", text))})
+    return is_phrase or bool(MIXES & words and words <= MIXES | OF_MIXES)
+
+
+def _phrase(text):
+    """The words and numbers of a text in lower case, with blanks between them."""
+    return re.sub(r"[\W_]+", " ", text.lower()).strip()
+
+
 def is_title(text):
     """Whether a text may be the name of a song: not an instrument's, a take's or a microphone's, as "Left" or "DI"."""
     words = set(_words(text))
@@ -135,9 +157,8 @@ def _title_and_instrument(text):
     """The parts of "SongA_Lead Vox"; of a mix, "SongA" or "SongA_mix", the instrument is ""."""
     for found in re.finditer(rf"[{SEPARATORS}]+", text):
         title, rest = text[: found.start()], text[found.end() :]
-        if title and is_title(title) and (is_instrument(rest) or rest.lower() in MIX_NAMES):
-            is_mix = rest.lower() in MIX_NAMES
-            return title, "" if is_mix else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
+        if title and is_title(title) and (is_instrument(rest) or is_mix(rest)):
+            return title, "" if is_mix(rest) else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
     return text, ""
 
 
@@ -231,9 +252,10 @@ class Namer:
             if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
                 self._used.add(name)
                 return name
-        mixes = spellings | {VERSION.sub("", spelling) for spelling in spellings}
-        if mixes & set(MIX_NAMES) or (beginning and beginning in (without, _without_number(without))):
+        if is_mix(plain) or is_mix(without) or (beginning and beginning in (without, _without_number(without))):
             return MIX
+        if _phrase(plain) in NO_MUSIC:
+            return IGNORE
         spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
         if names.is_device(spelled):
             return f"{spelled}_1"  # Windows allows no file called Aux.flac

@@ -235,9 +235,9 @@ def test_of_one_stem_in_two_formats_one_is_used(tmp_path):
 
 
 def test_a_file_of_names_groups_and_renames(tmp_path):
-    touch(tmp_path, *(f"Song/{name}.wav" for name in ("Kick In", "snare_top", "Bass DI", "click", "Print", "Harp")))
+    touch(tmp_path, *(f"Song/{name}.wav" for name in ("Kick In", "snare_top", "Bass DI", "noise", "Print", "Harp")))
     names = tmp_path / "stems.yaml"
-    names.write_text('drums: ["kick*", "snare*"]\nbass: bass*\nmix: print\nignore: [click]\n')
+    names.write_text('drums: ["kick*", "snare*"]\nbass: bass*\nmix: print\nignore: [noise]\n')
     assert found(tmp_path)["Song"] == {
         "Harp": ["Song/Harp.wav"],
         "bass": ["Song/Bass DI.wav"],
@@ -245,8 +245,8 @@ def test_a_file_of_names_groups_and_renames(tmp_path):
         "mix": ["Song/Print.wav"],
     }
     moved = names.rename(tmp_path / "elsewhere.yaml")
-    assert "click" in found(tmp_path)["Song"]
-    assert "click" not in found(tmp_path, names_file=moved)["Song"]
+    assert "noise" in found(tmp_path)["Song"]
+    assert "noise" not in found(tmp_path, names_file=moved)["Song"]
 
 
 @pytest.mark.parametrize(
