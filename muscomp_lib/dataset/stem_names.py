@@ -41,9 +41,15 @@ NO_MUSIC = {
 }
 SEPARATORS = " _.-"  # between a song's name and an instrument's
 STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
-TRACK_NUMBER = re.compile(r"[ _.#-]+(\d{1,3})$")
+TRACK_NUMBER = re.compile(r"(?:[ _.#-]+|[ _.#-]*\()(\d{1,3})\)?$")
 FIRST_NUMBER = re.compile(rf"^\d+[{SEPARATORS}]+(?=\S)")
 BEFORE = rf"(?:\d+[{SEPARATORS}]+)?"  # a title
+EXPORTED = re.compile(  # what music programs add to a track's name where they write it to a file
+    rf"(?i)(?:[(#\[{SEPARATORS}]+(?:(?:bip|bounced?|consolidated|glued|render(?:ed)?|freeze|frozen|flattened|cm|dup\d+)"
+    r"[)\]]?(?:[ _.#-]*\(?\d+\)?)?|\(?stem\)?|split_by_lalalai)"
+    r"|[_.]\d\d-\d\d|[ _-]*\[?(?:\d\d){3,4}[ _-]\d{4,6}\]?|[ _-]*\[?\d{4}-\d\d-\d\d(?:[ _T]\d{4,6})?\]?)$"
+)  # a clip's numbers in Pro Tools; times of the day in Live and REAPER
+RUN_ON = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=[^\W\d_]{3}\d)(?=[A-Z])")  # ElecGtr1DI, Vox2
 VERSION = re.compile(r"[ _.(#-]+v?\d+\)?$")  # of a mix: "Mix (2)", "master_v3"
 MIN_COMMON = 2  # instruments that all songs of one folder have
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
@@ -82,7 +88,7 @@ def shared(texts, title):
     Shared
         Neither is an instrument: of "Guitar clean", "Guitar lead" and "Guitar solo", none is a title.
     """
-    texts = [_without_number(CHANNEL.sub("", text)) for text in texts]
+    texts = [_without_number(_track_name(text)) for text in texts]
     beginning = _beginning(texts) if len(texts) >= MIN_SHARING else ""
     rests = [rest for text in texts if (rest := text.removeprefix(beginning))]  # a mix's name is no longer
     ending = _ending(rests) if len(rests) >= MIN_SHARING else ""
@@ -244,7 +250,7 @@ class Namer:
 
         What all files of the song share, as in `Shared`, is left out.
         """
-        without = CHANNEL.sub("", text).removesuffix(ending)
+        without = _track_name(text).removesuffix(ending)
         without = TRACK_NUMBER.sub("", without) if numbered else without
         plain = _plain(without, beginning)
         spellings = {names.folded(text), plain.lower(), plain.lower().replace("_", " ")}
@@ -256,7 +262,7 @@ class Namer:
             return MIX
         if _phrase(plain) in NO_MUSIC:
             return IGNORE
-        spelled = re.sub(r"\W+", "_", names.in_full(plain)).strip("_")
+        spelled = re.sub(r"\W+", "_", names.in_full(RUN_ON.sub(" ", plain))).strip("_")
         if names.is_device(spelled):
             return f"{spelled}_1"  # Windows allows no file called Aux.flac
         return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Флейта 1" is no instrument "1"
@@ -268,11 +274,18 @@ class Namer:
             raise SettingError(f"{self.path}: none of its patterns fits a file. The stems are called {found}.")
 
 
+def _track_name(text):
+    """A file's name without its channel, and without what its music program added."""
+    text = CHANNEL.sub("", text)
+    while found := EXPORTED.search(text):
+        text = text[: found.start()]
+    return text
+
+
 def _plain(text, beginning):
     """A file's name without accents, and without the song's name or a track's number before it."""
     if beginning and (found := re.match(rf"{BEFORE}{re.escape(beginning)}(?=[{SEPARATORS}])", text, re.IGNORECASE)):
         text = text[found.end() :]
-    text = re.sub(r"\.dup\d+$", "", text)  # Pro Tools' copies of a track
     return _without_number(names.without_accents(text).strip(SEPARATORS))
 
 
