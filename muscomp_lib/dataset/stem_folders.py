@@ -205,8 +205,8 @@ def _songs_of_one_folder(place, held):
     """The song of a folder with files, or the songs, where their names tell them apart."""
     titles, songs = stem_names.titles([_stem(name) for name in held]), defaultdict(list)
     for name in held:
-        song = _joined(place, titles[_stem(name)]) if titles else place
-        songs[song].append((Stem(_joined(place, name)), _stem(name)))
+        title, text = titles.get(_stem(name), ("", _stem(name)))
+        songs[_joined(place, title) if title else place].append((Stem(_joined(place, name)), text))
     yield from ((song, parts, "") for song, parts in songs.items())
 
 

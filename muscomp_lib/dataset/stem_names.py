@@ -39,6 +39,7 @@ MIX_NAMES = {  # without one of these words
 NO_MUSIC = {
     *("click", "click track", "clicktrack", "metronome", "metronome click", "count in", "talkback", "smpte", "ltc"),
 }
+RESIDUALS = {OTHER, "accompaniment", "instrumental"}  # as other separators call theirs, or no_vocals
 SEPARATORS = " _.-"  # between a song's name and an instrument's
 STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
 TRACK_NUMBER = re.compile(r"(?:[ _.#-]+|[ _.#-]*\()(\d{1,3})\)?$")
@@ -109,11 +110,11 @@ def begins_with(text, title):
 
 def is_instrument(text):
     """Whether a text is the name of a known instrument and nothing else: "Batterie", "Lead Vox", "Kick In", "other"."""
-    plain = _without_number(text)
+    plain = re.sub("(?i)^no[ _]", "", _without_number(text))
     words = _words(plain)
     is_kit = bool(set(words) & KIT) and set(words) <= KIT | POSITIONS
     return (
-        plain.lower() == OTHER
+        plain.lower() in RESIDUALS
         or is_kit
         or _are_instruments(words)
         or any(instruments.find(plain, taxonomy) for taxonomy in instruments.taxonomies())
@@ -148,24 +149,43 @@ def titles(texts):
 
     Returns
     -------
-    dict of str to str
-        The title for each name; empty where the folder is one song, or it is not clear.
+    dict of str to tuple of str
+        For each name its title, and the name without what follows its instrument, as in "SongA_drums_120bpm"; empty
+        where the folder is one song, or it is not clear.
     """
-    split = {text: _title_and_instrument(text) for text in texts}
-    found = {title: set() for title, _ in split.values()}
-    for title, instrument in split.values():
-        found[title] |= {instrument} - {""}
-    is_clear = len(found) > 1 and len(set.intersection(*found.values())) >= MIN_COMMON
-    return {text: title for text, (title, _) in split.items()} if is_clear else {}
+    for ends in (True, False):
+        split = {text: _title_and_instrument(text, ends) for text in texts}
+        found = {}
+        for title, ending, instrument in split.values():
+            found.setdefault((title, ending), set()).update({instrument} - {""})
+        numbered = {_without_number(title): title for (title, _), held in found.items() if held}
+        mixes = [key for key, held in found.items() if not held and key[0] in numbered]  # of "1_SongA_drums", "SongA"
+        songs = [held for key, held in found.items() if key not in mixes]
+        if len(songs) > 1 and len(set.intersection(*songs)) >= MIN_COMMON:
+            return {text: (numbered.get(title, title), text.removesuffix(ending)) for text, (title, ending, _) in
+                    split.items()}  # fmt: skip
+    return {}
 
 
-def _title_and_instrument(text):
-    """The parts of "SongA_Lead Vox"; of a mix, "SongA" or "SongA_mix", the instrument is ""."""
-    for found in re.finditer(rf"[{SEPARATORS}]+", text):
-        title, rest = text[: found.start()], text[found.end() :]
-        if title and is_title(title) and (is_instrument(rest) or is_mix(rest)):
-            return title, "" if is_mix(rest) else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
-    return text, ""
+def _title_and_instrument(text, ends):
+    """The parts of "SongA_Lead Vox": title, what follows the instrument, and the instrument.
+
+    Of a mix, "SongA" or "SongA_mix", the instrument is "". It `ends` the text, or something follows it, as in
+    "SongA-vocals-C major-120bpm".
+    """
+    breaks = list(re.finditer(rf"[{SEPARATORS}]+", text))
+    for end in [len(text)] if ends else [*_bracket_ends(text), *(found.start() for found in reversed(breaks))]:
+        for found in (each for each in breaks if each.end() < end):
+            title, rest = text[: found.start()], text[found.end() : end].strip("()")
+            if title and is_title(title) and (is_instrument(rest) or is_mix(rest)):
+                instrument = "" if is_mix(rest) else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
+                return title, text[end:], instrument
+    return text, "", ""
+
+
+def _bracket_ends(text):
+    """Where brackets end: of "SongA_(Vocals)_model_bs", it is the first."""
+    return [found.end() for found in re.finditer(rf"\)(?=[{SEPARATORS}])", text)]
 
 
 def without_instrument(text, instrument):

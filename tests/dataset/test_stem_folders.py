@@ -365,6 +365,22 @@ def test_files_of_several_songs_in_one_folder_are_theirs(tmp_path, file):
 
 
 @pytest.mark.parametrize(
+    ("files", "stems"),
+    [
+        ("{number}_{song}_({stem})", ("Vocals", "Instrumental")),  # Ultimate Vocal Remover
+        ("{song}_({stem})_model_bs_roformer_ep_317_sdr_12.9755", ("Vocals", "Instrumental")),  # audio-separator
+        ("{song}_{stem}_split_by_lalalai", ("vocals", "no_vocals")),
+        ("{song}-{stem}-C major-12{number}bpm-440hz", ("vocals", "drums", "bass", "other")),  # Moises
+    ],
+)
+def test_songs_of_separators_in_one_folder_are_distinguished(tmp_path, files, stems):
+    for number, song in enumerate(("Artist - Song", "Tune")):
+        touch(tmp_path, f"{song}.mp3", *(files.format(number=number, song=song, stem=stem) + ".wav" for stem in stems))
+    songs = {name: set(held) for name, held in found(tmp_path).items()}
+    assert len(songs) == 2 and all(held - {"mix"} == set(stems) for held in songs.values())
+
+
+@pytest.mark.parametrize(
     "files",
     [
         ["Lead Gtr", "Lead Vox", "Backing Gtr", "Backing Vox"],
