@@ -17,6 +17,7 @@ where no song is in train, as in DSD100, it is train.
 """
 
 import itertools
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -31,18 +32,20 @@ from muscomp_lib.core.instruments import MIX, OTHER
 from muscomp_lib.core.settings import suggestion
 from muscomp_lib.dataset import stem_names
 from muscomp_lib.dataset.mixing import CHANNEL
-from muscomp_lib.dataset.stem_names import IGNORE, Namer
+from muscomp_lib.dataset.stem_names import IGNORE, SEPARATORS, Namer
 
 NAMES_FILE = "stems.yaml"
 NAMES_FILES = (NAMES_FILE, "stems.yml")  # in any case of letters
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
 STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
 METADATA_SUFFIX = "_METADATA.yaml"
-COLLECTIONS = {  # folders that hold files of all instruments, or mixes
-    *("stems", "stem", "tracks", "multitrack", "multitracks", "audio", "audio files", "audiofiles", "wav", "wavs"),
-    *("bounce", "bounces", "bounced files", "export", "exports", "render", "renders", "raw", "media", "samples"),
+COLLECTIONS = {  # words in names of folders that hold files of all instruments, or mixes
+    *("stems", "stem", "tracks", "multitrack", "multitracks", "multi", "audio", "files", "audiofiles", "individual"),
+    *("wav", "wavs", "wave", "flac", "aif", "aiff", "mp3", "bounce", "bounces", "bounced", "export", "exports"),
+    *("exported", "render", "renders", "rendered", "raw", "media", "samples"),
     *("mix", "mixes", "mixdown", "mixdowns", "master", "masters", "spuren", "pistes", "pistas", "tracce"),
 }
+STEMS = {"stems", "multitrack", "multitracks"}  # of these, one is enough
 VALIDATION = (
     "Actions - One Minute Smile",
     "Clara Berry And Wooldog - Waltz For My Victims",
@@ -183,6 +186,9 @@ def _layouts(folder, namer):
     songs = _songs_across_folders(files, namer)
     yield from ((place, parts, "") for place, parts in songs.items())
     files = _without(files, [stem.path for parts in songs.values() for stem, _ in parts])
+    beside = _mixes_beside_folders(files)
+    yield from ((place, [(Stem(path), MIX) for path in paths], "") for place, paths in beside.items())
+    files = _without(files, [path for paths in beside.values() for path in paths])
     grouped = _songs_with_instrument_folders(files, namer)
     parts_of_songs = {path for paths in grouped.values() for path in paths}
     for place in sorted(files):
@@ -243,9 +249,30 @@ def _songs_across_folders(files, namer):
             for name, title in held.items():
                 songs[paths[names.folded(title)]].append((Stem(_joined(place, name)), _instrument(place)))
         for name in _best(files.get(parent, ())):
-            if path := paths.get(names.folded(stem_names.without_instrument(_stem(name), MIX))):
+            if path := paths.get(names.folded(stem_names.without_mix(_stem(name)))):
                 songs[path].append((Stem(_joined(parent, name)), MIX))
     return songs
+
+
+def _mixes_beside_folders(files):
+    """The mixes that are called like a song's folder beside them, as Song_mix.wav is: {folder: [path]}."""
+    above = {
+        path for place in files if _best(files[place]) for path in (place, *map(str, PurePosixPath(place).parents))
+    }
+    folders = {str(PurePosixPath(path).with_name(_folder_title(path))).lower(): path for path in above - {"", "."}}
+    found = defaultdict(list)
+    for path in (_joined(place, name) for place in files for name in _best(files[place])):
+        title = stem_names.without_mix(_stem(path))
+        folder = folders.get(str(PurePosixPath(path).with_name(title)).lower())
+        if folder and not stem_names.is_instrument(title):
+            found[folder].append(path)
+    return found
+
+
+def _folder_title(path):
+    """A folder's name without what means stems: of "Song (Stems)", "Song"."""
+    name = unicodedata.normalize("NFC", PurePosixPath(path).name)
+    return re.sub(rf"(?i)[({SEPARATORS}]+({'|'.join(STEMS)})\)?$", "", name) or name
 
 
 def _instrument_folders(titles, namer):
@@ -283,8 +310,8 @@ def _uses(folders):
 def _is_across(place, titles, repeated, namer):
     """Whether a folder may be an instrument's, by its songs: all are repeated where its own name is no instrument's."""
     found = [names.folded(title) in repeated for title in titles]
-    if not _is_part(name := _instrument(place), namer):
-        return all(found) and name.lower() not in COLLECTIONS
+    if not _is_part(_instrument(place), namer):
+        return all(found) and not _holds_all(place)
     return any(found) and 2 * sum(_is_title(title, namer) for title in titles) > len(found)
 
 
@@ -324,9 +351,9 @@ def _inside(files):
 def _songs_with_instrument_folders(files, namer):
     """The folders whose subfolders are not songs but instruments: {song's folder: [subfolders]}.
 
-    Subfolders are instruments if there is a mix beside them, or if the same ones are in several songs; and songs if two
-    of them hold files of the same name, or one is called like what holds all of them, such as Stems. One called
-    like an instrument, with L and R in it, is one whatever is beside it.
+    Subfolders are instruments if there is a mix beside them, if the same ones are in several songs, or if most are
+    called like instruments; and songs if two of them hold files of the same name, or one is called like what holds
+    all of them, such as Stems. One called like an instrument, with L and R in it, is one whatever is beside it.
     """
     inside = _inside(files)
     uses = Counter(PurePosixPath(place).name.lower() for places in inside.values() for place in places)
@@ -334,10 +361,10 @@ def _songs_with_instrument_folders(files, namer):
     for parent, places in inside.items():
         others = [place for place in places if not _holds_channels(place, files[place])]
         are_instruments = (
-            not {PurePosixPath(place).name.lower() for place in others} & COLLECTIONS
+            not any(map(_holds_all, others))
             and _share_no_names([files[place] for place in others], namer)
             and _only_mixes(files.get(parent, ()), namer)
-            and (_best(files.get(parent, ())) or _are_repeated(places, uses))
+            and (_best(files.get(parent, ())) or _are_repeated(places, uses) or _are_instruments(places))
         )
         grouped[parent] = places if are_instruments else [place for place in places if place not in others]
     return {parent: places for parent, places in grouped.items() if places}
@@ -358,6 +385,26 @@ def _only_mixes(files, namer):
 
 def _are_repeated(places, uses):
     return len(places) > 1 and all(uses[PurePosixPath(place).name.lower()] > 1 for place in places)
+
+
+def _are_instruments(places):
+    return len(places) > 1 and 2 * sum(stem_names.is_instrument(_instrument(each)) for each in places) > len(places)
+
+
+def _holds_all(place):
+    """Whether a folder is called like one with files of all instruments: "Song Stems", and not "Drum Stems"."""
+    path = PurePosixPath(place)
+    return _is_collection(path) or (bool(_words(path.name) & STEMS) and not stem_names.has_instrument(path.name))
+
+
+def _is_collection(path):
+    """Whether a name means all files of a song, beside words of the folder around it: Song/Song_Stems 24bit."""
+    words = _words(path.name)
+    return bool(words) and words - _words(path.parent.name) <= COLLECTIONS
+
+
+def _words(text):
+    return set(re.findall(r"(?<![^\W_])[^\W\d_][^\W_]*", text.lower()))
 
 
 def _best(files):
@@ -450,7 +497,7 @@ def _with_mixes(song, beside):
 def _outside(source):
     """The path of a song's folder, without folders in it such as Stems or Mix."""
     path = PurePosixPath(unicodedata.normalize("NFC", _title(source)))
-    while path.name.lower() in COLLECTIONS:
+    while _is_collection(path):
         path = path.parent
     return str(path)
 

@@ -47,7 +47,7 @@ FIRST_NUMBER = re.compile(rf"^\d+[{SEPARATORS}]+(?=\S)")
 BEFORE = rf"(?:\d+[{SEPARATORS}]+)?"  # a title
 EXPORTED = re.compile(  # what music programs add to a track's name where they write it to a file
     rf"(?i)(?:[(#\[{SEPARATORS}]+(?:(?:bip|bounced?|consolidated|glued|render(?:ed)?|freeze|frozen|flattened|cm|dup\d+)"
-    r"[)\]]?(?:[ _.#-]*\(?\d+\)?)?|\(?stem\)?|split_by_lalalai)"
+    r"[)\]]?(?:[ _.#-]*\(?\d+\)?)?|\(?stems?\)?|split_by_lalalai)"
     r"|[_.]\d\d-\d\d|[ _-]*\[?(?:\d\d){3,4}[ _-]\d{4,6}\]?|[ _-]*\[?\d{4}-\d\d-\d\d(?:[ _T]\d{4,6})?\]?)$"
 )  # a clip's numbers in Pro Tools; times of the day in Live and REAPER
 RUN_ON = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=[^\W\d_]{3}\d)(?=[A-Z])")  # ElecGtr1DI, Vox2
@@ -121,11 +121,24 @@ def is_instrument(text):
     )
 
 
+def has_instrument(text):
+    """Whether a text has a word of an instrument in it."""
+    return bool(set(_words(text)) & _vocabulary())
+
+
 def is_mix(text):
     """Whether a text is what a mix of all instruments is called: "Final Mix v3", "Master_Print", "2Bus"."""
     words = set(re.findall(r"[^\W\d_]+", VERSION.sub("", text).lower()))
     is_phrase = not MIX_NAMES.isdisjoint({_phrase(text), _phrase(VERSION.sub("", text))})
     return is_phrase or bool(MIXES & words and words <= MIXES | OF_MIXES)
+
+
+def without_mix(text):
+    """A file's name without what makes it a mix: of "Song (Final Mix)", "Song"."""
+    for found in re.finditer(rf"[({SEPARATORS}]+", text):
+        if found.start() and is_mix(text[found.end() :]):
+            return text[: found.start()]
+    return text
 
 
 def _phrase(text):

@@ -162,6 +162,26 @@ def test_a_mix_beside_a_folder_of_stems_is_theirs(tmp_path, mix):
     assert set(songs) == {"A/Stems", "B/Stems", "C"} and songs["C"].note == "it has no stems"
 
 
+@pytest.mark.parametrize(
+    ("mix", "folder"),
+    [
+        ("Tune.wav", "Tune"),
+        ("Tune_Final Mix.wav", "Tune/Stems"),
+        ("Tune.mp3", "Tune (Stems)"),
+        ("train/Tune.wav", "train/Tune"),
+        ("Tune/Tune.wav", "Tune/Tune Stems"),
+        ("Tune/mix.wav", "Tune/stems_audio"),
+        ("Tune/mix.wav", "Tune/WAV 24bit"),
+        ("Tune/mix.wav", "Tune/Other Title Stems"),
+    ],
+)
+def test_a_mix_called_like_the_folder_beside_it_is_theirs(tmp_path, mix, folder):
+    touch(tmp_path, mix, f"{folder}/1_Drums.wav", f"{folder}/2_Bass.wav", "Second/Drums.wav", "Second/Vox.wav")
+    songs = [song for song in stem_folders.find(tmp_path).songs if song.name != "Second" and song.stems]
+    assert [(set(song.stems), song.source) for song in songs] == [({"Drums", "Bass"}, folder)]
+    assert "Other" in folder or [each.path for each in songs[0].mixes] == [mix]
+
+
 def test_a_mix_beside_the_only_folder_is_its_mix(tmp_path):
     touch(tmp_path, "Master.wav", "Stems/Drums.wav", "Stems/Bass.wav")
     assert found(tmp_path) == {"Stems": {"Bass": ["Stems/Bass.wav"], "Drums": ["Stems/Drums.wav"],
@@ -273,6 +293,18 @@ def test_folders_of_instruments_belong_to_their_song(tmp_path):
         "Y": {"bass": ["Y/bass/Ybass.wav"], "drums": ["Y/drums/Ydrums.wav"]},
         "Z": {"vocals": ["Z/vocals/a.wav"], "mix": ["Z/mix.wav"]},
     }
+
+
+def test_folders_that_are_mostly_instruments_belong_to_their_song(tmp_path):
+    touch(tmp_path, "A/Drums/Kick.wav", "A/Drums/Snare.wav", "A/Vocals/Lead.wav", "A/FX/Riser.wav")
+    touch(tmp_path, "B/bass/0f3c.wav", "B/vocals/a1b2.wav", "B/bowed_strings/77aa.wav")
+    songs = {name: set(held) for name, held in found(tmp_path).items()}
+    assert songs == {"A": {"Drums", "Vocals", "FX"}, "B": {"bass", "Vocals", "bowed_strings"}}
+
+
+def test_a_folder_of_an_instruments_stems_is_that_instrument(tmp_path):
+    touch(tmp_path, "A/mix.wav", "A/Drum Stems/Kick.wav", "A/Vocal Stems/Lead.wav")
+    assert set(found(tmp_path)["A"]) == {"Drum", "Vocals", "mix"}
 
 
 def across(*folders, songs=("SongA", "SongB"), file="{song}"):
