@@ -8,7 +8,8 @@ may be side by side:
     <song>_<instrument>.wav                    the files of several songs in one folder
     <instrument>/<song>.wav                    a folder per instrument, with a file for each song
     <song>.stem.mp4, <song>.stem.m4a           five streams, as in MUSDB18 and the Stems of Native Instruments
-    <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/
+    <song>/<song>_METADATA.yaml                MedleyDB, which names the instrument of each file in <song>_STEMS/; its
+                                               second version has them in a folder of their own
 
 `stem_names` reads the instruments from the names of the files.
 
@@ -39,6 +40,11 @@ NAMES_FILES = (NAMES_FILE, "stems.yml")  # in any case of letters
 STREAMS = (MIX, "drums", "bass", OTHER, "vocals")  # of a .stem.mp4, in this order
 STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
 METADATA_SUFFIX = "_METADATA.yaml"
+NO_STEMS = "it has no stems"
+NUMBERED = {  # names of stems that are no instruments, and what to do
+    r"((STEM|RAW)_)?\d\d(_\d\d)*": f"If this is MedleyDB, put {{song}}{METADATA_SUFFIX} into {{song}}",
+    r"S\d\d": "If this is Slakh, put it into slakh/ under the root, and begin with notebook 01",
+}
 COLLECTIONS = {  # words in names of folders that hold files of all instruments, or mixes
     *("stems", "stem", "tracks", "multitrack", "multitracks", "multi", "audio", "files", "audiofiles", "individual"),
     *("wav", "wavs", "wave", "flac", "aif", "aiff", "mp3", "bounce", "bounces", "bounced", "export", "exports"),
@@ -167,7 +173,8 @@ def find(folder, names_file=None):
     namer = Namer(names_file or next(beside, None))
     songs = _with_mixes_beside([_song(namer, *found) for found in _layouts(folder, namer)])
     if not any(song.stems for song in songs):
-        reason = next((f" {song.source or folder.name}: {song.note}." for song in songs if song.note), "")
+        by_note = sorted(songs, key=lambda song: song.note in ("", NO_STEMS))
+        reason = next((f" {song.source or folder.name}: {song.note}." for song in by_note if song.note), "")
         raise MissingError(
             f"There is no song with stems in {folder}. Give the folder whose subfolders hold one sound file per "
             f"instrument: <song>/<instrument>.wav, or <song>{STREAMS_SUFFIXES[0]}.{_readable(reason)}"
@@ -183,6 +190,9 @@ def find(folder, names_file=None):
 def _layouts(folder, namer):
     """Every song: (its path relative to the folder, [(Stem, text that names its instrument)], note)."""
     files = _sound_files(folder)
+    medley = _songs_with_metadata(files)
+    yield from ((place, *_medley_song(folder, place, metadata)) for place, metadata in medley.items())
+    files = {place: held for place, held in files.items() if not any(_is_below(place, song) for song in medley)}
     songs = _songs_across_folders(files, namer)
     yield from ((place, parts, "") for place, parts in songs.items())
     files = _without(files, [stem.path for parts in songs.values() for stem, _ in parts])
@@ -192,9 +202,6 @@ def _layouts(folder, namer):
     grouped = _songs_with_instrument_folders(files, namer)
     parts_of_songs = {path for paths in grouped.values() for path in paths}
     for place in sorted(files):
-        if metadata := next((name for name in files[place] if name.endswith(METADATA_SUFFIX)), None):
-            yield place, *_medley_song(folder, place, metadata)
-            continue
         for stem in [_joined(place, name) for name in files[place] if _has_streams(name)]:
             if not _best(files.get(_title(stem), ())):  # else there is a better copy of the song
                 yield stem, [(Stem(stem, stream), text) for stream, text in enumerate(STREAMS)], ""
@@ -222,11 +229,27 @@ def _sound_files(folder):
     for path, folders, files in walk(folder):
         folders[:] = [name for name in folders if name[0] != "_"]
         held = [name for name in files if name[0] != "." and _is_ours(name)]
-        if any(name.endswith(METADATA_SUFFIX) for name in held):
-            folders[:] = []  # MedleyDB's stems and raw recordings are found through the metadata
         place = Path(path).relative_to(folder).as_posix()
         found["" if place == "." else place] = held
     return found
+
+
+def _songs_with_metadata(files):
+    """The metadata of MedleyDB's songs: {song's folder: path}, in it or in a folder for those of all songs."""
+    paths = [_joined(place, name) for place, held in files.items() for name in held if name.endswith(METADATA_SUFFIX)]
+    titles = {PurePosixPath(path).name.removesuffix(METADATA_SUFFIX): path for path in paths}
+    folders = {*files, *(_above(place) for place in files)}
+    songs = {place: titles[name] for place in folders if (name := PurePosixPath(place).name) in titles}
+    uses = Counter(map(_above, paths))
+    return {_above(path): path for path in paths if path not in songs.values() and uses[_above(path)] == 1} | songs
+
+
+def _above(place):
+    return str(PurePosixPath(place).parent).removeprefix(".")
+
+
+def _is_below(place, song):
+    return not song or f"{place}/".startswith(f"{song}/")
 
 
 def _is_ours(name):
@@ -344,7 +367,7 @@ def _inside(files):
     inside = defaultdict(list)
     for place in files:
         if place and _best(files[place]):
-            inside[str(PurePosixPath(place).parent).removeprefix(".")].append(place)
+            inside[_above(place)].append(place)
     return inside
 
 
@@ -437,7 +460,7 @@ def _title(path):
 def _medley_song(folder, place, metadata):
     """The parts of a song of MedleyDB, and why it cannot be used, or ""."""
     try:
-        found = yaml_file.read(folder / place / metadata)
+        found = yaml_file.read(folder / metadata)
         parts = [(found.get("mix_filename"), MIX)]
         for stem in found["stems"].values():
             instrument = stem["instrument"] if isinstance(stem["instrument"], str) else " ".join(stem["instrument"])
@@ -468,15 +491,21 @@ def _song(namer, place, parts, note):
         instrument = namer.of(text, *shared)
         if instrument == MIX:
             mixes.append(stem)
-        elif not instrument:
-            note = note or f"{stem.path}: {text!r} cannot be an instrument's name. Give it one in {NAMES_FILE}"
+        elif not instrument or _advice(instrument):
+            why = f"{text!r} cannot be an instrument's name. Give it one in {NAMES_FILE}"
+            note = note or f"{stem.path}: {why}{_advice(instrument).format(song=PurePosixPath(_outside(place)).name)}"
         elif instrument != IGNORE:
             stems[instrument].append(stem)
     if not stems:
-        note = note or "it has no stems"
+        note = note or NO_STEMS
     stems = {name: tuple(stems[name]) for name in sorted(stems)}
     name = path.name if _has_streams(place) else PurePosixPath(_outside(place)).name or path.name
     return StemSong(name, place, _partition(path), stems, tuple(mixes), note)
+
+
+def _advice(instrument):
+    """What else to do where a data set numbers its stems, and names their instruments in other files."""
+    return next((f". {advice}" for pattern, advice in NUMBERED.items() if re.fullmatch(pattern, instrument)), "")
 
 
 def _with_mixes_beside(songs):

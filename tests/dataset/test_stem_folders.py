@@ -459,6 +459,43 @@ def test_medleydb_names_its_stems_in_its_metadata(tmp_path):
     }
 
 
+MEDLEY = """\
+mix_filename: {0}_MIX.wav
+stem_dir: {0}_STEMS
+stems: {{S01: {{instrument: electric bass, filename: {0}_STEM_01.wav}}}}
+"""
+
+
+def medley_song(folder, song):
+    touch(folder / song, f"{song}_MIX.wav", *(f"{song}_STEMS/{song}_STEM_0{number}.wav" for number in (1, 2)))
+    touch(folder / song, *(f"{song}_RAW/{song}_RAW_01_0{number}.wav" for number in (1, 2)))
+
+
+def test_medleydbs_metadata_may_lie_in_a_folder_of_their_own(tmp_path):
+    for song in ("Artist_Song", "Artist_Tune"):
+        medley_song(tmp_path / "Audio", song)
+    touch(tmp_path, *(f"Metadata/{song}_METADATA.yaml" for song in ("Artist_Song", "Artist_Tune", "Artist_Absent")))
+    for path in tmp_path.glob("Metadata/*"):
+        path.write_text(MEDLEY.format(path.name.removesuffix("_METADATA.yaml")))
+    songs = {name: set(held) for name, held in found(tmp_path).items()}
+    assert songs == {song: {"electric_bass", "mix"} for song in ("Artist_Song", "Artist_Tune")}
+
+
+def test_medleydb_without_metadata_is_reported(tmp_path):
+    medley_song(tmp_path, "Artist_Song")
+    with pytest.raises(MissingError, match=r"put Artist_Song_METADATA.yaml into Artist_Song"):
+        stem_folders.find(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["train/Track00001", "babyslakh_16k/Track00001"])
+def test_slakhs_numbered_stems_are_no_instruments(tmp_path, folder):
+    touch(tmp_path / folder, "mix.wav", "all_src.mid", "metadata.yaml", "stems/S00.wav", "stems/S01.wav")
+    with pytest.raises(MissingError, match=r"S00.wav.*is Slakh, put it into slakh/ under the root"):
+        stem_folders.find(tmp_path)
+    (tmp_path / "stems.yaml").write_text("Bass: S00\nDrums: S01\n")
+    assert set(found(tmp_path)["Track00001"]) == {"Bass", "Drums", "mix"}
+
+
 @pytest.mark.parametrize(
     "text", ["stems: 5", "", "stems: {S01: {instrument: bass, filename: ../../x.wav}}\nstem_dir: s"]
 )
