@@ -36,8 +36,9 @@ from muscomp_lib.slakh import index_tables, verify
 READERS = 8  # threads that read headers
 TOLERANCE = 0.1  # seconds that a stem may be shorter than the others
 SAME = 0.999  # correlation from which a stem is a copy of another, at whatever level ...
-SUM_OF_OTHERS = 0.99  # ... or the mix: a limiter leaves less alike than a copy is
+SUM_OF_OTHERS = 0.99  # ... or a mix of others: a limiter leaves less alike than a copy is
 GAIN_BOUND_DB = 12.0  # a lent instrument is brought to the song's loudness, within this bound
+SHOWN = 5  # songs in a message
 EXAMINED = "stems"  # the kind of a song's results in the file cache
 FLAC_SHARE = 0.6  # of 16-bit samples that music takes as FLAC, about
 COLUMNS = ["track", "partition", "source", "minutes", "mix_difference_db", "filled", "note", "remark"]
@@ -152,7 +153,9 @@ def refuse_own_stems(root):
 def _require_two(folder, songs, examined, usable):
     if len(usable) >= 2:
         return
-    reasons = "".join(f" {name}: {examined[name]['problem']}." for name in songs if name not in usable)
+    left_out = [name for name in songs if name not in usable]
+    reasons = "".join(f" {name}: {examined[name]['problem']}." for name in left_out[:SHOWN])
+    reasons += f" And {len(left_out) - SHOWN} more." if len(left_out) > SHOWN else ""
     raise MissingError(
         f"Of the {len(songs)} song(s) in {folder}, {len(usable)} can be used, and it takes two at least: one to learn "
         f"from, and one to validate with.{reasons}"
@@ -272,7 +275,7 @@ def _compared(song, total, waveforms, mix, sample_rate):
     playing = [name for name, plays in active.items() if any(plays)]
     if not playing or quantise.peak(total) < mixing.HALF_STEP:
         return {"problem": "all of its stems are silent"}
-    if problem := _copies({name: waveforms[name] for name in playing}, total.mean(axis=1)):
+    if problem := _copies({name: waveforms[name] for name in playing}):
         return {"problem": problem}
     silent = [name for name in waveforms if name not in playing]
     loudness = audio.loudness(total, sample_rate)
@@ -298,22 +301,40 @@ def _active(waveform, sample_rate):
     return verify.active(np.sqrt(np.mean(np.square(seconds, dtype=np.float64), axis=1))).tolist()
 
 
-def _copies(waveforms, total):
-    """A sentence on an instrument that is a copy of another, or the sum of all others; "" if there is none."""
+def _copies(waveforms):
+    """A sentence on an instrument that is a copy of another, or the sum of others; "" if there is none."""
     names = list(waveforms)
+    products = np.array([[np.dot(waveforms[name], waveforms[other]) for other in names] for name in names], np.float64)
     for number, name in enumerate(names):
-        for other in names[:number]:
-            if abs(_correlation(waveforms[name], waveforms[other])) > SAME:
-                return f"{name} is a copy of {other}. Take one of them out, or name both alike in stems.yaml"
-    for name in names if len(names) > 2 else ():
-        if _correlation(waveforms[name], total - waveforms[name]) > SUM_OF_OTHERS:
-            return f"{name} is the sum of all others. Call it mix, or take it out"
+        for other in range(number):
+            if abs(_correlation(products, number, [other])) > SAME:
+                return f"{name} is a copy of {names[other]}. Take one of them out, or name both alike in stems.yaml"
+    for number, name in enumerate(names):
+        if summands := _summands(products, number):
+            if len(summands) == len(names) - 1:
+                return f"{name} is the sum of all others. Call it mix, or take it out"
+            parts = ", ".join(names[each] for each in summands)
+            return f"{name} is the sum of {parts}. Take it out, or write ignore: [{name}] into stems.yaml"
     return ""
 
 
-def _correlation(a, b):
-    norm = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(np.dot(a, b) / norm) if norm else 0.0
+def _summands(products, number):
+    """The instruments that one is the sum of, as an accompaniment beside its parts is; [] if it is none.
+
+    `products` holds the dot product of each instrument with each, which tell the gains at which the others make it up.
+    """
+    others = [each for each in range(len(products)) if each != number]
+    gains = np.linalg.lstsq(products[np.ix_(others, others)], products[others, number], rcond=1e-6)[0]
+    for chosen in (others, [each for each, gain in zip(others, gains, strict=True) if gain > 0.5]):
+        if len(chosen) > 1 and _correlation(products, number, chosen) > SUM_OF_OTHERS:
+            return chosen
+    return []
+
+
+def _correlation(products, number, chosen):
+    """How much an instrument is like the sum of the chosen ones, by the dot product of each instrument with each."""
+    norm = np.sqrt(max(0, products[number, number] * products[np.ix_(chosen, chosen)].sum()))
+    return float(products[number, chosen].sum() / norm) if norm > 0 else 0.0
 
 
 def _difference_db(mix, total):

@@ -437,6 +437,16 @@ def test_what_would_spoil_a_training_is_left_out_with_reasons(root, folder):
     assert sorted(found) == ["Copy", "Full mix", "Good 0", "Good 1", "Quiet", "Silent", "Surround"]
 
 
+def test_an_instrument_that_is_the_sum_of_some_is_reported(root, folder):
+    for name in ("Good", "Better", "Accompanied"):
+        stems = write_hq(folder / name)
+    accompaniment = 0.9 * (stems["bass"] + stems["drums"] + stems["other"])
+    audio.write(folder / "Accompanied/accompaniment.wav", accompaniment, audio.SAMPLE_RATE)
+    assert prepared(root, folder).loc["Accompanied", "note"] == (
+        "accompaniment is the sum of bass, drums, other. Take it out, or write ignore: [accompaniment] into stems.yaml"
+    )
+
+
 def test_versions_of_a_song_are_never_in_two_partitions(root, folder):
     for number in range(8):
         write_song(folder / f"Song {number}", drums=100 + number, bass=200 + number)
