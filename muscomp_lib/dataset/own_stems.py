@@ -34,12 +34,13 @@ from muscomp_lib.dataset.lending import Lender, least_used
 from muscomp_lib.slakh import index_tables, verify
 
 READERS = 8  # threads that read headers
-TOLERANCE = 0.1  # seconds that a stem may be shorter than the others
+TOLERANCE = 0.1  # seconds that a stem may be shorter than the others ...
+FADED_SECONDS, FADED = 0.05, 0.01  # ... and any more if its end is softer than its peak: its last notes are over
 SAME = 0.999  # correlation from which a stem is a copy of another, at whatever level ...
 SUM_OF_OTHERS = 0.99  # ... or a mix of others: a limiter leaves less alike than a copy is
 GAIN_BOUND_DB = 12.0  # a lent instrument is brought to the song's loudness, within this bound
 SHOWN = 5  # songs in a message
-EXAMINED = "stems"  # the kind of a song's results in the file cache
+EXAMINED = "stems 2"  # the kind of a song's results in the file cache
 FLAC_SHARE = 0.6  # of 16-bit samples that music takes as FLAC, about
 COLUMNS = ["track", "partition", "source", "minutes", "mix_difference_db", "filled", "note", "remark"]
 
@@ -240,11 +241,17 @@ def _examine(job):
 
 
 def _decoded(folder, song, sample_rate):
-    """The sum of all stems, each instrument's waveform in one channel, and the first mix or None; equally long."""
+    """The sum of all stems, each instrument's waveform in one channel, and the first mix or None; equally long.
+
+    Last, by how many seconds stems end before the longest: {path: seconds}.
+    """
     stems = {stem: _read(folder, stem, sample_rate) for stems in song.stems.values() for stem in stems}
-    longest = max(map(len, stems.values()))
+    longest, ends = max(map(len, stems.values())), {}
     for stem, waveform in stems.items():
-        if longest - len(waveform) > TOLERANCE * sample_rate:
+        if longest - len(waveform) <= TOLERANCE * sample_rate:
+            continue
+        ends[stem.path] = (longest - len(waveform)) / sample_rate
+        if quantise.peak(waveform[-round(FADED_SECONDS * sample_rate) :]) >= FADED * quantise.peak(waveform):
             raise AudioError(
                 f"{stem.path} lasts {len(waveform) / sample_rate:.2f} s, the longest stem of the song "
                 f"{longest / sample_rate:.2f} s. Export all stems from the same start to the same end"
@@ -255,7 +262,7 @@ def _decoded(folder, song, sample_rate):
         total += waveform
         waveforms[name] = audio.mono(waveform)[:, 0]
     mix = audio.fit_length(_read(folder, song.mixes[0], sample_rate), longest) if song.mixes else None
-    return total, waveforms, mix
+    return total, waveforms, mix, ends
 
 
 def _read(folder, stem, sample_rate):
@@ -270,7 +277,7 @@ def _read(folder, stem, sample_rate):
         return audio.fit_channels(mixing.on_its_side(stem.path, waveform), 2)
 
 
-def _compared(song, total, waveforms, mix, sample_rate):
+def _compared(song, total, waveforms, mix, ends, sample_rate):
     active = {name: _active(waveform, sample_rate) for name, waveform in waveforms.items()}
     playing = [name for name, plays in active.items() if any(plays)]
     if not playing or quantise.peak(total) < mixing.HALF_STEP:
@@ -283,7 +290,7 @@ def _compared(song, total, waveforms, mix, sample_rate):
         "seconds": round(len(total) / sample_rate, 3),
         "loudness": round(loudness, 2) if np.isfinite(loudness) else None,
         "mix_difference_db": None if mix is None else _difference_db(mix, total),
-        "remark": f"silent throughout: {', '.join(silent)}" if silent else "",
+        "remark": _remark(silent, ends),
         "instruments": {
             name: {
                 "active": "".join("01"[plays] for plays in active[name]),
@@ -292,6 +299,13 @@ def _compared(song, total, waveforms, mix, sample_rate):
             for name in playing
         },
     }
+
+
+def _remark(silent, ends):
+    """What is unusual about a song, or ""."""
+    found = [f"silent throughout: {', '.join(silent)}"] if silent else []
+    found += [f"{path} ends {seconds:.1f} s before the others" for path, seconds in ends.items()]
+    return "; ".join(found)
 
 
 def _active(waveform, sample_rate):

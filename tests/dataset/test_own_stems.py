@@ -252,6 +252,20 @@ def test_an_undecodable_song_is_left_out_with_the_reason(root, folder, stem_file
     assert songs_of(root) == ["Absent", "Good"]
 
 
+def test_a_stem_that_ends_with_its_last_notes_is_shorter(root, folder):
+    fade = np.linspace(1, 0, 44100)[:, None].astype(np.float32) ** 2
+    write_hq(
+        folder / "Faded", drums=0.2 * fade * np.random.default_rng(0).uniform(-1, 1, (44100, 2)).astype(np.float32)
+    )
+    write_hq(folder / "Cut", drums=np.random.default_rng(0).uniform(-0.2, 0.2, (44100, 2)).astype(np.float32))
+    write_hq(folder / "Good")
+    made = prepared(root, folder)
+    assert (
+        made.loc["Faded", "remark"] == "Faded/drums.wav ends 1.5 s before the others" and not made.loc["Faded", "note"]
+    )
+    assert "drums.wav lasts 1.00 s, the longest stem of the song 2.50 s" in made.loc["Cut", "note"]
+
+
 def test_prepared_songs_are_kept_and_remade_after_another_download(root, folder):
     for name in ("Same", "Other"):
         write_hq(folder / "train" / name)
