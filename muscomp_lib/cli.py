@@ -10,6 +10,7 @@ Exit status: 0 all done, 1 a song failed, 2 wrong usage and nothing was started,
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 import typing
@@ -137,6 +138,7 @@ def _parser(argv):
 
 
 # ---- options ----
+COMPUTED = re.compile(r": \{.*(?=\.$)")  # ends a description, of what only a whole configuration knows
 NUMBERS = (int, float)  # of the options that are no texts
 
 
@@ -160,10 +162,12 @@ def _declare_transcribe(command):
 
 
 def _declare_train(command):
+    from muscomp_lib.commands import FINE_TUNING
     from muscomp_lib.tables import Settings
 
     command.add_argument("stems", metavar="FOLDER", help="The songs, each a folder with a sound file per instrument.")
-    _add_settings(command, only=("name", "stem_names", "instruments", "train_max_steps", "seed"), declared=Settings)
+    only = ("name", "stem_names", "instruments", "train_max_steps", "seed")
+    _add_settings(command, only=only, declared=Settings, usual=FINE_TUNING)
     command.add_argument("--from-scratch", action="store_true", help="Do not start from the pretrained weights.")
     command.add_argument(
         "--root", metavar="DIR", help="The folder for songs, tables and models. Default: muscomp_root."
@@ -192,8 +196,11 @@ def _declare_serve(command):
     _add_root(command)
 
 
-def _add_settings(command, without=(), only=None, declared=None):
-    """Declare an option for each setting of notebook 05, or of others; those not given are left out of the result."""
+def _add_settings(command, without=(), only=None, declared=None, usual=()):
+    """Declare an option for each setting of notebook 05, or of others; those not given are left out of the result.
+
+    `usual` holds defaults of the command that are not those of the settings.
+    """
     from muscomp_lib.core.settings import expected
     from muscomp_lib.separation import Settings
 
@@ -205,7 +212,9 @@ def _add_settings(command, without=(), only=None, declared=None):
             options |= {"action": "store_true", "help": field.description}
         else:
             words, _, none = expected(field).partition(", or None for ")
-            text = f"{field.description} It is {words}. Default: {field.default or none}."
+            default = dict(usual).get(name, field.default)
+            about = COMPUTED.sub("", field.description)
+            text = f"{about} It is {words}. Default: {none if default in (None, '') else default}."
             options |= {"metavar": name.rpartition("_")[2].upper(), "help": text.replace("%", "%%")}
         parts = (field.annotation, *typing.get_args(field.annotation))
         for kind in {getattr(part, "__origin__", part) for part in parts}.intersection(NUMBERS):

@@ -62,6 +62,14 @@ def test_the_options_are_the_settings_of_notebook_05(capsys):
         assert f"muscomp {command} " in cli.EXAMPLES[command] and cli.EXAMPLES[command].splitlines()[3] in shown
 
 
+def test_training_shows_its_own_defaults_and_no_placeholders(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "{" not in shown and "after this many steps. It is" in shown
+    assert all(f"Default: {value}." in shown for value in ("400", "own", "0"))
+
+
 def test_a_note_asks_for_its_instrument_and_silence_is_refused(folder, capsys):
     tone = np.sin(2 * np.pi * 220 * np.arange(22050) / 22050).astype(np.float32)[:, None]
     for name, sound in (("note.wav", 0.3 * tone), ("silence.wav", 0 * tone)):
