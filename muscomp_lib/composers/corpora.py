@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from muscomp_lib.core import provenance
+from muscomp_lib.core import names, provenance
 from muscomp_lib.core.errors import MissingError, SettingError
 from muscomp_lib.core.files import absolute, cache_folder, files_below, written_whole
 from muscomp_lib.core.parallel import evenly_spaced
@@ -128,10 +128,15 @@ def _title(name):
     return name.replace("_", " ")
 
 
+def _plain(name):
+    """A title without case and accents, which disks store in several forms: Dvořák is found as Dvorak, too."""
+    return names.without_accents(_title(name)).casefold()
+
+
 def _find(name, listed, corpus):
     """The composer that a name, or a part of one, means."""
-    asked = _title(str(name)).lower()
-    titles = {folder: _title(folder).lower() for folder in listed}
+    asked = _plain(str(name))
+    titles = {folder: _plain(folder) for folder in listed}
     found = [folder for folder, title in titles.items() if title == asked]
     found = found or [folder for folder, title in titles.items() if asked in title]
     if len(found) == 1:
@@ -139,7 +144,9 @@ def _find(name, listed, corpus):
     if found:
         matches = "; ".join(map(_title, found))
         raise SettingError(f"{name!r} matches several composers of {corpus}: {matches}. Give the full name of one.")
-    raise SettingError(f"There is no composer {name!r} in {corpus}. {suggestion(name, map(_title, listed))}")
+    inside = [piece for pieces in listed.values() for piece in pieces if asked in map(_plain, piece.split("/")[1:-1])]
+    where = f"It is in {inside[0].split('/')[0]}: give the folder that it lies directly in. " if inside else ""
+    raise SettingError(f"There is no composer {name!r} in {corpus}. {where}{suggestion(name, map(_title, listed))}")
 
 
 def _check(known, strange):

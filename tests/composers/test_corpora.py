@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import threading
+import unicodedata
 
 import pytest
 from fixtures import tiny_composers
@@ -25,6 +26,24 @@ def test_a_folder_of_composers_and_works_is_found(folder):
     works = table[table["composer"] == "Scale"]["work"]
     assert sorted(works) == ["Scale/Op. 1", "Scale/Op. 2", "Scale/alone", "Scale/single"]
     assert all(path.is_file() for path in table["path"])
+
+
+@pytest.mark.parametrize("asked", ["Dvořák", "dvorak", unicodedata.normalize("NFD", "Dvořák")])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_composers_are_found_however_accents_are_stored(tmp_path, asked, form):
+    for composer in ("Bach", unicodedata.normalize(form, "Dvořák")):
+        (tmp_path / composer).mkdir()
+        (tmp_path / composer / "piece.mid").touch()
+    table = corpora.files(tmp_path, composers=["Bach", asked])
+    assert len(table) == 2
+
+
+def test_a_composer_within_an_era_is_pointed_out(tmp_path):
+    for piece in ("Baroque/Bach/a.mid", "Romantic/Brahms/b.mid"):
+        (tmp_path / piece).parent.mkdir(parents=True)
+        (tmp_path / piece).touch()
+    with pytest.raises(SettingError, match=r"'bach' in .* It is in Baroque: give the folder that it lies directly in"):
+        corpora.files(tmp_path, composers=["bach", "brahms"])
 
 
 @pytest.mark.parametrize(
