@@ -4,7 +4,9 @@ A query is a few seconds of one instrument alone: a note, a few notes, a phrase.
 what to do; what can, but is not what it should be, is reported as a warning.
 """
 
+import itertools
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ def query(sound, sample_rate=None, descriptor="envelope"):
     Parameters
     ----------
     sound : str, Path, or np.ndarray of shape (n_samples,) or (n_samples, n_channels), float or integer
-        From 0.1 s of one instrument alone; of more than 30 s, the first 30 are used.
+        From 0.1 s of one instrument alone; of more than 30 s, the 30 from the first sound on are used.
     sample_rate : int, optional
         Hz; of a waveform.
     descriptor : str
@@ -55,8 +57,8 @@ def query(sound, sample_rate=None, descriptor="envelope"):
     where = "the query"
     if isinstance(sound, (str, Path)):
         where = str(sound)
-        with stream.opened(sound, seconds=LONGEST) as song:
-            sound, sample_rate = np.concatenate(list(song.blocks(BLOCK))), song.sample_rate
+        with stream.opened(sound) as song:
+            sound, sample_rate = _first_seconds(song), song.sample_rate
     if not sample_rate:
         raise AudioError(f"{where} needs its sample rate, in Hz: query(sound, sample_rate).")
     sound, sample_rate = audio.checked(sound, sample_rate, where)
@@ -68,9 +70,24 @@ def query(sound, sample_rate=None, descriptor="envelope"):
     loudest = float(np.abs(sound).max(initial=0.0))
     if loudest > 1.0:  # of floats, which may be of any size: a timbre is that of any level
         sound = sound / np.float32(loudest)
-    sound = descriptors.mono(_without_offset(sound), sample_rate)[: round(LONGEST * RATE)]
+    sound = descriptors.mono(_without_offset(sound), sample_rate)
+    if not _is_quiet(sound) and len(sound) > LONGEST * RATE:
+        sound = sound[np.argmax(np.abs(sound) >= audio.to_gain(QUIET_DB)) :]
+    sound = sound[: round(LONGEST * RATE)]
     check(sound, where, descriptor)
     return descriptors.vector(descriptor, sound, RATE)
+
+
+def _first_seconds(song):
+    """The first LONGEST seconds of a song from its first sound on: stems often begin with a minute of silence."""
+    sounding = itertools.dropwhile(_is_quiet, song.blocks(BLOCK))
+    n_blocks = math.ceil(LONGEST * song.sample_rate / BLOCK) + 1  # the first may begin with silence
+    blocks = list(itertools.islice(sounding, n_blocks))
+    return np.concatenate(blocks) if blocks else np.zeros((BLOCK, 1), np.float32)
+
+
+def _is_quiet(block):
+    return audio.to_db(float(np.abs(block).max(initial=0.0))) < QUIET_DB
 
 
 def _without_offset(sound):
@@ -98,10 +115,9 @@ def check(sound, where, descriptor):
     """
     if len(sound) < SHORTEST * RATE:
         raise AudioError(f"{where} lasts {1000 * len(sound) / RATE:.0f} ms, and a timbre takes at least 100. {DO}")
-    if audio.to_db(float(np.abs(sound).max())) < QUIET_DB:
+    if _is_quiet(sound):
         raise AudioError(
-            f"{where} is silent: its first {LONGEST:.0f} s, mixed to one channel, stay below {QUIET_DB:.0f} dB of full "
-            f"scale. {DO}"
+            f"{where} is silent: mixed to one channel, it stays below {QUIET_DB:.0f} dB of full scale. {DO}"
         )
     if _is_noise(sound):
         raise AudioError(f"{where} is noise: its spectrum is flat and its level steady. {DO}")
