@@ -175,7 +175,7 @@ def test_a_mix_beside_a_folder_of_stems_is_theirs(tmp_path, mix):
         ("Tune/mix.wav", "Tune/Other Title Stems"),
     ],
 )
-def test_a_mix_called_like_the_folder_beside_it_is_theirs(tmp_path, mix, folder):
+def test_a_mix_named_like_the_folder_beside_is_theirs(tmp_path, mix, folder):
     touch(tmp_path, mix, f"{folder}/1_Drums.wav", f"{folder}/2_Bass.wav", "Second/Drums.wav", "Second/Vox.wav")
     songs = [song for song in stem_folders.find(tmp_path).songs if song.name != "Second" and song.stems]
     assert [(set(song.stems), song.source) for song in songs] == [({"Drums", "Bass"}, folder)]
@@ -405,7 +405,7 @@ def test_files_of_several_songs_in_one_folder_are_theirs(tmp_path, file):
         ("{song}-{stem}-C major-12{number}bpm-440hz", ("vocals", "drums", "bass", "other")),  # Moises
     ],
 )
-def test_songs_of_separators_in_one_folder_are_distinguished(tmp_path, files, stems):
+def test_separators_songs_in_one_folder_are_distinguished(tmp_path, files, stems):
     for number, song in enumerate(("Artist - Song", "Tune")):
         touch(tmp_path, f"{song}.mp3", *(files.format(number=number, song=song, stem=stem) + ".wav" for stem in stems))
     songs = {name: set(held) for name, held in found(tmp_path).items()}

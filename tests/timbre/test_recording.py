@@ -84,7 +84,7 @@ def test_a_file_is_a_query_at_any_rate(tmp_path):
         np.testing.assert_allclose(found, query(note(220.0, [1.0, 0.5, 0.2]), RATE), atol=0.5)
 
 
-def test_the_silence_before_a_stem_is_no_part_of_a_query(tmp_path):
+def test_silence_before_a_stem_is_no_part_of_queries(tmp_path):
     sound = note(220.0, [1.0, 0.5, 0.2])
     stem = np.concatenate([np.zeros(35 * RATE, np.float32), sound])
     audio.write(tmp_path / "stem.wav", stem[:, None], RATE)
