@@ -225,9 +225,10 @@ def _transpose(part):
     *of_name, its = part.recurse().getElementsByClass("Instrument") or [None]
     if its is None:
         return
+    name = part.partName
     for guess in of_name:  # music21 takes one from the track's name, and one from its program
         guess.activeSite.remove(guess)
-    its.partName = part.partName
+    its.partName = name
     part.atSoundingPitch = True
     part.toWrittenPitch(inPlace=True)
 

@@ -92,6 +92,16 @@ def test_control_characters_in_a_name_become_spaces(written):
     assert part.partName.split() == ["Dr", "ums"]
 
 
+def test_parts_keep_names_that_music21_knows(written):
+    names = {"Glockenspiel": 8, "bass": 33, "Lead Guitar": 29, "Rhythm Guitar": 29, "piano": 4}
+    midi = bars.empty(beats.Grid(0.5 * np.arange(20), 4, 0), None)
+    for name, program in names.items():
+        midi.instruments.append(pretty_midi.Instrument(program, name=name))
+        midi.instruments[-1].notes = [pretty_midi.Note(90, 60, time, time + 0.5) for time in range(4)]
+    parts, _ = written(midi)
+    assert [part.partName for part in parts] == list(names)
+
+
 @pytest.mark.parametrize(("drum", "n_strokes"), [(38, 4), (36, 4)])
 def test_hands_or_feet_alone_are_one_voice(written, drum, n_strokes):
     (part,), text = written(drummed({drum: range(n_strokes)}))
