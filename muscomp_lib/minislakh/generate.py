@@ -248,7 +248,7 @@ def _draw_programs(n_songs, taxonomy, planting, rng):
     for song in songs:
         absent = [name for name in instruments_of if name not in song]
         song += [str(name) for name in rng.permutation(absent)[: max(0, MIN_PARTS - len(song))]]
-    return [[int(rng.choice(instruments_of[name].programs)) for name in song] for song in songs]
+    return [[int(rng.choice(sorted(instruments_of[name].programs))) for name in song] for song in songs]
 
 
 def _plant(programs, song, taxonomy, rng):

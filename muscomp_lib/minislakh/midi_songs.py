@@ -122,7 +122,7 @@ def _other_program(taxonomy, rng):
     outside, pitched = productions.others(taxonomy), [i for i in instruments.load(taxonomy).values() if not i.is_drums]
     if not pitched or (outside and rng.random() < OTHER_SHARE):
         return int(rng.choice(outside))
-    return int(rng.choice(pitched[rng.integers(len(pitched))].programs))
+    return int(rng.choice(sorted(pitched[rng.integers(len(pitched))].programs)))
 
 
 def _rearrange(part, program):

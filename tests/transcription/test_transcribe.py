@@ -252,8 +252,8 @@ def test_a_damaged_transcription_is_named(content, tmp_path):
 def drum_kit(tmp_path, monkeypatch):
     """Taxonomies whose drums have another name, or that have nothing else."""
     monkeypatch.setattr(instruments, "TAXONOMY_FILE", tmp_path / "instruments.yaml")
-    kit, bass = "Drum_Kit: {programs: [128]}", "Electric_Bass_pick: {programs: [32, 34], range: [28, 67], voices: one}"
-    piano = "Bright_Acoustic_Piano: {programs: [0, 1, 3], range: [21, 108]}"
+    kit, bass = "Drum_Kit: {programs: [128]}", "Electric_Bass_pick: {programs: [34, 32], range: [28, 67], voices: one}"
+    piano = "Bright_Acoustic_Piano: {programs: [1, 0, 3], range: [21, 108]}"
     text = f"slakh12:\n  {bass}\n  {piano}\n  {kit}\nkit:\n  {kit}\n"
     instruments.TAXONOMY_FILE.write_text(text, encoding="utf-8")
     return "kit"
