@@ -251,6 +251,28 @@ def test_what_is_refused_is_explained(page, tmp_path):
 
 
 @pytest.mark.full
+def test_all_files_that_are_refused_are_named(page, tmp_path):
+    names = ["a.txt", "b.txt", "empty.wav", "c.txt", "d.txt"]
+    for name in names:
+        (tmp_path / name).write_text("" if name == "empty.wav" else "la")
+    send(page, *(tmp_path / name for name in names))
+    message = page.locator("#message")
+    expect(message).to_contain_text("a.txt, b.txt, c.txt and 1 more: This is not the name of a song.")
+    expect(message).to_contain_text("empty.wav: This is empty")
+
+
+@pytest.mark.full
+def test_a_file_that_vanishes_holds_up_no_other(page, tmp_path):
+    gone, other = (website.write_song(tmp_path / f"{name}.wav", 30.0) for name in ("Gone", "Other"))
+    page.route("**/sound?at=1000000", lambda route: (gone.unlink(missing_ok=True), route.continue_()), times=1)
+    send(page, gone, other)
+    expect(page.get_by_text("The file can no longer be read")).to_be_visible(timeout=LONG)
+    expect(page.locator("#songs .line").first).to_contain_text("left", timeout=LONG)
+    for name in ("Gone", "Other"):
+        page.get_by_role("button", name=f"Cancel {name}").click()
+
+
+@pytest.mark.full
 def test_a_listener_listens_and_can_do_nothing_else(chromium, site, ready):
     owner = opened(chromium, site, ready)
     owner.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -8,6 +8,7 @@ import mixer from "./mixer.js";
 const PIECE = 1_000_000; // bytes of an upload in one request: some proxies take no more than a megabyte
 const POLL = 1000, POLL_HIDDEN = 5000; // ms
 const RETRY = [500, 1000, 2000, 4000, 8000]; // ms until a request that failed is sent again; the last one for ever
+const MOST_LISTED = 3; // names in a message
 const STORE = "muscomp-songs";
 const DEFAULTS = { gain: 0, pan: 0, mute: false, solo: false, midi: false };
 
@@ -118,19 +119,25 @@ function forget(song, store = true) {
 
 async function add(files) {
   say("");
+  const refused = new Map(); // the names of files, by the reason
   for (const file of files) {
     try {
       await enter(file);
     } catch (error) {
-      say(`${file.name}: ${error instanceof RefusedError ? error.message : "The server cannot be reached. Try again."}`, true);
+      const reason = error instanceof RefusedError ? error.message : "The server cannot be reached. Try again.";
+      refused.set(reason, [...(refused.get(reason) ?? []), file.name]);
+      say([...refused].map(([why, names]) => `${listed(names)}: ${why}`).join("\n"), true);
     }
   }
 }
+
+const listed = (names) => names.slice(0, MOST_LISTED).join(", ") + (names.length > MOST_LISTED ? ` and ${names.length - MOST_LISTED} more` : "");
 
 // Enter a file, or go on with the one that was broken off, and send it after those that are being sent.
 let sending = Promise.resolve();
 async function enter(file) {
   let song = songs.find((one) => one.state?.state === "uploading" && !one.sending && one.name === file.name && one.bytes === file.size);
+  if (!file.size) throw new RefusedError(400, "This is empty, or a folder. Choose the songs in it, or another copy.");
   if (!song) {
     const json = { name: file.name, bytes: file.size, ...options() };
     const answer = await ask("POST", "api/songs", { json });
@@ -149,7 +156,7 @@ async function enter(file) {
 async function send(song, file) {
   let at = song.state?.received ?? 0, tries = 0, answer;
   do { // until it is taken as a whole: the server may have been ended when all was there, before it let the song wait
-    const body = file.slice(at, at + PIECE);
+    const body = await bytes(file, at);
     answer = await askUntilAnswered("PUT", pathOf(song, `/sound?at=${at}`), { key: song.key, body });
     const { next } = await answer.json();
     if (answer.ok || next !== at) tries = 0;
@@ -158,6 +165,15 @@ async function send(song, file) {
     showSong(song);
   } while ((at < file.size || !answer.ok) && songs.includes(song));
   await refresh(song);
+}
+
+// A piece of a file. Within a request, one that cannot be read looks like a server that cannot be reached.
+async function bytes(file, at) {
+  try {
+    return await file.slice(at, at + PIECE).arrayBuffer();
+  } catch {
+    throw new Error("The file can no longer be read: it was changed or moved, or its disk is gone. Choose it again.");
+  }
 }
 
 function options() {
