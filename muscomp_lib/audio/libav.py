@@ -11,8 +11,8 @@ import numpy as np
 
 # What songs come in, by FFmpeg's names.
 FORMATS = (
-    "aac", "ac3", "aiff", "asf", "au", "avi", "caf", "dts", "eac3", "flac", "flv", "matroska", "mov", "mp3", "mpegts",
-    "ogg", "tta", "w64", "wav", "wv",
+    "aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac", "flv", "matroska",
+    "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "tta", "w64", "wav", "wv",
 )  # fmt: skip
 OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
 BUFFER = 1 << 16  # bytes read at once

@@ -200,8 +200,17 @@ def test_a_length_in_whole_packets_is_no_promise(tmp_path, caplog):
     assert len(audio.read(tmp_path / "a.caf")[0]) == 8000 and caplog.text == ""
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("mpg", "mp2"), ("VOB", "ac3"), ("wmv", "mp2"), ("ogv", "flac")])
+def test_films_of_discs_and_of_windows_are_songs(tmp_path, suffix, codec):
+    path, given = tmp_path / f"a.{suffix}", music(2.0)
+    encode(path, given, codec=codec)
+    waveform, rate = audio.read(path)
+    assert rate == RATE and len(given) <= len(waveform) < 1.1 * len(given)
+    assert path.suffix.lower() in SUFFIXES
+
+
 def test_each_format_that_is_read_has_its_suffix_among_songs():
-    usual = {"aiff": ".aiff", "asf": ".wma", "au": ".au", "mpegts": ".mts"}  # FFmpeg lists none for these
+    usual = {"aiff": ".aiff", "asf": ".wma", "au": ".au", "mpegts": ".mts", "mpc8": ".mpc"}  # FFmpeg lists none here
     for name in libav.FORMATS:
         found = {f".{each}" for each in av.format.ContainerFormat(name, "r").extensions} | {usual.get(name, f".{name}")}
         assert found & set(SUFFIXES), name
