@@ -3,16 +3,19 @@
 The targets are given as a list of texts, each of which becomes one file:
 
     "Drums"                       one instrument (case does not matter)
+    "guitar"                      all that people call so, where none has just this name: the sum of the guitars
     "Drums+Electric_Bass_pick"    the sum of several instruments
     "accompaniment" or "rest"     all instruments that the list does not name (both mean the same)
 
 The mask of a sum is the sum of the masks, so a sum costs no more than one instrument.
 """
 
+import re
 from dataclasses import dataclass, replace
 
+from muscomp_lib.core import names
 from muscomp_lib.core.errors import SettingError
-from muscomp_lib.core.instruments import OTHER, PLUS, UNNAMED
+from muscomp_lib.core.instruments import OTHER, PLUS, UNNAMED, find
 from muscomp_lib.core.settings import suggestion
 
 
@@ -62,7 +65,8 @@ def plan(instruments, wanted=None, exact=False):
     wanted = list(instruments) if wanted is None else list(wanted)
     if not wanted:
         raise SettingError(f"The list of files to write is empty. Name some of {', '.join(instruments)}.")
-    groups = [[_spelled(part.strip(), instruments) for part in _parts(str(text), instruments)] for text in wanted]
+    parts = [_parts(str(text), instruments) for text in wanted]
+    groups = [[name for part in its for name in _meant(part.strip(), instruments)] for its in parts]
     named = [name for group in groups for name in group]
     _check_named_once(named, wanted)
     found = [Target(PLUS.join(group), _indices(group, named, instruments)) for group in groups]
@@ -75,15 +79,32 @@ def _parts(text, instruments):
     return [text] if is_one else text.split(PLUS)
 
 
-def _spelled(name, instruments):
-    """An instrument's name as the model spells it, or one of UNNAMED."""
+def _meant(name, instruments):
+    """The instruments that a name means, as the model spells them: the one of this name, or all of this kind.
+
+    Of a kind are those whose names have its words ("guitar", "Pno"), or else those that share a program with what it
+    is commonly called ("horns").
+    """
     spelled = {known.lower(): known for known in (*UNNAMED, *instruments)}
     if name.lower() in spelled:
-        return spelled[name.lower()]
+        return [spelled[name.lower()]]
+    words, programs = _words(name), _programs(name)
+    found = [known for known in instruments if words and words <= _words(known)]
+    if found := found or [known for known in instruments if programs & _programs(known)]:
+        return found
     raise SettingError(
         f"There is no instrument {name!r} in this model. {suggestion(name, instruments)} "
-        f"{' or '.join(map(repr, UNNAMED))} is the sum of all that you do not name."
+        f"{' or '.join(map(repr, UNNAMED))} is the sum of all that you do not name. What other models separate is "
+        "listed by `muscomp models`."
     )
+
+
+def _words(name):
+    return set(re.findall(r"[^\W\d_]+", names.in_full(name).lower()))
+
+
+def _programs(name):
+    return set(getattr(find(name), "programs", ()))
 
 
 def _check_named_once(named, wanted):

@@ -1,6 +1,7 @@
 import pytest
 
 from muscomp_lib.core.errors import SettingError
+from muscomp_lib.core.instruments import names
 from muscomp_lib.separation import targets
 from muscomp_lib.separation.targets import Target
 
@@ -18,6 +19,24 @@ def test_case_does_not_matter_and_one_text_will_do():
 
 def test_a_plus_sums_instruments_into_one_file():
     assert targets.plan(MODEL, ["drums + bass", "Violin"]) == [Target("Drums+Bass", (0, 2)), Target("Violin", (1,))]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ("bass", "Electric_Bass_pick"),
+        ("piano", "Bright_Acoustic_Piano+Electric_Grand_Piano"),
+        ("E-Gitarre", "Electric_Guitar_clean"),
+        ("strings", "String_Ensemble_1"),
+        ("horns+drum kit", "Brass_Section+Drums"),
+    ],
+)
+def test_common_names_mean_all_instruments_of_their_kind(wanted, meant):
+    assert targets.plan(names(), wanted)[0].name == meant
+
+
+def test_a_name_of_its_own_goes_before_its_kind():
+    assert [target.name for target in targets.plan(["Guitar", "Lead_Guitar"], "guitar")] == ["Guitar"]
 
 
 @pytest.mark.parametrize("word", ["accompaniment", "rest", "Rest"])
