@@ -15,6 +15,7 @@ import signal
 import sys
 import typing
 
+import muscomp_lib
 from muscomp_lib.core.errors import REFUSED, MissingError, MusCompError, SettingError
 
 DONE, FAILED, STOPPED = 0, 1, 128 + signal.SIGINT
@@ -94,7 +95,7 @@ def main(argv=None):
     sys.stdout.reconfigure(errors="backslashreplace")  # a song's name may have what a terminal cannot print
     argv = sys.argv[1:] if argv is None else list(map(str, argv))
     try:
-        status = _run(_parser(argv).parse_args(argv))
+        status = _run(_parsed(argv))
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever reads the output, such as `head`, has enough
@@ -121,12 +122,22 @@ def _run(args):
         return FAILED
 
 
+def _parsed(argv):
+    """The options that are given; argparse would name what it does not know without its command."""
+    parser = _parser(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"{args.command} does not take {' '.join(unknown)!r}. See muscomp {args.command} --help.")
+    return args
+
+
 def _parser(argv):
     """The parser; the options of a command are declared only if it is the one that is given, as they take imports."""
     form = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     text = "Separate songs into their instruments, and write their notes."
     epilog = "examples:\n  muscomp separate song.mp3\n  muscomp separate --help"
     parser = argparse.ArgumentParser(prog="muscomp", description=text, epilog=epilog, **form)
+    parser.add_argument("--version", action="version", version=f"muscomp {muscomp_lib.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         description = f"{summary[0].upper()}{summary[1:]}.\n{EXAMPLES[name]}"
@@ -140,6 +151,7 @@ def _parser(argv):
 # ---- options ----
 COMPUTED = re.compile(r": \{.*(?=\.$)")  # ends a description, of what only a whole configuration knows
 NUMBERS = (int, float)  # of the options that are no texts
+ALSO = {"file_format": ("--format",)}  # other names of settings' options
 
 
 def _declare_separate(command):
@@ -219,7 +231,7 @@ def _add_settings(command, without=(), only=None, declared=None, usual=()):
         parts = (field.annotation, *typing.get_args(field.annotation))
         for kind in {getattr(part, "__origin__", part) for part in parts}.intersection(NUMBERS):
             options["type"] = _reader(kind, words)
-        command.add_argument(f"--{name.replace('_', '-')}", **options)
+        command.add_argument(f"--{name.replace('_', '-')}", *ALSO.get(name, ()), **options)
 
 
 def _reader(kind, words):

@@ -13,6 +13,7 @@ import pretty_midi
 import pytest
 from fixtures import tiny_spleeter
 
+import muscomp_lib
 from muscomp_lib import audio, cli, commands
 from muscomp_lib.composers.model import Answer
 from muscomp_lib.core.errors import MidiError
@@ -182,6 +183,25 @@ def test_an_option_that_is_no_number_names_the_range(words, message, capsys):
     with pytest.raises(SystemExit):
         cli.main(words)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "rest"), [("separate", "--bitrate 320"), ("transcribe", "second.wav")])
+def test_what_a_command_does_not_take_leads_to_its_help(command, rest, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "a.wav", *rest.split()])
+    assert ended.value.code == 2
+    assert f"{command} does not take {rest!r}. See muscomp {command} --help." in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"muscomp {muscomp_lib.__version__}\n"
+
+
+def test_format_may_be_given_by_its_short_name(folder, model, capsys):
+    assert cli.main(["separate", "album", "--format", "ogg", "--model", model]) == 2
+    assert "file_format = 'ogg' is not possible" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_no_files_and_no_traceback(folder, model, monkeypatch, capsys):
