@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from muscomp_lib.core.errors import MidiError
 from muscomp_lib.music_files import midi_file, score_file
 
 SUFFIXES = (*midi_file.SUFFIXES, *score_file.SUFFIXES)
@@ -20,8 +21,14 @@ def read(path, sounding=False):
     Raises
     ------
     MidiError, MissingError
-        It cannot be read; a score plays nothing.
+        It is of another kind; it cannot be read; a score plays nothing.
     """
-    if Path(path).suffix.lower() in midi_file.SUFFIXES:
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise MidiError(
+            f"{path} cannot be used: MIDI files and scores end in {', '.join(SUFFIXES)}. Open it in the program that "
+            "wrote it, and export it as MIDI or MusicXML."
+        )
+    if suffix in midi_file.SUFFIXES:
         return midi_file.read(path, sounding)
     return score_file.read(path, sounding)

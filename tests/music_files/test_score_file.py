@@ -28,6 +28,13 @@ def test_ties_that_are_marked_on_one_side_only_are_joined():
         assert score_file._notes(*score_file._played([part], False)) == [[60, 0.0, 2.0], [60, 2.0, 3.0], [62, 3.0, 4.0]]
 
 
+@pytest.mark.parametrize("name", ["song.gp5", "song.mscz", "song.abc", "song"])
+def test_files_of_other_programs_are_to_be_exported(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\3\4")
+    with pytest.raises(MidiError, match=rf"{name} cannot be used: MIDI files and .* export it as MIDI or MusicXML"):
+        scores.read(tmp_path / name)
+
+
 def test_a_zipped_score_that_would_fill_the_memory_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("score.xml", bytes(int(score_file.LARGEST_SCORE) + 1))
