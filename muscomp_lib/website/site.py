@@ -5,6 +5,7 @@ however it does, that closes, and they end, too. A worker that ends is replaced,
 """
 
 import contextlib
+import errno
 import itertools
 import json
 import logging
@@ -137,7 +138,9 @@ def _listening(host, port):
             listener.bind((host, port))
             listener.listen()
         except OSError as error:
-            raise SettingError(f"--host {host} --port {port}: {error.strerror}. Give --port another one.") from None
+            is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            advice = "Give --port another one" if is_port else "--host is an address of this machine; 0.0.0.0 is all"
+            raise SettingError(f"--host {host} --port {port}: {error.strerror}. {advice}.") from None
         yield listener
 
 

@@ -76,6 +76,15 @@ def test_a_worker_that_has_ended_leaves_no_pipe_open(monkeypatch):
     process.stdin.close.assert_called_once_with()
 
 
+def test_an_address_of_elsewhere_is_no_ports_fault():
+    with pytest.raises(SettingError, match=r"--host is an address of this machine"), site._listening("192.0.2.1", 0):
+        pass
+    with site._listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingError, match=r"Give --port another one"), site._listening("127.0.0.1", port):
+            pass
+
+
 def test_a_site_whose_database_is_away_ends_all_workers():
     waited = []
 
