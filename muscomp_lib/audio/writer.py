@@ -72,6 +72,7 @@ class Writer:
     def _encoder(self):
         """Through a Python file: libsndfile itself does not report when its last bytes do not reach the disk."""
         with written_whole(self.path) as part, part.open("wb", buffering=BUFFER) as raw:
+            self._raw = raw
             file = NonSeekableSoundFile(raw, "w", format=self._container, **self._sound, **self.format.options)
             try:
                 with file as self._file:
@@ -80,6 +81,17 @@ class Writer:
                 file.check()
             if not self._written:
                 raise AudioError(f"There are no samples for {self.path}: it was not written.")
+
+    def finish(self):
+        """Write what the encoder still holds, so that the end of the block has nothing left to do but to rename.
+
+        Of several files, none is to replace an older one before all fit on the disk.
+        """
+        try:
+            self._file.close()
+        finally:
+            self._file.check()
+        self._raw.flush()
 
     def write(self, block):
         """Write the next samples.

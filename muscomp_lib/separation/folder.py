@@ -275,9 +275,9 @@ def _own_folder(path, out_dir, seconds, separator):
         try:
             yield folder
         except BaseException:
-            if is_new:
-                (folder / RECORD).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if is_new and [entry.name for entry in folder.iterdir()] == [RECORD]:  # else it stays the song's
+                    (folder / RECORD).unlink()
                     folder.rmdir()
             raise
 

@@ -198,6 +198,8 @@ class Separator:
                 writer = stream.Writer(file, file_format, song.sample_rate, CHANNELS, song.frames)
                 files[output.name] = stack.enter_context(writer)
             self._write(song, planned, files, progress)
+            for file in files.values():
+                file.finish()
         for name, file in files.items():
             if file.limited:
                 log.warning("%s: %d samples beyond full scale were limited; wav_float keeps them.", name, file.limited)

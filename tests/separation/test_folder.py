@@ -1,16 +1,19 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fixtures import killing, tiny_spleeter
+from fixtures.needs import require
 
 from muscomp_lib import audio, separation, transcription
 from muscomp_lib.audio import stream
-from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
+from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, MusCompError
 from muscomp_lib.core.files import locked
 from muscomp_lib.separation.folder import (
     RECORD,
@@ -283,6 +286,19 @@ def test_separation_killed_at_any_moment_ends_in_the_same_files(tmp_path):
     lasts = killing.run(imports, work.format("undisturbed"))
     killing.run_and_kill(imports, work.format("out"), lasts)
     assert killing.snapshot(tmp_path / "out") == killing.snapshot(tmp_path / "undisturbed")
+
+
+def test_a_song_for_which_the_disk_is_too_small_leaves_nothing(separator, album, tmp_path):
+    (disk := tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
+    mounted = sys.platform == "linux" and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    require(mounted, "a tiny disk can be mounted by root on Linux only")
+    try:
+        with pytest.raises(DiskFullError):
+            separate_all(separator, album[:1], disk / "out")  # two files of 60 kB, both written at their ends
+        assert list((disk / "out").iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_song_that_fails_keeps_the_files_it_had(tmp_path):
