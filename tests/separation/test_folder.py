@@ -288,7 +288,7 @@ def test_separation_killed_at_any_moment_ends_in_the_same_files(tmp_path):
     assert killing.snapshot(tmp_path / "out") == killing.snapshot(tmp_path / "undisturbed")
 
 
-def test_a_song_for_which_the_disk_is_too_small_leaves_nothing(separator, album, tmp_path):
+def test_a_song_too_large_for_the_disk_leaves_nothing(separator, album, tmp_path):
     (disk := tmp_path / "disk").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
     mounted = sys.platform == "linux" and subprocess.run(mount, capture_output=True, check=False).returncode == 0
