@@ -165,7 +165,7 @@ def test_mixer_and_upload_work_in_a_browser_with_ipywidgets_7(image, first_run, 
     (tmp_path / "song.wav").write_bytes(bytes(5_000_000))  # in three pieces
     with laboratory.classic_notebook(tmp_path, image) as address, laboratory.browser() as browser:
         page = browser.new_page(viewport=laboratory.WINDOW)
-        page.goto(f"{address}/notebooks/widgets.ipynb")
+        page.goto(f"{address}/notebooks/widgets.ipynb", timeout=1000 * laboratory.PATIENCE)
         page.wait_for_function("window.Jupyter?.notebook?.kernel?.info_reply?.language_info", timeout=60_000)
         page.evaluate("Jupyter.notebook.execute_cells([0, 1])")
         desk = page.locator(".muscomp-mixer.complete")
