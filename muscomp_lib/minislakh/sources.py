@@ -21,14 +21,16 @@ from muscomp_lib.minislakh.effects import CHAIN
 HI_HATS, OPEN_HI_HAT = (42, 44, 46), 46  # General MIDI's
 SOURCE_FILE = Path(__file__).with_name("sources.yaml")
 PROGRAMS = settings.that(lambda value: isinstance(value, list) and all(type(p) is int for p in value), "a list: [8, 9]")
-FOLDERS = settings.that(
-    lambda value: isinstance(value, dict) and all(isinstance(its, list) and its for its in value.values()),
-    "folders with the programs that each has: {violin: [40]}",
-)
-HITS = settings.that(
-    lambda value: isinstance(value, dict) and all(isinstance(its, list) and its for its in value.values()),
-    "files with the drum notes that each is for: {snare*.wav: [38, 40]}",
-)
+
+
+def _lists(words):
+    return settings.that(
+        lambda value: isinstance(value, dict) and all(isinstance(its, list) and its for its in value.values()), words
+    )
+
+
+FOLDERS = _lists("folders with the programs that each has: {violin: [40]}")
+HITS = _lists("files with the drum notes that each is for: {snare*.wav: [38, 40]}")
 DRUM_KEYS = settings.that(
     lambda value: isinstance(value, dict) and all(type(k) is int for k in [*value, *filter(None, value.values())]),
     "drum notes and the keys that sound so: {45: 41, 50: null}",
