@@ -43,7 +43,7 @@ def separate(args):
         separator, chosen, settings.out or SEPARATED, settings.outputs, settings.file_format, settings.exact,
         settings.seconds, bar, then,
     )  # fmt: skip
-    n_failed = int((made["status"] == "failed").sum())
+    n_failed = sum(song.status == "failed" for song in made)
     if n_failed:
         print(f"{n_failed} of {len(made)} songs failed.", file=sys.stderr)
     return not n_failed

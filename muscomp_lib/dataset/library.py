@@ -10,15 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
-import pandas as pd
-
 from muscomp_lib import audio
 from muscomp_lib.audio.formats import DATASET_SUFFIXES
 from muscomp_lib.core import names, provenance, remote_io
 from muscomp_lib.core.errors import AudioError, MissingError, MusCompError
 from muscomp_lib.core.files import locked, make_folder, write_csv
 from muscomp_lib.dataset import mixing
-from muscomp_lib.slakh import index_tables
 
 PARTITIONS = ("train", "validation", "test")  # of prepared songs
 LOCK = "prepared.lock"
@@ -232,6 +229,8 @@ def write_recipes(root, recipes):
     recipes : dict of (str, str) to dict
         By partition and track; with `gain`.
     """
+    import pandas as pd  # half a second, which reading songs does not need
+
     rows = [
         {"partition": partition, "track": track, **recipe, "file": name, **part, "stems": SEPARATOR.join(part["stems"])}
         for (partition, track), recipe in recipes.items()
@@ -248,6 +247,10 @@ def read_recipes(root):
     SettingError
         A cell that cannot be.
     """
+    import pandas as pd
+
+    from muscomp_lib.slakh import index_tables
+
     path, recipes = recipes_path(root), {}
     for row in index_tables.read_csv(path, RECIPE_COLUMNS, names_in=("partition", "track", "file")).itertuples():
         song = {name: int(getattr(row, name)) for name in ("frames", "sample_rate", "channels")}

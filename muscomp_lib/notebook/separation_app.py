@@ -245,11 +245,11 @@ class SeparationApp:
     def _separate(self, song, seconds, separator):
         (song,), bar = songs.choose(song, self._root), self._bar
         self._begin("separate")
-        (name,) = folder.separate_all(separator, [song], self._out, seconds=seconds, progress=bar)["song"]
+        (made,) = folder.separate_all(separator, [song], self._out, seconds=seconds, progress=bar)
         self._begin("transcribe")
-        folder.write_notes(self._out / name, self.settings, self._transcriber, progress=bar)
+        folder.write_notes(self._out / made.song, self.settings, self._transcriber, progress=bar)
         self.latest = song, seconds
-        self._open(self._out / name)
+        self._open(self._out / made.song)
 
     def _open(self, place):
         """Show a separated song in the mixer."""

@@ -17,8 +17,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path, PureWindowsPath
-
-import pandas as pd
+from typing import NamedTuple
 
 from muscomp_lib import transcription
 from muscomp_lib.audio.formats import FORMATS
@@ -31,11 +30,19 @@ from muscomp_lib.separation.songs import title
 RECORD = "separation.json"
 MIDI, SCORE = ".mid", ".musicxml"
 WRITTEN = {*(chosen.suffix for chosen in FORMATS.values()), MIDI, SCORE}
-COLUMNS = ["song", "status", "seconds", "note"]
 LONGEST = SCORE  # the longest suffix of a file in a song's folder that is called like the folder
 HASH_DIGITS = (8, 32)  # of a song's path, behind its title, where another song has the folder
 
 log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of a song."""
+
+    song: str  # its folder's name
+    status: str  # "ok", "up to date", "failed"
+    seconds: float  # it took
+    note: str  # why it failed
 
 
 def separate_all(
@@ -55,9 +62,8 @@ def separate_all(
 
     Returns
     -------
-    pd.DataFrame
-        One row per song: `song` (its folder's name), `status` ("ok", "up to date", "failed"), `seconds` it took, `note`
-        (why it failed).
+    list of Outcome
+        One per song; a row each where they are made a table.
 
     Raises
     ------
@@ -66,7 +72,7 @@ def separate_all(
     MusCompError
         `out_dir` cannot be a folder; or there is only one song, and it failed.
     """
-    out_dir, rows = make_folder(out_dir), []
+    out_dir, outcomes = make_folder(out_dir), []
     options = {"wanted": wanted, "file_format": file_format, "exact": exact, "seconds": seconds}
     with bar(paths, unit="song", desc="songs", disable=len(paths) == 1) as counted:
         for path in counted:
@@ -84,17 +90,17 @@ def separate_all(
                     raise
                 status, note = "failed", names.as_text(str(error))
                 log.warning("%s failed: %s", name, note)  # notebooks shorten long cells of a table
-            rows.append((name, status, round(time.monotonic() - began, 1), note))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            outcomes.append(Outcome(name, status, round(time.monotonic() - began, 1), note))
+    return outcomes
 
 
 def write_all_notes(made, out_dir, settings, transcriber, score=False):
-    """Write the notes of all songs that are separated; where that fails, the song's row in `made` says why.
+    """Write the notes of all songs that are separated; where that fails, the song's outcome says why.
 
     Parameters
     ----------
-    made : pd.DataFrame
-        What `separate_all` returned.
+    made : list of Outcome
+        What `separate_all` returned; songs without notes are replaced.
     out_dir, settings, transcriber, score
         As for `write_notes`.
 
@@ -109,14 +115,15 @@ def write_all_notes(made, out_dir, settings, transcriber, score=False):
         No other song's would fit either; there is only one song, and it failed.
     """
     written = {}
-    for row in made[made["status"] != "failed"].itertuples():
+    for place, (song, status, seconds, _) in enumerate(made):
         try:
-            written[row.song] = write_notes(Path(out_dir) / row.song, settings, transcriber, score)
+            if status != "failed":
+                written[song] = write_notes(Path(out_dir) / song, settings, transcriber, score)
         except MusCompError as error:
             if len(made) == 1 or isinstance(error, DiskFullError):
                 raise
-            made.loc[row.Index, ["status", "note"]] = "failed", names.as_text(f"no notes: {error}")
-            log.warning("%s has no notes: %s", row.song, error)
+            made[place] = Outcome(song, "failed", seconds, names.as_text(f"no notes: {error}"))
+            log.warning("%s has no notes: %s", song, error)
     return written
 
 
@@ -125,7 +132,7 @@ def shown(made, paths, song):
 
     Parameters
     ----------
-    made : pd.DataFrame
+    made : list of Outcome
         What `separate_all` returned for `paths`.
     paths : list of Path
     song : Path
@@ -142,17 +149,16 @@ def shown(made, paths, song):
     MusCompError
         All of them failed.
     """
-    done = [place for place, status in enumerate(made["status"]) if status != "failed"]
+    done = {path: outcome.song for path, outcome in zip(paths, made, strict=True) if outcome.status != "failed"}
     if not done:
-        raise MusCompError(f"All {len(made)} songs failed, the first because: {made['note'][0]}")
-    place = paths.index(song) if paths.index(song) in done else done[0]
-    return paths[place], made["song"][place]
+        raise MusCompError(f"All {len(made)} songs failed, the first because: {made[0].note}")
+    song = song if song in done else next(iter(done))
+    return song, done[song]
 
 
 def counts(made):
     """What `separate_all` returned, for `metrics.json`: {"listed": number, "failed": {name: reason}}."""
-    failed = made[made["status"] == "failed"]
-    return {"listed": len(made), "failed": dict(zip(failed["song"], failed["note"], strict=True))}
+    return {"listed": len(made), "failed": {row.song: row.note for row in made if row.status == "failed"}}
 
 
 def files_of(folder):

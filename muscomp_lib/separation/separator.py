@@ -23,7 +23,7 @@ from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.progress import bar
 from muscomp_lib.models import checkpoint, pretrained, registry
 from muscomp_lib.models.config import check_engine, find_model
-from muscomp_lib.separation import inference, targets
+from muscomp_lib.separation import inference, songs, targets
 from muscomp_lib.separation.pipeline import CHANNELS, Pipeline
 
 BLOCK = 1 << 20  # samples that are taken from Spleeter's files at a time
@@ -190,7 +190,7 @@ class Separator:
         """
         planned = targets.plan(self.instruments, wanted, exact)
         stream.check_format(file_format)
-        with stream.opened(path, _excerpt_start(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
+        with stream.opened(path, songs.excerpt_start(path, seconds), seconds) as song, contextlib.ExitStack() as stack:
             stream.check_format(file_format, song.sample_rate)
             files = {}
             for output in planned:
@@ -224,14 +224,6 @@ class Separator:
         if self.engine == "spleeter":
             return _SpleeterPipeline(self.config, self.folder, song, planned)
         return Pipeline(self.config, self._network, song, planned, progress)
-
-
-def _excerpt_start(path, seconds):
-    if seconds is None:
-        return 0.0
-    from muscomp_lib.separation import songs  # prepared songs need pandas, which takes half a second
-
-    return songs.excerpt_start(path, seconds)
 
 
 class _SpleeterPipeline:

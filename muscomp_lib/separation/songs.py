@@ -19,7 +19,6 @@ from muscomp_lib.core.files import expanded, locked, written_whole
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
-from muscomp_lib.minislakh import composer, writer
 from muscomp_lib.models.config import targets
 
 UNSEEN = "test"  # the partition that no network was trained on
@@ -103,6 +102,8 @@ def available(root):
 
 def compose_example(root):
     """Compose a song into `songs/`, the same one each time; returns its Path."""
+    from muscomp_lib.minislakh import composer, writer  # a tenth of a second, which a song of one's own does not need
+
     path = root.songs / f"{EXAMPLE}.flac"
     if not path.is_file():
         parts = sorted(instruments.load().values(), key=lambda instrument: not instrument.is_drums)[:EXAMPLE_PARTS]

@@ -138,8 +138,8 @@ def _separate(root, settings):
     separator = separation.Separator(pretrained.model_path(settings.separator, root))
     results = separated_songs.separate_all(separator, list(mixes.values()), folder)
     listed = instrument_columns(tracks)
-    made = [(track, *row) for track, row in zip(mixes, results[["song", "status"]].values, strict=True)]
-    files = {track: separated_songs.files_of(folder / name) for track, name, status in made if status != "failed"}
+    made = {track: row.song for track, row in zip(mixes, results, strict=True) if row.status != "failed"}
+    files = {track: separated_songs.files_of(folder / name) for track, name in made.items()}
     return {track: {name: file for name, file in its.items() if name in listed} for track, its in files.items()}
 
 

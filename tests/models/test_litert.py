@@ -25,7 +25,7 @@ KINDS = ["muscomp.shared_unet", "unet.unet", "unet.softmax_unet"]
 WITHOUT_TENSORFLOW = """
 import sys
 import numpy as np
-from muscomp_lib import Separator, transcribe
+from muscomp_lib import Separator, commands, transcribe
 song = np.random.default_rng(0).uniform(-0.5, 0.5, (44100, 2)).astype(np.float32)
 separator = Separator(sys.argv[1] if len(sys.argv) > 1 else None)
 transcribe(separator.separate(song, 44100), 44100, progress=lambda items, **_: items)

@@ -49,11 +49,19 @@ def dates(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
 
 
+def titles(made):
+    return [song.song for song in made]
+
+
+def statuses(made):
+    return [song.status for song in made]
+
+
 def test_one_song_that_fails_does_not_stop_the_others(separator, album, tmp_path):
     made = separate_all(separator, album, tmp_path / "out")
-    assert list(made["song"]) == ["a", "b", "c"]
-    assert list(made["status"]) == ["ok", "failed", "ok"]
-    assert "b.wav cannot be read as audio" in made["note"][1]
+    assert titles(made) == ["a", "b", "c"]
+    assert statuses(made) == ["ok", "failed", "ok"]
+    assert "b.wav cannot be read as audio" in made[1].note
     for name in ("a", "c"):
         files = files_of(tmp_path / "out" / name)
         assert {path.name for path in files.values()} == {"vocals.flac", "accompaniment.flac"}
@@ -67,7 +75,7 @@ def test_a_second_run_separates_only_incomplete_songs(separator, album, tmp_path
     before = dates(tmp_path / "out")
     (tmp_path / "out" / "c" / "vocals.flac").unlink()
     made = separate_all(separator, album, tmp_path / "out")
-    assert list(made["status"]) == ["up to date", "failed", "ok"]
+    assert statuses(made) == ["up to date", "failed", "ok"]
     after = dates(tmp_path / "out")
     assert {path.parent.name for path in after if after[path] != before[path]} == {"c"}
 
@@ -82,7 +90,7 @@ def test_a_changed_song_setting_or_record_means_separating_again(separator, albu
         options = {"file_format": "wav"}
     else:
         (tmp_path / "out" / "a" / "separation.json").write_text("{")
-    assert list(separate_all(separator, album[:1], tmp_path / "out", **options)["status"]) == ["ok"]
+    assert statuses(separate_all(separator, album[:1], tmp_path / "out", **options)) == ["ok"]
 
 
 def test_the_record_says_what_the_files_were_made_from(separator, album, tmp_path):
@@ -102,7 +110,7 @@ def test_an_excerpt_does_not_replace_the_whole_song(separator, album, tmp_path):
         for folder in (tmp_path / "out").iterdir()
     }
     assert frames == {"a": {20000}, "a_0.25s": {11025}}
-    assert list(separate_all(separator, album[:1], tmp_path / "out")["status"]) == ["up to date"]
+    assert statuses(separate_all(separator, album[:1], tmp_path / "out")) == ["up to date"]
 
 
 def test_a_single_failing_song_raises_its_error(separator, album, tmp_path):
@@ -151,7 +159,7 @@ def test_what_is_asked_for_gets_a_folder_of_its_own(album, tmp_path):
             self.identity = {"folder": "asking", "query": digest}
 
     made = [
-        separate_all(separator, album[:1], tmp_path / "out")["song"][0]
+        separate_all(separator, album[:1], tmp_path / "out")[0].song
         for separator in (Copier(), Asking("note", "1"), Asking("note", "2"), Asking("note", "1"), Copier())
     ]
     assert made[0] == made[4] and made[1] == made[3] == f"{made[0]} (like note)"
@@ -161,7 +169,7 @@ def test_what_is_asked_for_gets_a_folder_of_its_own(album, tmp_path):
 def test_files_with_one_title_get_a_folder_each(tmp_path):
     paths = [make_song(tmp_path / "s" / name, number) for number, name in enumerate(("a.mp3", "a.wav", "a.mp3.wav"), 1)]
     made = separate_all(Copier(), paths, tmp_path / "out")
-    assert [contents(tmp_path / "out")[name] for name in made["song"]] == [1, 2, 3]
+    assert [contents(tmp_path / "out")[name] for name in titles(made)] == [1, 2, 3]
     assert len(contents(tmp_path / "out")) == 3
 
 
@@ -171,7 +179,7 @@ def test_songs_of_one_name_never_overwrite_each_other(tmp_path, calls):
     names = {}
     for call in calls:
         made = separate_all(Copier(), [paths[index] for index in call], tmp_path / "out")
-        for index, name in zip(call, made["song"], strict=True):
+        for index, name in zip(call, titles(made), strict=True):
             assert names.setdefault(index, name) == name, "a song keeps its folder"
             assert contents(tmp_path / "out")[name] == index + 1
     assert sorted(contents(tmp_path / "out").values()) == [1, 2]
@@ -189,7 +197,7 @@ def test_names_that_differ_in_case_only_get_two_folders(tmp_path):
         make_song(tmp_path / cd / name, number) for number, (cd, name) in enumerate((("x", "A.wav"), ("y", "a.wav")))
     ]
     made = separate_all(Copier(), paths, tmp_path / "out")
-    assert len({name.casefold() for name in made["song"]}) == 2
+    assert len({name.casefold() for name in titles(made)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -200,8 +208,8 @@ def test_any_name_gets_a_folder_in_the_folder(tmp_path, name, seconds):
     path = make_song(tmp_path / "a" / "b" / "song.wav", 3)
     path = path.rename(path.with_name(os.fsdecode(name)))
     made = separate_all(Copier(), [path], tmp_path / "out", seconds=seconds)
-    assert contents(tmp_path / "out") == {made["song"][0]: 3}
-    named_file(tmp_path / "out" / made["song"][0], ".musicxml").touch()
+    assert contents(tmp_path / "out") == {made[0].song: 3}
+    named_file(tmp_path / "out" / made[0].song, ".musicxml").touch()
     assert {entry.name for entry in tmp_path.iterdir()} == {"a", "out"}
 
 
@@ -223,7 +231,7 @@ def test_a_copied_root_keeps_its_songs(tmp_path):
     shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)  # with other dates
     copier = Copier()
     made = separate_all(copier, [tmp_path / "copy" / "songs" / "a.wav"], tmp_path / "copy" / "separated")
-    assert list(made["song"]) == ["a"] and list(made["status"]) == ["up to date"] and not copier.separated
+    assert titles(made) == ["a"] and statuses(made) == ["up to date"] and not copier.separated
 
 
 def test_a_song_replaced_by_one_as_large_is_separated_again(tmp_path):
@@ -241,7 +249,7 @@ def test_a_truncated_file_is_made_again(tmp_path):
     separate_all(Copier(), [path], tmp_path / "out")
     file = tmp_path / "out" / "a" / "all.flac"
     file.write_bytes(file.read_bytes()[:-9])
-    assert list(separate_all(Copier(), [path], tmp_path / "out")["status"]) == ["ok"]
+    assert statuses(separate_all(Copier(), [path], tmp_path / "out")) == ["ok"]
     assert contents(tmp_path / "out") == {"a": 1}
 
 
@@ -271,7 +279,7 @@ def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path):
     for before in ("killed", "complete"):
         (tmp_path / "out" / "a").mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / "a" / ".part-elsewhere-1-all.flac").touch()
-        assert list(separate_all(Copier(), [path], tmp_path / "out")["status"]) == [
+        assert statuses(separate_all(Copier(), [path], tmp_path / "out")) == [
             {"killed": "ok", "complete": "up to date"}[before]
         ]
         assert {file.name for file in (tmp_path / "out" / "a").iterdir()} == {"all.flac", RECORD}
@@ -311,7 +319,7 @@ def test_a_song_that_fails_keeps_the_files_it_had(tmp_path):
     with pytest.raises(AudioError, match="broken"):
         separate_all(failing, [path], tmp_path / "out")
     assert dates(tmp_path / "out").keys() == before.keys() and contents(tmp_path / "out") == {"a": 1}
-    assert list(separate_all(Copier(), [path], tmp_path / "out")["status"]) == ["up to date"]
+    assert statuses(separate_all(Copier(), [path], tmp_path / "out")) == ["up to date"]
     with pytest.raises(AudioError, match="broken"):
         separate_all(failing, [make_song(tmp_path / "b.wav", 2)], tmp_path / "out")
     assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["a"], "of a new song nothing is left"
@@ -326,7 +334,7 @@ def test_an_out_that_is_a_file_is_one_error(tmp_path):
 
 def test_a_folder_knows_its_song_and_excerpt(tmp_path):
     path = make_song(tmp_path / "songs" / "a.wav", 1, 44100)
-    (name,) = separate_all(Copier(), [path], tmp_path / "out", seconds=0.5)["song"]
+    (name,) = titles(separate_all(Copier(), [path], tmp_path / "out", seconds=0.5))
     assert song_of(tmp_path / "out" / name) == (path, 0.5)
     path.unlink()
     assert song_of(tmp_path / "out" / name) == (None, 0.5)
@@ -361,7 +369,7 @@ def test_a_record_of_an_earlier_version_keeps_its_folder(tmp_path):
     assert files_of(tmp_path / "out" / "a") == {"all": tmp_path / "out" / "a" / "all.flac"}
     separate_all(Copier(), [make_song(tmp_path / "other" / "a.wav", 2, 600)], tmp_path / "out")
     assert contents(tmp_path / "out")["a"] == 1
-    assert list(separate_all(Copier(), [path], tmp_path / "out")["song"]) == ["a"]
+    assert titles(separate_all(Copier(), [path], tmp_path / "out")) == ["a"]
     assert len(contents(tmp_path / "out")) == 2
 
 
@@ -406,9 +414,7 @@ def test_notes_of_other_files_go_with_them(piano, tmp_path):
     assert {file.name for file in folder.iterdir()} == {"all.wav", RECORD} and midi_of(folder) is None
     write_notes(folder, settings, transcriber)
     assert (folder / "a.mid").is_file() and transcriber.transcribed == ["piano"] * 2
-    assert list(separate_all(Copier(), [tmp_path / "a.wav"], tmp_path / "out", file_format="wav")["status"]) == [
-        "up to date"
-    ]
+    assert statuses(separate_all(Copier(), [tmp_path / "a.wav"], tmp_path / "out", file_format="wav")) == ["up to date"]
 
 
 def test_a_song_without_a_known_instrument_keeps_no_notes(piano):
@@ -424,7 +430,7 @@ def test_what_follows_a_song_fails_without_its_files(tmp_path, caplog):
 
     paths = [make_song(tmp_path / name, number, 600) for number, name in enumerate(("a.wav", "b.wav"), 1)]
     made = separate_all(Copier(), paths, tmp_path / "out", then=fail)
-    assert list(made["status"]) == ["failed", "failed"] and list(made["note"]) == ["a: no notes", "b: no notes"]
+    assert statuses(made) == ["failed", "failed"] and [song.note for song in made] == ["a: no notes", "b: no notes"]
     assert contents(tmp_path / "out") == {"a": 1, "b": 2}
 
 

@@ -70,8 +70,8 @@ def test_each_song_keeps_a_folder_with_its_own_content(names, calls):
         for numbers, seconds in calls:
             called = [paths[number % len(paths)] for number in numbers]
             made = separate_all(Copier(), called, base / "out" / "separated", seconds=seconds)
-            assert set(made["status"]) <= {"ok", "up to date"}
-            for path, name in zip(called, made["song"], strict=True):
+            assert {song.status for song in made} <= {"ok", "up to date"}
+            for path, name in zip(called, (song.song for song in made), strict=True):
                 assert found.setdefault((path, seconds), name) == name
                 named_file(base / "out" / "separated" / name, ".musicxml").touch()
         assert len(set(found.values())) == len(found)

@@ -217,7 +217,7 @@ def test_samples_beyond_full_scale_are_limited_or_kept_as_floats(separator, tmp_
 def test_hostile_names_are_only_names(separator, tmp_path, name):
     audio.write(tmp_path / name, song(5000), 44100)
     made = folder.separate_all(separator, [tmp_path / name], tmp_path / "out", wanted=["Drums"])
-    assert list(made["status"]) == ["ok"]
+    assert [song.status for song in made] == ["ok"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name.removesuffix(".wav")]
 
 
