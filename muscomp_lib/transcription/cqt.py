@@ -26,6 +26,7 @@ BLOCK = 128  # frames transformed at a time, which stay in the processor's cache
 AUDIBLE = 1e-5  # magnitude below which a frame is silent
 INAUDIBLE = AUDIBLE / 10  # samples below which no magnitude is audible
 LOUDNESS_PERCENTILE = 95  # of the frames that are not silent: rests do not count
+DECIBELS = 30  # for one unit of a level
 FLOOR = 1e-3  # relative to the loudness: levels are limited to 60 dB below it
 
 
@@ -72,9 +73,10 @@ def loudness(magnitudes):
 
 
 def levels(magnitudes, loudness):
-    """Log magnitudes relative to a loudness, scaled for the network to about -1 to 1 (30 dB per unit); same shape."""
+    """Log magnitudes relative to a loudness, scaled for the network to about -1 to 1 (`DECIBELS` each); same shape."""
     relative = np.asarray(magnitudes, np.float32) * np.float32(1 / loudness) + np.float32(FLOOR)
-    return np.log(relative) * np.float32(20 / 30 / np.log(10)) + np.float32(1)  # NumPy's log10 takes twice as long
+    # NumPy's log10 takes twice as long
+    return np.log(relative) * np.float32(20 / DECIBELS / np.log(10)) + np.float32(1)
 
 
 def spectrogram(waveform):

@@ -1,7 +1,7 @@
 """From the audio of one instrument to its notes, with a trained network. Used by notebook 05.
 
 The network estimates, for each pitch and frame, the likelihoods of an onset and of an active note. A note starts at a
-peak of the first, and ends where the second falls below a threshold or the same pitch has its next onset.
+peak of the first, and ends where the second falls below a share of what it was, or the same pitch has its next onset.
 """
 
 from functools import cached_property
@@ -28,9 +28,12 @@ from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
 BLOCK = 512  # frames per call of the network
 FILE_BLOCK = 1 << 18  # samples of a file read at once
 SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
-# Likelihoods of a note's onset, of a drum hit, of an active note, chosen by F1 in validation songs (the model card): in
-# separated stems many notes that are right are unlikely.
-NOTE_THRESHOLD, HIT_THRESHOLD, ACTIVE_THRESHOLD = 0.12, 0.2, 0.3
+# Likelihoods of a note's onset and of a drum hit, chosen by F1 in validation songs (the model card): in separated stems
+# many notes that are right are unlikely.
+NOTE_THRESHOLD, HIT_THRESHOLD = 0.12, 0.2
+# A note is active until that is less likely than a share of what it was in its first frames: a fixed likelihood would
+# end most notes of separated stems as soon as they begin.
+ACTIVE_SHARE, FIRST_FRAMES, LEAST_ACTIVE = 0.3, 8, 0.02
 ALIKE = ("closed hi-hat", "open hi-hat", "ride", "crash"), ("low tom", "middle tom", "high tom")
 ALIKE_SHARE = 0.5  # of drums that sound alike, those this much less likely at the same moment are no hits of their own
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
@@ -120,7 +123,9 @@ class Transcriber:
         """
         if instrument.is_drums and self._for_drums:
             return self._for_drums.likelihoods(waveform, instrument)
-        magnitudes = cqt.magnitudes(waveform)
+        return self._likelihoods(cqt.magnitudes(waveform), instrument)
+
+    def _likelihoods(self, magnitudes, instrument):
         likelihoods = np.zeros((len(magnitudes), cqt.N_PITCHES, 3), np.float32)
         loudness = cqt.loudness(magnitudes)
         if not loudness or len(magnitudes) <= MIN_FRAMES:
@@ -169,11 +174,12 @@ class Transcriber:
         list of Note
             In order of start.
         """
-        likelihoods = self.likelihoods(waveform, instrument)
         if instrument.is_drums:
-            return velocities.by_level(decode_drum_hits(likelihoods), waveform)
-        notes = [n for n in decode_notes(likelihoods) if instrument.lowest <= n.pitch <= instrument.highest]
-        return _monophonic(notes) if instrument.one_voice else notes
+            return velocities.of_drums(decode_drum_hits(self.likelihoods(waveform, instrument)), waveform)
+        magnitudes = cqt.magnitudes(waveform)
+        decoded = decode_notes(self._likelihoods(magnitudes, instrument))
+        notes = [note for note in decoded if instrument.lowest <= note.pitch <= instrument.highest]
+        return velocities.of_notes(_monophonic(notes) if instrument.one_voice else notes, magnitudes)
 
 
 def _starts(audible):
@@ -227,7 +233,8 @@ def decode_notes(likelihoods):
         following = [*frames[1:], len(likelihoods)]
         for time, frame, limit in zip(times, frames, following, strict=True):
             first = frame + MIN_FRAMES
-            inactive = np.flatnonzero(active[first:limit, row] < ACTIVE_THRESHOLD)
+            at_first = active[frame : min(frame + FIRST_FRAMES, limit), row].max()
+            inactive = np.flatnonzero(active[first:limit, row] < max(ACTIVE_SHARE * at_first, LEAST_ACTIVE))
             end = first + inactive[0] if len(inactive) else max(limit, first)
             notes.append(_note(likelihoods, time, end, row, frame))
     return sorted(notes)

@@ -231,6 +231,21 @@ def test_a_note_lasts_until_inactive_or_its_next_onset():
     assert all(note.velocity == 0.5 for note in notes)
 
 
+@pytest.mark.parametrize("likelihood", [0.9, 0.2, 0.1])
+def test_a_note_is_held_however_unsure_the_network(likelihood):
+    estimated = likelihoods((10, 5, 30))
+    estimated[5:30, 10, ACTIVE], estimated[30:, 10, ACTIVE] = likelihood, likelihood / 5
+    (note,) = note_decoder.decode_notes(estimated)
+    assert round(note.end / FRAME_SECONDS) == 30
+
+
+def test_a_note_that_is_hardly_active_ends_at_once():
+    estimated = likelihoods((10, 5, 30))
+    estimated[5:30, 10, ACTIVE] = 0.01
+    (note,) = note_decoder.decode_notes(estimated)
+    assert round(note.end / FRAME_SECONDS) == 5 + note_decoder.MIN_FRAMES
+
+
 def test_a_flat_peak_is_one_onset_and_peaks_are_interpolated():
     estimated = likelihoods((10, 50, 60))
     estimated[51, 10, ONSET] = 0.9
@@ -259,7 +274,7 @@ def test_of_drums_alike_the_much_less_likely_is_no_hit():
 def test_monophonic_instruments_play_one_note_at_a_time(model, monkeypatch):
     together = likelihoods((30, 10, 60), (34, 10, 60), (37, 40, 80))
     together[10, 34, VELOCITY] = 0.9
-    monkeypatch.setattr(Transcriber, "likelihoods", lambda self, waveform, name: together)
+    monkeypatch.setattr(Transcriber, "_likelihoods", lambda self, magnitudes, instrument: together)
     notes = model.notes(np.zeros(1), FAMILIES["Violin"])
     assert [(n.pitch - 21, round(n.start / FRAME_SECONDS), round(n.end / FRAME_SECONDS)) for n in notes] == [
         (34, 10, 40),
