@@ -105,7 +105,8 @@ def transcription():
     columns = [
         ("ours", clean, "ours, onsets"), ("with ends", clean, "ours, with ends"),
         ("basic-pitch", clean, "basic-pitch, onsets"), ("with ends", clean, "basic-pitch, with ends"),
-        ("pYIN", clean, "pYIN, onsets"), ("ours, separated", separated, "ours, onsets"),
+        ("pYIN", clean, "pYIN, onsets"),
+        ("ours, separated", separated, "ours, onsets"), ("with ends", separated, "ours, with ends"),
         ("basic-pitch, separated", separated, "basic-pitch, onsets"),
     ]  # fmt: skip
     rows = [[name, *(_f1(rows.get(name), key) for _, rows, key in columns)] for name in clean]
