@@ -4,6 +4,7 @@ music21 parses them. What it refuses or misreads of the files that programs and 
 that begin at other times in other parts, notes that are read and not played, zipped files, missing units.
 """
 
+import contextlib
 import html
 import importlib.util
 import itertools
@@ -14,7 +15,9 @@ from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
+from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
+from muscomp_lib.core.names import in_full
 from muscomp_lib.music_files import midi_file
 
 HUMDRUM = ".krn"
@@ -32,8 +35,11 @@ ROOT_FILE = re.compile(rb"""<rootfile\b[^>]*\bfull-path\s*=\s*["']([^"']+)""")
 ASIDE = re.compile(r"(^|/)(META-INF/|__MACOSX/|\.)")  # files of an archive that are no score
 VELOCITY, SCORE_TEMPO = 84, 96.0  # of scores that give none
 SLOWEST, QUICKEST = 5.0, 3000.0  # quarters per minute: what is beyond is no tempo
-QUARTERS = {"whole": 4, "half": 2, "quarter": 1, "eighth": 1 / 2, "16th": 1 / 4}  # of MusicXML's types of notes
+QUARTERS = {"whole": 4, "half": 2, "quarter": 1, "eighth": 1 / 2, "16th": 1 / 4, "32nd": 1 / 8}  # of types of notes
 MOST_TIMES = 16  # that a passage is played: a file may ask for a million
+SILENT = (  # elements of MusicXML that are read and make no sound: music21 refuses a score for one odd chord symbol
+    *("harmony", "figured-bass", "lyric", "beam", "stem", "notehead", "staff-details", "print", "defaults", "credit"),
+)
 TIED_ON, TIED_BACK = ("start", "continue"), ("stop", "continue")  # of a tie's types
 
 
@@ -136,15 +142,29 @@ def _score(path, content, repeats):
         if _is_drums(part):
             continue
         instrument = part.getInstrument(returnDefault=True)
-        program = instrument.midiProgram or 0
+        name = str(getattr(part, "partName", None) or "")
+        program = _program(name) if instrument.midiProgram is None else instrument.midiProgram
         program = pianos.get(instrument.partId, program) if program in PIANOS else program
-        name = str(getattr(part, "partName", None) or "").encode("latin-1", "replace")  # as MIDI files are written
-        midi.instruments.append(pretty_midi.Instrument(program, name=name.decode("latin-1")))
+        name = name.encode("latin-1", "replace").decode("latin-1")  # as MIDI files are written
+        midi.instruments.append(pretty_midi.Instrument(program, name=name))
         midi.instruments[-1].notes = [
             pretty_midi.Note(VELOCITY, pitch, start * 60 / tempo, end * 60 / tempo)
             for pitch, start, end in _notes(sounds)
         ]
     return midi
+
+
+def _program(name):
+    """The program that a part's name means, as "Violino II" or "Trompete in B"; of any other name, a piano's.
+
+    music21 goes first: to it, a choir's "Bass" is a voice.
+    """
+    import music21
+
+    with contextlib.suppress(music21.exceptions21.InstrumentException):
+        return music21.instrument.fromString(in_full(name)).midiProgram or 0
+    found = instruments.find(name)
+    return found.programs[0] if found else 0
 
 
 # ---- what music21 refuses or misreads in MusicXML ----
@@ -160,6 +180,9 @@ def _prepare(xml):
     for part in xml.iter("part"):
         _complete(part)
         _silence(part)
+    for parent in list(xml.iter()):
+        for each in [child for child in parent if child.tag in SILENT]:
+            parent.remove(each)
 
 
 def _sort_by_parts(xml):
@@ -185,19 +208,35 @@ def _list_parts(xml):
 
 
 def _complete(part):
-    """Give a part the unit of its durations and the staves of its notes where it lacks them, in place.
+    """Give a part the unit of its durations and the durations and staves of its notes where it lacks them, in place.
 
-    Without a unit, music21 takes 10080 for a quarter; and it puts a note without a staff on all of them.
+    Without a unit, music21 takes 10080 for a quarter; it skips a note without a duration, and puts one without a staff
+    on all of them.
     """
     bar = part.find("measure")
     if bar is not None and part.find("measure/attributes/divisions") is None:
         attributes = ElementTree.Element("attributes")
         ElementTree.SubElement(attributes, "divisions").text = str(_divisions(part))
         bar.insert(0, attributes)
+    for note in part.iter("note"):
+        if note.find("duration") is None and note.find("grace") is None:
+            ElementTree.SubElement(note, "duration").text = str(_written_quarters(note) * _unit(part))
     if part.find("measure/attributes/staves") is not None:
         for note in part.iter("note"):
             if note.find("staff") is None:
                 ElementTree.SubElement(note, "staff").text = "1"
+
+
+def _unit(part):
+    """The duration of a quarter in a part that says what it is."""
+    return float(part.findtext("measure/attributes/divisions"))
+
+
+def _written_quarters(note):
+    """How long a note is as it is printed: a whole bar's rest, which has no type, is as long as a whole note."""
+    quarters = QUARTERS.get(note.findtext("type", "whole").strip(), 1) * (2 - 0.5 ** len(note.findall("dot")))
+    of, instead = (note.findtext(f"time-modification/{which}-notes", "1") for which in ("normal", "actual"))
+    return quarters * int(of) / int(instead)
 
 
 def _divisions(part):
@@ -275,6 +314,9 @@ def _is_drums(part):
     """Whether a part is for drums: where programs write these as notes with a pitch, it is the place on the staff."""
     import music21
 
+    named = instruments.find(str(getattr(part, "partName", None) or ""))
+    if named and named.is_drums:
+        return True
     clefs = list(part.recurse().getElementsByClass("Clef"))
     drum_channel = part.getInstrument(returnDefault=True).midiChannel == midi_file.DRUM_CHANNEL
     return drum_channel or (bool(clefs) and all(isinstance(clef, music21.clef.PercussionClef) for clef in clefs))

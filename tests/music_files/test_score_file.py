@@ -204,6 +204,19 @@ def test_a_scores_pianos_keep_their_programs(tmp_path, name, program, read):
     assert [each.program for each in midi.instruments] == [read]
 
 
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("Violino II", 40), ("Trompete in B", 56), ("Contrabass", 43), ("E-Bass", 33), ("Bass", 53), ("フルート", 73)],
+)
+def test_parts_without_a_program_play_what_they_are_called(tmp_path, name, program):
+    path = written_score(tmp_path / "a.musicxml")
+    path.write_text(path.read_text().replace("One", name), encoding="utf-8")
+    assert [part.program for part in score_file.read(path).instruments] == [program]
+    path.write_text(path.read_text("utf-8").replace(name, "Drumset"), encoding="utf-8")
+    with pytest.raises(MidiError, match="drums alone"):
+        score_file.read(path)
+
+
 def test_a_score_without_notes_is_refused(tmp_path):
     path = written_score(tmp_path / "a.musicxml")
     path.write_text(path.read_text().replace("<pitch><step>C</step><octave>4</octave></pitch>", "<rest/>"))
@@ -285,6 +298,19 @@ def test_the_staves_of_a_part_hold_their_own_notes(tmp_path, clef, lower):
 def test_durations_without_a_unit_are_those_of_types(tmp_path, unit):
     bar = notes("CD").replace("<duration>1<", f"<duration>{unit}<")
     assert played(tmp_path / "a.musicxml", document(bar, attributes="")) == [(0, "C"), (1, "D")]
+
+
+def test_notes_without_a_duration_last_as_they_are_printed(tmp_path):
+    printed = ["half</type>", "eighth</type><dot/>", "quarter</type>"]
+    bar = "".join(notes("C").replace("quarter</type>", each) for each in printed).replace("<duration>1</duration>", "")
+    bar += notes("D")
+    assert played(tmp_path / "a.musicxml", document(bar)) == [(0, "C"), (2, "C"), (2.75, "C"), (3.75, "D")]
+
+
+def test_odd_chord_symbols_and_lyrics_reject_no_score(tmp_path):
+    odd = "<harmony><root><root-step>H</root-step></root><kind>major</kind></harmony>"
+    bar = odd + notes("C", end="<stem>odd</stem><lyric><syllabic>odd</syllabic><text>la</text></lyric>")
+    assert played(tmp_path / "a.musicxml", document(bar)) == [(0, "C")]
 
 
 def test_scores_by_bars_and_with_a_namespace_are_read(tmp_path):
