@@ -3,7 +3,8 @@
 The targets are given as a list of texts, each of which becomes one file:
 
     "Drums"                       one instrument (case does not matter)
-    "guitar"                      all that people call so, where none has just this name: the sum of the guitars
+    "guitar"                      all that people call so, where none has just this name: the sum of the guitars, with
+                                  notes, as a guitar
     "Drums+Electric_Bass_pick"    the sum of several instruments
     "accompaniment" or "rest"     all instruments that the list does not name (both mean the same)
 
@@ -65,11 +66,12 @@ def plan(instruments, wanted=None, exact=False):
     wanted = list(instruments) if wanted is None else list(wanted)
     if not wanted:
         raise SettingError(f"The list of files to write is empty. Name some of {', '.join(instruments)}.")
-    parts = [_parts(str(text), instruments) for text in wanted]
-    groups = [[name for part in its for name in _meant(part.strip(), instruments)] for its in parts]
+    parts = [[part.strip() for part in _parts(str(text), instruments)] for text in wanted]
+    groups = [[name for part in its for name in _meant(part, instruments)] for its in parts]
     named = [name for group in groups for name in group]
     _check_named_once(named, wanted)
-    found = [Target(PLUS.join(group), _indices(group, named, instruments)) for group in groups]
+    titles = [PLUS.join(_title(part, _meant(part, instruments)) for part in its) for its in parts]
+    found = [Target(title, _indices(group, named, instruments)) for title, group in zip(titles, groups, strict=True)]
     return _with_residual(found, instruments) if exact else found
 
 
@@ -97,6 +99,12 @@ def _meant(name, instruments):
         f"{' or '.join(map(repr, UNNAMED))} is the sum of all that you do not name. What other models separate is "
         "listed by `muscomp models`."
     )
+
+
+def _title(name, meant):
+    """What a file calls the instruments that a name means: several by their common name, which notes are found by."""
+    common = find(name) if len(meant) > 1 else None
+    return common.name if common else PLUS.join(meant)
 
 
 def _words(name):
