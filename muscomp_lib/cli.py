@@ -125,6 +125,7 @@ def _run(args):
 def _parsed(argv):
     """The options that are given; argparse would name what it does not know without its command."""
     parser = _parser(argv)
+    argv = [f"./{text}" if DASHED.match(text) and os.path.lexists(text) else text for text in argv]
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         parser.error(f"{args.command} does not take {' '.join(unknown)!r}. See muscomp {args.command} --help.")
@@ -150,6 +151,7 @@ def _parser(argv):
 
 # ---- options ----
 COMPUTED = re.compile(r": \{.*(?=\.$)")  # ends a description, of what only a whole configuration knows
+DASHED = re.compile(r"-(?!.$|-[a-z-]+$)")  # may be a file's name, as shells write it out for *; no option is like it
 NUMBERS = (int, float)  # of the options that are no texts
 ALSO = {"file_format": ("--format",)}  # other names of settings' options
 

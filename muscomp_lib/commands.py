@@ -206,8 +206,8 @@ def _check_transcribable(path, stems, how):
         return reasons
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise SettingError(
-        f"{path} cannot be transcribed ({why}). Name files after instruments, such as bass, drums, piano or "
-        f"{instruments.names(how.taxonomy)[0]}, or give --instrument. Separate a whole song first."
+        f"{path} cannot be transcribed ({why}). Name files after instruments, or give one with --instrument: "
+        f"{', '.join(instruments.known(how.taxonomy))}. Separate a whole song first."
     )
 
 

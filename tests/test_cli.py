@@ -1,6 +1,7 @@
 """The command `muscomp`: what it writes, prints and refuses, and its exit status."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,6 +253,8 @@ def test_a_separated_song_is_transcribed_as_its_model_says(folder, model):
         ),
         (["album", "--instrument", "piano"], "--instrument is for one file, and album is a folder"),
         (["album/one.wav", "--instrument", "kazoo"], "kazoo: instruments.yaml has no instrument of this name"),
+        (["album/one.wav", "--instrument", "trumpet"], "with --instrument: Electric_Bass_pick, Glockenspiel, "),
+        (["album/one.wav", "--instrument", "trumpet"], ", bass, drums, piano, "),
         (["album/one.wav", "--instrument", "bass", "-o", "x.wav"], "-o x.wav is not the name of a MIDI file"),
         (["none.wav"], "none.wav' is not there"),
     ],
@@ -261,6 +264,14 @@ def test_what_cannot_be_transcribed_is_one_line(folder, capsys, words, message):
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and message in err
     assert not list(folder.rglob("*.mid"))
+
+
+def test_songs_whose_names_begin_with_a_dash_are_separated(folder, model):
+    for name in ("-one.wav", "--one.wav", "-album/two.wav"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "album" / "one.wav", folder / name)
+    assert cli.main(["separate", "-one.wav", "--one.wav", "-album", "--model", model, "--no-midi"]) == 0
+    assert sorted(path.name for path in (folder / "separated").iterdir()) == ["--one", "-one", "two"]
 
 
 def test_a_damaged_recording_is_a_failure(folder, capsys):

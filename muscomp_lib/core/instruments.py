@@ -113,6 +113,11 @@ def names(taxonomy=DEFAULT_TAXONOMY):
     return list(load(taxonomy))
 
 
+def known(taxonomy=DEFAULT_TAXONOMY):
+    """What `find` finds: the names of a taxonomy, and the common ones, without their other spellings."""
+    return [*names(taxonomy), *_read(TAXONOMY_FILE).get(COMMON, {})]
+
+
 def drums(taxonomy=DEFAULT_TAXONOMY):
     """The names of the drum kits of a taxonomy: set of str, empty where it has none."""
     return {instrument.name for instrument in load(taxonomy).values() if instrument.is_drums}
