@@ -10,7 +10,7 @@ SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".aifc", ".caf", ".wv", ".wma",
     ".mka", ".mp4", ".mov", ".mkv", ".webm", ".w64", ".rf64", ".bwf", ".au", ".snd", ".tta", ".ac3", ".eac3", ".dts",
     ".mp2", ".m4b", ".m4v", ".3gp", ".3g2", ".avi", ".flv", ".mts", ".m2ts", ".weba", ".wmv", ".asf", ".ogv", ".spx",
-    ".mpg", ".mpeg", ".vob", ".ape", ".mpc", ".amr", ".dsf",
+    ".mpg", ".mpeg", ".mpa", ".ts", ".vob", ".f4v", ".m4r", ".ape", ".mpc", ".amr", ".dsf",
 )  # fmt: skip
 DATASET_SUFFIXES = (".flac", ".wav")  # of stems and prepared songs; of two files with one name, the first is taken
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz

@@ -262,6 +262,23 @@ def test_all_files_that_are_refused_are_named(page, tmp_path):
 
 
 @pytest.mark.full
+def test_a_folder_that_is_dropped_gives_its_songs(page, tmp_path):
+    for name in ("cd1/10.wav", "cd1/9.wav", "cd2/1.FLAC", "cd1/._9.wav", "cover.jpg"):
+        (tmp_path / "album" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "album" / name).write_text("no music")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "single.mp3").write_text("no music")
+    page.locator("#model option").first.wait_for(state="attached")
+    files = [str(tmp_path / name) for name in ("album", "empty", "single.mp3")]
+    box, client = page.locator("#drop").bounding_box(), page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + 9, "y": box["y"] + 9}
+        data = {"items": [], "files": files, "dragOperationsMask": 1}
+        client.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+    expect(page.locator("#songs .title")).to_have_text(["single", "1", "10", "9"], timeout=LONG)  # the latest first
+    expect(page.locator("#message")).to_contain_text("empty: This is")
+
+
 def test_a_file_that_vanishes_holds_up_no_other(page, tmp_path):
     gone, other = (website.write_song(tmp_path / f"{name}.wav", 30.0) for name in ("Gone", "Other"))
     page.route("**/sound?at=1000000", lambda route: (gone.unlink(missing_ok=True), route.continue_()), times=1)

@@ -131,6 +131,27 @@ async function add(files) {
   }
 }
 
+// The files that are dropped; of a folder, the songs in it and below it, or else itself, which is refused.
+async function dropped({ files, items }) {
+  const entries = [...items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry());
+  const inside = [...files].map(async (file, i) => {
+    const found = entries[i]?.isDirectory ? await songsIn(entries[i]).catch(() => []) : [];
+    return found.length ? found : [file];
+  });
+  return (await Promise.all(inside)).flat();
+}
+
+async function songsIn(entry) {
+  if (entry.isFile) return [await new Promise((take, fail) => entry.file(take, fail))].filter(({ name }) => isSong(name));
+  const reader = entry.createReader(), inside = [];
+  const more = () => new Promise((take, fail) => reader.readEntries(take, fail)); // some at a time
+  for (let some = await more(); some.length; some = await more()) inside.push(...some);
+  inside.sort((one, other) => one.name.localeCompare(other.name, [], { numeric: true }));
+  return (await Promise.all(inside.map(songsIn))).flat();
+}
+
+const isSong = (name) => !name.startsWith(".") && site.suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
+
 const listed = (names) => names.slice(0, MOST_LISTED).join(", ") + (names.length > MOST_LISTED ? ` and ${names.length - MOST_LISTED} more` : "");
 
 // Enter a file, or go on with the one that was broken off, and send it after those that are being sent.
@@ -494,7 +515,7 @@ function listenToPage() {
   $("files").onchange = () => (add([...$("files").files]), ($("files").value = ""));
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => (prevent(event), drop.classList.add("over")));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => (prevent(event), drop.classList.remove("over")));
-  drop.addEventListener("drop", (event) => add([...event.dataTransfer.files]));
+  drop.addEventListener("drop", async (event) => add(await dropped(event.dataTransfer)));
   for (const name of ["dragover", "drop"]) window.addEventListener(name, prevent); // or a song beside the field replaces the page
   $("model").onchange = showOptions;
   $("length").onchange = $("keep").onchange = showChosen;
