@@ -11,6 +11,7 @@ before the first one fill no whole one. The tempo is shown once, though each bea
 import copy
 import io
 import re
+import warnings
 
 import numpy as np
 
@@ -66,7 +67,9 @@ def write_score(midi, path, title):
     _fill_bars(score.parts)
     _write_pickup(score.parts)
     _write_tempo(score, midi)
-    text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
+    with warnings.catch_warnings():  # of a song without notes: it has a bar without a part
+        warnings.simplefilter("ignore", music21.musicxml.xmlObjects.MusicXMLWarning)
+        text = _with_drums(music21.musicxml.m21ToXml.GeneralObjectExporter(score).parse().decode())
     for number, name in enumerate(dict.fromkeys(re.findall(r'id="([PI][0-9a-f]{32})"', text))):
         text = text.replace(name, f"id{number}")  # music21 draws them at random; the same song must give the same file
     write_text(path, re.sub(r"\s*<encoding-date>.*?</encoding-date>", "", text))

@@ -303,3 +303,8 @@ def test_the_tempo_is_shown_once_in_beats(written, compound, units):
     played = [float(tempo) for tempo in re.findall(r'<sound tempo="([\d.]+)"', text)]
     assert text.count("<metronome") == 1 and len(played) > 10
     assert played == pytest.approx(len(played) * [100 * units], rel=0.03)
+
+
+def test_a_song_without_notes_is_written_without_a_warning(written, recwarn):
+    parts, _ = written(bars.empty(None, None))
+    assert not list(recwarn) and not [note for part in parts for note in part.recurse().notes]
