@@ -8,6 +8,7 @@ quantising.
 import contextlib
 import io
 import logging
+import reprlib
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from muscomp_lib import audio
 from muscomp_lib.core import instruments, settings
-from muscomp_lib.core.errors import AudioError, MidiError
+from muscomp_lib.core.errors import AudioError, MidiError, MissingError, SettingError
 from muscomp_lib.core.files import written_whole
 from muscomp_lib.core.progress import bar
 from muscomp_lib.core.settings import Field
@@ -90,13 +91,13 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
     Raises
     ------
     SettingError, AudioError
-        A wrong sample rate; a wrong shape.
+        No dict; a wrong sample rate; a wrong shape.
     """
     settings = settings or Settings()
     _check(stems, sample_rate)
     known, reasons = settings.choose(stems)
     for name, reason in reasons.items():
-        log.info("No notes of %s: %s.", name, reason)
+        log.log(logging.INFO if known else logging.WARNING, "No notes of %s: %s.", name, reason)
     levels, song, monos = _levels(stems, sample_rate, progress)
     audible = _audible(levels, known, settings.floor_db)
     notes = _notes(stems, sample_rate, monos, audible, transcriber, progress)
@@ -129,9 +130,11 @@ def read(path):
 
     Raises
     ------
-    MidiError
-        It is damaged.
+    MissingError, MidiError
+        It is not there; it is damaged.
     """
+    if not Path(path).is_file():
+        raise MissingError(f"{path} is not there. Check the name and the folder.")
     try:
         file = _in_utf8(path)
         midi = bars.parsed(io.BytesIO(_content(file)))
@@ -203,6 +206,11 @@ def _in_order(track, midi):
 
 
 def _check(stems, sample_rate):
+    if not isinstance(stems, dict):
+        raise SettingError(
+            'Recordings are transcribed by their instruments: give {"piano": "take3.wav"}, not '
+            f"{reprlib.repr(stems)}. Separate a whole song first: Separator().separate_file."
+        )
     waveforms = {name: stem for name, stem in stems.items() if not isinstance(stem, (str, Path))}
     for name, waveform in waveforms.items():
         audio.checked(waveform, sample_rate, name)

@@ -10,7 +10,7 @@ from fixtures.rendered import RATE, rendered
 
 from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
-from muscomp_lib.core.errors import AudioError, MidiError, SettingError
+from muscomp_lib.core.errors import AudioError, MidiError, MissingError, SettingError
 from muscomp_lib.notation import bars, beats
 from muscomp_lib.transcription.note_decoder import NOTE_THRESHOLD, Note
 from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
@@ -259,6 +259,17 @@ def drum_kit(tmp_path, monkeypatch):
     return "kit"
 
 
+def test_a_file_that_is_not_there_is_no_damaged_one(tmp_path):
+    with pytest.raises(MissingError, match=r"a\.mid is not there"):
+        transcription.read(tmp_path / "a.mid")
+
+
+@pytest.mark.parametrize("stems", ["song.wav", ["song.wav"], np.zeros(9)])
+def test_recordings_without_names_are_refused_with_an_example(stems):
+    with pytest.raises(SettingError, match=r'give \{"piano": "take3.wav"\}, not .* Separate a whole song first'):
+        transcribe(stems)
+
+
 def test_files_give_the_same_notes_as_the_waveforms_in_them(song, tmp_path):
     files = {name: tmp_path / f"{name}.wav" for name in song}
     for name, file in files.items():
@@ -298,7 +309,7 @@ def test_what_is_not_transcribable_gets_no_notes_and_a_message(song, caplog, tmp
     with caplog.at_level(logging.INFO):
         midi = transcribe(stems, RATE)
     assert midi.instruments == []
-    found = [record.getMessage().split(":")[0] for record in caplog.records]
-    assert found == ["No notes of vocals", "No notes of accompaniment"]
+    found = [(record.levelname, record.getMessage().split(":")[0]) for record in caplog.records]
+    assert found == [("WARNING", "No notes of vocals"), ("WARNING", "No notes of accompaniment")]
     transcription.write(midi, tmp_path / "empty.mid")
     assert pretty_midi.PrettyMIDI(str(tmp_path / "empty.mid")).instruments == []
