@@ -179,7 +179,7 @@ def _report(place, how=None):
     """Print what there is of a song; with the settings of its transcription, also its notes."""
     files = folder.files_of(place)
     notes = f", {choice.sentence(how.choose(files)[1], folder.midi_of(place))}" if how else ""
-    progress.line(f"{place}: {len(files)} files{notes}.")
+    progress.line(f"{place}: {len(files)} file{'s' * (len(files) != 1)}{notes}.")
 
 
 def _stems(path, instrument, root):

@@ -114,8 +114,9 @@ def names(taxonomy=DEFAULT_TAXONOMY):
 
 
 def known(taxonomy=DEFAULT_TAXONOMY):
-    """What `find` finds: the names of a taxonomy, and the common ones, without their other spellings."""
-    return [*names(taxonomy), *_read(TAXONOMY_FILE).get(COMMON, {})]
+    """What `find` finds: the names of a taxonomy, and the common ones of other instruments: list of str."""
+    common = _read(TAXONOMY_FILE).get(COMMON, {})
+    return [*names(taxonomy), *(name for name in common if find(name, taxonomy) == common[name])]
 
 
 def drums(taxonomy=DEFAULT_TAXONOMY):

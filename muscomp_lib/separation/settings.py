@@ -20,7 +20,6 @@ def _are_targets(value):
 
 MODEL = that(is_path, f"{pretrained.NAME!r}, the name of a model under models/, a path, or 'spleeter:4stems'")
 TARGETS = that(_are_targets, 'a list of instruments, sums such as "A+B", or "accompaniment"')
-TAXONOMY = that(lambda value: value in instruments.taxonomies(), "the name of a taxonomy in instruments.yaml")
 
 
 class Settings(settings.Settings):
@@ -45,7 +44,7 @@ class Settings(settings.Settings):
         None, description="The grid that notes are moved to."
     )
     score: flag() = Field(False, description="Also write the notes as MusicXML.")
-    taxonomy: optional(TAXONOMY, "the model's") = Field(
+    taxonomy: optional(instruments.Taxonomy, "the model's") = Field(
         None, description="The taxonomy with the instruments' programs and ranges."
     )
     out: optional(that(is_path, "a folder"), "separated/ under the root") = Field(

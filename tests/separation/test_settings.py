@@ -18,7 +18,7 @@ from muscomp_lib.separation import Settings
         ({"file_format": "aiff"}, "file_format = 'aiff' is not possible. It must be 'flac', "),
         ({"exact": "yes"}, "exact = 'yes' is not possible. It must be True or False."),
         ({"quantise": "1/5"}, "quantise = '1/5' is not possible. It must be '1/4', "),
-        ({"taxonomy": "slakh"}, "taxonomy = 'slakh' is not possible. It must be the name of a taxonomy"),
+        ({"taxonomy": "slakh"}, "There is no taxonomy 'slakh' in instruments.yaml. Did you mean 'slakh12'?"),
         ({"seconds": 0}, "seconds = 0 is not possible. It must be a number above 0, or None for the whole song."),
         ({"output": ["Drums"]}, "there is no setting 'output'. Did you mean 'outputs'?"),
     ],
