@@ -132,11 +132,11 @@ async function add(files) {
 }
 
 // The files that are dropped; of a folder, the songs in it and below it, or else itself, which is refused.
-async function dropped({ files, items }) {
-  const entries = [...items].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry());
-  const inside = [...files].map(async (file, i) => {
-    const found = entries[i]?.isDirectory ? await songsIn(entries[i]).catch(() => []) : [];
-    return found.length ? found : [file];
+async function dropped(items) {
+  const given = [...items].filter(({ kind }) => kind === "file").map((item) => [item.getAsFile(), item.webkitGetAsEntry()]);
+  const inside = given.map(async ([file, entry]) => {
+    const found = entry?.isDirectory ? await songsIn(entry).catch(() => []) : [];
+    return found.length || !file ? found : [file]; // some browsers have no file for a folder
   });
   return (await Promise.all(inside)).flat();
 }
@@ -515,7 +515,7 @@ function listenToPage() {
   $("files").onchange = () => (add([...$("files").files]), ($("files").value = ""));
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => (prevent(event), drop.classList.add("over")));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => (prevent(event), drop.classList.remove("over")));
-  drop.addEventListener("drop", async (event) => add(await dropped(event.dataTransfer)));
+  drop.addEventListener("drop", async (event) => add(await dropped(event.dataTransfer.items)));
   for (const name of ["dragover", "drop"]) window.addEventListener(name, prevent); // or a song beside the field replaces the page
   $("model").onchange = showOptions;
   $("length").onchange = $("keep").onchange = showChosen;
