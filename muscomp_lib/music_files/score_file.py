@@ -228,7 +228,7 @@ def _complete(part):
 
 
 def _unit(part):
-    """The duration of a quarter in a part that says what it is."""
+    """The duration of a quarter in a part that declares it."""
     return float(part.findtext("measure/attributes/divisions"))
 
 

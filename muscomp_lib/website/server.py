@@ -393,7 +393,10 @@ def _title(name):
     stem, dot, suffix = base.rpartition(".")
     suffix = f"{dot}{suffix}".lower()
     if not stem.strip() or suffix not in SUFFIXES:
-        raise SettingError(f"This is not the name of a song. It must end in one of {', '.join(SUFFIXES)}.")
+        raise SettingError(
+            "This is not the name of a song. Send sound or films, such as MP3, WAV, FLAC or m4a, by their usual names; "
+            "unpack archives."
+        )
     title = "".join(" " if names.is_control(sign) or sign in names.FORBIDDEN else sign for sign in stem)
     return " ".join(title.split())[:MAX_TITLE].strip(". ") or "song", suffix
 

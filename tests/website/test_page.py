@@ -244,7 +244,7 @@ def test_what_is_refused_is_explained(page, tmp_path):
     (tmp_path / "notes.txt").write_text("la")
     (tmp_path / "words.mp3").write_text("la la")
     send(page, tmp_path / "notes.txt")
-    expect(page.locator("#message")).to_contain_text("notes.txt: This is not the name of a song.")
+    expect(page.locator("#message")).to_contain_text("notes.txt: This is not the name of a song. Send sound")
     send(page, tmp_path / "words.mp3")
     expect(line(page)).to_contain_text("This file", timeout=LONG)
     page.get_by_role("button", name="Delete words").click()
