@@ -13,7 +13,7 @@ may be side by side:
 
 `stem_names` reads the instruments from the names of the files.
 
-A first or second folder called train, validation or test is a song's partition, as in MUSDB18; Dev is validation, but
+A folder around a song that is called train, validation or test is its partition, as in MUSDB18; Dev is validation, but
 where no song is in train, as in DSD100, it is train.
 """
 
@@ -42,7 +42,7 @@ STREAMS_SUFFIXES = (".stem.mp4", ".stem.m4a")  # in any case of letters
 METADATA_SUFFIX = "_METADATA.yaml"
 NO_STEMS = "it has no stems"
 NUMBERED = {  # names of stems that are no instruments, and what to do
-    r"((STEM|RAW)_)?\d\d(_\d\d)*": f"If this is MedleyDB, put {{song}}{METADATA_SUFFIX} into {{song}}",
+    r"((STEM|RAW)_\d\d?|\d\d)(_\d\d)*": f"If this is MedleyDB, put {{song}}{METADATA_SUFFIX} into {{song}}",
     r"S\d\d": "If this is Slakh, put it into slakh/ under the root, and begin with notebook 01",
 }
 COLLECTIONS = {  # words in names of folders that hold files of all instruments, or mixes
@@ -278,24 +278,42 @@ def _songs_across_folders(files, namer):
 
 
 def _mixes_beside_folders(files):
-    """The mixes that are called like a song's folder beside them, as Song_mix.wav is: {folder: [path]}."""
+    """The mixes that are called like a song's folder: {folder: [path]}.
+
+    They are beside it, as Song_mix.wav is, or in a folder of mixes beside a folder around it: Mixes/Song.wav and
+    Stems/Song/, or Mixtures/Dev/Song/mixture.wav and Sources/Dev/Song/.
+    """
     above = {
         path for place in files if _best(files[place]) for path in (place, *map(str, PurePosixPath(place).parents))
     }
     folders = {str(PurePosixPath(path).with_name(_folder_title(path))).lower(): path for path in above - {"", "."}}
+    parallel = {
+        key: path
+        for title, path in folders.items()
+        for name, key in _without_each(title)
+        if not stem_names.is_mix(name)
+    }
     found = defaultdict(list)
     for path in (_joined(place, name) for place in files for name in _best(files[place])):
         title = stem_names.without_mix(_stem(path))
-        folder = folders.get(str(PurePosixPath(path).with_name(title)).lower())
+        song = _above(path) if stem_names.is_mix(title) else str(PurePosixPath(path).with_name(title))
+        around = (parallel.get(key) for name, key in _without_each(song) if stem_names.is_mix(name))
+        folder = folders.get(str(PurePosixPath(path).with_name(title)).lower()) or next(filter(None, around), "")
         if folder and not stem_names.is_instrument(title):
             found[folder].append(path)
     return found
 
 
+def _without_each(path):
+    """A path without each of the folders around what it names: (that folder's name, what is left of the path)."""
+    parts = PurePosixPath(path.lower()).parts
+    return [(name, (parts[:place], parts[place + 1 :])) for place, name in enumerate(parts[:-1])]
+
+
 def _folder_title(path):
-    """A folder's name without what means stems: of "Song (Stems)", "Song"."""
+    """A folder's name without what means stems: of "Song (Stems)" and "Song_Full", "Song"."""
     name = unicodedata.normalize("NFC", PurePosixPath(path).name)
-    return re.sub(rf"(?i)[({SEPARATORS}]+({'|'.join(STEMS)})\)?$", "", name) or name
+    return re.sub(rf"(?i)[({SEPARATORS}]+({'|'.join(STEMS)}|full)\)?$", "", name) or name
 
 
 def _instrument_folders(titles, namer):
@@ -544,8 +562,8 @@ def _shared(namer, parts, title):
 
 
 def _partition(path):
-    """The partition that the first or second folder of a song's path names, or ""."""
-    found = next(filter(None, map(names.partition, path.parts[:-1][:2])), "")
+    """The partition that a folder around a song names, the outermost that does; or ""."""
+    found = next(filter(None, map(names.partition, path.parts[:-1])), "")
     return "validation" if found == "train" and path.name in VALIDATION else found
 
 

@@ -24,7 +24,7 @@ from muscomp_lib.dataset.mixing import CHANNEL
 
 IGNORE = "ignore"
 MIXES = {  # words of which each names a mix ...
-    *("mix", "mixture", "mixdown", "master", "premaster", "bounce", "print", "ref", "reference"),
+    *("mix", "mixture", "mixdown", "master", "premaster", "bounce", "print", "ref", "reference", "preview"),
     *("mixes", "mixtures", "mixdowns", "masters", "mixbus"),
     *("mezcla", "mixage", "missaggio", "mixagem"),
 }
@@ -34,13 +34,13 @@ OF_MIXES = {  # ... beside these
 }
 MIX_NAMES = {  # without one of these words
     *("main", "stereo out", "main out", "output 1 2", "stereo bus", "2bus", "2 bus", "2track", "2 track", "2mix"),
-    *("mastered", "unmastered"),
+    *("mastered", "unmastered", "unmasteredwav"),  # the last of Cambridge-MT
 }
 NO_MUSIC = {
     *("click", "click track", "clicktrack", "metronome", "metronome click", "count in", "talkback", "smpte", "ltc"),
 }
 RESIDUALS = {OTHER, "accompaniment", "instrumental"}  # as other separators call theirs, or no_vocals
-SEPARATORS = " _.-"  # between a song's name and an instrument's
+SEPARATORS = " _.#-"  # between a song's name and an instrument's
 STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
 TRACK_NUMBER = re.compile(r"(?:[ _.#-]+|[ _.#-]*\()(\d{1,3})\)?$")
 FIRST_NUMBER = re.compile(rf"^\d+[{SEPARATORS}]+(?=\S)")

@@ -173,6 +173,11 @@ def test_a_mix_beside_a_folder_of_stems_is_theirs(tmp_path, mix):
         ("Tune/mix.wav", "Tune/stems_audio"),
         ("Tune/mix.wav", "Tune/WAV 24bit"),
         ("Tune/mix.wav", "Tune/Other Title Stems"),
+        ("Artist_Tune_Full_Preview.mp3", "Artist_Tune_Full"),  # Cambridge-MT
+        ("Artist_Tune_Full/Artist_Tune_UnmasteredWAV.wav", "Artist_Tune_Full/Artist_Tune_Full"),
+        ("mixes/Tune.wav", "stems/Tune"),
+        ("mixes/Tune.wav", "stems/Tune Stems"),
+        ("2021/Mixdowns/Tune_master.wav", "2021/Multitracks/Tune"),
     ],
 )
 def test_a_mix_named_like_the_folder_beside_is_theirs(tmp_path, mix, folder):
@@ -437,10 +442,19 @@ def test_first_folders_name_the_partition(tmp_path):
     assert partitions == {"A": "train", "B": "validation", "C": "test", "D": "", usual: "validation"}
 
 
-def test_the_dev_songs_of_dsd100_are_trained_on(tmp_path):
-    touch(tmp_path, "Sources/Dev/A/bass.wav", "Sources/Test/B/bass.wav", "Mixtures/Dev/A/mixture.wav")
-    songs = {song.source: song.partition for song in stem_folders.find(tmp_path).songs if song.stems}
-    assert songs == {"Sources/Dev/A": "train", "Sources/Test/B": "test"}
+@pytest.mark.parametrize("around", ["", "corpora/DSD100/"])
+def test_the_dev_songs_of_dsd100_are_trained_on(tmp_path, around):
+    places = ("Dev/A", "Dev/B", "Test/C")
+    touch(tmp_path / around, *(f"Sources/{place}/{name}.wav" for place in places for name in ("bass", "drums")))
+    touch(tmp_path / around, *(f"Mixtures/{place}/mixture.wav" for place in places))
+    songs = {
+        song.source: (song.partition, [mix.path for mix in song.mixes]) for song in stem_folders.find(tmp_path).songs
+    }
+    partitions = dict(zip(places, ("train", "train", "test"), strict=True))
+    assert songs == {
+        f"{around}Sources/{place}": (partition, [f"{around}Mixtures/{place}/mixture.wav"])
+        for place, partition in partitions.items()
+    }
 
 
 def test_medleydb_names_its_stems_in_its_metadata(tmp_path):
