@@ -313,7 +313,7 @@ def _without_each(path):
 def _folder_title(path):
     """A folder's name without what means stems: of "Song (Stems)" and "Song_Full", "Song"."""
     name = unicodedata.normalize("NFC", PurePosixPath(path).name)
-    return re.sub(rf"(?i)[({SEPARATORS}]+({'|'.join(STEMS)}|full)\)?$", "", name) or name
+    return re.sub(rf"(?i)[{SEPARATORS}]+({'|'.join(STEMS)}|full)\)?$", "", name) or name
 
 
 def _instrument_folders(titles, namer):

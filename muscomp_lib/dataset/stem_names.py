@@ -13,6 +13,7 @@ instrument with a fitting pattern counts:
 """
 
 import fnmatch
+import itertools
 import re
 from collections import Counter
 from typing import NamedTuple
@@ -40,18 +41,27 @@ NO_MUSIC = {
     *("click", "click track", "clicktrack", "metronome", "metronome click", "count in", "talkback", "smpte", "ltc"),
 }
 RESIDUALS = {OTHER, "accompaniment", "instrumental"}  # as other separators call theirs, or no_vocals
-SEPARATORS = " _.#-"  # between a song's name and an instrument's
+SEPARATORS = "( _.#-"  # between a song's name and an instrument's
 STRINGS = re.compile(r"\d+-String ")  # how many a guitar has, which is no track's number
 TRACK_NUMBER = re.compile(r"(?:[ _.#-]+|[ _.#-]*\()(\d{1,3})\)?$")
 FIRST_NUMBER = re.compile(rf"^\d+[{SEPARATORS}]+(?=\S)")
 BEFORE = rf"(?:\d+[{SEPARATORS}]+)?"  # a title
 EXPORTED = re.compile(  # what music programs add to a track's name where they write it to a file
-    rf"(?i)(?:[(#\[{SEPARATORS}]+(?:(?:bip|bounced?|consolidated|glued|render(?:ed)?|freeze|frozen|flattened|cm|dup\d+)"
+    rf"(?i)(?:[\[{SEPARATORS}]+(?:(?:bip|bounced?|consolidated|glued|render(?:ed)?|freeze|frozen|flattened|cm|dup\d+)"
     r"[)\]]?(?:[ _.#-]*\(?\d+\)?)?|\(?stems?\)?|split_by_lalalai)"
     r"|[_.]\d\d-\d\d|[ _-]*\[?(?:\d\d){3,4}[ _-]\d{4,6}\]?|[ _-]*\[?\d{4}-\d\d-\d\d(?:[ _T]\d{4,6})?\]?)$"
 )  # a clip's numbers in Pro Tools; times of the day in Live and REAPER
 RUN_ON = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=[^\W\d_]{3}\d)(?=[A-Z])")  # ElecGtr1DI, Vox2
+LEADING_ZEROS = re.compile(r"(?<=[^\W\d_]_)0+(?=[1-9]\d*$)")  # Vocals_01 is Vocals_1 in other songs
+SIGNAL = re.compile(
+    rf"(?i)_(?:{'|'.join(instruments.SIGNALS)})(?:_\d+)?(?=_|$)"
+)  # of several microphones, the number too
 VERSION = re.compile(r"[ _.(#-]+v?\d+\)?$")  # of a mix: "Mix (2)", "master_v3"
+URMP = re.compile(r"(?:AuSep_\d+_([a-z]+)|AuMix|Vid)_\d\d_.+")  # AuSep_1_vn_01_Jupiter; the film has the mix
+URMP_INSTRUMENTS = {
+    "vn": "violin", "va": "viola", "vc": "cello", "db": "double_bass", "fl": "flute", "ob": "oboe", "cl": "clarinet",
+    "sax": "saxophone", "bn": "bassoon", "tpt": "trumpet", "hn": "horn", "tbn": "trombone", "tba": "tuba", None: MIX,
+}  # fmt: skip
 MIN_COMMON = 2  # instruments that all songs of one folder have
 MIN_SHARING = 3  # files of a song, from which on what all of them begin or end with is no instrument
 KIT = {
@@ -90,11 +100,17 @@ def shared(texts, title):
         Neither is an instrument: of "Guitar clean", "Guitar lead" and "Guitar solo", none is a title.
     """
     texts = [_without_number(_track_name(text)) for text in texts]
-    beginning = _beginning(texts) if len(texts) >= MIN_SHARING else ""
+    beginning = _beginning(texts) if len(texts) >= MIN_SHARING or _are_two_of_a_song(texts) else ""
     rests = [rest for text in texts if (rest := text.removeprefix(beginning))]  # a mix's name is no longer
     ending = _ending(rests) if len(rests) >= MIN_SHARING else ""
     numbered = len(rests) >= MIN_SHARING and _are_numbered([rest.removesuffix(ending) for rest in rests])
     return Shared(beginning or ("" if _are_instruments(_words(title)) else title), ending, numbered)
+
+
+def _are_two_of_a_song(texts):
+    """Whether a title stands before the instruments of two files: "Tune_vocals" and "Tune_instrumental"."""
+    titles = {_title_and_instrument(text, ends=True)[::2] for text in texts}
+    return len(texts) == len(titles) == 2 and len({title for title, _ in titles}) == 1
 
 
 def alone(text, common):
@@ -135,7 +151,7 @@ def is_mix(text):
 
 def without_mix(text):
     """A file's name without what makes it a mix: of "Song (Final Mix)", "Song"."""
-    for found in re.finditer(rf"[({SEPARATORS}]+", text):
+    for found in re.finditer(rf"[{SEPARATORS}]+", text):
         if found.start() and is_mix(text[found.end() :]):
             return text[: found.start()]
     return text
@@ -166,30 +182,57 @@ def titles(texts):
         For each name its title, and the name without what follows its instrument, as in "SongA_drums_120bpm"; empty
         where the folder is one song, or it is not clear.
     """
-    for ends in (True, False):
-        split = {text: _title_and_instrument(text, ends) for text in texts}
+    for ends, numbered in itertools.product((True, False), (True, False)):
+        split = _with_unknown({text: _title_and_instrument(text, ends, numbered) for text in texts})
+        if numbered and _are_repeated(split):
+            continue  # of "Tune 01 Drums" and "Tune 02 Drums", the number is the title's
         found = {}
         for title, ending, instrument in split.values():
             found.setdefault((title, ending), set()).update({instrument} - {""})
         numbered = {_without_number(title): title for (title, _), held in found.items() if held}
         mixes = [key for key, held in found.items() if not held and key[0] in numbered]  # of "1_SongA_drums", "SongA"
         songs = [held for key, held in found.items() if key not in mixes]
-        if len(songs) > 1 and len(set.intersection(*songs)) >= MIN_COMMON:
+        has_mixes = {title for title, _, instrument in split.values() if not instrument} >= {
+            title for title, _ in found
+        }
+        if len(songs) > 1 and (
+            len(set.intersection(*songs)) >= MIN_COMMON or (has_mixes and sum(map(bool, songs)) > 1)
+        ):
             return {text: (numbered.get(title, title), text.removesuffix(ending)) for text, (title, ending, _) in
                     split.items()}  # fmt: skip
     return {}
 
 
-def _title_and_instrument(text, ends):
+def _with_unknown(split):
+    """Parts of names, where what follows the title of another file is an instrument, known or not: "SongA_Riser"."""
+    known = {title for title, _, instrument in split.values() if instrument}
+    found = {}
+    for text, (title, ending, instrument) in split.items():
+        ends = [each.start() for each in re.finditer(rf"[{SEPARATORS}]+", text) if text[: each.start()] in known]
+        is_unknown = title == text and ends
+        found[text] = (text[: ends[-1]], "", text[ends[-1] :].lower()) if is_unknown else (title, ending, instrument)
+    return found
+
+
+def _are_repeated(split):
+    """Whether two files of a song are the same instrument, but for a number before it."""
+    files = [(title, ending, _without_number(text[len(title) :].lstrip(SEPARATORS))) for text, (title, ending, _) in
+             split.items()]  # fmt: skip
+    return len(set(files)) < len(files)
+
+
+def _title_and_instrument(text, ends, numbered=True):
     """The parts of "SongA_Lead Vox": title, what follows the instrument, and the instrument.
 
     Of a mix, "SongA" or "SongA_mix", the instrument is "". It `ends` the text, or something follows it, as in
-    "SongA-vocals-C major-120bpm".
+    "SongA-vocals-C major-120bpm". Where it may be `numbered`, so is "SongA_01_Lead Vox".
     """
     breaks = list(re.finditer(rf"[{SEPARATORS}]+", text))
     for end in [len(text)] if ends else [*_bracket_ends(text), *(found.start() for found in reversed(breaks))]:
         for found in (each for each in breaks if each.end() < end):
             title, rest = text[: found.start()], text[found.end() : end].strip("()")
+            if not numbered and FIRST_NUMBER.match(rest):
+                continue
             if title and is_title(title) and (is_instrument(rest) or is_mix(rest)):
                 instrument = "" if is_mix(rest) else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
                 return title, text[end:], instrument
@@ -204,7 +247,7 @@ def _bracket_ends(text):
 def without_instrument(text, instrument):
     """A file's name without the instrument that its folder is called after, before or behind it: "SongA (Drums)"."""
     name = re.escape(_without_number(instrument)).removesuffix("s") + "s?"
-    pattern = rf"^{name}[{SEPARATORS}]+|[({SEPARATORS}]+{name}\)?$"
+    pattern = rf"^{name}[{SEPARATORS}]+|[{SEPARATORS}]+{name}\)?$"
     return re.sub(pattern, "", text, flags=re.IGNORECASE) or text
 
 
@@ -291,11 +334,14 @@ class Namer:
             if any(pattern.match(spelling) for pattern in patterns for spelling in spellings):
                 self._used.add(name)
                 return name
+        if (found := URMP.fullmatch(text)) and found[1] in URMP_INSTRUMENTS:
+            return URMP_INSTRUMENTS[found[1]]
         if is_mix(plain) or is_mix(without) or (beginning and beginning in (without, _without_number(without))):
             return MIX
         if _phrase(plain) in NO_MUSIC:
             return IGNORE
         spelled = re.sub(r"\W+", "_", names.in_full(RUN_ON.sub(" ", plain))).strip("_")
+        spelled = LEADING_ZEROS.sub("", spelled)
         if names.is_device(spelled):
             return f"{spelled}_1"  # Windows allows no file called Aux.flac
         return _grouped(spelled) if VALID_NAME.fullmatch(spelled) else ""  # "Флейта 1" is no instrument "1"
@@ -329,8 +375,7 @@ def _without_number(text):
 
 def _grouped(name):
     """The drums, for a microphone of the kit; other instruments without what the signal came from."""
-    first, *more = name.split("_")
-    name = "_".join([first, *(word for word in more if word.lower() not in instruments.SIGNALS)])
+    name = SIGNAL.sub("", name)
     words = set(re.findall("[a-z]+", name.lower().replace("bass_drum", "kick")))
     return next(iter(instruments.drums())) if words & KIT and words <= KIT | POSITIONS else name
 

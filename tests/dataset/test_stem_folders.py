@@ -418,6 +418,21 @@ def test_separators_songs_in_one_folder_are_distinguished(tmp_path, files, stems
 
 
 @pytest.mark.parametrize(
+    ("files", "songs"),
+    [
+        (["Tune 01 Drums", "Tune 01 Bass", "Tune 02 Drums", "Tune 02 Bass"], {"Tune 01", "Tune 02"}),
+        (["A_01_Drums", "A_02_Bass", "B_01_Drums", "B_02_Bass"], {"A", "B"}),
+        (["A_Drums", "A_Bass", "A_Riser", "A_click", "B_Drums", "B_Bass", "B_Riser"], {"A", "B"}),
+        (["01_mix", "01_Drums", "02_mix", "02_Violin", "02_Piano"], {"01", "02"}),  # AAM
+        (["Wave1_02#MIX", "Wave1_02#HH", "Wave1_02#KD", "Wave1_03#MIX", "Wave1_03#SD"], {"Wave1_02", "Wave1_03"}),
+    ],
+)
+def test_data_sets_songs_in_one_folder_are_distinguished(tmp_path, files, songs):
+    touch(tmp_path, *(f"{name}.wav" for name in files))
+    assert set(found(tmp_path)) == songs
+
+
+@pytest.mark.parametrize(
     "files",
     [
         ["Lead Gtr", "Lead Vox", "Backing Gtr", "Backing Vox"],
@@ -467,7 +482,7 @@ def test_medleydb_names_its_stems_in_its_metadata(tmp_path):
         + stem.format(1, "electric bass") + stem.format(2, "drum set")
     )  # fmt: skip
     assert found(tmp_path)["Artist_Song"] == {
-        "drum_set": ["Artist_Song/Artist_Song_STEMS/Artist_Song_STEM_02.wav"],
+        "drums": ["Artist_Song/Artist_Song_STEMS/Artist_Song_STEM_02.wav"],
         "electric_bass": ["Artist_Song/Artist_Song_STEMS/Artist_Song_STEM_01.wav"],
         "mix": ["Artist_Song/Artist_Song_MIX.wav"],
     }

@@ -27,6 +27,14 @@ SONGS = {
     "Pro Tools": {"Kick.dup1": "Drums", "Ld Vox.dup12": "Lead_Vocals", "Bass": "Bass", "Keys.dup1": "Keys"},
     "no kit": {"Tom Vox": "Tom_Vocals", "Vocal Room": "Vocals_Room", "Drum Loop": "Drum_Loop", "DI": "DI",
                "drums": "drums"},
+    "numbers with zeros": {"Vox 01": "Vocals_1", "Vox 2": "Vocals_2", "Gtr 010": "Guitar_10", "808": "808"},
+    "microphones": {"ElecGtr1DI": "Electric_Guitar_1", "ElecGtr1Mic1": "Electric_Guitar_1", "BassMic2": "Bass",
+                    "Gtr Amp 2": "Guitar", "Drum Kit": "Drums"},
+    "two files": {"2021-03 Tune_vocals": "vocals", "2021-03 Tune_instrumental": "instrumental"},
+    "Karaoke Version": {f"Artist_Song({name}_Custom_Backing_Track)": instrument for name, instrument in
+                        {"Drum_Kit": "Drums", "Lead_Vocal": "Lead_Vocals", "Click": "ignore"}.items()},
+    "URMP": {"AuSep_1_vn_44_K515": "violin", "AuSep_2_vn_44_K515": "violin", "AuSep_3_tba_44_K515": "tuba",
+             "AuMix_44_K515_vn_vn_tba": "mix", "Vid_44_K515_vn_vn_tba": "mix"},
     "German": {"E-Gitarre": "Electric_Guitar", "A-Git": "Acoustic_Guitar", "E-Bass": "Electric_Bass", "E.Guitar 2":
                "Electric_Guitar_2", "Ac Gtr": "Acoustic_Guitar"},
     "track numbers": {"Kick_01": "Drums", "Bass_02": "Bass", "Gtr_03": "Guitar", "Gtr_04": "Guitar",
@@ -51,7 +59,7 @@ SONGS = {
     "parts of clips": {"Bass_01-03": "Bass", "Kick_01-01": "Drums", "Gtr 1.dup2.cm": "Guitar_1", "Keys": "Keys"},
     "times of the day": {"Freeze Kick [2021-03-01 123456]": "Drums", "Freeze Bass [2021-03-01 123501]": "Bass",
                          "Freeze Keys [2021-03-01 123512]": "Keys"},
-    "REAPER's takes": {"01-Kick-240101_1200": "Drums", "02-Bass-240101_1201": "Bass", "Vox-01-glued": "Vocals_01"},
+    "REAPER's takes": {"01-Kick-240101_1200": "Drums", "02-Bass-240101_1201": "Bass", "Vox-01-glued": "Vocals_1"},
     "numbers in brackets": {"Kick(1)": "Drums", "Bass(2)": "Bass", "Vocals (3)": "Vocals"},
     "run on": {"Gtr1": "Guitar_1", "ElecGtr2DI": "Electric_Guitar_2", "Gtr 1": "Guitar_1", "Room Mics": "Drums",
                "808": "808", "SM7": "SM7", "Vox3": "Vocals_3"},
