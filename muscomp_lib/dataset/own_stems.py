@@ -110,12 +110,13 @@ def prepare(root, stems, settings, workers=None):
     MissingError
         Fewer than two songs can be used.
     SettingError
-        The root holds Slakh.
+        The root holds Slakh, or no two songs have an instrument in common.
     MusCompError
         Another run is writing songs.
     DiskFullError
     """
     _refuse_slakh(root)
+    _refuse_unnamed(stems)
     songs = {song.name: song for song in stems.songs}
     with library.writing(root):
         examined = _examine_all(root, stems, settings, workers)
@@ -142,6 +143,17 @@ def _refuse_slakh(root):
         )
 
 
+def _refuse_unnamed(stems):
+    """SettingError where each instrument is in one song only: the files' names are not understood."""
+    counts, songs = stems.counts(), [song for song in stems.songs if song.stems]
+    if len(songs) > 1 and max(counts.values()) == 1:
+        first, second = (f"{song.source or song.name}: {', '.join(list(song.stems)[:SHOWN])}" for song in songs[:2])
+        raise SettingError(
+            f"No two songs in {stems.path} have an instrument in common ({first}; {second}). Call the files of an "
+            "instrument alike in all songs, or name them in stems.yaml: docs/your_own_stems.md has an example."
+        )
+
+
 def refuse_own_stems(root):
     """SettingError where the prepared songs are those of a folder of stems: notebook 02 would remove them."""
     if table_path(root).exists():
@@ -157,6 +169,7 @@ def _require_two(folder, songs, examined, usable):
     left_out = [name for name in songs if name not in usable]
     reasons = "".join(f" {name}: {examined[name]['problem']}." for name in left_out[:SHOWN])
     reasons += f" And {len(left_out) - SHOWN} more." if len(left_out) > SHOWN else ""
+    reasons += " If it holds more songs, give each a folder of its own." if len(songs) == 1 else ""
     raise MissingError(
         f"Of the {len(songs)} song(s) in {folder}, {len(usable)} can be used, and it takes two at least: one to learn "
         f"from, and one to validate with.{reasons}"

@@ -480,6 +480,19 @@ def test_one_song_is_too_few_and_the_reasons_are_given(root, folder):
     assert list(root.prepared.glob("*/*")) == []
 
 
+def test_songs_that_are_called_one_songs_stems_are_reported(root, folder):
+    write_song(folder, One=100, Two=200)
+    with pytest.raises(MissingError, match="more songs, give each a folder of its own"):
+        own_stems.prepare(root, stem_folders.find(folder), SETTINGS, workers=1)
+
+
+def test_songs_without_a_common_instrument_are_refused(root, folder):
+    for number in range(3):
+        write_song(folder / f"{number}", **{f"part{number}a": 100, f"part{number}b": 200})
+    with pytest.raises(SettingError, match=r"instrument in common \(0: part_0a, part_0b; 1: .* in stems.yaml"):
+        own_stems.prepare(root, stem_folders.find(folder), SETTINGS, workers=1)
+
+
 def test_stems_are_decoded_once_until_they_change(root, folder, monkeypatch):
     for number in range(2):
         write_song(folder / f"Song {number}", drums=100 + number, bass=200 + number)
