@@ -30,7 +30,7 @@ from muscomp_lib.core import names, yaml_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
 from muscomp_lib.core.files import expanded, walk
 from muscomp_lib.core.instruments import MIX, OTHER
-from muscomp_lib.core.settings import suggestion
+from muscomp_lib.core.settings import check_value, is_path, optional, suggestion, that
 from muscomp_lib.dataset import stem_names
 from muscomp_lib.dataset.mixing import CHANNEL
 from muscomp_lib.dataset.stem_names import IGNORE, SEPARATORS, Namer
@@ -51,6 +51,7 @@ COLLECTIONS = {  # words in names of folders that hold files of all instruments,
     *("exported", "render", "renders", "rendered", "raw", "media", "samples"),
     *("mix", "mixes", "mixdown", "mixdowns", "master", "masters", "spuren", "pistes", "pistas", "tracce"),
 }
+NAMES = that(lambda value: isinstance(value, list | tuple), 'a list of names: ["Drums", "Bass"]')
 STEMS = {"stems", "multitrack", "multitracks"}  # of these, one is enough
 VALIDATION = (
     "Actions - One Minute Smile",
@@ -135,8 +136,9 @@ class StemFolder:
         Raises
         ------
         SettingError
-            There is no such instrument.
+            There is no such instrument, or it is no list.
         """
+        check_value("instruments", optional(NAMES, "all there are"), wanted)
         found = [name for name in self.counts() if name != OTHER]
         for name in wanted or ():
             if name not in (*found, OTHER):
@@ -164,8 +166,10 @@ def find(folder, names_file=None):
     MissingError
         No such folder, or no song with stems in it; no such file of names.
     SettingError
-        The file of names is wrong, or fits no file at all.
+        The file of names is wrong, or fits no file at all; a number instead of a path.
     """
+    check_value("stems", that(is_path, "a folder"), folder)
+    check_value("stem_names", that(lambda value: not value or is_path(value), "a YAML file, or None"), names_file)
     folder = expanded(folder).absolute()
     if not folder.is_dir():
         raise MissingError(f"There is no song with stems in {folder}: it is not a folder. Check the path.")

@@ -132,6 +132,20 @@ def test_a_folder_that_is_missing_is_reported_as_missing(tmp_path):
         stem_folders.find(tmp_path / "songs")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folder": 2021}, r"stems = 2021 .* a folder \(in quotes"),
+        ({"names_file": ["a.yaml"]}, "stem_names = .* a YAML file"),
+        ({"wanted": "Drums,Bass"}, r"instruments = 'Drums,Bass' .* a list of names: \[\"Drums\", \"Bass\"\]"),
+    ],
+)
+def test_parameters_of_other_kinds_are_refused(tmp_path, options, message):
+    touch(tmp_path, "Song/Drums.wav", "Song/Bass.wav")
+    with pytest.raises(SettingError, match=message):
+        stem_folders.find(options.get("folder", tmp_path), options.get("names_file")).instruments(options.get("wanted"))
+
+
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_a_title_is_found_however_accents_are_stored(tmp_path, forms):
     folder, title = (unicodedata.normalize(form, "Käse") for form in forms)
