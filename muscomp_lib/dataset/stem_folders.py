@@ -30,6 +30,7 @@ from muscomp_lib.core import names, yaml_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
 from muscomp_lib.core.files import expanded, walk
 from muscomp_lib.core.instruments import MIX, OTHER
+from muscomp_lib.core.root import layout
 from muscomp_lib.core.settings import check_value, is_path, optional, suggestion, that
 from muscomp_lib.dataset import stem_names
 from muscomp_lib.dataset.mixing import CHANNEL
@@ -228,10 +229,14 @@ def _songs_of_one_folder(place, held):
 
 
 def _sound_files(folder):
-    """The names of sound and metadata files by their folder, relative to `folder`, "" being itself."""
+    """The names of sound and metadata files by their folder, relative to `folder`, "" being itself.
+
+    A Mus-Comp root among them is left out: it holds songs that were prepared from these.
+    """
     found = {}
     for path, folders, files in walk(folder):
-        folders[:] = [name for name in folders if name[0] != "_"]
+        is_root = path != str(folder) and {entry["folder"] for entry in layout().values()} <= set(folders)
+        folders[:] = [name for name in folders if name[0] != "_" and not is_root]
         held = [name for name in files if name[0] != "." and _is_ours(name)]
         place = Path(path).relative_to(folder).as_posix()
         found["" if place == "." else place] = held

@@ -3,6 +3,7 @@ import unicodedata
 import pytest
 
 from muscomp_lib.core.errors import MissingError, SettingError
+from muscomp_lib.core.root import open_root
 from muscomp_lib.dataset import stem_folders
 
 
@@ -547,6 +548,13 @@ def test_wrong_metadata_leave_their_song_out(tmp_path, text):
     (tmp_path / "Bad" / "Bad_METADATA.yaml").write_text(text)
     songs = {song.name: song for song in stem_folders.find(tmp_path).songs}
     assert songs["Bad"].note and not songs["Good"].note
+
+
+def test_songs_prepared_in_a_root_beside_are_no_songs(tmp_path):
+    root = open_root(tmp_path / "muscomp_root")
+    touch(tmp_path, "Song/bass.wav", "Song/drums.wav")
+    touch(root.prepared, "train/Song/bass.flac", "train/Song/drums.flac")
+    assert set(found(tmp_path)) == {"Song"} and set(found(root.prepared)) == {"Song"}
 
 
 def test_hidden_and_system_files_are_no_songs(tmp_path):
