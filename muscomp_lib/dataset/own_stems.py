@@ -39,6 +39,7 @@ FADED_SECONDS, FADED = 0.05, 0.01  # ... and any more if its end is softer than 
 SAME = 0.999  # correlation from which a stem is a copy of another, at whatever level ...
 SUM_OF_OTHERS = 0.99  # ... or a mix of others: a limiter leaves less alike than a copy is
 GAIN_BOUND_DB = 12.0  # a lent instrument is brought to the song's loudness, within this bound
+INCOMPLETE_DB = -6.0  # of a mix's difference from its stems' sum: a limiter makes -10 at most
 SHOWN = 5  # songs in a message
 EXAMINED = "stems 2"  # the kind of a song's results in the file cache
 FLAC_SHARE = 0.6  # of 16-bit samples that music takes as FLAC, about
@@ -110,7 +111,7 @@ def prepare(root, stems, settings, workers=None):
     MissingError
         Fewer than two songs can be used.
     SettingError
-        The root holds Slakh, or no two songs have an instrument in common.
+        The root holds Slakh; all stems are one instrument, or no two songs have an instrument in common.
     MusCompError
         Another run is writing songs.
     DiskFullError
@@ -119,7 +120,7 @@ def prepare(root, stems, settings, workers=None):
     _refuse_unnamed(stems)
     songs = {song.name: song for song in stems.songs}
     with library.writing(root):
-        examined = _examine_all(root, stems, settings, workers)
+        examined = _without_short(songs, _examine_all(root, stems, settings, workers), settings)
         usable = {name: examined[name] for name in songs if "problem" not in examined[name]}
         _require_two(stems.path, songs, examined, usable)
         partitions = _partitions(songs, usable, settings)
@@ -127,6 +128,7 @@ def prepare(root, stems, settings, workers=None):
         write_csv(table_path(root), _table(songs, examined, partitions, filled, {}))
         left_out = making.make_all(root, stems.path, recipes, workers)
     _warn_of_unlearned(usable, partitions, settings)
+    _warn_of_incomplete(usable)
     table = _table(songs, examined, partitions, filled, left_out)
     write_csv(table_path(root), table)
     return table
@@ -144,8 +146,14 @@ def _refuse_slakh(root):
 
 
 def _refuse_unnamed(stems):
-    """SettingError where each instrument is in one song only: the files' names are not understood."""
+    """SettingError where there is one instrument, or each is in one song only: files' names are not understood."""
     counts, songs = stems.counts(), [song for song in stems.songs if song.stems]
+    if len(counts) == 1:
+        raise SettingError(
+            f"All stems in {stems.path} are {next(iter(counts))}, and a network learns to separate it from something. "
+            "Add the other stems, or their sum as other.wav: a mix is not used. If the files' names are not "
+            "understood, name them in stems.yaml: docs/your_own_stems.md has an example."
+        )
     if len(songs) > 1 and max(counts.values()) == 1:
         first, second = (f"{song.source or song.name}: {', '.join(list(song.stems)[:SHOWN])}" for song in songs[:2])
         raise SettingError(
@@ -176,6 +184,16 @@ def _require_two(folder, songs, examined, usable):
     )
 
 
+def _warn_of_incomplete(usable):
+    differences = {name: found["mix_difference_db"] for name, found in usable.items()}
+    if wrong := {name: level for name, level in differences.items() if level is not None and level > INCOMPLETE_DB}:
+        name, level = next(iter(wrong.items()))
+        log.warning(
+            "%d of %d songs differ from their mix by more than a master does (%s: %g dB): are stems missing? What "
+            "the stems do not have, the network does not learn to leave out.", len(wrong), len(usable), name, level,
+        )  # fmt: skip
+
+
 def _warn_of_unlearned(usable, partitions, settings):
     there = {name for song, found in usable.items() if partitions[song] == "train" for name in found["instruments"]}
     if absent := [name for name in settings.instrument_names if name not in there and name != OTHER]:
@@ -196,6 +214,16 @@ def _table(songs, examined, partitions, filled, left_out):
 
 
 # ---- each song on its own ----
+
+
+def _without_short(songs, examined, settings):
+    """The results of `_examine` with a problem for songs that give no example; those to test with need not."""
+    shortest, short = settings.shortest / settings.sample_rate, {}
+    for name, found in examined.items():
+        if songs[name].partition != "test" and found.get("seconds", shortest) < shortest:
+            words = f"it lasts {found['seconds']:.1f} s, and a training example takes {shortest:.1f} s (crop_frames)"
+            short[name] = {"problem": words}
+    return examined | short
 
 
 def _examine_all(root, stems, settings, workers):

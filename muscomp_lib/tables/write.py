@@ -14,6 +14,7 @@ import pandas as pd
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.files import clean_parts, write_csv
+from muscomp_lib.dataset import own_stems
 from muscomp_lib.dataset.library import PARTITIONS, Library
 from muscomp_lib.models.config import write_config
 from muscomp_lib.tables.check import check_songs
@@ -85,6 +86,12 @@ def _columns(settings):
 def _require_songs(root, partition, table, problems):
     if len(table):
         return
+    if problems.empty and own_stems.table_path(root).exists():
+        raise MissingError(
+            f"Of your songs, none is left for {partition}: folders around them name other partitions, or they share a "
+            f"stem's samples, which makes them versions of one song ({root.relative(own_stems.table_path(root))} lists "
+            "them). Add songs, rename such a folder, or take out the stem that all of them have, and run this again."
+        )
     if problems.empty:
         raise MissingError(
             f"There is no song in {root.prepared / partition}. Run notebook 02 first, which prepares them; or, for "

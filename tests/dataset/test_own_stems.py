@@ -58,7 +58,7 @@ def write_hq(folder, seconds=2.5, seed=0, level=0.2, **changes):
 
 def prepare(root, folder, settings=SETTINGS, workers=1):
     """The table of songs; with one more song, as two are needed to train on."""
-    write_hq(folder / "train" / "Companion", seconds=1.0)
+    write_hq(folder / "train" / "Companion", seconds=1.6)
     made = own_stems.prepare(root, stem_folders.find(folder), settings, workers=workers)
     return made[made["track"] != "Companion"].reset_index(drop=True)
 
@@ -165,8 +165,8 @@ def test_of_both_forms_side_by_side_the_better_is_used(root, folder, stem_file):
 def test_the_songs_that_usually_validate_do_so(root, folder):
     usual = ["Leaf - Summerghost", "Johnny Lokke - Promises & Lies"]
     for name in [*usual, "Another - One", "And - One More"]:
-        write_hq(folder / "train" / name, seconds=0.1)
-    write_hq(folder / "test" / "ANiMAL - Rockshow", seconds=0.1)  # never in MUSDB18: what tests does nothing else
+        write_hq(folder / "train" / name, seconds=1.6)
+    write_hq(folder / "test" / "ANiMAL - Rockshow", seconds=1.6)  # never in MUSDB18: what tests does nothing else
     made = partitions(prepare(root, folder))
     assert sorted(name for name, partition in made.items() if partition == "validation") == sorted(usual)
     assert made["ANiMAL - Rockshow"] == "test"
@@ -175,10 +175,10 @@ def test_the_songs_that_usually_validate_do_so(root, folder):
 
 def test_without_those_songs_the_seed_draws(root, folder):
     for number in range(14):
-        write_hq(folder / "train" / f"Song {number}", seconds=0.1)
+        write_hq(folder / "train" / f"Song {number}", seconds=1.6)
     drawn = []
     for seed in (0, 0, 1):
-        settings = tables.Settings(instruments=INSTRUMENTS, seed=seed)
+        settings = SETTINGS.replace(seed=seed)
         made = partitions(prepare(root, folder, settings))
         drawn.append({name for name, partition in made.items() if partition == "validation"})
         assert songs_of(root) == sorted(made)  # a song that went to another partition is not left in the first
@@ -194,12 +194,16 @@ def test_the_songs_become_tables_and_a_configuration_that_reads_back(root, folde
     write_hq(folder / "test" / "Tested")
     made = prepare(root, folder)
     assert not any(made["note"])
-    written, problems = tables.write(root, SETTINGS.replace(crop_frames=64))
-    assert problems["track"].isin(["Companion"]).all()  # it is too short
+    written, problems = tables.write(root, SETTINGS)
+    assert problems.empty
     assert len(written["test"]) == 1
     for table in written.values():
         assert all((root.path / path).is_file() for column in table.columns[:-1] for path in table[column])
-    assert {path.split("/")[2] for table in written.values() for path in table["mix_path"]} == {*HOSTILE, "Tested"}
+    assert {path.split("/")[2] for table in written.values() for path in table["mix_path"]} == {
+        *HOSTILE,
+        "Tested",
+        "Companion",
+    }
     found = read_config(tables.config(root, SETTINGS))
     assert found["instrument_list"] == INSTRUMENTS
     assert found["muscomp"]["taxonomy"] is None
@@ -322,7 +326,7 @@ def test_killed_and_restarted_at_any_moment_songs_are_the_same(tmp_path, folder)
     imports = "from muscomp_lib import open_root, tables\nfrom muscomp_lib.dataset import own_stems, stem_folders"
 
     def work(root):
-        settings = f"tables.Settings(instruments={INSTRUMENTS})"
+        settings = f"tables.Settings(instruments={INSTRUMENTS}, crop_frames=64)"
         stems = f"stem_folders.find({str(folder)!r})"
         return f"own_stems.prepare(open_root({str(root)!r}), {stems}, {settings}, workers=1)"
 
@@ -491,6 +495,38 @@ def test_songs_without_a_common_instrument_are_refused(root, folder):
         write_song(folder / f"{number}", **{f"part{number}a": 100, f"part{number}b": 200})
     with pytest.raises(SettingError, match=r"instrument in common \(0: part_0a, part_0b; 1: .* in stems.yaml"):
         own_stems.prepare(root, stem_folders.find(folder), SETTINGS, workers=1)
+
+
+def test_a_single_instrument_is_refused(root, folder):
+    for number in range(2):
+        write_song(folder / f"Song {number}", Vocals=100 + number, mix=300)
+    with pytest.raises(SettingError, match=r"All stems in .* are Vocals.* their sum as other\.wav"):
+        own_stems.prepare(root, stem_folders.find(folder), SETTINGS, workers=1)
+
+
+def test_songs_shorter_than_an_example_are_left_out(root, folder):
+    for number in range(3):
+        write_song(folder / f"Song {number}", drums=100 + number, bass=200 + number)
+    write_song(folder / "Tiny", seconds=0.5, drums=120, bass=220)
+    made = prepared(root, folder)
+    assert made.loc["Tiny", "note"] == "it lasts 0.5 s, and a training example takes 1.6 s (crop_frames)"
+    assert made.loc["Tiny", "partition"] == "" and {"train", "validation"} <= set(made["partition"])
+
+
+@pytest.mark.parametrize(("place", "missing"), [("test/Song {}", "train"), ("Song {}", "validation")])
+def test_partitions_without_a_song_are_reported(root, folder, place, missing):
+    for number in range(3):
+        write_song(folder / place.format(number), drums=100, bass=200 + number)
+    prepared(root, folder)
+    with pytest.raises(MissingError, match=rf"none is left for {missing}: .* stem's samples.*tables/own_stems\.csv"):
+        tables.write(root, SETTINGS.replace(instruments=["drums", "bass"]))
+
+
+def test_mixes_with_more_than_their_stems_are_reported(root, folder, caplog):
+    for number in range(2):
+        write_song(folder / f"Song {number}", drums=100 + number, bass=200 + number, mix=400)
+    prepared(root, folder)
+    assert "2 of 2 songs differ from their mix by more than a master does (Song 0: " in caplog.text
 
 
 def test_stems_are_decoded_once_until_they_change(root, folder, monkeypatch):
