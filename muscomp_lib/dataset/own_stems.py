@@ -8,7 +8,8 @@ from the reserve in notebook 02, and each song is mixed from a recipe (mixing.py
 A given mix is not used: the mix of a prepared song is the exact sum of its files, which a mastered one is not. How far
 it is from the sum is reported. `tables/own_stems.csv` lists all songs.
 
-Songs that share a stem's samples are versions of one song, and are never in two partitions.
+Songs that share a stem's samples, or title, length and instruments, are versions of one song, and are never in two
+partitions.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ from muscomp_lib.core.errors import AudioError, DiskFullError, MissingError, Set
 from muscomp_lib.core.file_cache import FileCache
 from muscomp_lib.core.files import write_csv
 from muscomp_lib.core.instruments import OTHER
+from muscomp_lib.core.names import folded
 from muscomp_lib.core.progress import bar, duration, size
 from muscomp_lib.dataset import library, making, mixing
 from muscomp_lib.dataset.lending import Lender, least_used
@@ -406,7 +408,7 @@ def _difference_db(mix, total):
 
 def _partitions(songs, usable, settings):
     """The partition of each usable song: {name: partition}. What the folder says is kept, the rest is drawn."""
-    groups = _versions(usable)
+    groups = _versions(songs, usable)
     partitions = {}
     for group in groups:
         given = {songs[name].partition for name in group}
@@ -424,13 +426,20 @@ def _partitions(songs, usable, settings):
     return {name: partition or "train" for name, partition in partitions.items()}
 
 
-def _versions(usable):
-    """The songs in groups that share the samples of an instrument, which are versions of one song: [[name]]."""
+def _versions(songs, usable):
+    """The songs in groups that are versions of one song: [[name]].
+
+    They share the samples of an instrument; or title, length and instruments, as where two programs separated it.
+    """
     group_of, owner = {}, {}
+    several = len({folded(songs[name].title) for name in usable}) > 1
     for name, found in usable.items():
         group_of[name] = [name]
-        for instrument in found["instruments"].values():
-            other = owner.setdefault(instrument["sounds"], name)
+        shared = [instrument["sounds"] for instrument in found["instruments"].values()]
+        if several:  # else each song's folder is in one of its own
+            shared.append((folded(songs[name].title), found["seconds"], *sorted(found["instruments"])))
+        for key in shared:
+            other = owner.setdefault(key, name)
             if group_of[other] is not group_of[name]:
                 group_of[other].extend(group_of[name])
                 group_of |= dict.fromkeys(group_of[name], group_of[other])

@@ -97,6 +97,8 @@ class StemSong:
         Given mixes: they are compared with the sum of the stems, and not used.
     note : str
         Why it cannot be used, or "".
+    title : str
+        The name of its folder, which others may have too, as where several programs separated one song.
     """
 
     name: str
@@ -105,6 +107,7 @@ class StemSong:
     stems: dict
     mixes: tuple = ()
     note: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -527,7 +530,7 @@ def _song(namer, place, parts, note):
         note = note or NO_STEMS
     stems = {name: tuple(stems[name]) for name in sorted(stems)}
     name = path.name if _has_streams(place) else PurePosixPath(_outside(place)).name or path.name
-    return StemSong(name, place, _partition(path), stems, tuple(mixes), note)
+    return StemSong(name, place, _partition(path), stems, tuple(mixes), note, name)
 
 
 def _advice(instrument):

@@ -89,8 +89,8 @@ def _require_songs(root, partition, table, problems):
     if problems.empty and own_stems.table_path(root).exists():
         raise MissingError(
             f"Of your songs, none is left for {partition}: folders around them name other partitions, or they share a "
-            f"stem's samples, which makes them versions of one song ({root.relative(own_stems.table_path(root))} lists "
-            "them). Add songs, rename such a folder, or take out the stem that all of them have, and run this again."
+            "stem's samples, or title and length, as versions of one song do. Add songs, rename such a folder, or take "
+            f"out the stem that all of them have: {root.relative(own_stems.table_path(root))} lists them."
         )
     if problems.empty:
         raise MissingError(

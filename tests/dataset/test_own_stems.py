@@ -475,6 +475,16 @@ def test_versions_of_a_song_are_never_in_two_partitions(root, folder):
         assert {"train", "validation", "test"} == set(made)
 
 
+def test_one_song_of_two_separators_is_never_in_two_partitions(root, folder):
+    for number in range(6):
+        for model, pitch in (("htdemucs", 100), ("htdemucs_ft", 103)):
+            place = folder / model / f"Song {number}"
+            write_song(place, seconds=2 + number / 10, drums=pitch + 10 * number, bass=2 * pitch + number)
+    made = prepared(root, folder, validation_share=0.4)["partition"]
+    assert all(made[f"htdemucs - Song {number}"] == made[f"htdemucs_ft - Song {number}"] for number in range(6))
+    assert {"train", "validation", "test"} == set(made)
+
+
 def test_one_song_is_too_few_and_the_reasons_are_given(root, folder):
     write_song(folder / "Only", drums=100, bass=200)
     write_song(folder / "Broken", drums=110)

@@ -447,6 +447,13 @@ def test_data_sets_songs_in_one_folder_are_distinguished(tmp_path, files, songs)
     assert set(found(tmp_path)) == songs
 
 
+def test_the_drums_of_idmt_are_distinguished_by_patterns(tmp_path):
+    touch(tmp_path, *(f"Wave1_0{number}#{name}.wav" for number in "12" for name in ("MIX", "KD", "SD")))
+    (tmp_path / "stems.yaml").write_text('Kick: ["*#kd*"]\nSnare: ["*#sd*"]\n')
+    stems = {"Kick", "Snare", "mix"}
+    assert {song: set(held) for song, held in found(tmp_path).items()} == {"Wave1_01": stems, "Wave1_02": stems}
+
+
 @pytest.mark.parametrize(
     "files",
     [
