@@ -205,12 +205,15 @@ def titles(texts):
 
 def _with_unknown(split):
     """Parts of names, where what follows the title of another file is an instrument, known or not: "SongA_Riser"."""
-    known = {title for title, _, instrument in split.values() if instrument}
+    known = {title: ending for title, ending, instrument in split.values() if instrument}
     found = {}
-    for text, (title, ending, instrument) in split.items():
-        ends = [each.start() for each in re.finditer(rf"[{SEPARATORS}]+", text) if text[: each.start()] in known]
-        is_unknown = title == text and ends
-        found[text] = (text[: ends[-1]], "", text[ends[-1] :].lower()) if is_unknown else (title, ending, instrument)
+    for text, parts in split.items():
+        breaks = [each.start() for each in re.finditer(rf"[{SEPARATORS}]+", text) if text[: each.start()] in known]
+        if parts[0] == text and breaks:
+            title = text[: breaks[-1]]
+            ending = known[title] if text.endswith(known[title]) else ""
+            parts = title, ending, text[len(title) :].removesuffix(ending).lower()
+        found[text] = parts
     return found
 
 

@@ -438,6 +438,10 @@ def test_separators_songs_in_one_folder_are_distinguished(tmp_path, files, stems
         (["Tune 01 Drums", "Tune 01 Bass", "Tune 02 Drums", "Tune 02 Bass"], {"Tune 01", "Tune 02"}),
         (["A_01_Drums", "A_02_Bass", "B_01_Drums", "B_02_Bass"], {"A", "B"}),
         (["A_Drums", "A_Bass", "A_Riser", "A_click", "B_Drums", "B_Bass", "B_Riser"], {"A", "B"}),
+        (
+            [f"{song}({stem}_Custom)" for song in ("A_One", "A_Two") for stem in ("Drums", "Bass", "Click")],
+            {"A_One", "A_Two"},
+        ),
         (["01_mix", "01_Drums", "02_mix", "02_Violin", "02_Piano"], {"01", "02"}),  # AAM
         (["Wave1_02#MIX", "Wave1_02#HH", "Wave1_02#KD", "Wave1_03#MIX", "Wave1_03#SD"], {"Wave1_02", "Wave1_03"}),
     ],
