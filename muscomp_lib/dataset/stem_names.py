@@ -53,9 +53,8 @@ EXPORTED = re.compile(  # what music programs add to a track's name where they w
 )  # a clip's numbers in Pro Tools; times of the day in Live and REAPER
 RUN_ON = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=[^\W\d_]{3}\d)(?=[A-Z])")  # ElecGtr1DI, Vox2
 LEADING_ZEROS = re.compile(r"(?<=[^\W\d_]_)0+(?=[1-9]\d*$)")  # Vocals_01 is Vocals_1 in other songs
-SIGNAL = re.compile(
-    rf"(?i)_(?:{'|'.join(instruments.SIGNALS)})(?:_\d+)?(?=_|$)"
-)  # of several microphones, the number too
+# What a signal came from; of several microphones, with its number.
+SIGNAL = re.compile(rf"(?i)_(?:{'|'.join(instruments.SIGNALS)})(?:_\d+)?(?=_|$)")
 VERSION = re.compile(r"[ _.(#-]+v?\d+\)?$")  # of a mix: "Mix (2)", "master_v3"
 URMP = re.compile(r"(?:AuSep_\d+_([a-z]+)|AuMix|Vid)_\d\d_.+")  # AuSep_1_vn_01_Jupiter; the film has the mix
 URMP_INSTRUMENTS = {
@@ -192,12 +191,9 @@ def titles(texts):
         numbered = {_without_number(title): title for (title, _), held in found.items() if held}
         mixes = [key for key, held in found.items() if not held and key[0] in numbered]  # of "1_SongA_drums", "SongA"
         songs = [held for key, held in found.items() if key not in mixes]
-        has_mixes = {title for title, _, instrument in split.values() if not instrument} >= {
-            title for title, _ in found
-        }
-        if len(songs) > 1 and (
-            len(set.intersection(*songs)) >= MIN_COMMON or (has_mixes and sum(map(bool, songs)) > 1)
-        ):
+        with_mix = {title for title, _, instrument in split.values() if not instrument}
+        have_mixes = with_mix >= {title for title, _ in found} and sum(map(bool, songs)) > 1
+        if len(songs) > 1 and (have_mixes or len(set.intersection(*songs)) >= MIN_COMMON):
             return {text: (numbered.get(title, title), text.removesuffix(ending)) for text, (title, ending, _) in
                     split.items()}  # fmt: skip
     return {}
