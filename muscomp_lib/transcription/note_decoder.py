@@ -31,9 +31,9 @@ SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is high
 # Likelihoods of a note's onset and of a drum hit, chosen by F1 in validation songs (the model card): in separated stems
 # many notes that are right are unlikely.
 NOTE_THRESHOLD, HIT_THRESHOLD = 0.12, 0.2
-# A note is active until that is less likely than a share of what it was in its first frames: a fixed likelihood would
-# end most notes of separated stems as soon as they begin.
-ACTIVE_SHARE, FIRST_FRAMES, LEAST_ACTIVE = 0.3, 8, 0.02
+# A note ends where that it is active is less likely than this, or than a share of what it was in its first frames, if
+# that is less: in separated stems the network is rarely sure, and most notes would end as soon as they begin.
+ACTIVE_THRESHOLD, ACTIVE_SHARE, FIRST_FRAMES = 0.3, 0.4, 8
 ALIKE = ("closed hi-hat", "open hi-hat", "ride", "crash"), ("low tom", "middle tom", "high tom")
 ALIKE_SHARE = 0.5  # of drums that sound alike, those this much less likely at the same moment are no hits of their own
 MIN_FRAMES = 2  # of a note, and of a waveform that can have notes
@@ -234,7 +234,7 @@ def decode_notes(likelihoods):
         for time, frame, limit in zip(times, frames, following, strict=True):
             first = frame + MIN_FRAMES
             at_first = active[frame : min(frame + FIRST_FRAMES, limit), row].max()
-            inactive = np.flatnonzero(active[first:limit, row] < max(ACTIVE_SHARE * at_first, LEAST_ACTIVE))
+            inactive = np.flatnonzero(active[first:limit, row] <= min(ACTIVE_SHARE * at_first, ACTIVE_THRESHOLD))
             end = first + inactive[0] if len(inactive) else max(limit, first)
             notes.append(_note(likelihoods, time, end, row, frame))
     return sorted(notes)
