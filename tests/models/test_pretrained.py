@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 from fixtures import tiny_prepared
 
 from muscomp_lib import separation, training
@@ -16,9 +17,16 @@ from muscomp_lib.models.weights import read_arrays, set_weights
 from muscomp_lib.transcription import note_decoder
 
 
-def test_a_shipped_model_separates_as_the_trained_one(tmp_path):
-    root = tiny_prepared.write(tmp_path / "root", train_max_steps=20)
-    folder = training.train("tiny", root)
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with a model that was trained for some steps."""
+    root = tiny_prepared.write(tmp_path_factory.mktemp("root"), train_max_steps=20)
+    training.train("tiny", root)
+    return root
+
+
+def test_a_shipped_model_separates_as_the_trained_one(root, tmp_path):
+    folder = root.models / "tiny"
     pretrained.export(folder, tmp_path / "weights")
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {"config.json", "weights.npz", "history.csv"}
     assert (tmp_path / "weights" / "weights.npz").stat().st_size < 0.6 * (folder / "weights.npz").stat().st_size
@@ -42,12 +50,10 @@ def test_an_exported_transcriber_names_the_models_it_was_made_with(tmp_path):
     assert (exported["start_from"], exported["separator"]) == ("earlier", "mine")
 
 
-def test_an_exported_separator_names_what_it_started_from(tmp_path):
-    root = tiny_prepared.write(tmp_path / "root")
-    earlier = training.train("tiny", root)
-    config = read_json(root.configs / "tiny.json") | {"model_dir": str(root.models / "later")}
-    (root.configs / "later.json").write_text(json.dumps(config))
-    pretrained.export(training.train("later", root, start_from=earlier), tmp_path / "weights")
+def test_an_exported_separator_names_what_it_started_from(root, tmp_path):
+    changes = {"model_dir": str(root.models / "later"), "train_max_steps": 1}
+    (root.configs / "later.json").write_text(json.dumps(read_json(root.configs / "tiny.json") | changes))
+    pretrained.export(training.train("later", root, start_from=root.models / "tiny"), tmp_path / "weights")
     exported = read_json(tmp_path / "weights" / "config.json")
     assert exported["muscomp"]["start_from"] == "tiny"
 
