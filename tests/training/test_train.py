@@ -355,23 +355,23 @@ def test_a_requested_stop_loses_no_step_and_changes_nothing(tmp_path):
     imports = TINY + "import tensorflow, signal, os, threading"
     work = (
         "from muscomp_lib import training\nfrom muscomp_lib.core.errors import StoppedError\n"
-        "root = tiny_prepared.write('FOLDER', train_max_steps=40, save_checkpoints_steps=20)\n"
+        "root = tiny_prepared.write('FOLDER', train_max_steps=12, save_checkpoints_steps=6)\n"
     )
     stop = (
         "from muscomp_lib.training import batches\nahead = batches.prefetch\n"
         "def counted(examples, steps):\n"
         "    for number, batch in zip(steps, ahead(examples, steps)):\n"
-        "        if number == 26: os.kill(os.getpid(), signal.SIGINT)\n"
+        "        if number == 8: os.kill(os.getpid(), signal.SIGINT)\n"
         "        yield batch\n"
         "batches.prefetch = counted\n"
         "try: training.train('tiny', root)\n"
-        "except StoppedError as error: assert 'saved after step 27 of 40' in str(error), error\n"
+        "except StoppedError as error: assert 'saved after step 9 of 12' in str(error), error\n"
         "else: raise SystemExit(1)\n"
     )
     calm, stopped = tmp_path / "calm", tmp_path / "stopped"
     run(imports, work.replace("FOLDER", str(calm)) + "training.train('tiny', root)")
     run(imports, work.replace("FOLDER", str(stopped)) + stop)
-    assert int(read_arrays(stopped / "models" / "tiny" / "checkpoint.npz")["step"]) == 27
+    assert int(read_arrays(stopped / "models" / "tiny" / "checkpoint.npz")["step"]) == 9
     run(imports, work.replace("FOLDER", str(stopped)) + "training.train('tiny', root)")
     ours, theirs = snapshot(stopped / "models"), snapshot(calm / "models")
     assert {name: held.replace(bytes(stopped), bytes(calm)) for name, held in ours.items()} == theirs
