@@ -22,6 +22,9 @@ QUIET_DB = -60.0  # relative to full scale: what stays below is taken to be sile
 FLAT, STEADY_DB = 0.25, 3.0  # noise has a spectrum this flat, and a level that varies by no more
 EXPLAINED, LOBE_BINS = 0.5, 2.5  # share of the energy so near to a note's harmonics, at least
 LOWEST, PRESENT = 3, 0.1  # share of the amplitude in so many lowest harmonics, at least
+PAUSE_SHARE, PAUSE_FRAMES = 0.1, 5  # of all frames, the quietest are taken for a pause; so many frames at least
+PAUSE_DB, ABOVE_DB = -20.0, 10.0  # of a pause, relative to the loudest frame, at most; of what sounds, relative to it
+PAUSE_STEADY_DB = 1.0  # the middle half of a pause's levels spans at most this, and that of a fading note more
 BLOCK = 1 << 18  # samples read at a time
 DO = "Record a few seconds of one instrument alone: one note, or a melody."
 
@@ -75,7 +78,7 @@ def query(sound, sample_rate=None, descriptor="envelope"):
         sound = sound[np.argmax(np.abs(sound) >= audio.to_gain(QUIET_DB)) :]
     sound = sound[: round(LONGEST * RATE)]
     check(sound, where, descriptor)
-    return descriptors.vector(descriptor, sound, RATE)
+    return descriptors.vector(descriptor, _without_room(sound), RATE)
 
 
 def _first_seconds(song):
@@ -96,6 +99,23 @@ def _without_offset(sound):
         return sound
     offset, level = sound.mean(axis=0, dtype=np.float64), sound.std(axis=0, dtype=np.float64)
     return sound - np.where(np.abs(offset) > level, offset, 0).astype(np.float32)
+
+
+def _without_room(sound):
+    """A sound without the steady noise of its pauses: descriptors count all frames alike, and these hold the room."""
+    spectrogram = stft.stft(sound[:, None], FRAME, STEP)
+    power = np.abs(spectrogram) ** 2
+    total = power.sum(axis=(1, 2)) + 1e-20
+    whole = np.arange(FRAME // STEP, len(sound) // STEP + 1)  # without those that the padding is part of
+    whole = whole[total[whole] > total.max() * 10 ** (QUIET_DB / 10)]  # an editor's silence is no room
+    pause = whole[np.argsort(total[whole])][: int(len(whole) * PAUSE_SHARE)]
+    level = 10 * np.log10(total[pause] / total.max())
+    if len(pause) < PAUSE_FRAMES or level.mean() > PAUSE_DB or np.ptp(np.percentile(level, [25, 75])) > PAUSE_STEADY_DB:
+        return sound
+    noise = power[pause].mean(axis=0)
+    kept = np.maximum(1 - noise / (power + 1e-20), 0)
+    kept[total < noise.sum() * 10 ** (ABOVE_DB / 10)] = 0
+    return stft.istft(spectrogram * np.sqrt(kept), len(sound), FRAME, STEP)[:, 0]
 
 
 def check(sound, where, descriptor):

@@ -5,6 +5,7 @@ from timbre.test_descriptors import RATE, note
 from muscomp_lib import audio
 from muscomp_lib.core.errors import AudioError, MissingError
 from muscomp_lib.timbre import query
+from muscomp_lib.timbre.descriptors import vector
 
 SECOND = np.ones(RATE, np.float32)
 
@@ -90,6 +91,20 @@ def test_silence_before_a_stem_is_no_part_of_queries(tmp_path):
     audio.write(tmp_path / "stem.wav", stem[:, None], RATE)
     for found in (query(stem, RATE), query(tmp_path / "stem.wav")):
         np.testing.assert_allclose(found, query(sound, RATE), atol=0.5)
+
+
+@pytest.mark.parametrize("silence", [0, RATE])
+def test_a_rooms_noise_is_no_part_of_a_query(silence):
+    sound = 0.5 * note(220.0, [0.9**n for n in range(50)], seconds=2.0)
+    recorded = np.pad(sound, 2 * RATE)
+    recorded = np.pad(recorded + noise(len(recorded) / RATE, level=0.01), silence)
+    assert np.abs(query(recorded, RATE) - query(sound, RATE)).mean() < 0.1
+
+
+def test_a_note_that_fades_is_no_pause():
+    sound = note(220.0, [1.0, 0.5, 0.2], seconds=3.0)
+    faded = sound * np.exp(-5 * np.arange(len(sound)) / len(sound)).astype(np.float32)
+    np.testing.assert_allclose(query(faded, RATE), vector("envelope", faded, RATE), atol=0.01)
 
 
 def test_files_that_are_no_sound_are_refused(tmp_path):
