@@ -77,15 +77,35 @@ def stereo(sound):
     return sound @ (gains / gains.sum(axis=0))
 
 
-def main(song, chosen="litert_float32"):
+def files(config, chosen):
+    """The network's files in a format, or in the first that runs without TensorFlow."""
+    runnable = [name for name in config["files"] if name != "saved_model"]
+    if not runnable or chosen not in (None, *runnable):
+        listed = ", ".join(runnable) or "none"
+        sys.exit(f"The formats here that this can run: {listed}, not {chosen}. Export again to have another.")
+    return [HERE / (chosen or runnable[0]) / file for file in config["files"][chosen or runnable[0]]]
+
+
+def read(song, config):
+    """A song, which has the network's sample rate and is not one of the files that are to be written."""
+    try:
+        sound, rate = soundfile.read(song, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        sys.exit(f"{error} Give a WAV or FLAC file that is there.")
+    if rate != config["sample_rate"]:
+        sys.exit(f"{song} has {rate} Hz. Resample it to {config['sample_rate']} Hz.")
+    for name in config["separates"]:
+        if Path(f"{name}.wav").exists() and Path(f"{name}.wav").samefile(song):
+            sys.exit(f"{song} would be overwritten by an instrument's file. Rename it, or run this in another folder.")
+    return stereo(sound) if config["n_channels"] == 2 else stereo(sound).mean(axis=1, keepdims=True)
+
+
+def main(song, chosen=None):
     """Separate a song of the network's sample rate."""
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
     length, step, T, F, context = (config[key] for key in ("frame_length", "frame_step", "T", "F", "context"))
-    networks = [load(HERE / chosen / file) for file in config["files"][chosen]]
-    sound, rate = soundfile.read(song, dtype="float32", always_2d=True)
-    if rate != config["sample_rate"]:
-        sys.exit(f"{song} has {rate} Hz. Resample it to {config['sample_rate']} Hz.")
-    sound = stereo(sound) if config["n_channels"] == 2 else stereo(sound).mean(axis=1, keepdims=True)
+    sound = read(song, config)
+    networks = [load(path) for path in files(config, chosen)]
 
     hann = np.hanning(length + 1)[:-1].astype(np.float32)
     n_frames = -(-(len(sound) + length) // (step * T)) * T  # whole segments
@@ -108,8 +128,8 @@ def main(song, chosen="litert_float32"):
             for frame, wave in enumerate(waves, start):
                 stem[frame * step : frame * step + length] += wave.T
     for name, stem in zip(config["separates"], stems, strict=True):
-        soundfile.write(f"{name}.wav", stem[length : length + len(sound)], rate, subtype="FLOAT")
+        soundfile.write(f"{name}.wav", stem[length : length + len(sound)], config["sample_rate"], subtype="FLOAT")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) in (2, 3) else sys.exit(__doc__)

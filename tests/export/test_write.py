@@ -111,6 +111,32 @@ def test_the_example_refuses_more_channels_than_eight():
         separate.stereo(np.zeros((10, 9), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("song", "chosen", "words"),
+    [
+        ("Drums.wav", None, r"Drums\.wav would be overwritten by an instrument's file\. Rename it"),
+        ("song.wav", "litert_int8", r"can run: litert_float16, not litert_int8\. Export again"),
+        ("song.wav", "saved_model", "can run: litert_float16, not saved_model"),
+        ("none.wav", None, r"none\.wav.* Give a WAV or FLAC file that is there"),
+    ],
+)
+def test_the_example_refuses_what_it_cannot_do(exported, tmp_path, monkeypatch, song, chosen, words):
+    folder = exported["ours"][1]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["files"] = dict.fromkeys(("saved_model", "litert_float16"), config["files"]["litert_float16"])
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copytree(folder / "litert_float16", tmp_path / "litert_float16")
+    monkeypatch.setattr(separate, "HERE", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("song", "Drums"):
+        soundfile.write(f"{name}.wav", np.ones((100, 2)), 44100)
+    with pytest.raises(SystemExit, match=words):
+        separate.main(song, chosen)
+    assert soundfile.read("Drums.wav")[0].shape == (100, 2) and not (tmp_path / "other.wav").exists()
+    separate.main("song.wav")
+    assert soundfile.read("other.wav")[0].shape == (100, 2)
+
+
 def test_what_a_device_needs_lies_beside_the_files(exported):
     table, folder = exported["softmax"]
     known = json.loads((folder / "config.json").read_text())
