@@ -157,7 +157,8 @@ def divide(table, by=WORK, fold=0, seed=0):
             validation[of.index] = of.map(home).to_numpy() == fold
     if not validation.any():
         raise SettingError(
-            "No composer has two works, so none can be tested: give more pieces, or set split = 'clip' to see what a "
+            "No composer has two works, so none can be tested. Give more pieces: a folder within a composer's is one "
+            "work, whatever it holds. Or set split = 'clip' to see what a "
             "network that has met each piece before can do."
         )
     return (table["label"] >= 0).to_numpy() & ~validation, validation

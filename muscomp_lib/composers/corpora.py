@@ -6,6 +6,7 @@ commit, one by one, as far as they are wanted; `openscore.csv` lists them with t
 """
 
 import csv
+import logging
 import os
 import re
 from pathlib import Path
@@ -48,7 +49,10 @@ DEFAULTS = {  # composers to tell apart, and those that stay unknown
 }
 LARGEST = 130_000  # bytes, of music21's scores: a whole quartet in one file takes a minute to read
 SINGLE = "_"  # OpenScore's folder of songs that belong to no cycle
+OF_PROGRAMS = (".mscz", ".mscx", ".musx", ".mus", ".sib", ".ly", ".abc", ".cap", ".capx", ".gp", ".gp5", ".gpx")
 WORK = {"bach": r"^bwv\d+", "palestrina": r"\d+"}  # in music21's file names: a cantata or a passion, a mass
+
+log = logging.getLogger(__name__)
 
 
 def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None):
@@ -60,7 +64,7 @@ def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None
         "music21", "lieder", "quartets", or a folder with one of `<composer>/<piece>.mid` or `<composer>/<work>/...`.
     composers, unknown : list of str, optional
         Those to tell apart, and those whom no answer fits. A part of a name is enough. None: the corpus' defaults; of a
-        folder, all of its composers, and none.
+        folder, all of its composers, and none; in both cases without those that the other one names.
     pieces_per_composer : int, optional
         At most, spread evenly over each composer's files.
 
@@ -80,7 +84,10 @@ def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None
     wanted, others = DEFAULTS.get(str(corpus), (sorted(listed), []))
     known = [_find(name, listed, corpus) for name in (wanted if composers is None else composers)]
     strange = [_find(name, listed, corpus) for name in (others if unknown is None else unknown)]
-    strange = [name for name in strange if unknown is not None or name not in known]
+    known, strange = (  # what is named counts, and not the default that it is in, too
+        [name for name in ours if given is not None or name not in theirs]
+        for given, ours, theirs in ((composers, known, strange), (unknown, strange, known))
+    )
     _check(known, strange)
     rows = []
     for name in dict.fromkeys([*known, *strange]):
@@ -99,6 +106,8 @@ def _listed(corpus):
         found = files_below(folder, SUFFIXES)
         if str(corpus) == MUSIC21:
             found = [path for path in found if path.stat().st_size <= LARGEST]
+        else:
+            _warn_of_others(folder, found)
         encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece
         pieces = [path.relative_to(folder).as_posix() for path in sorted(encoded.values())]
     listed = {}
@@ -111,6 +120,17 @@ def _listed(corpus):
             f"{', '.join(SUFFIXES)}."
         )
     return listed
+
+
+def _warn_of_others(folder, found):
+    """Name the scores that only their own program reads, and that are not there in another format, too."""
+    here = {path.with_suffix("") for path in found}
+    others = [path for path in files_below(folder, OF_PROGRAMS) if path.with_suffix("") not in here]
+    if others:
+        log.warning(
+            "%d score(s) in %s are not read, such as %s. Export them as MusicXML or MIDI in their program: files that "
+            "end in %s are.", len(others), folder, others[0].relative_to(folder), ", ".join(SUFFIXES),
+        )  # fmt: skip
 
 
 def _folder(corpus):

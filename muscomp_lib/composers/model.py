@@ -209,7 +209,7 @@ def _examined(path):
         raise MissingError(f"{path} is not there. Check the name and the folder.")
     if Path(path).suffix.lower() not in corpora.SUFFIXES:
         raise SettingError(
-            f"{path} is neither a MIDI file nor a score ({', '.join(corpora.SUFFIXES)}). Write a recording's notes "
-            "first: muscomp transcribe, or muscomp separate for a song."
+            f"{path} is neither a MIDI file nor a score ({', '.join(corpora.SUFFIXES)}). Export a notation program's "
+            "file as MusicXML. Write a recording's notes first: muscomp transcribe, or muscomp separate for a song."
         )
     return scores.examine(path)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import re
 import threading
 import unicodedata
 
@@ -59,6 +60,32 @@ def test_a_composer_within_an_era_is_pointed_out(tmp_path):
 def test_wrong_composers_are_refused_with_words(folder, given, reason):
     with pytest.raises(SettingError, match=reason):
         corpora.files(folder, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "known"), [({"unknown": ["Tri"]}, ["Chord", "Scale"]), ({}, ["Chord", "Scale", "Trill"])]
+)
+def test_unknown_composers_are_left_out_of_all(folder, given, known):
+    table = corpora.files(folder, **given)
+    assert table[table["known"]]["composer"].unique().tolist() == known
+    assert set(table["composer"]) == {"Chord", "Scale", "Trill"}
+
+
+def test_default_composers_may_be_made_unknown():
+    table = corpora.files(unknown=["mozart"], pieces_per_composer=1)
+    assert table.set_index("composer")["known"].to_dict() == {
+        **dict.fromkeys(["bach", "beethoven", "monteverdi", "palestrina"], True),
+        "mozart": False,
+    }
+
+
+def test_scores_of_notation_programs_are_named(folder, caplog):
+    for name in ("Weill/a.mscz", "Scale/b.SIB", "Scale/alone.mscz"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    tiny_composers.write_piece(folder / "Scale" / "alone.mid", "Scale")
+    assert "Weill" not in set(corpora.files(folder)["composer"])
+    assert re.search(r"2 score\(s\) in .* such as Scale/b\.SIB\. Export them as MusicXML", caplog.text)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
