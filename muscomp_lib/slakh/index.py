@@ -33,6 +33,9 @@ SPLITS = (*names.PARTITIONS, OMITTED)
 HIDDEN = (".", "__MACOSX")  # the latter has files' attributes, under the names of the files
 TRACK_NAME = re.compile(r"Track(?!s\b|s_)[\w-]*|(?i:track)\d+")  # a folder called Tracks holds them
 COPY_NAME = re.compile(r"(?i)(copy of )?track\d+\W.*|copy of track\d+")  # as Google Drive and desktops name copies
+SPLIT_NAME = re.compile(  # "test (1)", "Copy of test", "test-20240131T120000Z-001": as Google Drive names folders
+    r"(?i)(?:copy of )?(\w+?)(?:-\d{8}T\d{6}Z)?(?:-\d+)*(?: ?\(\d+\))?"
+)
 MAX_DEPTH = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
 READERS = 32  # threads: on Google Drive a read is mostly waiting
 LARGE = 1_000_000  # bytes of a file that may be a data set: an archive, or a part of one
@@ -143,7 +146,7 @@ def find_tracks(slakh):
         When there is none.
     """
     found = {}
-    for place in sorted(_walk(slakh, MAX_DEPTH), key=_order):
+    for place in sorted(_walk(slakh, MAX_DEPTH, ""), key=_order):
         name = names.folded(place.folder.name)
         if name in found:
             first = found[name]
@@ -179,16 +182,23 @@ def _is_large(entry):
     return _opened(entry.is_file) and entry.stat().st_size > LARGE
 
 
-def _walk(folder, depth):
+def _walk(folder, depth, split):
     for entry in _opened(remote_io.entries, folder) or ():
         if entry.name.startswith(HIDDEN) or not _opened(entry.is_dir):
             continue
         if TRACK_NAME.fullmatch(entry.name) and names.is_name(entry.name):
-            yield Place(Path(entry.path), OMITTED if folder.name == OMITTED else names.partition(folder.name))
+            yield Place(Path(entry.path), split)
         elif COPY_NAME.fullmatch(entry.name):
             log.warning("%s is not indexed: its name is that of a copy. Rename it if it is another", entry.path)
         elif depth:
-            yield from _walk(Path(entry.path), depth - 1)
+            yield from _walk(Path(entry.path), depth - 1, _split(entry.name) or split)
+
+
+def _split(folder):
+    """The split that a folder's name means; "" for none: its tracks have that of the folder around it."""
+    found = SPLIT_NAME.fullmatch(folder)
+    name = found[1] if found else folder
+    return OMITTED if name.lower() == OMITTED else names.partition(name)
 
 
 def _opened(call, *arguments):

@@ -21,8 +21,8 @@ from muscomp_lib.slakh.verify import HEADER, METADATA, SOUND
 METADATA_FILE = "metadata.yaml"
 METADATA_SUFFIXES, MIDI_SUFFIXES = (".yaml", ".yml"), (".mid", ".midi")
 MAX_TEXT = 200  # characters that are kept of a text of the metadata
-TRUE, FALSE = ("true", "yes", "on", "y", "t", "1", "1.0"), ("false", "no", "off", "n", "f", "0", "0.0")  # YAML 1.1's
-DRUM_CLASS = "drums"  # of stems whose metadata do not say whether they are drums
+TRUE = ("true", "yes", "on", "y", "t", "1", "1.0")  # YAML 1.1's
+DRUM_CLASS = "drums"  # in small letters
 MOST_NAMED = 3  # files in a note
 STEM_TEXTS = ("midi_program_name", "inst_class", "plugin_name")
 
@@ -135,7 +135,7 @@ def _parsed(path):
     try:
         metadata = yaml_file.parse(remote_io.read_text(path), METADATA_FILE, as_text=True)
     except UnicodeDecodeError:
-        return {**problem, "problem": f"{METADATA_FILE} is not UTF-8"}
+        return {**problem, "problem": f"{METADATA_FILE} is not UTF-8. Save it as UTF-8, or copy it again"}
     except SettingError as error:
         return {**problem, "problem": one_line(error)}
     except OSError as error:
@@ -194,11 +194,9 @@ def _entry(entry):
 
 
 def _is_drum(entry):
-    """Whether a stem's metadata say that it is drums, as such or by its class."""
-    given = _text(entry.get("is_drum")).lower()
-    if given in (*TRUE, *FALSE):
-        return given in TRUE
-    return DRUM_CLASS in (_text(entry.get(key)).lower() for key in ("inst_class", "midi_program_name"))
+    """Whether a stem's metadata say that it is drums, as such or by its class; its program may be that of a piano."""
+    classes = [_text(entry.get(key)).lower() for key in ("inst_class", "midi_program_name")]
+    return _text(entry.get("is_drum")).lower() in TRUE or DRUM_CLASS in classes
 
 
 # ---- the rows ----

@@ -13,7 +13,7 @@ from muscomp_lib.audio import reader
 from muscomp_lib.core import parallel, remote_io
 from muscomp_lib.core.errors import AudioError, DiskFullError
 
-METADATA, HEADER, SOUND = "metadata, keys in any case", "header", "sound"  # kinds of results in the cache
+METADATA, HEADER, SOUND = "metadata, drums by class", "header", "sound"  # kinds of results in the cache
 ACTIVITY = "heard"  # the key in caches on disk
 ACTIVE_DB = -40.0  # dB below a file's loudest second: what is softer counts as a rest
 SILENT_DB = -80.0  # dB below full scale: a file whose loudest second is softer than this is silent

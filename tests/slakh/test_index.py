@@ -69,6 +69,14 @@ def test_an_intact_track_is_indexed_as_it_is(root):
         ("Tracks", ""),
         ("Tracks_16k/TRAIN", "train"),
         ("val", "validation"),
+        ("Omitted", "omitted"),
+        ("test (1)", "test"),
+        ("Copy of omitted", "omitted"),
+        ("test-20240131T120000Z-001/test", "test"),
+        ("validation-20240131T120000Z-1-002", "validation"),
+        ("test/0001-0100", "test"),
+        ("slakh2100_flac_redux/train (2)", "train"),
+        ("train_16k", ""),
     ],
 )
 def test_tracks_are_found_however_the_archive_was_unpacked(root, where, split):
@@ -167,6 +175,7 @@ def test_metadata_may_have_keys_and_numbers_of_other_programs(root):
         {"program_num": 0, "is_drum": 1.0},
         {"program_num": 0, "is_drum": "Y"},
         {"program_num": 0, "is_drum": None},
+        {"program_num": 0, "is_drum": False},
     ],
 )
 def test_drums_are_drums_whatever_their_program(root, entry):
