@@ -36,7 +36,7 @@ COPY_NAME = re.compile(r"(?i)(copy of )?track\d+\W.*|copy of track\d+")  # as Go
 SPLIT_NAME = re.compile(  # "test (1)", "Copy of test", "test-20240131T120000Z-001": as Google Drive names folders
     r"(?i)(?:copy of )?(\w+?)(?:-\d{8}T\d{6}Z)?(?:-\d+)*(?: ?\(\d+\))?"
 )
-MAX_DEPTH = 2  # folders between slakh/ and a track: the unpacked archive's, and the split's
+MAX_DEPTH = 4  # folders between slakh/ and a track: programs that unpack make one of the archive's name, each
 READERS = 32  # threads: on Google Drive a read is mostly waiting
 LARGE = 1_000_000  # bytes of a file that may be a data set: an archive, or a part of one
 KNOWN_BAD_FILE = Path(__file__).with_name("known_bad.yaml")
@@ -132,7 +132,8 @@ class Place:
 def find_tracks(slakh):
     """Find the track folders, however the data set was unpacked.
 
-    `slakh/<split>/Track00001`, `slakh/slakh2100_flac_redux/<split>/Track00001` and, as in BabySlakh, no split folders.
+    `slakh/<split>/Track00001`, `slakh/slakh2100_flac_redux/<split>/Track00001` and, as in BabySlakh, no split folders;
+    with up to MAX_DEPTH folders around.
     Of two folders with the same name, in any case of letters, one is used, and its note names the other.
 
     Returns

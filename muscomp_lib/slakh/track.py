@@ -276,7 +276,7 @@ def _file_of(name, listing, suffixes=DATASET_SUFFIXES):
 def _file_status(path, scan, source):
     """A sound file's header ({} when it has none), its status and a note."""
     if not path:
-        return {}, "missing", "the file is not there"
+        return {}, "missing", f"the file is not there ({' or '.join(DATASET_SUFFIXES)})"
     state = verify.file_state(scan.sounds[path])
     header, sound = (source.cache.get(path, state, kind) for kind in (HEADER, SOUND))
     if "problem" in header:

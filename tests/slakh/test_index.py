@@ -77,6 +77,7 @@ def test_an_intact_track_is_indexed_as_it_is(root):
         ("test/0001-0100", "test"),
         ("slakh2100_flac_redux/train (2)", "train"),
         ("train_16k", ""),
+        ("slakh2100_flac_redux-20240131T120000Z-001/slakh2100_flac_redux/slakh2100_flac_redux/test", "test"),
     ],
 )
 def test_tracks_are_found_however_the_archive_was_unpacked(root, where, split):
@@ -239,7 +240,7 @@ def test_a_wav_without_samples_is_unreadable(root):
         ({"metadata": False}, "missing", "metadata.yaml is not there"),
         ({"extra": {"stems": ["S00"]}}, "unreadable", "does not list the stems"),
         ({"extra": {"stems": {}}}, "missing", "none of its stems"),
-        ({"mix": False}, "missing", "mix: the file is not there"),
+        ({"mix": False}, "missing", "mix: the file is not there (.flac or .wav)"),
         ({"truncated_mix": True}, "unreadable", "cut short"),
         ({"extra": {"UUID": None}}, "ok", "no UUID"),
         ({"extra": {"UUID": "None"}}, "ok", "no UUID"),
