@@ -104,7 +104,8 @@ def composer(args):
     from muscomp_lib.composers import Recognizer
 
     named = _root(args).models / args.model  # a folder stays one: joined to an absolute path, the root is left out
-    model, n_failed = Recognizer(named if named.is_dir() else absolute(args.model)), 0
+    given = absolute(args.model, "--model: ")
+    model, n_failed = Recognizer(given if given.is_dir() and not named.is_dir() else named), 0
     for file in args.files:
         try:
             answer = model.recognize(file)

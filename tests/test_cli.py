@@ -331,5 +331,7 @@ def test_a_composer_is_named_and_a_bad_file_refused(folder, monkeypatch, capsys)
 
 
 def test_without_a_model_for_composers_notebook_08_is_named(folder, capsys):
-    assert cli.main(["composer", "song.mid"]) == 2
-    assert "Train one with notebook 08" in capsys.readouterr().err
+    assert cli.main(["composer", "song.mid", "--model", "romantics"]) == 2
+    shown = capsys.readouterr().err
+    assert f"{folder / 'root' / 'models' / 'romantics'} is not a trained model" in shown
+    assert "Train one with notebook 08" in shown

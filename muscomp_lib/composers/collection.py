@@ -104,12 +104,15 @@ def _versions(clip, seconds, rng):
 
 
 def _mark_duplicates(pieces, melodies):
-    """Leave out pieces that another file has, note for note, in any key and tempo."""
+    """Leave out pieces that another file has, note for note, in any key and tempo; both where composers differ."""
     first = {}
     for number in pieces.index[pieces["status"] == "ok"]:
         other = first.setdefault(melodies[number], number)
         if other != number:
             pieces.loc[number, ["status", "note"]] = "duplicate", f"It has the same notes as {pieces['piece'][other]}."
+            if pieces["composer"][other] != pieces["composer"][number]:
+                note = f"{pieces['piece'][number]}, of another composer, has the same notes. Remove the wrong one."
+                pieces.loc[other, ["status", "note"]] = "duplicate", note
 
 
 def _too_few(pieces, names):

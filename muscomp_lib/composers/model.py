@@ -193,7 +193,7 @@ class Recognizer:
         notes, status, note = _examined(path)
         cut = clips.cut(notes, self.seconds, self._n_clips) if status == "ok" else []
         if not cut:
-            raise MidiError(f"{path}: {note or 'it has too few notes at a time.'}")
+            raise MidiError(note if str(path) in note else f"{path}: {note or 'it has too few notes at a time.'}")
         places = self.places(np.stack([clips.examples(clip, self.seconds) for clip in cut]))
         found = recognition.distances(places, self.centroids).mean(axis=0)
         name, table = recognition.answer(self.names, found, self.threshold)

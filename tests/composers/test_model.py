@@ -60,6 +60,16 @@ def test_unusable_files_and_copies_are_left_out_with_reasons(music):
     assert len(music.clips) == len(music.examples) == len(music.statistics) == 2 * 4 * 3
 
 
+def test_a_piece_of_two_composers_is_neithers(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSCOMP_CACHE", str(tmp_path / "cache"))
+    folder = tiny_composers.write(tmp_path / "music", pieces=1)
+    (folder / "Trill" / "copy.mid").write_bytes((folder / "Chord" / "Op. 1" / "No. 1.mid").read_bytes())
+    pieces = composers.Settings(corpus=str(folder), **TINY | {"unknown": None, "composers": None}).collection(1).pieces
+    bad = pieces[pieces["status"] != "ok"].set_index("piece")["note"]
+    assert list(bad.index) == ["Chord/Op. 1/No. 1.mid", "Trill/copy.mid"]
+    assert bad.iloc[0] == "Trill/copy.mid, of another composer, has the same notes. Remove the wrong one."
+
+
 def test_by_work_no_work_is_on_both_sides(music):
     seen = set()
     for fold in range(collection.FOLDS):
@@ -207,8 +217,9 @@ def test_other_settings_do_not_continue_a_training(trained, music, settings):
 )
 def test_a_piece_without_an_answer_says_why(trained, folder, file, error, reason):
     (folder / "Scale" / "recording.wav").touch()
-    with pytest.raises(error, match=reason):
+    with pytest.raises(error, match=reason) as caught:
         composers.Recognizer(trained).recognize(folder / "Scale" / file)
+    assert file == "" or str(caught.value).count(str(folder)) == 1
 
 
 def test_sparse_notes_have_no_clip(trained, tmp_path):
