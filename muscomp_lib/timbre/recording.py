@@ -144,11 +144,11 @@ def check(sound, where, descriptor):
     f0 = descriptors.pitch(sound, RATE)
     if descriptor in ("harmonics", "both") and not (f0 and _is_note(sound, f0)):
         raise AudioError(
-            f"{where} is not one note: it is a chord, a melody, a drum, or too high, and this network is asked by the "
-            "harmonics of a note. Give it one note, or use a network with descriptor = 'envelope'."
+            f"{where} is not one note: it is a chord, a melody, a drum, too low or too high, and this network is asked "
+            "by the harmonics of a note. Give it one note, or use a network with descriptor = 'envelope'."
         )
     if not f0:
-        log.warning("%s has no pitch: a drum, a chord or several instruments? %s", where, DO)
+        log.warning("%s has no pitch: a drum, a chord, several instruments or a very low note? %s", where, DO)
 
 
 def _is_noise(sound):
