@@ -10,6 +10,7 @@ import pytest
 
 import muscomp_lib
 from muscomp_lib import composers, export, separation
+from muscomp_lib.core.errors import MissingError
 
 PROJECT = Path(__file__).parents[2]
 PATHS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -139,3 +140,11 @@ def test_the_parameters_are_the_settings_with_their_defaults(number, settings):
     found = {line.targets[0].id: ast.literal_eval(line.value) for line in parsed(parameters_cell(read(path))).body}
     assert found.pop("root") is None
     assert found == settings().model_dump() and list(found) == list(settings.model_fields)
+
+
+@pytest.mark.parametrize(("number", "name"), [(6, "query"), (6, "song"), (8, "song")])
+def test_files_of_ones_own_are_opened_before_the_training(tmp_path, number, name):
+    _, imports, parameters, settings = (cell.source for cell in code_of(read(PATHS[number - 1]))[:4])
+    given = f"root, {name} = {str(tmp_path)!r}, 'none.mid'"
+    with pytest.raises(MissingError, match=r"none\.mid is not there"):
+        exec("\n".join([imports, parameters, given, settings]), {})
