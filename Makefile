@@ -40,8 +40,9 @@ demo: ## run all notebooks on a small data set into demo/; SONG=path separates t
 test: $(VENV)/tools-installed ## run the tests: every package, a browser, a Slurm job
 	@$(PYTEST) -m "not full"
 
+# Many of these tests wait for browsers and clusters: one process more than there are cores keeps the cores busy.
 test-all: $(VENV)/tools-installed ## the rest: Colab's image, all of Slurm and the browser, the real Spleeter, the wheel
-	@$(PYTEST) -m full
+	@$(PYTEST) -m full --numprocesses $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
 
 fuzz: $(VENV)/tools-installed ## try odd files, tables and settings for longer: twenty times as many as the tests do
 	@MUSCOMP_FUZZ=20 $(BIN)/python -m pytest tests/*/test_fuzz.py --durations=20

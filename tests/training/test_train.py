@@ -76,9 +76,8 @@ def test_training_learns_to_tell_unseen_tones_apart(trained):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_half_long_numbers_learn_as_well(precision, tmp_path):
-    muscomp = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "precision": precision}
+def test_half_long_numbers_learn_as_well(tmp_path):  # test_strategy.py has mixed_float16, whose loss is scaled
+    muscomp = {"taxonomy": "slakh12", "crop_frames": 64, "remix": True, "precision": "mixed_bfloat16"}
     root = tiny_prepared.write(
         tmp_path, train_max_steps=150, save_checkpoints_steps=150, learning_rate=5e-3, muscomp=muscomp
     )
@@ -390,7 +389,7 @@ NETWORKS = pytest.mark.parametrize(
 def test_training_that_was_killed_ends_in_the_same_files(tmp_path):
     imports = TINY + "import tensorflow\nfrom muscomp_lib import training"
     network = f"model={SPLEETERS!r}"
-    work = f"root = tiny_prepared.write('FOLDER', train_max_steps=20, {network})\ntraining.train('tiny', root)"
+    work = f"root = tiny_prepared.write('FOLDER', train_max_steps=10, {network})\ntraining.train('tiny', root)"
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     lasts = run(imports, work.replace("FOLDER", str(undisturbed)))
     run_and_kill(imports, work.replace("FOLDER", str(killed)), lasts, times=1)
