@@ -348,7 +348,7 @@ def test_workers_in_a_slurm_job_share_postgres_and_the_folder(tmp_path, slurm):
             each.until(lambda state: state["state"] == "running")
         cluster.run(slurm, "scancel", "--signal=KILL", "--full", job)  # the node is gone, and only the lease tells
         assert {each.until_ended()["state"] for each in sent} == {"done"}
-        assert len(re.findall(r"worker \d+ \S+: done", site.log() + far.read_text())) == 3
+        until(lambda: len(re.findall(r"worker \d+ \S+: done", site.log() + far.read_text())) == 3)  # after its state
 
 
 @pytest.mark.full
@@ -356,6 +356,7 @@ def test_two_workers_share_twenty_songs(tmp_path, song):
     with website.site(tmp_path / "site", "--workers", "2", "--max-each", "20") as site:
         sent = [site.send(song, seconds=1) for _ in range(20)]
         assert {each.until_ended()["state"] for each in sent} == {"done"}
+        until(lambda: len(re.findall(r"worker \d+ \S+: done", site.log())) == 20)  # which follow the last state
         numbers = re.findall(r"worker (\d+) (\S+): done", site.log())
         assert len({worker for worker, _ in numbers}) == 2
         assert sorted(id_ for _, id_ in numbers) == sorted(each.id[:6] for each in sent)
