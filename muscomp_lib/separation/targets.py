@@ -67,10 +67,11 @@ def plan(instruments, wanted=None, exact=False):
     if not wanted:
         raise SettingError(f"The list of files to write is empty. Name some of {', '.join(instruments)}.")
     parts = [[part.strip() for part in _parts(str(text), instruments)] for text in wanted]
-    groups = [[name for part in its for name in _meant(part, instruments)] for its in parts]
+    meant = [[(part, _meant(part, instruments)) for part in its] for its in parts]
+    groups = [[name for _, its in sums for name in its] for sums in meant]
     named = [name for group in groups for name in group]
     _check_named_once(named, wanted)
-    titles = [PLUS.join(_title(part, _meant(part, instruments)) for part in its) for its in parts]
+    titles = [PLUS.join(_title(part, its) for part, its in sums) for sums in meant]
     found = [Target(title, _indices(group, named, instruments)) for title, group in zip(titles, groups, strict=True)]
     return _with_residual(found, instruments) if exact else found
 

@@ -31,8 +31,8 @@ SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is high
 # Likelihoods of a note's onset and of a drum hit, chosen by F1 in validation songs (the model card): in separated stems
 # many notes that are right are unlikely.
 NOTE_THRESHOLD, HIT_THRESHOLD = 0.12, 0.2
-# A note ends where that it is active is less likely than this, or than a share of what it was in its first frames, if
-# that is less: in separated stems the network is rarely sure, and most notes would end as soon as they begin.
+# A note ends where it is less likely to be active than this, or than a share of how likely it was in its first frames,
+# whichever is less: in separated stems the network is rarely sure, and most notes would end as soon as they begin.
 ACTIVE_THRESHOLD, ACTIVE_SHARE, FIRST_FRAMES = 0.3, 0.4, 8
 ALIKE = ("closed hi-hat", "open hi-hat", "ride", "crash"), ("low tom", "middle tom", "high tom")
 ALIKE_SHARE = 0.5  # of drums that sound alike, those this much less likely at the same moment are no hits of their own
@@ -126,6 +126,7 @@ class Transcriber:
         return self._likelihoods(cqt.magnitudes(waveform), instrument)
 
     def _likelihoods(self, magnitudes, instrument):
+        """As `likelihoods`, by this network, of what `cqt.magnitudes` computes."""
         likelihoods = np.zeros((len(magnitudes), cqt.N_PITCHES, 3), np.float32)
         loudness = cqt.loudness(magnitudes)
         if not loudness or len(magnitudes) <= MIN_FRAMES:
