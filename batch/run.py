@@ -59,7 +59,9 @@ class CurrentInterpreterManager(AsyncKernelManager):
     @property
     def kernel_spec(self):
         """What ipykernel would install for `sys.executable`, for a headless notebook."""
-        quiet = ["--IPKernelApp.log_level=CRITICAL"]  # no reports of replies that arrive while it stops
+        # No reports of messages that arrive while it stops: neither its own nor those of its sockets.
+        sockets = json.dumps({"loggers": {"tornado.general": {"level": "CRITICAL"}}})
+        quiet = ["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.logging_config={sockets}"]
         return KernelSpec(**{**get_kernel_dict(quiet), "env": {progress.HEADLESS: "1"}})
 
     async def shutdown_kernel(self, now=False, restart=False):

@@ -198,6 +198,7 @@ def test_a_relative_root_is_below_the_callers_folder(measuring, batch, tmp_path)
 
 def test_our_errors_end_with_their_message_alone(tmp_path):
     raising = "raise errors.SettingError(\"There is no colour 'gren'.\")"
+    raising = f"import logging\nlogging.getLogger('tornado.general').error('Traceback of a closed socket')\n{raising}"
     failing = notebook(tmp_path / "nb" / "01_fail.ipynb", "root = None", raising)
     done = command(failing, "--out", "out", cwd=tmp_path)
     where, message = done.stderr.splitlines()[-2:]
