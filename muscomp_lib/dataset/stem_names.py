@@ -51,6 +51,7 @@ EXPORTED = re.compile(  # what music programs add to a track's name where they w
     r"[)\]]?(?:[ _.#-]*\(?\d+\)?)?|\(?stems?\)?|split_by_lalalai)"
     r"|[_.]\d\d-\d\d|[ _-]*\[?(?:\d\d){3,4}[ _-]\d{4,6}\]?|[ _-]*\[?\d{4}-\d\d-\d\d(?:[ _T]\d{4,6})?\]?)$"
 )  # a clip's numbers in Pro Tools; times of the day in Live and REAPER
+KARAOKE = re.compile(r"(?i)[ _]custom[ _]backing[ _]track\)")  # ends the names of Karaoke Version's files
 RUN_ON = re.compile(r"(?<=[^\W\d_]{3})(?=\d)|(?<=[^\W\d_]{3}\d)(?=[A-Z])")  # ElecGtr1DI, Vox2
 LEADING_ZEROS = re.compile(r"(?<=[^\W\d_]_)0+(?=[1-9]\d*$)")  # Vocals_01 is Vocals_1 in other songs
 # What a signal came from; of several microphones, with its number.
@@ -145,6 +146,7 @@ def is_mix(text):
     """Whether a text is what a mix of all instruments is called: "Final Mix v3", "Master_Print", "2Bus"."""
     words = set(re.findall(r"[^\W\d_]+", VERSION.sub("", text).lower()))
     is_phrase = not MIX_NAMES.isdisjoint({_phrase(text), _phrase(VERSION.sub("", text))})
+    is_phrase = is_phrase or {"stereo", "out"} <= words <= OF_MIXES  # Cubase's "Output - Stereo Out"
     return is_phrase or bool(MIXES & words and words <= MIXES | OF_MIXES)
 
 
@@ -227,20 +229,23 @@ def _title_and_instrument(text, ends, numbered=True):
     "SongA-vocals-C major-120bpm". Where it may be `numbered`, so is "SongA_01_Lead Vox".
     """
     breaks = list(re.finditer(rf"[{SEPARATORS}]+", text))
-    for end in [len(text)] if ends else [*_bracket_ends(text), *(found.start() for found in reversed(breaks))]:
+    for end in [len(text)] if ends else _instrument_ends(text, breaks):
         for found in (each for each in breaks if each.end() < end):
             title, rest = text[: found.start()], text[found.end() : end].strip("()")
-            if not numbered and FIRST_NUMBER.match(rest):
-                continue
+            if FIRST_NUMBER.match(rest if not numbered else FIRST_NUMBER.sub("", rest)):
+                continue  # of "Album_01_02_Bass", the title is "Album_01"
             if title and is_title(title) and (is_instrument(rest) or is_mix(rest)):
                 instrument = "" if is_mix(rest) else _grouped(re.sub(r"\W+", "_", names.in_full(rest))).lower()
                 return title, text[end:], instrument
     return text, "", ""
 
 
-def _bracket_ends(text):
-    """Where brackets end: of "SongA_(Vocals)_model_bs", it is the first."""
-    return [found.end() for found in re.finditer(rf"\)(?=[{SEPARATORS}])", text)]
+def _instrument_ends(text, breaks):
+    """Where an instrument may end: a bracket's end, as in "SongA_(Vocals)_model_bs", goes before other breaks."""
+    if found := KARAOKE.search(text):
+        return [found.start()]
+    brackets = [found.end() for found in re.finditer(rf"\)(?=[{SEPARATORS}])", text)]
+    return [*brackets, *(found.start() for found in reversed(breaks))]
 
 
 def without_instrument(text, instrument):

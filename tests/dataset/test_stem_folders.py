@@ -46,7 +46,7 @@ def test_file_names_are_instruments_at_any_depth(tmp_path):
         ("Songbird", "Songbird"),
         ("Flügel", "Flugel"),
         ("Große Trommel", "Grosse_Trommel"),
-        ("02 Chœur – Łódź", "Choeur_Lodz"),
+        ("02 Chœur – Łódź", "Choir_Lodz"),
         ("OTHER", "other"),
         ("Gtr (L)", "Guitar"),
         ("Mixture", "mix"),
@@ -442,6 +442,19 @@ def test_separators_songs_in_one_folder_are_distinguished(tmp_path, files, stems
             [f"{song}({stem}_Custom)" for song in ("A_One", "A_Two") for stem in ("Drums", "Bass", "Click")],
             {"A_One", "A_Two"},
         ),
+        (
+            [
+                f"A_{song}({stem}_Custom_Backing_Track)"
+                for song in ("One", "Two")
+                for stem in ("Drum_Kit", "Bass", "Click")
+            ],
+            {"A_One", "A_Two"},
+        ),
+        (
+            [f"Album_0{song}_0{n}_{stem}" for song in (1, 2) for n, stem in ((1, "Drums"), (2, "Bass"))],
+            {"Album_01", "Album_02"},
+        ),
+        ([f"CSD_{song}_{stem}_1" for song in ("ER", "LI") for stem in ("soprano", "alto")], {"CSD_ER", "CSD_LI"}),
         (["01_mix", "01_Drums", "02_mix", "02_Violin", "02_Piano"], {"01", "02"}),  # AAM
         (["Wave1_02#MIX", "Wave1_02#HH", "Wave1_02#KD", "Wave1_03#MIX", "Wave1_03#SD"], {"Wave1_02", "Wave1_03"}),
     ],

@@ -52,6 +52,8 @@ SONGS = {
                         "Bass Mix 2": "Bass_Mix_2"},
     "names of mixes": {"Drums": "Drums", "Main": "mix", "Master Print": "mix", "2Bus": "mix", "(Final Master)": "mix",
                        "Ref_Track": "mix", "Main Vox": "Main_Vocals", "Bus 1": "Bus_1", "Vox Print": "Vocals_Print"},
+    "Cubase": {"Group - Drums": "Group_Drums", "Stereo Out - Stereo Out": "mix", "Output - Stereo Out": "mix"},
+    "choir": {"Sopran 1": "Soprano_1", "Alt": "Alt", "Tenöre": "Tenor", "Chor": "Choir"},
     "no music": {"Drums": "Drums", "Bass": "Bass", "01 Click": "ignore", "Metronome": "ignore", "ClickTrack": "ignore",
                  "Clicky Synth": "Clicky_Synth"},
     "bounced in place": {"Drums_bip": "Drums", "Lead Vox_bip": "Lead_Vocals", "Keys_bip_1": "Keys", "Bass": "Bass",
