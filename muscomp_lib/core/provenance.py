@@ -18,6 +18,7 @@ from muscomp_lib.core.files import write_text
 BLOCK = 1 << 20  # bytes read at once
 DIGITS = 32  # of a checksum: 128 bits
 CHECKSUM = "checksum"  # what the file cache holds
+SEPARATION = "separation.json"  # in a song's folder: what its separated files were made from
 
 
 def write(path, made_from):

@@ -18,6 +18,7 @@ where no song is in train, as in DSD100, it is train.
 """
 
 import itertools
+import logging
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -26,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from muscomp_lib.audio.formats import SUFFIXES
-from muscomp_lib.core import names, yaml_file
+from muscomp_lib.core import names, provenance, yaml_file
 from muscomp_lib.core.errors import MissingError, MusCompError, SettingError
 from muscomp_lib.core.files import expanded, walk
 from muscomp_lib.core.instruments import MIX, OTHER
@@ -70,6 +71,8 @@ VALIDATION = (
     "Meaxic - Take A Step",
     "Traffic Experiment - Sirens",
 )  # of MUSDB18's train songs: github.com/sigsep/sigsep-mus-db, musdb/configs/mus.yaml
+
+log = logging.getLogger(__name__)
 
 
 class Stem(NamedTuple):
@@ -234,15 +237,22 @@ def _songs_of_one_folder(place, held):
 def _sound_files(folder):
     """The names of sound and metadata files by their folder, relative to `folder`, "" being itself.
 
-    A Mus-Comp root among them is left out: it holds songs that were prepared from these.
+    A Mus-Comp root among them is left out: it holds songs that were prepared from these. So are songs that Mus-Comp
+    separated, as beside one's own in the current folder, unless theirs is the folder itself.
     """
-    found = {}
+    found, separated = {}, set()
     for path, folders, files in walk(folder):
+        if provenance.SEPARATION in files and folder not in (Path(path), Path(path).parent):
+            separated.add(str(Path(path).parent))
+            folders.clear()
+            continue
         is_root = path != str(folder) and {entry["folder"] for entry in layout().values()} <= set(folders)
         folders[:] = [name for name in folders if name[0] != "_" and not is_root]
         held = [name for name in files if name[0] != "." and _is_ours(name)]
         place = Path(path).relative_to(folder).as_posix()
         found["" if place == "." else place] = held
+    if separated:
+        log.warning("Left out, as Mus-Comp separated what is there: %s.", ", ".join(sorted(separated)))
     return found
 
 

@@ -27,7 +27,7 @@ from muscomp_lib.core.files import PART, clean_parts, locked, make_folder, write
 from muscomp_lib.core.progress import bar
 from muscomp_lib.separation.songs import title
 
-RECORD = "separation.json"
+RECORD = provenance.SEPARATION
 MIDI, SCORE = ".mid", ".musicxml"
 WRITTEN = {*(chosen.suffix for chosen in FORMATS.values()), MIDI, SCORE}
 LONGEST = SCORE  # the longest suffix of a file in a song's folder that is called like the folder

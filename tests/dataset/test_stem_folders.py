@@ -581,6 +581,13 @@ def test_songs_prepared_in_a_root_beside_are_no_songs(tmp_path):
     assert set(found(tmp_path)) == {"Song"} and set(found(root.prepared)) == {"Song"}
 
 
+def test_songs_that_were_separated_beside_are_no_stems(tmp_path, caplog):
+    touch(tmp_path, "Song/bass.wav", "Song/drums.wav")
+    touch(tmp_path / "separated" / "Other", "Violin.flac", "other.flac", "separation.json")
+    assert set(found(tmp_path)) == {"Song"} and str(tmp_path / "separated") in caplog.text
+    assert set(found(tmp_path / "separated")) == {"Other"}
+
+
 def test_hidden_and_system_files_are_no_songs(tmp_path):
     touch(tmp_path, "__MACOSX/Song/bass.wav", ".trash/Song/bass.wav", "Song/._bass.wav", "Song/notes.txt")
     with pytest.raises(MissingError, match="no song with stems"):
