@@ -116,7 +116,7 @@ def work(entry, place, models, max_minutes, progress):
     """
     options = entry.options
     progress.begin(OPENING)
-    check_length(place.upload, max_minutes)
+    check_length(place.upload, max_minutes, options["seconds"])
     progress.begin(LOADING)
     separator = models.load(options["model"], progress.bar)
     folder.separate_all(
@@ -136,11 +136,14 @@ def work(entry, place, models, max_minutes, progress):
         transcription.write_score(midi, folder.named_file(place.stems, folder.SCORE), entry.title)
 
 
-def check_length(path, max_minutes):
-    """Refuse a song that is too long, by its header; AudioError."""
+def check_length(path, max_minutes, excerpt=None):
+    """Refuse a song that is too long by its header, unless only an excerpt of so many seconds is wanted; AudioError."""
     seconds = audio.info(path).duration
-    if seconds > 60 * max_minutes:
-        raise AudioError(f"This song lasts {seconds / 60:.0f} minutes, and {max_minutes:g} are the most. Shorten it.")
+    if min(seconds, excerpt or seconds) > 60 * max_minutes:
+        raise AudioError(
+            f"This song lasts {seconds / 60:.0f} minutes, and {max_minutes:g} are the most. Shorten it, or choose a "
+            "minute from its middle."
+        )
 
 
 def limited(progress, max_minutes, config):

@@ -1,10 +1,12 @@
 """The work on one song: how far it is, what stops it, and what the page says about it."""
 
+import numpy as np
 import pytest
+import soundfile
 
 from muscomp_lib.core.errors import AudioError
 from muscomp_lib.website import stages
-from muscomp_lib.website.stages import ENCODING, PARTS, SCORE, Progress, StopError, key_name, limited
+from muscomp_lib.website.stages import ENCODING, PARTS, SCORE, Progress, StopError, check_length, key_name, limited
 
 CONFIG = {"T": 512, "frame_step": 1024, "sample_rate": 44100}  # segments of 11.9 s
 
@@ -33,6 +35,13 @@ def test_a_song_longer_than_its_header_says_is_ended():
     with pytest.raises(AudioError, match="longer than its header says"):
         for _ in range(5):
             bar.update(0)
+
+
+def test_a_part_of_a_song_that_is_too_long_is_taken(tmp_path):
+    soundfile.write(tmp_path / "long.flac", np.zeros(8000 * 180, np.float32), 8000)
+    with pytest.raises(AudioError, match="lasts 3 minutes, and 2 are the most"):
+        check_length(tmp_path / "long.flac", 2.0)
+    check_length(tmp_path / "long.flac", 2.0, 30)
 
 
 def test_other_bars_are_shown_as_loading():
