@@ -1,4 +1,4 @@
-"""Separates a song with an exported network alone, into a file for each instrument in the current folder.
+"""Separates a song with an exported network alone: SONG_separated/, in the current folder, gets a file per instrument.
 
 python separate.py SONG.wav [litert_float32 | litert_float16 | litert_int8 | onnx]
 """
@@ -87,16 +87,13 @@ def files(config, chosen):
 
 
 def read(song, config):
-    """A song, which has the network's sample rate and is not one of the files that are to be written."""
+    """A song, which has the network's sample rate."""
     try:
         sound, rate = soundfile.read(song, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         sys.exit(f"{error} Give a WAV or FLAC file that is there.")
     if rate != config["sample_rate"]:
         sys.exit(f"{song} has {rate} Hz. Resample it to {config['sample_rate']} Hz.")
-    for name in config["separates"]:
-        if Path(f"{name}.wav").exists() and Path(f"{name}.wav").samefile(song):
-            sys.exit(f"{song} would be overwritten by an instrument's file. Rename it, or run this in another folder.")
     return stereo(sound) if config["n_channels"] == 2 else stereo(sound).mean(axis=1, keepdims=True)
 
 
@@ -127,8 +124,12 @@ def main(song, chosen=None):
             waves = np.fft.irfft((spectra[start : start + T] * mask).swapaxes(1, 2)) * hann / OVERLAP
             for frame, wave in enumerate(waves, start):
                 stem[frame * step : frame * step + length] += wave.T
+    folder = Path(f"{Path(song).stem}_separated")
+    folder.mkdir(exist_ok=True)
     for name, stem in zip(config["separates"], stems, strict=True):
-        soundfile.write(f"{name}.wav", stem[length : length + len(sound)], config["sample_rate"], subtype="FLOAT")
+        soundfile.write(
+            folder / f"{name}.wav", stem[length : length + len(sound)], config["sample_rate"], subtype="FLOAT"
+        )
 
 
 if __name__ == "__main__":
