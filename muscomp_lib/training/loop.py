@@ -46,6 +46,7 @@ WRITTEN = (  # into a model folder, by us and by Spleeter
 )
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 VALIDATION_BATCHES = 8
+ELSE = "give the new model another name, or start over: fresh=True in its notebook, or remove this folder"
 MOST_ZEROS = 20  # losses in a row: a small batch may be silent now and then
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def start(
             if not (fresh and team.is_chief):
                 _check_same_settings(folder, settings, read, paths)
                 if is_finished(folder):
-                    log.info("%s is trained already.", folder)
+                    log.warning("%s was trained before, and is not trained again. For other songs, %s.", folder, ELSE)
                     return folder
             run = prepare()
             if team.is_chief:
@@ -142,10 +143,7 @@ def _check_same_settings(folder, settings, read, paths):
     different = [key for key in settings if key not in paths and before.get(key) != settings[key]]
     if different:
         changes = "; ".join(f"{key}: {before.get(key)!r} then, {settings[key]!r} now" for key in different)
-        raise SettingError(
-            f"{folder} was started with other settings ({changes}). Give the new model another name, or train with "
-            "fresh=True to start over."
-        )
+        raise SettingError(f"{folder} was started with other settings ({changes}). To train with these, {ELSE}.")
 
 
 def make_deterministic():
@@ -292,7 +290,7 @@ class LossCheck:
         kept = f"The checkpoint of step {self.saved} is kept" if self.saved else "There is no checkpoint yet"
         return TrainingError(
             f"Training of {self._folder} stopped at step {step} of {self._last}: {what}. {kept}. Look at the examples; "
-            "set a lower learning_rate, or precision = 'float32', and train with fresh=True."
+            "set a lower learning_rate, or precision = 'float32', and start over with fresh=True."
         )
 
 

@@ -86,10 +86,11 @@ def test_half_long_numbers_learn_as_well(tmp_path):  # test_strategy.py has mixe
     test_training_learns_to_tell_unseen_tones_apart(root)
 
 
-def test_a_finished_model_is_not_trained_again(trained):
+def test_a_finished_model_is_not_trained_again(trained, caplog):
     before = snapshot(trained.models)
     training.train("tiny", trained)
     assert snapshot(trained.models) == before
+    assert "tiny was trained before, and is not trained again. For other songs, give the new model" in caplog.text
 
 
 def test_other_settings_under_the_same_name_are_refused_by_key(trained):
