@@ -36,6 +36,7 @@ from batch import run_lock
 from batch.device import DeviceError, device, require_gpus
 from batch.notebook_parameters import Step, add_options, assign, escaped, from_options, ordered, resolved, step_of
 from muscomp_lib import audio
+from muscomp_lib.cli import with_dashed_files
 from muscomp_lib.core import names, progress
 from muscomp_lib.core.errors import REFUSED, MusCompError, SettingError, StoppedError
 from muscomp_lib.core.files import absolute, make_folder, write_text
@@ -106,7 +107,7 @@ def arguments(argv):
     add("--name", help="name of the run: results go to <root>/runs/NAME")
     add("--out", metavar="DIR", help="folder for the results, instead of <root>/runs/NAME")
     add("--gpus", type=int, default=0, metavar="N", help="start nothing unless networks can use N GPUs")
-    return parser.parse_args(argv)
+    return parser.parse_args(with_dashed_files(sys.argv[1:] if argv is None else map(str, argv)))
 
 
 def plan(args):

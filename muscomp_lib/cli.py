@@ -125,11 +125,15 @@ def _run(args):
 def _parsed(argv):
     """The options that are given; argparse would name what it does not know without its command."""
     parser = _parser(argv)
-    argv = [f"./{text}" if DASHED.match(text) and os.path.lexists(text) else text for text in argv]
-    args, unknown = parser.parse_known_args(argv)
+    args, unknown = parser.parse_known_args(with_dashed_files(argv))
     if unknown:
         parser.error(f"{args.command} does not take {' '.join(unknown)!r}. See muscomp {args.command} --help.")
     return args
+
+
+def with_dashed_files(argv):
+    """Options with the files in them whose names begin with a dash as paths, which are not taken for options."""
+    return [f"./{text}" if DASHED.match(text) and os.path.lexists(text) else text for text in argv]
 
 
 def _parser(argv):

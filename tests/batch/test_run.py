@@ -300,6 +300,12 @@ def test_a_further_song_is_separated_and_the_table_printed(batch, tmp_path, caps
     assert str(tmp_path / "muscomp_root" / "separated") in printed
 
 
+def test_a_songs_name_may_begin_with_a_dash(batch, tmp_path):
+    notebook(tmp_path / "nb" / "05_separate.ipynb", "song = None", "assert song.endswith('-1 take.wav')")
+    song(tmp_path / "-1 take.wav")
+    assert batch("05", "-p", "song", "-1 take.wav", "--also-song", "-1 take.wav") == 0
+
+
 @pytest.mark.parametrize("words", [["--also-song", "nope.wav"], ["-p", "05.song", "nope.wav"]])
 def test_a_wrong_song_is_refused_before_anything_starts(batch, tmp_path, capsys, words):
     notebook(tmp_path / "nb" / "05_separate.ipynb", "song = None")
