@@ -9,14 +9,14 @@ A given mix is not used: the mix of a prepared song is the exact sum of its file
 it is from the sum is reported. `tables/own_stems.csv` lists all songs.
 
 Songs that share a stem's samples, or title, length and instruments, are versions of one song, and are never in two
-partitions.
+partitions; so are those of a folder with one song in several forms.
 """
 
 import hashlib
 import logging
 import os
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,7 +31,7 @@ from muscomp_lib.core.files import write_csv
 from muscomp_lib.core.instruments import OTHER
 from muscomp_lib.core.names import folded
 from muscomp_lib.core.progress import bar, duration, size
-from muscomp_lib.dataset import library, making, mixing
+from muscomp_lib.dataset import library, making, mixing, stem_folders
 from muscomp_lib.dataset.lending import Lender, least_used
 from muscomp_lib.slakh import index_tables, verify
 
@@ -429,21 +429,53 @@ def _partitions(songs, usable, settings):
 def _versions(songs, usable):
     """The songs in groups that are versions of one song: [[name]].
 
-    They share the samples of an instrument; or title, length and instruments, as where two programs separated it.
+    They share the samples of an instrument; or length, instruments and title, as where two programs separated it, or
+    the folder around them.
     """
-    group_of, owner = {}, {}
+    group_of, owner, several_times = {}, {}, _folders_of_versions(songs, usable)
     several = len({folded(songs[name].title) for name in usable}) > 1
     for name, found in usable.items():
         group_of[name] = [name]
         shared = [instrument["sounds"] for instrument in found["instruments"].values()]
         if several:  # else each song's folder is in one of its own
-            shared.append((folded(songs[name].title), found["seconds"], *sorted(found["instruments"])))
+            shared.append((folded(songs[name].title), _form(found)))
+        shared += several_times & _folders(songs[name])
         for key in shared:
             other = owner.setdefault(key, name)
             if group_of[other] is not group_of[name]:
                 group_of[other].extend(group_of[name])
                 group_of |= dict.fromkeys(group_of[name], group_of[other])
     return list({id(group): group for group in group_of.values()}.values())
+
+
+def _folders_of_versions(songs, usable):
+    """The folders that hold one song several times, as Song/24 bit and Song/16 bit, or Song/Close and Song/Room do.
+
+    All in it have one length and the same instruments, which says nothing where all songs have; and another folder
+    holds some of the same name.
+    """
+    held, uses = defaultdict(set), Counter(folded(songs[name].title) for name in usable)
+    for name in usable:
+        for place in _folders(songs[name]):
+            held[place].add(name)
+    return {
+        place
+        for place, names in held.items()
+        if len({_form(usable[name]) for name in names}) < min(2, len(names))
+        and any(uses[folded(songs[name].title)] > 1 for name in names)
+        and len({_form(found) for found in usable.values()}) > 1
+    }
+
+
+def _folders(song):
+    """The folder of a song, and the one around it, but for the folder of stems itself."""
+    place = stem_folders.folder_of(song)
+    return {str(place), str(place.parent)} - {"."}
+
+
+def _form(found):
+    """The length and the instruments of a song."""
+    return found["seconds"], *sorted(found["instruments"])
 
 
 def _recipes(songs, usable, partitions, settings):

@@ -563,6 +563,11 @@ def _with_mixes(song, beside):
     return replace(song, mixes=(*song.mixes, *(mix for each in beside for mix in each.mixes)))
 
 
+def folder_of(song):
+    """The folder of a song, relative to the folder of stems, without those in it such as Stems: PurePosixPath."""
+    return PurePosixPath(_outside(song.source))
+
+
 def _outside(source):
     """The path of a song's folder, without folders in it such as Stems or Mix."""
     path = PurePosixPath(unicodedata.normalize("NFC", _title(source)))

@@ -485,6 +485,23 @@ def test_one_song_of_two_separators_is_never_in_two_partitions(root, folder):
     assert {"train", "validation", "test"} == set(made)
 
 
+@pytest.mark.parametrize("forms", [("24 bit", "16 bit"), ("Close", "Room", "Mix_1")])
+def test_forms_of_a_song_are_never_in_two_partitions(root, folder, forms):
+    for number in range(6):
+        for pitch, form in enumerate(forms, start=100):
+            place = folder / f"Song {number}" / form
+            write_song(place, seconds=2 + number / 10, drums=pitch + 10 * number, bass=200 + pitch + 9 * number)
+    made = prepared(root, folder, validation_share=0.4)
+    places = made.groupby(made["source"].str.split("/").str[0])["partition"].agg(set)
+    assert set(map(len, places)) == {1} and {"train", "validation", "test"} == set.union(*places)
+
+
+def test_songs_of_one_length_are_no_versions(root, folder):
+    for number, name in enumerate(("A/1", "A/2", "A/3", "B/1", "B/2", "B/3")):
+        write_song(folder / name, drums=100 + number, bass=200 + number)
+    assert {"train", "validation", "test"} == set(prepared(root, folder)["partition"])
+
+
 def test_one_song_is_too_few_and_the_reasons_are_given(root, folder):
     write_song(folder / "Only", drums=100, bass=200)
     write_song(folder / "Broken", drums=110)
