@@ -516,8 +516,9 @@ def _joined(place, name):
 
 
 def _stem(name):
-    """A file's name without its suffix, with accents as keyboards write them: archives of a Mac split them."""
-    return unicodedata.normalize("NFC", PurePosixPath(name).stem)
+    """A file's name without its suffix, or both of Drums.wav.wav, and with accents in one form: a Mac splits them."""
+    stem = PurePosixPath(name).stem
+    return unicodedata.normalize("NFC", PurePosixPath(stem).stem if _is_sound(stem) else stem)
 
 
 # ---- songs ----

@@ -74,6 +74,11 @@ def test_a_name_in_other_letters_is_reported(tmp_path, file):
     assert set(found(tmp_path)["Song"]) == {"bass", "lead"}
 
 
+def test_a_suffix_that_is_there_twice_is_no_name(tmp_path):
+    touch(tmp_path, "Song/Song.mp3.mp3", "Song/Drums.wav.wav", "Song/Bass.mp3.WAV", "Song/Vox.wav")
+    assert set(found(tmp_path)["Song"]) == {"mix", "Drums", "Bass", "Vocals"}
+
+
 def test_patterns_fit_however_accents_are_stored(tmp_path):
     touch(tmp_path, f"Song/{unicodedata.normalize('NFD', 'Batería')} 1.wav", "Song/bass.wav")
     (tmp_path / "stems.yaml").write_text(f'drums: "{unicodedata.normalize("NFC", "batería")}*"', encoding="utf-8")
