@@ -302,7 +302,7 @@ def _are_instruments(words):
 
 
 def _vocabulary():
-    return names.vocabulary() | KIT | {"drum", "lead"}
+    return names.vocabulary() - {OTHER} | KIT | {"drum", "lead"}
 
 
 class Namer:

@@ -460,6 +460,7 @@ def test_separators_songs_in_one_folder_are_distinguished(tmp_path, files, stems
             {"Album_01", "Album_02"},
         ),
         ([f"CSD_{song}_{stem}_1" for song in ("ER", "LI") for stem in ("soprano", "alto")], {"CSD_ER", "CSD_LI"}),
+        ([f"{song} ({stem})" for song in ("One", "Two") for stem in ("Acapella", "Instrumentals")], {"One", "Two"}),
         (["01_mix", "01_Drums", "02_mix", "02_Violin", "02_Piano"], {"01", "02"}),  # AAM
         (["Wave1_02#MIX", "Wave1_02#HH", "Wave1_02#KD", "Wave1_03#MIX", "Wave1_03#SD"], {"Wave1_02", "Wave1_03"}),
     ],

@@ -77,7 +77,10 @@ SONGS = {
                   "Hrn 1": "Horn_1"},
     "Japanese kit": {"キック": "Drums", "スネア": "Drums", "ハイハット": "Drums", "グロッケン": "glockenspiel"},
     "with umlauts": {"Querflöte": "Flute", "Querfloete 2": "Flute_2", "Blechbläser": "Brass"},
-    "Russian": {"Ударные": "Drums", "Бас": "Bass", "Гитара 2": "Guitar_2", "Флейта": ""},
+    "Russian": {"Ударные": "Drums", "Бас": "Bass", "Гитара 2": "Guitar_2", "Флейта": "", "Малый барабан": "Drums",
+                "Бэк-вокал": "Backing_Vocals", "Соло гитара": "Lead_guitar", "Минус": "Instrumental"},
+    "the rest": {"Autres": "Other", "その他": "other", "伴奏": "instrumental", "Acapella 2": "Vocals_2"},
+    "Polish": {"Stopa": "Drums", "Werbel": "Drums", "Chórki": "Backing_Vocals", "Reszta": "Other"},
 }  # fmt: skip
 
 
