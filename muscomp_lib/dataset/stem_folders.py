@@ -55,6 +55,7 @@ COLLECTIONS = {  # words in names of folders that hold files of all instruments,
 }
 NAMES = that(lambda value: isinstance(value, list | tuple), 'a list of names: ["Drums", "Bass"]')
 STEMS = {"stems", "multitrack", "multitracks"}  # of these, one is enough
+RECORDINGS = {"media", "samples", "audio", "files", "audiofiles"}  # where music programs keep what was recorded
 VALIDATION = (
     "Actions - One Minute Smile",
     "Clara Berry And Wooldog - Waltz For My Victims",
@@ -182,7 +183,7 @@ def find(folder, names_file=None):
         raise MissingError(f"There is no song with stems in {folder}: it is not a folder. Check the path.")
     beside = (path for path in folder.glob("*.*") if path.name.lower() in NAMES_FILES and path.is_file())
     namer = Namer(names_file or next(beside, None))
-    songs = _with_mixes_beside([_song(namer, *found) for found in _layouts(folder, namer)])
+    songs = _with_mixes_beside(_without_recordings([_song(namer, *found) for found in _layouts(folder, namer)]))
     if not any(song.stems for song in songs):
         by_note = sorted(songs, key=lambda song: song.note in ("", NO_STEMS))
         reason = next((f" {song.source or folder.name}: {song.note}." for song in by_note if song.note), "")
@@ -547,6 +548,24 @@ def _song(namer, place, parts, note):
 def _advice(instrument):
     """What else to do where a data set numbers its stems, and names their instruments in other files."""
     return next((f". {advice}" for pattern, advice in NUMBERED.items() if re.fullmatch(pattern, instrument)), "")
+
+
+def _without_recordings(songs):
+    """Songs with a note for those that are the clips of a project whose stems are there: Song/Samples by Song/Stems."""
+    stems = [PurePosixPath(song.source) for song in songs if song.stems]
+    stems = {path.parent: path for path in stems if _words(path.name) & STEMS}
+    return [
+        replace(song, stems={}, note=f"it holds clips of a project, whose stems are in {stems[project]}")
+        if (project := _project(PurePosixPath(song.source))) in stems
+        else song
+        for song in songs
+    ]
+
+
+def _project(path):
+    """The folder around one in which music programs keep recordings, or None."""
+    folders = (each for each in (path, *path.parents) if _words(each.name) and _words(each.name) <= RECORDINGS)
+    return next((each.parent for each in folders), None)
 
 
 def _with_mixes_beside(songs):

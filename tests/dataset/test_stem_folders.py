@@ -587,6 +587,17 @@ def test_songs_prepared_in_a_root_beside_are_no_songs(tmp_path):
     assert set(found(tmp_path)) == {"Song"} and set(found(root.prepared)) == {"Song"}
 
 
+@pytest.mark.parametrize("clips", ["Samples/Imported", "Samples/Recorded", "Media", "Audio Files"])
+def test_clips_of_a_project_beside_its_stems_are_left_out(tmp_path, clips):
+    touch(tmp_path / "Song", "Stems/Drums.wav", "Stems/Bass.wav", f"{clips}/kick 808.wav", f"{clips}/Audio 1.wav")
+    songs = {song.source: song for song in stem_folders.find(tmp_path).songs if song.stems or song.note}
+    assert set(songs.pop("Song/Stems").stems) == {"Drums", "Bass"}
+    assert {song.note for song in songs.values()} == {"it holds clips of a project, whose stems are in Song/Stems"}
+    touch(tmp_path / "Other", f"{clips}/Drums.wav", f"{clips}/Bass.wav")
+    others = [song for song in stem_folders.find(tmp_path).songs if song.source.startswith("Other")]
+    assert {"Drums", "Bass"} in [set(song.stems) for song in others]
+
+
 def test_songs_that_were_separated_beside_are_no_stems(tmp_path, caplog):
     touch(tmp_path, "Song/bass.wav", "Song/drums.wav")
     touch(tmp_path / "separated" / "Other", "Violin.flac", "other.flac", "separation.json")
