@@ -440,6 +440,7 @@ def _versions(songs, usable):
         if several:  # else each song's folder is in one of its own
             shared.append((folded(songs[name].title), _form(found)))
         shared += several_times & _folders(songs[name])
+        shared.append((stem_folders.folder_of(songs[name]), found["seconds"]))  # Song/Stems and Song/Multitrack
         for key in shared:
             other = owner.setdefault(key, name)
             if group_of[other] is not group_of[name]:

@@ -496,6 +496,15 @@ def test_forms_of_a_song_are_never_in_two_partitions(root, folder, forms):
     assert set(map(len, places)) == {1} and {"train", "validation", "test"} == set.union(*places)
 
 
+def test_stems_and_multitracks_of_a_song_stay_together(root, folder):
+    for number in range(5):
+        place = folder / f"Song {number}"
+        write_song(place / "Stems", seconds=2 + number / 10, drums=100 + number, bass=200 + number)
+        write_song(place / "Multitrack", seconds=2 + number / 10, drums=300 + number, bass=400 + number, keys=500)
+    made = prepared(root, folder, validation_share=0.4)["partition"]
+    assert all(made[f"Song {number} - Stems"] == made[f"Song {number} - Multitrack"] for number in range(5))
+
+
 def test_songs_of_one_length_are_no_versions(root, folder):
     for number, name in enumerate(("A/1", "A/2", "A/3", "B/1", "B/2", "B/3")):
         write_song(folder / name, drums=100 + number, bass=200 + number)
