@@ -79,6 +79,7 @@ class ResidentExamples:
                 f"{config['model']['type']} has a mask for each channel and trains on TensorFlow only. Unset "
                 "KERAS_BACKEND, or take muscomp.shared_unet."
             )
+        self.songs, self.n_frames = songs, config["muscomp"]["crop_frames"]
         self._seed = config["random_seed"]
         names = [*config["instrument_list"], *([] if covers_mix(config) else [REST])]
         n_samples = max(song.n_samples for song in songs) + 2 * batches.n_samples(config)  # excerpts may begin anywhere

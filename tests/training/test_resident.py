@@ -49,6 +49,11 @@ def test_a_batch_has_the_shape_the_network_takes(remixed):
     assert mix.dtype == parts.dtype == np.float32
 
 
+def test_examples_have_what_notebook_04_shows_of_them(songs, settings):
+    made = resident.ResidentExamples(songs, settings, 1, remix=False)
+    assert made.songs == songs and made.n_frames == 64
+
+
 def test_a_batch_is_a_function_of_its_number(remixed):
     for first, second, again in zip(*remixed, strict=True):
         np.testing.assert_array_equal(first, again)
