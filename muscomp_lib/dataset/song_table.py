@@ -85,6 +85,11 @@ def read_songs(root, table, config, for_spleeter=False):
     return songs
 
 
+def has_songs(table):
+    """Whether a table is there and has rows: there may be no songs to test with."""
+    return Path(table).is_file() and len(_cells(table)) > 1
+
+
 # ---- cells ----
 
 
@@ -121,7 +126,9 @@ def _cells(table):
 
 def _text(table):
     if not Path(table).is_file():
-        raise MissingError(f"{table} is not there. Notebook 03 writes it: run that first.")
+        where = "" if Path(table).is_absolute() else f", neither in the root nor in {Path.cwd()}"
+        advice = "Write its whole path into the configuration" if where else "Notebook 03 writes it: run that first"
+        raise MissingError(f"{table} is not there{where}. {advice}.")
     content = remote_io.retried(Path(table).read_bytes)
     try:
         return content.decode("utf-8-sig")

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from muscomp_lib.core.errors import SettingError
 from muscomp_lib.core.files import write_csv
+from muscomp_lib.dataset.song_table import has_songs
 from muscomp_lib.models.config import write_config
 
 EXPERIMENTS = ("without_remix", "with_a_leak")
@@ -26,6 +28,11 @@ def write(settings, root, experiment):
     -------
     Path
         Of the configuration, for `train`.
+
+    Raises
+    ------
+    SettingError
+        There are no test songs to leak.
     """
     paths = {key: f"{settings[key]}_{experiment}" for key in OWN_FOLDERS if settings.get(key)}
     changed, name = {**settings, **paths}, Path(paths["model_dir"]).name
@@ -40,6 +47,10 @@ def write(settings, root, experiment):
 
 def _with_test_songs(settings, root, name):
     """The training table with the test songs added, as a path."""
+    if not has_songs(root.tables / "test.csv"):
+        raise SettingError(
+            "experiment = 'with_a_leak' trains on the songs to test with, and there are none. Add songs."
+        )
     tables = [pd.read_csv(root.path / table) for table in (settings["train_csv"], root.tables / "test.csv")]
     path = root.tables / f"{name}.csv"
     write_csv(path, pd.concat(tables, ignore_index=True))

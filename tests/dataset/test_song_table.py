@@ -119,6 +119,13 @@ def test_other_separators_and_encodings_are_named(root, tmp_path):
         read(root, table(root, tmp_path, row("s0"), encoding="utf-16-le"))
 
 
+def test_there_may_be_no_songs_to_test_with(tmp_path):
+    for text, has_songs in (("mix_path,duration\n", False), ("", False), ("mix_path,duration\nmix.wav,3.0\n", True)):
+        (tmp_path / "test.csv").write_text(text)
+        assert song_table.has_songs(tmp_path / "test.csv") == has_songs
+    assert not song_table.has_songs(tmp_path / "none.csv")
+
+
 def test_a_spreadsheets_note_of_its_separator_is_named(root, tmp_path):
     with pytest.raises(SettingError, match=r"line 1: sep=, is a note for a spreadsheet\. Remove this line"):
         read(root, table(root, tmp_path, HEADER, row("s0"), header="sep=,"))
