@@ -115,7 +115,12 @@ def train(config, root, fresh=False, engine="muscomp", start_from=None):
 
 
 def _of_root(settings, root):
-    """A configuration of a root that was copied or moved, with its paths in this one: Spleeter needs absolute ones."""
+    """A configuration with its tables in this root: those of one that was copied or moved, or relative to it.
+
+    Spleeter needs absolute paths.
+    """
+    in_root = {key: root.path / settings[key] for key in ("train_csv", "validation_csv")}
+    settings = settings | {key: str(path) for key, path in in_root.items() if path.is_file()}
     model = Path(settings["model_dir"])
     before = Root(model.parent.parent)
     tables = [Path(settings[key]).parent for key in ("train_csv", "validation_csv")]

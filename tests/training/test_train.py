@@ -19,7 +19,7 @@ from muscomp_lib.models import layers, pretrained, shared_unet
 from muscomp_lib.models.config import explain, read_config
 from muscomp_lib.models.registry import network
 from muscomp_lib.models.weights import read_arrays, write_arrays
-from muscomp_lib.training import batches, loop, mask_snapshots
+from muscomp_lib.training import batches, experiments, loop, mask_snapshots
 
 TINY = "import sys; sys.path.insert(0, 'tests')\nfrom fixtures import tiny_prepared\n"
 SPLEETERS = {"type": "unet.unet", "params": {"conv_n_filters": [2] * 6}}
@@ -417,6 +417,23 @@ def test_without_tables_or_configuration_the_message_names_notebook_03(tmp_path)
     (root.tables / "train.csv").unlink()
     with pytest.raises(MissingError, match=r"train\.csv.*Notebook 03"):
         training.train("tiny", root)
+
+
+def test_tables_may_be_relative_to_the_root(tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    settings = read_config(root.configs / "tiny.json") | {"validation_csv": "tables/validation.csv"}
+    _, validation = training.examples(settings | {"train_csv": "tables/train.csv"}, root)
+    assert validation.songs
+    with pytest.raises(MissingError, match=r"own/t\.csv is not there, neither in the root nor in .*its whole path"):
+        training.examples(settings | {"train_csv": "own/t.csv"}, root)
+
+
+def test_a_leak_needs_songs_to_test_with(tmp_path):
+    root = tiny_prepared.write(tmp_path)
+    table = root.tables / "test.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    with pytest.raises(SettingError, match="trains on the songs to test with, and there are none"):
+        experiments.write(read_config(root.configs / "tiny.json"), root, "with_a_leak")
 
 
 def test_spleeters_loss_sums_the_mean_difference_of_every_instrument():
