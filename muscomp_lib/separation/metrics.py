@@ -91,7 +91,8 @@ def score(references, estimates, mix):
     Parameters
     ----------
     references, estimates : dict of str to np.ndarray, shape=(n_samples, n_channels)
-        {instrument: waveform}. Every reference needs an estimate; other estimates are not scored.
+        {instrument: waveform}. Every reference needs an estimate; other estimates are not scored. Mono references and
+        mixes are scored with estimates of more channels, too.
     mix : np.ndarray, shape=(n_samples, n_channels)
 
     Returns
@@ -115,6 +116,8 @@ def score(references, estimates, mix):
 
 
 def _score_one(name, reference, estimate, mix):
+    if reference.shape[1:] == mix.shape[1:] == (1,) != estimate.shape[1:]:  # mono songs are separated into stereo
+        reference, mix = (audio.fit_channels(sound, estimate.shape[1]) for sound in (reference, mix))
     try:
         of_mix, of_estimate = si_sdr(reference, mix), si_sdr(reference, estimate)
     except AudioError as error:

@@ -84,6 +84,13 @@ def test_score_names_the_instrument_with_a_missing_or_bad_estimate(noises):
         score({"bass": noises[0]}, {"bass": noises[0][:-1]}, noises[1])
 
 
+def test_mono_songs_are_scored_with_their_stereo_estimates(noises):
+    reference, distortion, _ = noises[..., :1]
+    estimate = np.repeat(reference + 0.1 * distortion, 2, axis=1)
+    scores = score({"a": reference}, {"a": estimate}, reference + distortion).iloc[0]
+    assert scores["si_sdr_estimate"] == pytest.approx(20, abs=0.2) and scores["si_sdr_mix"] == pytest.approx(0, abs=0.2)
+
+
 def test_metrics_hold_none_for_infinite_scores(noises):
     silent = np.zeros_like(noises[0])
     table = score({"bass": noises[0], "drums": silent}, {"bass": silent, "drums": noises[1]}, noises[0] + noises[1])
