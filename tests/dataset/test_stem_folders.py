@@ -588,7 +588,7 @@ def test_songs_prepared_in_a_root_beside_are_no_songs(tmp_path):
 
 
 @pytest.mark.parametrize("clips", ["Samples/Imported", "Samples/Recorded", "Media", "Audio Files"])
-def test_clips_of_a_project_beside_its_stems_are_left_out(tmp_path, clips):
+def test_a_projects_clips_beside_its_stems_are_left_out(tmp_path, clips):
     touch(tmp_path / "Song", "Stems/Drums.wav", "Stems/Bass.wav", f"{clips}/kick 808.wav", f"{clips}/Audio 1.wav")
     songs = {song.source: song for song in stem_folders.find(tmp_path).songs if song.stems or song.note}
     assert set(songs.pop("Song/Stems").stems) == {"Drums", "Bass"}

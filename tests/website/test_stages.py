@@ -37,7 +37,7 @@ def test_a_song_longer_than_its_header_says_is_ended():
             bar.update(0)
 
 
-def test_a_part_of_a_song_that_is_too_long_is_taken(tmp_path):
+def test_a_part_of_a_too_long_song_is_taken(tmp_path):
     soundfile.write(tmp_path / "long.flac", np.zeros(8000 * 180, np.float32), 8000)
     with pytest.raises(AudioError, match="lasts 3 minutes, and 2 are the most"):
         check_length(tmp_path / "long.flac", 2.0)
