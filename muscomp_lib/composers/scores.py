@@ -15,7 +15,7 @@ from muscomp_lib.core import provenance
 from muscomp_lib.core.errors import MidiError, MissingError, MusCompError
 from muscomp_lib.core.files import cache_folder, written_whole
 
-READER = "7"  # to be raised when notes are read differently, so that cached ones are read again
+READER = "8"  # to be raised when notes are read differently, so that cached ones are read again
 START, END, PITCH, VELOCITY = range(4)  # columns of notes
 LOWEST_COUNT = 20  # notes: fewer do not characterise a composer
 

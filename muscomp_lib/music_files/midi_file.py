@@ -18,6 +18,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from pathlib import Path
 
+from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MidiError, MissingError
 
 SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
@@ -56,6 +57,7 @@ SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of messages that belong into 
 NOTES = ("note_on", "note_off")
 CONDUCTOR = ("set_tempo", "time_signature", "key_signature")
 DRUM_CHANNEL = 9
+NAMES_IN = ("utf-8", "latin-1", "shift_jis")  # encodings of tracks' names, which files do not give
 STROKE = 8  # a drum that is ended at once sounds all the same: for one of so many parts of a beat
 BANK, DATA, PEDAL, SOSTENUTO, SOUND_OFF, RESET = 0, 6, 64, 66, 120, 121  # numbers of controllers
 PARAMETER, UNREGISTERED = (101, 100), (99, 98)  # ... that choose what DATA sets: one of the next two, or none of them
@@ -369,18 +371,22 @@ def _notes(parsed, messages):
     message : mido.Message
         The note_on.
     number, program : int
-        Its track, and its program: the last one of its channel in its own track, else in any.
+        Its track, and its program: the last one of its channel in its own track, else in any; without one, what its
+        track's name means.
     is_drum : bool
     """
     programs, sounding = {}, defaultdict(dict)
-    is_drum = _DrumChannels(messages)
+    is_drum, named = _DrumChannels(messages), [_program_of_name(track.name) for track in parsed.tracks]
     for tick, number, message in messages:
         is_drum.update(message)
         if message.type == "program_change":
             programs[number, message.channel] = programs[message.channel] = is_drum.program(message)
         elif message.type == "note_on" and message.velocity > 0:
-            program = programs.get((number, message.channel), programs.get(message.channel, 0))
-            found = tick, message, number, program, is_drum[message.channel]
+            is_hit = is_drum[message.channel]
+            program = programs.get((number, message.channel), programs.get(message.channel))
+            if program is None:
+                program, is_hit = (0, True) if is_hit or named[number] == instruments.DRUMS else (named[number], False)
+            found = tick, message, number, program, is_hit
             sounding[message.channel, message.note].setdefault(number, []).append(found)
         elif message.type in NOTES:
             yield from _ended(sounding[message.channel, message.note], number, tick, parsed)
@@ -392,6 +398,13 @@ def _notes(parsed, messages):
                 programs.clear()
     for part in (part for parts in sounding.values() for part in parts.values()):
         yield from _never_ended(part, parsed)
+
+
+def _program_of_name(name):
+    """The program that a track's name means, or 0: music programs write no other, and put drums on channel 1."""
+    raw = name.encode("latin-1", "replace")  # mido's reading of it
+    found = (instruments.find(raw.decode(encoding, "ignore")) for encoding in NAMES_IN)
+    return next((instrument.programs[0] for instrument in found if instrument), 0)
 
 
 def _never_ended(part, parsed):

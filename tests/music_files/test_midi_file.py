@@ -404,3 +404,16 @@ def test_sound_off_ends_notes_that_the_pedal_holds(tmp_path):
     track = [control(64, 127), *note(60, length=240), control(120, 0, time=240), *note(62), control(64, 0, time=480)]
     sounding = midi_file.read(written(tmp_path / "a.mid", [track]), sounding=True)
     assert sorted(parts_of(sounding)[0][1]) == [(0, 0.5), (0.5, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "kind"),
+    [
+        ("Drums", "ascii", 128), ("2-Schlagzeug", "ascii", 128), ("E-Bass", "ascii", 33), ("Drums of War", "ascii", 0),
+        ("Órgano", "latin-1", 16), ("Órgano", "utf-8", 16), ("ギター", "utf-8", 27), ("ドラム", "shift_jis", 128),
+    ],
+)  # fmt: skip
+def test_tracks_without_a_program_play_what_they_are_called(name, charset, kind, tmp_path):
+    named = [mido.MetaMessage("track_name", name=name.encode(charset).decode("latin-1"))]
+    midi = midi_file.read(written(tmp_path / "a.mid", [[*named, *note(60)], [*named, *note(60, 1, 40)]]))
+    assert programs(midi) == [kind, 40]
