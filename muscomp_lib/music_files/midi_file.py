@@ -170,17 +170,36 @@ def _tracks(source, position, n_tracks, used, path):
         start, end = position + CHUNK.size, position + CHUNK.size + length
         has_track = has_track or name == b"MTrk"
         if name == b"MTrk":
-            track, n_bytes, has_end = _rewritten(source[start:end], used)
+            track, end, has_end = _track(source, start, end, used)
             if len(found) >= n_tracks and (end > len(source) or not has_end):
                 break
-            if end > len(source) and not has_end:
+            if end > len(source):
                 raise _bad(path, f"it is cut short: a track of {length} bytes ends {end - len(source)} bytes too early")
             found.append(CHUNK.pack(b"MTrk", len(track)) + track)
-            end = end if end <= len(source) else start + n_bytes  # a program that did not go back to fill in the length
         position = end
     if not has_track:
         raise _bad(path, "it has no track (no MTrk)")
     return found
+
+
+def _track(source, start, end, used):
+    """As `_rewritten`, of a track that is declared to end at a place, and where the next chunk begins.
+
+    Some programs write a wrong length, or pad tracks. There, a track ends with its last event.
+    """
+    track, _, has_end = _rewritten(source[start:end], used)
+    if end == len(source) or _begins_chunk(source, end):
+        return track, end, has_end
+    whole, n_bytes, is_whole = _rewritten(source[start:], used)
+    if not is_whole:
+        return track, end, has_end
+    end = start + n_bytes
+    return whole, end if _begins_chunk(source, end) else max(end, source.find(b"MTrk", end)), True
+
+
+def _begins_chunk(source, position):
+    """Whether there is the name of a chunk."""
+    return source[position : position + 4].isalnum()
 
 
 def _short_enough(parsed, path):

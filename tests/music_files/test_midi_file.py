@@ -417,3 +417,11 @@ def test_tracks_without_a_program_play_what_they_are_called(name, charset, kind,
     named = [mido.MetaMessage("track_name", name=name.encode(charset).decode("latin-1"))]
     midi = midi_file.read(written(tmp_path / "a.mid", [[*named, *note(60)], [*named, *note(60, 1, 40)]]))
     assert programs(midi) == [kind, 40]
+
+
+@pytest.mark.parametrize("declared", [0, 5, 12, 15, 40])  # of 13 bytes
+@pytest.mark.parametrize("padding", [b"", b"\0"])
+def test_a_track_of_wrong_length_ends_with_its_last_event(declared, padding, tmp_path):
+    body, last = NOTE_ON + NOTE_OFF + END, chunk(bytes([0, 0x91, 64, 90, 0x83, 0x60, 0x81, 64, 0]) + END)
+    (tmp_path / "a.mid").write_bytes(header(tracks=3) + 2 * (chunk(body, declared) + padding) + last)
+    assert parts_of(midi_file.read(tmp_path / "a.mid")) == 3 * [(0, [(0, 0.5)])]
