@@ -37,6 +37,7 @@ OTHER_FILES = {  # by their first bytes
     b"BCF": "of Guitar Pro: export it as MIDI",
     b"\x18FICHIER GUITAR PRO": "of Guitar Pro: export it as MIDI",
     b"<": "a web page, or XML",
+    b"version https://git-lfs": "a pointer of Git LFS: run git lfs pull in its repository",
 }
 
 META, SYSEX = 0xFF, (0xF0, 0xF7)

@@ -288,8 +288,12 @@ def test_files_as_programs_write_them_are_read(content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "what"), [(b"\x1f\x8b\x08", "gzip"), (b"SMF2CLIP", "MIDI 2.0"), (b"<!DOCTYPE html>", "a web page")]
-)
+    ("content", "what"),
+    [
+        (b"\x1f\x8b\x08", "gzip"), (b"SMF2CLIP", "MIDI 2.0"), (b"<!DOCTYPE html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS: run git lfs pull"),
+    ],
+)  # fmt: skip
 def test_other_files_are_refused_by_what_they_are(content, what, tmp_path):
     (tmp_path / "a.mid").write_bytes(content)
     with pytest.raises(MidiError, match=f"but is .*{what}"):
