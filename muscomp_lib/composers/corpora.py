@@ -1,7 +1,8 @@
 """Music to tell composers by: folders of scores, music21's corpus, and the OpenScore corpora by name. Used by 08.
 
 In a folder, the first level is the composer and the next, if it is a folder, the work: movements of a quartet or songs
-of a cycle stay together when the music is split. OpenScore's scores (CC0, github.com/OpenScore) are fetched from a
+of a cycle stay together when the music is split. MAESTRO's folders are years: its table has composers and titles, of
+which several people play one. OpenScore's scores (CC0, github.com/OpenScore) are fetched from a
 commit, one by one, as far as they are wanted; `openscore.csv` lists them with their checksums.
 """
 
@@ -50,6 +51,11 @@ DEFAULTS = {  # composers to tell apart, and those that stay unknown
 LARGEST = 130_000  # bytes, of music21's scores: a whole quartet in one file takes a minute to read
 SINGLE = "_"  # OpenScore's folder of songs that belong to no cycle
 OF_PROGRAMS = (".mscz", ".mscx", ".musx", ".mus", ".sib", ".ly", ".abc", ".cap", ".capx", ".gp", ".gp5", ".gpx")
+NO_COMPOSERS = {  # what folders are called that hold something else
+    *(name for partition in names.PARTITIONS.values() for name in partition),
+    *("data", "dataset", "music", "scores", "mid", "midi", "midis", "kern", "krn", "mxl", "xml", "musicxml"),
+}
+MAESTRO = ("midi_filename", "canonical_composer", "canonical_title")  # columns of its table
 WORK = {"bach": r"^bwv\d+", "palestrina": r"\d+"}  # in music21's file names: a cantata or a passion, a mass
 
 log = logging.getLogger(__name__)
@@ -61,7 +67,8 @@ def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None
     Parameters
     ----------
     corpus : str or Path
-        "music21", "lieder", "quartets", or a folder with one of `<composer>/<piece>.mid` or `<composer>/<work>/...`.
+        "music21", "lieder", "quartets", or a folder with one of `<composer>/<piece>.mid` or `<composer>/<work>/...`, or
+        MAESTRO's.
     composers, unknown : list of str, optional
         Those to tell apart, and those whom no answer fits. A part of a name is enough. None: the corpus' defaults; of a
         folder, all of its composers, and none; in both cases without those that the other one names.
@@ -78,9 +85,11 @@ def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None
     MissingError
         No such folder, or no music in it; the corpus is not here and cannot be fetched.
     SettingError
-        An unknown composer; one who is to be known and unknown; fewer than two to tell apart.
+        An unknown composer; one who is to be known and unknown; fewer than two to tell apart; folders whose names are
+        no composers'.
     """
-    listed = _listed(corpus)
+    titles = _maestro(corpus)
+    listed = _listed(corpus, titles)
     wanted, others = DEFAULTS.get(str(corpus), (sorted(listed), []))
     known = [_find(name, listed, corpus) for name in (wanted if composers is None else composers)]
     strange = [_find(name, listed, corpus) for name in (others if unknown is None else unknown)]
@@ -89,15 +98,28 @@ def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None
         for given, ours, theirs in ((composers, known, strange), (unknown, strange, known))
     )
     _check(known, strange)
+    if composers is None and str(corpus) not in DEFAULTS:
+        _check_are_composers(known, corpus)
     rows = []
     for name in dict.fromkeys([*known, *strange]):
         for piece in evenly_spaced(listed[name], pieces_per_composer):
-            rows.append((_title(name), name in known, f"{_title(name)}/{_work(corpus, name, piece)}", piece))
+            work = titles[piece][1] if piece in titles else _work(corpus, name, piece)
+            rows.append((_title(name), name in known, f"{_title(name)}/{work}", piece))
     table = pd.DataFrame(rows, columns=["composer", "known", "work", "piece"])
     return table.assign(path=_paths(corpus, list(table["piece"])))
 
 
-def _listed(corpus):
+def _maestro(corpus):
+    """{piece: (composer, title)} by MAESTRO's table; of other folders, nothing."""
+    for table in () if str(corpus) in DEFAULTS else sorted(_folder(corpus).glob("maestro*.csv")):
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if set(MAESTRO) <= set(rows.fieldnames or ()):
+                return {piece: its for piece, *its in ([row[name] for name in MAESTRO] for row in rows)}
+    return {}
+
+
+def _listed(corpus, titles):
     """The pieces of each composer, as paths within the corpus: {composer: list of str}."""
     if str(corpus) in REPOSITORIES:
         pieces = [row["path"] for row in _index(corpus)]
@@ -112,8 +134,8 @@ def _listed(corpus):
         pieces = [path.relative_to(folder).as_posix() for path in sorted(encoded.values())]
     listed = {}
     for piece in pieces:
-        if "/" in piece:
-            listed.setdefault(piece.split("/")[0], []).append(piece)
+        if piece in titles if titles else "/" in piece:
+            listed.setdefault(titles[piece][0] if titles else piece.split("/")[0], []).append(piece)
     if not listed:
         raise MissingError(
             f"There is no music in {corpus}. It must hold a folder for each composer, with files that end in "
@@ -178,6 +200,16 @@ def _check(known, strange):
         raise SettingError(
             f"composers holds {held}: there is nobody to tell apart. Name two composers at least; "
             "in a folder of your own, each folder directly in it is one."
+        )
+
+
+def _check_are_composers(found, corpus):
+    """Refuse to tell years, partitions and formats apart: a network learns these well, and nothing of composers."""
+    wrong = [name for name in found if name.isdecimal() or name.casefold() in NO_COMPOSERS]
+    if wrong:
+        raise SettingError(
+            f"The folder {wrong[0]!r} in {corpus} is no composer's, by its name. Sort the files into a folder for each "
+            "composer, or set composers to the folders that are."
         )
 
 

@@ -47,6 +47,26 @@ def test_a_composer_within_an_era_is_pointed_out(tmp_path):
         corpora.files(tmp_path, composers=["bach", "brahms"])
 
 
+@pytest.mark.parametrize("folders", [("2004", "2006"), ("train", "Test"), ("Bach", "midi")])
+def test_folders_that_are_no_composers_are_refused(tmp_path, folders):
+    for name in folders:
+        tiny_composers.write_piece(tmp_path / name / "Bach" / "a.mid", "Scale")
+    with pytest.raises(SettingError, match=r"'(2004|2006|train|Test|midi)' in .* is no composer's, by its name"):
+        corpora.files(tmp_path)
+
+
+def test_maestros_table_has_composers_and_titles(tmp_path):
+    pieces = {"2004/a.midi": ("Bach", "Fugue"), "2004/b.midi": ("Liszt", "Sonata"), "2018/c.midi": ("Bach", "Fugue")}
+    for piece in (*pieces, "2018/unlisted.midi"):
+        tiny_composers.write_piece(tmp_path / piece, "Scale")
+    lines = [f'{composer},"{title}",train,2004,{piece}' for piece, (composer, title) in pieces.items()]
+    header = "canonical_composer,canonical_title,split,year,midi_filename"
+    (tmp_path / "maestro-v3.0.0.csv").write_text("\n".join([header, *lines]))
+    table = corpora.files(tmp_path)
+    works = {"2004/a.midi": "Bach/Fugue", "2018/c.midi": "Bach/Fugue", "2004/b.midi": "Liszt/Sonata"}
+    assert dict(zip(table["piece"], table["work"], strict=True)) == works
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
