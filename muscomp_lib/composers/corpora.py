@@ -56,6 +56,7 @@ NO_COMPOSERS = {  # what folders are called that hold something else
     *("data", "dataset", "music", "scores", "mid", "midi", "midis", "kern", "krn", "mxl", "xml", "musicxml"),
 }
 MAESTRO = ("midi_filename", "canonical_composer", "canonical_title")  # columns of its table
+VERSION = re.compile(r"\.\d+$| ?\(\d+\)$")  # of a piece, behind its name: "Help!.1.mid" in Lakh's set, "Help! (1).mid"
 WORK = {"bach": r"^bwv\d+", "palestrina": r"\d+"}  # in music21's file names: a cantata or a passion, a mass
 
 log = logging.getLogger(__name__)
@@ -102,8 +103,9 @@ def files(corpus=MUSIC21, composers=None, unknown=None, pieces_per_composer=None
         _check_are_composers(known, corpus)
     rows = []
     for name in dict.fromkeys([*known, *strange]):
+        stems = {Path(piece).stem for piece in listed[name]}
         for piece in evenly_spaced(listed[name], pieces_per_composer):
-            work = titles[piece][1] if piece in titles else _work(corpus, name, piece)
+            work = titles[piece][1] if piece in titles else _work(corpus, name, piece, stems)
             rows.append((_title(name), name in known, f"{_title(name)}/{work}", piece))
     table = pd.DataFrame(rows, columns=["composer", "known", "work", "piece"])
     return table.assign(path=_paths(corpus, list(table["piece"])))
@@ -132,13 +134,18 @@ def _listed(corpus, titles):
             _warn_of_others(folder, found)
         encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece
         pieces = [path.relative_to(folder).as_posix() for path in sorted(encoded.values())]
-    listed = {}
+    listed, loose = {}, [] if titles else [piece for piece in pieces if "/" not in piece]
+    if loose and str(corpus) not in DEFAULTS:
+        log.warning(
+            "%d file(s) directly in %s, such as %s, belong to no composer and are left out. Move them into a folder "
+            "for each composer.", len(loose), corpus, loose[0],
+        )  # fmt: skip
     for piece in pieces:
         if piece in titles if titles else "/" in piece:
             listed.setdefault(titles[piece][0] if titles else piece.split("/")[0], []).append(piece)
     if not listed:
         raise MissingError(
-            f"There is no music in {corpus}. It must hold a folder for each composer, with files that end in "
+            f"There is no folder with music in {corpus}. It must hold one for each composer, with files that end in "
             f"{', '.join(SUFFIXES)}."
         )
     return listed
@@ -213,12 +220,14 @@ def _check_are_composers(found, corpus):
         )
 
 
-def _work(corpus, composer, piece):
-    """The work that a piece belongs to."""
+def _work(corpus, composer, piece, stems):
+    """The work that a piece belongs to; `stems` are the names of all files of its composer."""
     parts = piece.split("/")[1:]
     if len(parts) > 1:
         return parts[0] if parts[0] != SINGLE else "/".join(parts[1:2])
     stem = Path(parts[0]).stem
+    if (first := VERSION.sub("", stem)) in stems:
+        return first
     found = re.search(WORK[composer], stem) if str(corpus) == MUSIC21 and composer in WORK else None
     return found[0] if found else stem
 

@@ -29,6 +29,20 @@ def test_a_folder_of_composers_and_works_is_found(folder):
     assert all(path.is_file() for path in table["path"])
 
 
+def test_versions_of_a_piece_are_one_work(tmp_path):
+    for composer in ("Scale", "Trill"):
+        for name in ("Help!", "Help!.1", "Help!.2", "Help! (1)", "Op.1", "Op.2"):
+            tiny_composers.write_piece(tmp_path / composer / f"{name}.mid", composer)
+    works = corpora.files(tmp_path).groupby("composer")["work"].agg(lambda its: sorted(set(its)))
+    assert works["Scale"] == ["Scale/Help!", "Scale/Op.1", "Scale/Op.2"]
+
+
+def test_files_beside_composers_folders_are_named(folder, caplog):
+    tiny_composers.write_piece(folder / "Unknown.mid", "Scale")
+    assert "Unknown.mid" not in set(corpora.files(folder)["piece"])
+    assert re.search(r"1 file\(s\) directly in .*, such as Unknown.mid, belong to no composer", caplog.text)
+
+
 @pytest.mark.parametrize("asked", ["Dvořák", "dvorak", unicodedata.normalize("NFD", "Dvořák")])
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_composers_are_found_however_accents_are_stored(tmp_path, asked, form):
@@ -111,7 +125,7 @@ def test_scores_of_notation_programs_are_named(folder, caplog):
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
     with pytest.raises(MissingError, match=r"is not a folder\. There is music21, lieder, quartets"):
         corpora.files(tmp_path / "music21s")
-    with pytest.raises(MissingError, match="must hold a folder for each composer"):
+    with pytest.raises(MissingError, match=r"no folder with music .* It must hold one for each composer"):
         corpora.files(tmp_path)
 
 
