@@ -91,7 +91,8 @@ def _piece(numbered, seconds, count, seed):
     if status == "ok" and not made:
         status, note = "too_short", f"No {seconds:g} s of it have {clips.LOWEST_COUNT} notes."
     length = float(notes[:, scores.END].max()) if len(notes) else 0.0
-    melody = np.diff(notes[:, scores.PITCH]).astype(np.int8).tobytes()
+    in_order = notes[np.lexsort((notes[:, scores.PITCH], notes[:, scores.START]))]  # editions differ in lengths
+    melody = np.diff(in_order[:, scores.PITCH]).astype(np.int8).tobytes()
     counted = [statistics.of(clip, seconds) for clip in cut]
     found = {"status": status, "note": note, "notes": len(notes), "seconds": length, "melody": melody}
     return found | {"x": made, "statistics": counted}

@@ -70,6 +70,17 @@ def test_a_piece_of_two_composers_is_neithers(tmp_path, monkeypatch):
     assert bad.iloc[0] == "Trill/copy.mid, of another composer, has the same notes. Remove the wrong one."
 
 
+def test_editions_with_other_lengths_of_notes_are_copies(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSCOMP_CACHE", str(tmp_path / "cache"))
+    folder = tiny_composers.write(tmp_path / "music", works=1, pieces=1, composers=["Scale", "Trill"])
+    for name, length in (("edition", 0.25), ("playback", 0.2)):
+        chords = [(pitch, start / 4) for start in range(40) for pitch in (60 + start % 7, 67)]
+        notes = [pretty_midi.Note(80, pitch, at, at + (length if pitch == 67 else 0.25)) for pitch, at in chords]
+        tiny_composers.write_notes(folder / "Scale" / f"{name}.mid", notes)
+    pieces = composers.Settings(corpus=str(folder), clip_seconds=4.0).collection(1).pieces
+    assert pieces["piece"][pieces["status"] == "duplicate"].tolist() == ["Scale/playback.mid"]
+
+
 def test_by_work_no_work_is_on_both_sides(music):
     seen = set()
     for fold in range(collection.FOLDS):
