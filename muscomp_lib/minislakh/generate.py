@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from muscomp_lib.core import instruments, parallel, settings
 from muscomp_lib.core.errors import MidiError, SettingError
@@ -84,12 +84,21 @@ class Settings(settings.Settings):
         None, description="How songs are made to train on for real music: a name of minislakh/productions.yaml."
     )
     midi: Annotated[FOLDERS, AfterValidator(_readable)] = Field(
-        (), description='Folders of MIDI files that a production takes songs from; "music21": the scores it brings.'
+        (), description='Folders of MIDI files and scores that a production takes songs from; "music21": its scores.'
     )
     taxonomy: instruments.Taxonomy = Field(
         instruments.DEFAULT_TAXONOMY,
         description="Which programs make up an instrument (core/instruments.yaml); each song draws one of them.",
     )
+
+    @model_validator(mode="after")
+    def _check_midi_is_used(self):
+        if self.midi and not (self.production and productions.load(self.production).midi):
+            raise SettingError(
+                f"midi = {[str(folder) for folder in self.midi]}, but production = {self.production!r} takes no songs "
+                f"from files. Choose one that does: {', '.join(productions.from_files())}."
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import MissingError
 from muscomp_lib.core.files import expanded, files_below
 from muscomp_lib.minislakh import composer, players, productions
-from muscomp_lib.music_files import midi_file, score_file
+from muscomp_lib.music_files import score_file
 
 CORPUS, HELD_OUT = score_file.CORPUS, "music21 held out"  # stand for its scores, and for those not to train on
 HELD_OUT_SHARE = 5  # one score in so many, by its name
@@ -26,7 +26,7 @@ OCTAVE = 12
 
 
 def files(folders):
-    """The MIDI files in folders; for the names above, the scores of music21.
+    """The MIDI files and scores in folders, one of each piece; for the names above, the scores of music21.
 
     Returns
     -------
@@ -37,15 +37,18 @@ def files(folders):
     MissingError
         A folder is not there or holds none.
     """
-    return [path for folder in folders for path in (_scores(folder) if folder in (CORPUS, HELD_OUT) else _midi(folder))]
+    return [path for folder in folders for path in (_scores(folder) if folder in (CORPUS, HELD_OUT) else _own(folder))]
 
 
-def _midi(folder):
+def _own(folder):
     place = expanded(folder, "midi: ")
-    found = files_below(place, midi_file.SUFFIXES) if place.is_dir() else []
+    found = files_below(place, music_files.SUFFIXES) if place.is_dir() else []
     if not found:
-        raise MissingError(f"There are no MIDI files ({', '.join(midi_file.SUFFIXES)}) in {folder}. Check the folder.")
-    return found
+        raise MissingError(
+            f"There are no MIDI files or scores ({', '.join(music_files.SUFFIXES)}) in {folder}. Check the folder."
+        )
+    kinds = sorted(found, key=lambda path: music_files.SUFFIXES.index(path.suffix.lower()), reverse=True)  # MIDI last
+    return sorted({path.with_suffix(""): path for path in kinds}.values())
 
 
 def _scores(which):

@@ -67,6 +67,11 @@ def load(name):
 Name = Annotated[str, AfterValidator(lambda name: load(name) and name), Expected("a production of productions.yaml")]
 
 
+def from_files():
+    """The names of productions that take songs from files: list of str."""
+    return [name for name in yaml_file.read(PRODUCTION_FILE) if load(name).midi]
+
+
 def others(taxonomy):
     """The programs outside a taxonomy."""
     return [program for program in OTHERS if not instruments.of_program(program, taxonomy)]

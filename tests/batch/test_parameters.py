@@ -146,7 +146,7 @@ def test_a_path_is_relative_to_the_callers_folder(steps, tmp_path, monkeypatch, 
     for file in ("own.json", "own.sf2", "own.mid"):
         (tmp_path / "mine" / file).touch()
     number, _, name = parameter.partition(".")
-    assign(steps, [from_option(parameter, given)])
+    assign(steps, [from_option(parameter, given), from_option("01.minislakh_production", "varied")])
     (found,) = [step.parameters[name] for step in steps if step.number == number]
     path = (tmp_path / given.strip("[]").replace("$HERE/", "")).resolve()
     assert found == (given if not is_path else [str(path)] if given[0] == "[" else str(path))

@@ -612,9 +612,21 @@ def test_only_files_that_are_not_hidden_are_songs(tmp_path):
     assert midi_songs.files([tmp_path]) == [tmp_path / "a.mid"]
 
 
+def test_songs_are_scores_too_where_no_midi_is(tmp_path):
+    for name in ("a.krn", "a.mid", "a.mxl", "b.MUSICXML", "c.pdf"):
+        (tmp_path / name).touch()
+    assert midi_songs.files([tmp_path]) == [tmp_path / "a.mid", tmp_path / "b.MUSICXML"]
+
+
 def test_a_folder_without_midi_is_refused(tmp_path):
-    with pytest.raises(MissingError, match=r"no MIDI files \(\.mid, \.midi, "):
-        minislakh.Settings(midi=[tmp_path])
+    with pytest.raises(MissingError, match=r"no MIDI files or scores \(\.mid, \.midi, "):
+        minislakh.Settings(production="varied", midi=[tmp_path])
+
+
+@pytest.mark.parametrize("production", [None, "drums"])
+def test_midi_that_no_production_takes_is_refused(production):
+    with pytest.raises(SettingError, match=r"takes no songs from files\. Choose one that does: varied, produced, "):
+        minislakh.Settings(production=production, midi=["music21"])
 
 
 def test_scores_held_out_are_none_of_those_to_train_on():
