@@ -30,6 +30,7 @@ from muscomp_lib.transcription.note_decoder import Transcriber, to_mono
 KEPT_BYTES = 1 << 28  # 256 MB: a dozen stems of four minutes
 SILENCE_DB = -70.0  # dBFS: a stem below this is silent, however soft the song
 LEVEL_BLOCK = 0.1  # seconds
+REST_DB = -50.0  # relative to a song's loudest block: below, the song rests, or has not begun
 HIGHEST = 127  # MIDI's numbers have seven bits
 LIKELY = 0.2  # likelihood of the notes that tempo, bars and key are found by; less likely ones may lie off the beat
 N_CHANNELS = 15  # that pretty_midi gives to tracks in turn: one of 16 is for drums
@@ -230,17 +231,17 @@ def _levels(stems, sample_rate, progress):
     monos : dict of str to np.ndarray
         As many stems as fit in `KEPT_BYTES`, for `_notes`: to read them takes as long as their notes.
     """
-    levels, song, monos, n_bytes = {}, np.zeros(0, np.float32), {}, 0
+    powers, song, monos, n_bytes = {}, np.zeros(0, np.float32), {}, 0
     for name in progress(stems, desc="measuring levels", unit="instrument"):
         mono = to_mono(stems[name], sample_rate)
-        levels[name] = _level(mono)
+        powers[name] = _powers(mono)
         n_bytes += mono.nbytes
         if n_bytes <= KEPT_BYTES:
             monos[name] = mono
         longer, shorter = (song, mono) if len(song) >= len(mono) else (mono.copy(), song)
         longer[: len(shorter)] += shorter
         song = longer
-    return levels, song, monos
+    return _loud_parts(powers), song, monos
 
 
 def _audible(levels, known, floor_db):
@@ -259,14 +260,27 @@ def _notes(stems, sample_rate, monos, audible, transcriber, progress):
     return notes
 
 
-def _level(waveform):
-    """The level of a stem's loud parts in dBFS: the 95th percentile over blocks, so that rests do not count."""
+def _powers(waveform):
+    """The power of each block of a stem: shape (n_blocks,), float64."""
     size = round(LEVEL_BLOCK * cqt.SAMPLE_RATE)
     blocks = waveform[: len(waveform) // size * size].reshape(-1, size)
-    if not len(blocks):
-        return -np.inf
-    powers = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64) / size  # makes no copy of the song
-    return float(audio.to_db(np.percentile(np.sqrt(powers), 95)))
+    return np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64) / size  # makes no copy of the song
+
+
+def _loud_parts(powers):
+    """The level of each stem's loud parts in dBFS: the 95th percentile over blocks, so that rests do not count.
+
+    Only blocks in which the song sounds are counted: silence before or after it would make short sounds, as of drums,
+    softer than long ones. `powers` are the stems', as from `_powers`; of the result, too, names are the keys.
+    """
+    most = max(map(len, powers.values()), default=0)
+    padded = {name: np.pad(its, (0, most - len(its))) for name, its in powers.items()}
+    loudest = np.max([*padded.values(), np.zeros(most)], axis=0)
+    sounds = loudest > loudest.max(initial=0.0) * 10 ** (REST_DB / 10)
+    return {
+        name: float(audio.to_db(np.sqrt(np.percentile(its[sounds], 95)))) if sounds.any() else -np.inf
+        for name, its in padded.items()
+    }
 
 
 def _track(name, instrument, notes):

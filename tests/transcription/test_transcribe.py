@@ -11,9 +11,10 @@ from fixtures.rendered import RATE, rendered
 from muscomp_lib import audio, transcription
 from muscomp_lib.core import instruments
 from muscomp_lib.core.errors import AudioError, MidiError, MissingError, SettingError
+from muscomp_lib.core.progress import bar
 from muscomp_lib.notation import bars, beats
 from muscomp_lib.transcription.note_decoder import NOTE_THRESHOLD, Note
-from muscomp_lib.transcription.transcribe import Settings, _track, transcribe
+from muscomp_lib.transcription.transcribe import Settings, _levels, _track, transcribe
 
 FAMILIES = Settings(taxonomy="families")
 CHORDS = [(p + shift, start, 0.9) for start, shift in ((0.5, 0), (1.5, 5), (2.5, 7)) for p in (60, 64, 67)]
@@ -82,6 +83,12 @@ def test_soft_bleed_and_the_residual_get_no_track():
     assert [track.name for track in midi.instruments] == ["Bright_Acoustic_Piano"]
     lower = transcribe({"Rock_Organ": 0.01 * song, "Bright_Acoustic_Piano": song}, RATE, Settings(floor_db=-50))
     assert len(lower.instruments) == 2
+
+
+def test_silence_around_a_song_changes_no_level(song):
+    late = {name: np.pad(stem, ((10 * RATE, 20 * RATE), (0, 0))) for name, stem in song.items()}
+    levels, of_late = (_levels(stems, RATE, bar)[0] for stems in (song, late))
+    assert of_late == {name: pytest.approx(level, abs=0.5) for name, level in levels.items()}
 
 
 def test_the_midi_file_is_valid_and_reproducible(song, tmp_path):
