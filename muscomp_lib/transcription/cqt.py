@@ -27,6 +27,9 @@ AUDIBLE = 1e-5  # magnitude below which a frame is silent
 INAUDIBLE = AUDIBLE / 10  # samples below which no magnitude is audible
 LOUDNESS_PERCENTILE = 95  # of the frames that are not silent: rests do not count
 DECIBELS = 30  # for one unit of a level
+TUNED_HERTZ = (150.0, 2000.0)  # where a song's tuning is measured: lower peaks are wide, higher ones overtones
+TUNED_PEAK = 0.1  # relative to the highest peak of a frame: lower ones are not measured
+IN_TUNE, TUNED = 0.2, 0.3  # semitones that are no other tuning; how far peaks must agree on one, from 0 to 1
 FLOOR = 1e-3  # relative to the loudness: levels are limited to 60 dB below it
 
 
@@ -35,13 +38,47 @@ def n_frames(n_samples):
     return n_samples // HOP + 1
 
 
-def magnitudes(waveform):
+def tuning(waveform):
+    """How far a song's notes lie above those of A = 440 Hz, as on a tape that runs too fast, or at A = 415 Hz.
+
+    Parameters
+    ----------
+    waveform : np.ndarray, shape=(n_samples,), float32
+        At `SAMPLE_RATE`.
+
+    Returns
+    -------
+    float
+        Semitones, from -0.5 to 0.5, in hundredths; 0 where it is little, or notes do not agree on one, as a singer's.
+    """
+    length = WINDOWS[0]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, (0, length)), length)[::length]
+    lowest, highest = (round(hertz * length / SAMPLE_RATE) for hertz in TUNED_HERTZ)
+    total, weight = 0.0, 0.0
+    for start in range(0, len(frames), BLOCK):
+        spectra = np.abs(scipy.fft.rfft(frames[start : start + BLOCK] * np.hanning(length), axis=1)) * 4 / length
+        spectra = spectra[:, lowest - 1 : highest + 2]
+        before, at, after = spectra[:, :-2], spectra[:, 1:-1], spectra[:, 2:]
+        is_peak = (at > before) & (at >= after) & (at > TUNED_PEAK * at.max(axis=1, keepdims=True)) & (at > AUDIBLE)
+        left, middle, right = (np.log(each[is_peak] + AUDIBLE) for each in (before, at, after))
+        vertices = 0.5 * (left - right) / (left - 2 * middle + right)  # of parabolas
+        bins = np.nonzero(is_peak)[1] + lowest + vertices
+        pitches = 12 * np.log2(bins * SAMPLE_RATE / length / audio.to_hertz(0))
+        total += np.sum(at[is_peak] * np.exp(2j * np.pi * pitches))
+        weight += at[is_peak].sum()
+    found = round(float(np.angle(total)) / (2 * np.pi), 2)
+    return found if np.abs(total) > TUNED * weight and abs(found) >= IN_TUNE else 0.0
+
+
+def magnitudes(waveform, tuning=0.0):
     """Compute the constant-Q magnitudes.
 
     Parameters
     ----------
     waveform : np.ndarray, shape=(n_samples,), float32
         At `SAMPLE_RATE`.
+    tuning : float
+        How far notes lie above those of A = 440 Hz, in semitones.
 
     Returns
     -------
@@ -61,7 +98,7 @@ def magnitudes(waveform):
                 continue
             spectra = scipy.fft.rfft(its * window, axis=1)
             spectra = np.sqrt(spectra.real**2 + spectra.imag**2)  # faster than np.abs
-            block[:] = (filters(length) @ spectra.T).T
+            block[:] = (filters(length, tuning) @ spectra.T).T
     return magnitudes
 
 
@@ -86,9 +123,9 @@ def spectrogram(waveform):
 
 
 @cache
-def filters(length):
+def filters(length, tuning=0.0):
     """Triangular filters, none narrower than the window resolves: sparse, shape (N_BINS, length // 2 + 1), float32."""
-    pitches = (np.arange(-1, N_BINS + 1) - BINS_PER_SEMITONE // 2) / BINS_PER_SEMITONE + LOWEST_PITCH
+    pitches = (np.arange(-1, N_BINS + 1) - BINS_PER_SEMITONE // 2) / BINS_PER_SEMITONE + LOWEST_PITCH + tuning
     hertz = audio.to_hertz(pitches)
     below, centre, above = hertz[:-2], hertz[1:-1], hertz[2:]
     width = SAMPLE_RATE / length

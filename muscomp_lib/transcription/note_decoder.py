@@ -159,7 +159,7 @@ class Transcriber:
         log_odds = self._network(*inputs)[0, CONTEXT:-CONTEXT]
         return expit(log_odds[: len(magnitudes) - start])
 
-    def notes(self, waveform, instrument):
+    def notes(self, waveform, instrument, tuning=0.0):
         """Transcribe a waveform.
 
         Parameters
@@ -169,6 +169,8 @@ class Transcriber:
         instrument : instruments.Instrument
             Drums give hits, as General MIDI's drum notes. Notes outside an instrument's range are dropped; those of a
             monophonic one end where the next begins.
+        tuning : float
+            How far they lie above those of A = 440 Hz, in semitones, as from `cqt.tuning`.
 
         Returns
         -------
@@ -177,7 +179,7 @@ class Transcriber:
         """
         if instrument.is_drums:
             return velocities.of_drums(decode_drum_hits(self.likelihoods(waveform, instrument)), waveform)
-        magnitudes = cqt.magnitudes(waveform)
+        magnitudes = cqt.magnitudes(waveform, tuning)
         decoded = decode_notes(self._likelihoods(magnitudes, instrument))
         notes = [note for note in decoded if instrument.lowest <= note.pitch <= instrument.highest]
         return velocities.of_notes(_monophonic(notes) if instrument.one_voice else notes, magnitudes)

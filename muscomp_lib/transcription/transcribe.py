@@ -101,7 +101,9 @@ def transcribe(stems, sample_rate=None, settings=None, transcriber=None, progres
         log.log(logging.INFO if known else logging.WARNING, "No notes of %s: %s.", name, reason)
     levels, song, monos = _levels(stems, sample_rate, progress)
     audible = _audible(levels, known, settings.floor_db)
-    notes = _notes(stems, sample_rate, monos, audible, transcriber, progress)
+    if tuning := cqt.tuning(song):
+        log.info("The song is tuned %+.0f cents from A = 440 Hz. Its notes are the nearest ones.", 100 * tuning)
+    notes = _notes(stems, sample_rate, monos, audible, transcriber, tuning, progress)
     sure = {name: [note for note in its if note.likelihood > LIKELY] for name, its in notes.items()}
     drums = [note for name in sure if known[name].is_drums for note in sure[name]]
     pitched = [note for name in sure if not known[name].is_drums for note in sure[name]]
@@ -250,12 +252,12 @@ def _audible(levels, known, floor_db):
     return {name: instrument for name, instrument in known.items() if levels[name] > floor}
 
 
-def _notes(stems, sample_rate, monos, audible, transcriber, progress):
-    """The notes of instruments, of which `monos` are read already: {name: list of Note}."""
+def _notes(stems, sample_rate, monos, audible, transcriber, tuning, progress):
+    """The notes of instruments, of which `monos` are read already, in a tuning (semitones): {name: list of Note}."""
     transcriber, notes = transcriber or Transcriber(), {}
     for name in progress(audible, desc="transcribing", unit="instrument"):
         mono = monos[name] if name in monos else to_mono(stems[name], sample_rate)
-        notes[name] = transcriber.notes(mono, audible[name])
+        notes[name] = transcriber.notes(mono, audible[name], tuning)
         log.info("%s: %d notes", name, len(notes[name]))
     return notes
 

@@ -50,6 +50,20 @@ def test_the_short_window_resolves_onsets_better():
     assert short[early] < 1e-4 * short.max() < long[early]
 
 
+@pytest.mark.parametrize(("off", "found"), [(0.0, 0.0), (0.1, 0.0), (-0.32, -0.32), (0.46, 0.46), (1.02, 0.0)])
+def test_the_tuning_is_how_far_notes_are_off(off, found):
+    melody = np.concatenate([sine(pitch + off, 0.5) + sine(pitch + off - 12, 0.5) for pitch in (60, 64, 67, 71, 62)])
+    assert cqt.tuning(melody) == pytest.approx(found, abs=0.03)
+
+
+def test_what_has_no_tuning_is_left_as_it_is():
+    time = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    glide = np.sin(2 * np.pi * np.cumsum(220 * 2**time) / SAMPLE_RATE)
+    noise = np.random.default_rng(0).normal(size=len(time))
+    for sound in (glide, noise, 0 * noise, noise[:0]):
+        assert cqt.tuning(sound.astype(np.float32)) == 0.0
+
+
 def test_loudness_ignores_rests_and_levels_are_relative_to_it():
     sound = np.r_[sine(69, 2.0), np.zeros(10 * SAMPLE_RATE, np.float32)]
     magnitudes = cqt.magnitudes(sound)

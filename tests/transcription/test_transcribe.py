@@ -91,6 +91,13 @@ def test_silence_around_a_song_changes_no_level(song):
     assert of_late == {name: pytest.approx(level, abs=0.5) for name, level in levels.items()}
 
 
+@pytest.mark.parametrize("cents", [-40, 45])
+def test_a_detuned_recording_keeps_its_notes(cents):
+    rate = round(RATE * 2 ** (cents / 1200))  # what it is played at, as a tape that runs too fast
+    (part,) = transcribe({"Bright_Acoustic_Piano": rendered("Bright_Acoustic_Piano", CHORDS)}, rate).instruments
+    assert sorted(note.pitch for note in part.notes) == sorted(pitch for pitch, *_ in CHORDS)
+
+
 def test_the_midi_file_is_valid_and_reproducible(song, tmp_path):
     for name in ("a.mid", "b.mid"):
         transcription.write(transcribe(song, RATE, FAMILIES), tmp_path / name)
