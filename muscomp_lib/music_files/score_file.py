@@ -314,9 +314,14 @@ def _is_drums(part):
     """Whether a part is for drums: where programs write these as notes with a pitch, it is the place on the staff."""
     import music21
 
-    named = instruments.find(str(getattr(part, "partName", None) or ""))
+    name = str(getattr(part, "partName", None) or "")
+    named = instruments.find(name)
     if named and named.is_drums:
         return True
+    for spelling in (name, in_full(name)):
+        with contextlib.suppress(music21.exceptions21.InstrumentException):
+            if isinstance(music21.instrument.fromString(spelling), music21.instrument.UnpitchedPercussion):
+                return True
     clefs = list(part.recurse().getElementsByClass("Clef"))
     drum_channel = part.getInstrument(returnDefault=True).midiChannel == midi_file.DRUM_CHANNEL
     return drum_channel or (bool(clefs) and all(isinstance(clef, music21.clef.PercussionClef) for clef in clefs))

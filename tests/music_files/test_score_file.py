@@ -217,6 +217,14 @@ def test_parts_without_a_program_play_what_they_are_called(tmp_path, name, progr
         score_file.read(path)
 
 
+@pytest.mark.parametrize("name", ["Snare Drum", "Gran Cassa", "Triangle", "Cymbals"])
+def test_parts_called_like_a_drum_are_no_pitches(tmp_path, name):
+    path = written_score(tmp_path / "a.musicxml")
+    path.write_text(path.read_text("utf-8").replace("One", name), encoding="utf-8")
+    with pytest.raises(MidiError, match="holds no notes, or drums alone"):
+        score_file.read(path)
+
+
 def test_a_score_without_notes_is_refused(tmp_path):
     path = written_score(tmp_path / "a.musicxml")
     path.write_text(path.read_text().replace("<pitch><step>C</step><octave>4</octave></pitch>", "<rest/>"))
