@@ -50,8 +50,11 @@ DEFAULTS = {  # composers to tell apart, and those that stay unknown
 }
 LARGEST = 130_000  # bytes, of music21's scores: a whole quartet in one file takes a minute to read
 SINGLE = "_"  # OpenScore's folder of songs that belong to no cycle
-OF_PROGRAMS = (".mscz", ".mscx", ".musx", ".mus", ".sib", ".ly", ".abc", ".cap", ".capx", ".gp", ".gp5", ".gpx")
-NO_COMPOSERS = {  # what folders are called that hold something else
+OF_PROGRAMS = (
+    *(".mscz", ".mscx", ".musx", ".mus", ".sib", ".dorico", ".enc", ".nwc", ".cap", ".capx"),
+    *(".gp3", ".gp4", ".gp5", ".gpx", ".gp", ".ly", ".abc", ".mei"),
+)
+NO_COMPOSERS = {  # nor works: what folders are called for other reasons
     *(name for partition in names.PARTITIONS.values() for name in partition),
     *("data", "dataset", "music", "scores", "mid", "midi", "midis", "kern", "krn", "mxl", "xml", "musicxml"),
 }
@@ -222,7 +225,8 @@ def _check_are_composers(found, corpus):
 
 def _work(corpus, composer, piece, stems):
     """The work that a piece belongs to; `stems` are the names of all files of its composer."""
-    parts = piece.split("/")[1:]
+    *folders, name = piece.split("/")[1:]
+    parts = [*(folder for folder in folders if folder.casefold() not in NO_COMPOSERS), name]
     if len(parts) > 1:
         return parts[0] if parts[0] != SINGLE else "/".join(parts[1:2])
     stem = Path(parts[0]).stem

@@ -37,6 +37,13 @@ def test_versions_of_a_piece_are_one_work(tmp_path):
     assert works["Scale"] == ["Scale/Help!", "Scale/Op.1", "Scale/Op.2"]
 
 
+def test_folders_of_formats_are_no_works(tmp_path):
+    for piece in ("Bach/kern/a.krn", "Bach/MIDI/b.mid", "Bach/midi/Suite/c.mid", "Liszt/d.mid"):
+        (tmp_path / piece).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / piece).touch()
+    assert set(corpora.files(tmp_path)["work"]) == {"Bach/a", "Bach/b", "Bach/Suite", "Liszt/d"}
+
+
 def test_files_beside_composers_folders_are_named(folder, caplog):
     tiny_composers.write_piece(folder / "Unknown.mid", "Scale")
     assert "Unknown.mid" not in set(corpora.files(folder)["piece"])
@@ -114,12 +121,12 @@ def test_default_composers_may_be_made_unknown():
 
 
 def test_scores_of_notation_programs_are_named(folder, caplog):
-    for name in ("Weill/a.mscz", "Scale/b.SIB", "Scale/alone.mscz"):
+    for name in ("Weill/a.mscz", "Scale/b.SIB", "Scale/c.mei", "Scale/alone.mscz"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     tiny_composers.write_piece(folder / "Scale" / "alone.mid", "Scale")
     assert "Weill" not in set(corpora.files(folder)["composer"])
-    assert re.search(r"2 score\(s\) in .* such as Scale/b\.SIB\. Export them as MusicXML", caplog.text)
+    assert re.search(r"3 score\(s\) in .* such as Scale/b\.SIB\. Export them as MusicXML", caplog.text)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
