@@ -6,11 +6,12 @@ whose it is, from the moment it is made; once all files are written, it also rec
 the model and the settings. A song whose record still matches is skipped, so an interrupted run resumes where it
 stopped, and a song is separated again when it, the model or a setting has changed. A folder that belongs to another
 song, or bears no mark of ours, is left alone. A song that fails does not stop the others; it is reported at the end.
-The notes of a song are recorded likewise.
+The notes of a song are recorded likewise; where somebody changed them, they stay, or keep another name.
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -176,7 +177,7 @@ def files_of(folder):
 
 
 def write_notes(folder, settings, transcriber, score=False, progress=bar):
-    """Transcribe a separated song into its folder, unless what is there is up to date.
+    """Transcribe a separated song into its folder, unless what is there is up to date, or was corrected since.
 
     Parameters
     ----------
@@ -202,9 +203,9 @@ def write_notes(folder, settings, transcriber, score=False, progress=bar):
     made = [named_file(folder, suffix) for suffix in ((MIDI, SCORE) if score else (MIDI,)) if known]
     made_from = _made_from(settings, transcriber, known)
     before = record.get("notes", {})
-    sizes = {file.name: _size(file) for file in made}
-    if before.get("made_from") == made_from and before["bytes"] | sizes == before["bytes"]:
+    if before.get("made_from") == made_from and all(file.name in before["bytes"] and _size(file) for file in made):
         return made
+    _keep_changed(folder, record)
     if known:
         midi = transcription.transcribe(files, None, settings, transcriber, progress)
         transcription.write(midi, made[0])
@@ -361,6 +362,7 @@ def _separate(separator, path, folder, options, progress):
     inputs = _inputs(separator, path, folder, options, before)
     if _is_up_to_date(folder, inputs, before):
         return "up to date"
+    _keep_changed(folder, before)
     _write_record(folder, {key: before[key] for key in ("song", "options")} | {"old": _recorded_files(before)})
     try:
         files = separator.separate_file(path, folder, progress=progress, **options)
@@ -372,6 +374,20 @@ def _separate(separator, path, folder, options, progress):
     for name in set(_recorded_files(before)) - set(sizes):
         (folder / name).unlink(missing_ok=True)
     return "ok"
+
+
+def _keep_changed(folder, record):
+    """Give notes that somebody corrected in another program a name under which they are not replaced."""
+    for name, written in record.get("notes", {}).get("bytes", {}).items():
+        file = folder / name
+        if _size(file) not in (None, 0, written):
+            kept = next(
+                other
+                for number in itertools.count(1)
+                if not os.path.lexists(other := file.with_name(f"{file.stem} (changed {number}){file.suffix}"))
+            )
+            file.rename(kept)
+            log.warning("%s was changed since it was written. It is kept as %s.", file, kept.name)
 
 
 def _inputs(separator, path, folder, options, before):

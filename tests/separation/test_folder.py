@@ -382,7 +382,7 @@ class Stenographer:
     def __init__(self):
         self.identity, self.transcribed = {"folder": "stenographer"}, []
 
-    def notes(self, _, instrument):
+    def notes(self, _, instrument, tuning):
         self.transcribed.append(instrument.name)
         return [Note(0.1, 0.2, 60, 0.5)]
 
@@ -405,6 +405,21 @@ def test_notes_are_written_once_for_the_same_files_and_settings(piano):
     assert write_notes(folder, again, transcriber, score=True) == [folder / "a.mid", folder / "a.musicxml"]
     assert write_notes(folder, again, transcriber) == [folder / "a.mid"] and (folder / "a.musicxml").is_file()
     assert transcriber.transcribed == ["piano"] * 3
+
+
+def test_notes_that_were_corrected_are_not_replaced(piano, tmp_path, caplog):
+    (folder, settings), transcriber = piano, Stenographer()
+    write_notes(folder, settings, transcriber)
+    for edit in (b"mine", b"mine, too"):
+        (folder / "a.mid").write_bytes(edit)
+        write_notes(folder, settings, transcriber)
+        assert (folder / "a.mid").read_bytes() == edit and not caplog.text
+    write_notes(folder, settings.replace(quantise="1/4"), transcriber)
+    assert (folder / "a (changed 1).mid").read_bytes() == b"mine, too"
+    assert "It is kept as a (changed 1).mid" in caplog.text and midi_of(folder).instruments
+    (folder / "a.mid").write_bytes(b"again")
+    separate_all(Copier(), [tmp_path / "a.wav"], tmp_path / "out", file_format="wav")
+    assert (folder / "a (changed 2).mid").read_bytes() == b"again"
 
 
 def test_notes_of_other_files_go_with_them(piano, tmp_path):
