@@ -102,10 +102,10 @@ def piano_roll(midi, names):
     ----------
     midi : pretty_midi.PrettyMIDI
     names : list of str
-        All instruments in order, for the colours.
+        All instruments in order, for the colours; tracks of other names, as another program may have given, follow.
     """
     figure, (pitched, drums) = subplots(5.5, nrows=2, sharex=True, height_ratios=(3, 1))
-    colour = colours(names)
+    colour = colours(list(dict.fromkeys([*names, *(track.name for track in midi.instruments)])))
     rows = {pitch: row for row, pitches in enumerate(DRUM_PITCHES.values()) for pitch in pitches}
     for track in midi.instruments:
         notes = [note for note in track.notes if not track.is_drum or note.pitch in rows]

@@ -153,6 +153,8 @@ def read(path):
         if message.type == "sequencer_specific" and tuple(message.data[: len(MARK)]) == MARK
     }
     for track in midi.instruments:
+        found = instruments.find(track.name)
+        track.is_drum = track.is_drum or bool(found and found.is_drums)  # music programs export drums on channel 1
         notes, likelihoods = _in_order(track, midi), kept.get(track.name, ())
         if len(notes) == len(likelihoods):  # else the file was edited elsewhere
             for note, likelihood in zip(notes, likelihoods, strict=True):

@@ -103,6 +103,7 @@ FIGURES = {
     "likelihoods": lambda: plots.likelihoods(levels(), labels(), NOTES, "Violin"),
     "note_matching": lambda: plots.note_matching(levels(), NOTES[:2], NOTES[1:], match(NOTES[:2], NOTES[1:]), "Violin"),
     "piano_roll": lambda: plots.piano_roll(midi(), NAMES),
+    "piano_roll, of other names": lambda: plots.piano_roll(midi(), ["Flute"]),
     "piano_roll, empty": lambda: plots.piano_roll(pretty_midi.PrettyMIDI(), NAMES),
 }
 

@@ -252,6 +252,13 @@ def test_names_that_another_program_wrote_are_read(tmp_path):
     assert [track.name for track in transcription.read(tmp_path / "a.mid").instruments] == ["Flöte"]
 
 
+def test_drums_that_another_program_moved_stay_drums(tmp_path):
+    track = mido.MidiTrack([mido.MetaMessage("track_name", name="Drums")])
+    track += [mido.Message("note_on", note=38, velocity=90), mido.Message("note_off", note=38, time=480)]
+    mido.MidiFile(tracks=[mido.MidiTrack(), track]).save(tmp_path / "a.mid")
+    assert [track.is_drum for track in transcription.read(tmp_path / "a.mid").instruments] == [True]
+
+
 @pytest.mark.parametrize("content", [b"", b"MThd", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\x09"])
 def test_a_damaged_transcription_is_named(content, tmp_path):
     (tmp_path / "a.mid").write_bytes(content)
