@@ -114,7 +114,7 @@ def piano_roll(midi, names):
     pitched.set(ylabel=PITCH, xlim=(0, max(midi.get_end_time(), 1)))
     drums.set(ylabel="drum", xlabel="seconds", ylim=(-0.7, len(DRUM_PITCHES) - 0.3))
     drums.set_yticks(range(len(DRUM_PITCHES)), DRUM_PITCHES, fontsize=6)
-    if midi.instruments:
+    if any(track.name[:1].strip("_") for track in midi.instruments):  # matplotlib has no legend for other names
         figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     for axes in (pitched, drums):
         axes.grid(axis="x", alpha=0.3)

@@ -147,6 +147,12 @@ def drawn(figure):
     ]
 
 
+def test_a_piano_roll_of_tracks_without_names_has_no_legend():
+    file = midi("")
+    file.instruments = file.instruments[1:]
+    assert not plots.piano_roll(file, NAMES).legends
+
+
 def test_the_piano_roll_ignores_the_name_of_the_drums():
     original = drawn(plots.piano_roll(midi(), NAMES))
     assert len(original) == 5
