@@ -120,6 +120,13 @@ def test_a_song_is_sent_played_and_taken_away(page, song):
 
 
 @pytest.mark.full
+def test_a_silent_song_is_ready_without_notes(page, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros((44100, 2)), 44100)
+    send(page, tmp_path / "silence.wav")
+    expect(line(page)).to_contain_text("Ready, but no notes were found in it. It will be deleted", timeout=LONG)
+
+
+@pytest.mark.full
 def test_mute_and_solo_change_what_is_heard_and_the_mix(chromium, site, ready):
     page = opened(chromium, site, ready)
     desk = page.locator(".muscomp-mixer")

@@ -279,7 +279,8 @@ function describe({ state, sending: isSent, sent, bytes }) {
   if (state.state === "failed") return state.note;
   if (state.state === "waiting") return `${place(state.ahead)}, ${minutes(state.left)} until it is done`;
   if (state.state === "running") return `${state.stage || "Starting"}: ${Math.round(100 * state.progress)} %, ${minutes(state.left)} left`;
-  return `Ready. It will be deleted ${when(state.deleted)}.`;
+  const isMute = state.facts?.absent?.length && !state.facts.tempo; // else there is a tempo with the notes
+  return `Ready${isMute ? ", but no notes were found in it" : ""}. It will be deleted ${when(state.deleted)}.`;
 }
 
 const place = (ahead) => (ahead ? `${ahead} song${ahead > 1 ? "s" : ""} before yours` : "Next in the queue");
