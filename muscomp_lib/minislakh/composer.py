@@ -43,6 +43,9 @@ TIMING_SPREAD = 0.005  # seconds, standard deviation
 DRUM_TIMING_SPREAD = 0.003
 GAP = 0.004  # seconds between two notes of the same pitch, so that the first ends before the second starts
 MIN_NOTE = 0.03  # seconds
+# Cymbals that keep time in other songs, each with how often it takes the place of one in a groove.
+EXCHANGED = {"open_hat": 0.35, "ride": 0.2, "crash": 0.15, "second_crash": 0.1, "closed_hat": 0.1, "second_ride": 0.05,
+    "ride_bell": 0.05}  # fmt: skip
 FASTEST_STROKES = 0.055  # seconds from one to the next, in a groove
 
 
@@ -94,7 +97,7 @@ def grooves():
     return yaml_file.read(GROOVE_FILE)
 
 
-def compose(seed, programs, seconds, style=None, with_grooves=False):
+def compose(seed, programs, seconds, style=None, with_grooves=False, exchanged=0.0):
     """Compose a song.
 
     Parameters
@@ -109,6 +112,8 @@ def compose(seed, programs, seconds, style=None, with_grooves=False):
         One of `styles(more=True)`; without it, one of `styles()` is drawn.
     with_grooves : bool
         Whether the drums play `grooves()` instead of the style's.
+    exchanged : float
+        The probability that a groove is played on other cymbals than it is written for.
 
     Returns
     -------
@@ -124,7 +129,7 @@ def compose(seed, programs, seconds, style=None, with_grooves=False):
     name = style or str(rng.choice(list(styles())))
     song = _song(styles(more=True)[name], seconds, rng)
     if with_grooves:
-        song = replace(song, style=song.style | {"drums": _draw_grooves(song, rng)})
+        song = replace(song, style=song.style | {"drums": _draw_grooves(song, exchanged, rng)})
     midi = _empty_midi(song)
     roles = arrangement.assign_roles(programs, rng)
     sections = _sections(song)
@@ -186,12 +191,22 @@ def _chord(scale, degree, sevenths):
     return tuple(scale[(degree - 1 + third) % 7] for third in (0, 2, 4, 6)[: 4 if sevenths else 3])
 
 
-def _draw_grooves(song, rng):
+def _draw_grooves(song, exchanged, rng):
     """A groove for the song's verses and one for its choruses: of its metre, and not too fast to be played."""
     bar = song.steps_per_bar * song.seconds_per_step
     lengths = {name: len(next(iter(groove.values()))) for name, groove in grooves().items()}
     able = [n for n, length in lengths.items() if not length % song.steps_per_bar and bar / length >= FASTEST_STROKES]
-    return {kind: grooves()[str(rng.choice(able))] for kind in ("verse", "chorus")}
+    drawn = {kind: grooves()[str(rng.choice(able))] for kind in ("verse", "chorus")}
+    return {kind: _on_other_cymbals(g, rng) if exchanged and rng.random() < exchanged else g for kind, g in drawn.items()}
+
+
+def _on_other_cymbals(groove, rng):
+    """A groove with each of its cymbals exchanged for another."""
+    mine = [drum for drum in groove if drum in EXCHANGED]
+    others = rng.choice(list(EXCHANGED), len(mine), replace=False, p=list(EXCHANGED.values()))
+    return {drum: pattern for drum, pattern in groove.items() if drum not in mine} | {
+        str(other): groove[drum] for drum, other in zip(mine, others, strict=True)
+    }
 
 
 def _empty_midi(song):

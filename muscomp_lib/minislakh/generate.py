@@ -192,7 +192,8 @@ def _music(track, settings, how):
             return midi_songs.arrange(track.midi, settings.seconds, how, settings.taxonomy, rng)
         except MidiError as error:
             log.warning("%s is composed instead: %s", track.name, error)
-    return composer.compose(seed, track.programs, settings.seconds, track.style, how is not None and how.grooves)
+    drums = (how.grooves, how.exchanged) if how else ()
+    return composer.compose(seed, track.programs, settings.seconds, track.style, *drums)
 
 
 def plan(settings):

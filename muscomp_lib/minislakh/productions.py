@@ -38,6 +38,7 @@ class Production(settings.Section):
     others: number(0, 1) = 0.0
     voices: number(0, 1) = 0.0
     grooves: settings.flag() = False
+    exchanged: number(0, 1) = 0.0
     balance: number(0, 20) = 0.0
     tuning: number(0, 12) = 0.0
     drum_effects: CHAIN = settings.Field({})
