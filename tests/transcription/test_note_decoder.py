@@ -267,8 +267,17 @@ def test_of_drums_alike_the_much_less_likely_is_no_hit():
     assert drum_hits((46, 10, 0.8), (51, 11, 0.3), (49, 10, 0.39)) == [(46, 10)]
     assert drum_hits((46, 10, 0.8), (49, 10, 0.5)) == [(46, 10), (49, 10)]
     assert drum_hits((46, 10, 0.8), (51, 13, 0.3)) == [(46, 10), (51, 13)]
-    assert drum_hits((46, 10, 0.8), (36, 10, 0.3), (45, 10, 0.3)) == [(36, 10), (45, 10), (46, 10)]
+    assert drum_hits((46, 10, 0.8), (36, 10, 0.3), (45, 10, 0.5)) == [(36, 10), (45, 10), (46, 10)]
     assert drum_hits((45, 10, 0.3), (47, 10, 0.7)) == [(47, 10)]
+
+
+def test_each_drum_has_a_threshold_of_its_own():
+    assert drum_hits((36, 10, 0.25), (46, 20, 0.1), (45, 30, 0.35)) == [(36, 10), (46, 20)]
+
+
+def test_a_snare_is_compared_with_the_likeliest():
+    assert drum_hits((38, 10, 0.9), (38, 20, 0.3)) == [(38, 10)]
+    assert drum_hits((38, 10, 0.5), (38, 20, 0.3)) == [(38, 10), (38, 20)]
 
 
 def test_monophonic_instruments_play_one_note_at_a_time(model, monkeypatch):
