@@ -197,7 +197,9 @@ def _draw_grooves(song, exchanged, rng):
     lengths = {name: len(next(iter(groove.values()))) for name, groove in grooves().items()}
     able = [n for n, length in lengths.items() if not length % song.steps_per_bar and bar / length >= FASTEST_STROKES]
     drawn = {kind: grooves()[str(rng.choice(able))] for kind in ("verse", "chorus")}
-    return {kind: _on_other_cymbals(g, rng) if exchanged and rng.random() < exchanged else g for kind, g in drawn.items()}
+    if not exchanged:  # without a draw, so that other productions compose what they did before
+        return drawn
+    return {kind: _on_other_cymbals(g, rng) if rng.random() < exchanged else g for kind, g in drawn.items()}
 
 
 def _on_other_cymbals(groove, rng):

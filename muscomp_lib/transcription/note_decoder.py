@@ -28,8 +28,8 @@ from muscomp_lib.transcription.network import ACTIVE, CONTEXT, ONSET, VELOCITY
 BLOCK = 512  # frames per call of the network
 FILE_BLOCK = 1 << 18  # samples of a file read at once
 SILENCE = 1e-3  # relative to the loudness: blocks in which no magnitude is higher are skipped
-# Likelihood of a note's onset, chosen by F1 in validation songs (the model card): in separated stems many notes that are
-# right are unlikely.
+# Likelihood of a note's onset, chosen by F1 in validation songs (the model card): in separated stems many notes that
+# are right are unlikely.
 NOTE_THRESHOLD = 0.12
 # Likelihoods of drum hits, chosen by F1 in a kit that was not learned from (the model card): under a kick or a snare, a
 # cymbal is unlikely; and much is a little like a snare.
