@@ -52,6 +52,19 @@ def test_every_groove_is_one_bar_of_known_drums(name):
 ROLL, KICK = {"snare": "x" * 32}, {"kick": "x..............."}
 
 
+def test_cymbals_of_a_groove_are_exchanged_for_others(monkeypatch):
+    monkeypatch.setattr(
+        composer, "grooves", lambda: {"beat": {"kick": "X...X...X...X...", "closed_hat": "x.x.x.x.x.x.x.x."}}
+    )
+    closed, played = arrangement.KIT["closed_hat"], {}
+    for exchanged in (0.0, 1.0):
+        songs = (composer.compose(seed, [34, 128], 20.0, "ballad", True, exchanged) for seed in range(8))
+        played[exchanged] = [[note.pitch for note in song.instruments[1].notes] for song in songs]
+    assert all(pitches.count(closed) > 20 for pitches in played[0.0])
+    assert sum(closed in pitches for pitches in played[1.0]) < 4
+    assert all(abs(len(new) - len(old)) < 9 for old, new in zip(played[0.0], played[1.0], strict=True))
+
+
 def test_a_groove_in_thirty_seconds_is_played_in_time(monkeypatch):
     monkeypatch.setattr(composer, "grooves", lambda: {"roll": ROLL})
     midi = composer.compose(0, [34, 128], 20.0, "ballad", with_grooves=True)
