@@ -125,7 +125,7 @@ def _maestro(corpus):
 
 
 def _listed(corpus, titles):
-    """The pieces of each composer, as paths within the corpus: {composer: list of str}."""
+    """The pieces of each composer, as paths within the corpus: {composer: list of str}. `titles` as from `_maestro`."""
     if str(corpus) in REPOSITORIES:
         pieces = [row["path"] for row in _index(corpus)]
     else:
@@ -137,15 +137,19 @@ def _listed(corpus, titles):
             _warn_of_others(folder, found)
         encoded = {path.with_suffix(""): path for path in reversed(found)}  # one of several files of the same piece
         pieces = [path.relative_to(folder).as_posix() for path in sorted(encoded.values())]
-    listed, loose = {}, [] if titles else [piece for piece in pieces if "/" not in piece]
+    if titles:
+        composers = {piece: titles[piece][0] for piece in pieces if piece in titles}
+    else:
+        composers = {piece: piece.split("/")[0] for piece in pieces if "/" in piece}
+    loose = [piece for piece in pieces if "/" not in piece and not titles]
     if loose and str(corpus) not in DEFAULTS:
         log.warning(
             "%d file(s) directly in %s, such as %s, belong to no composer and are left out. Move them into a folder "
             "for each composer.", len(loose), corpus, loose[0],
         )  # fmt: skip
-    for piece in pieces:
-        if piece in titles if titles else "/" in piece:
-            listed.setdefault(titles[piece][0] if titles else piece.split("/")[0], []).append(piece)
+    listed = {}
+    for piece, composer in composers.items():
+        listed.setdefault(composer, []).append(piece)
     if not listed:
         raise MissingError(
             f"There is no folder with music in {corpus}. It must hold one for each composer, with files that end in "

@@ -252,6 +252,11 @@ def files_below(folder, suffixes):
     return sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
 
 
+def first_free(paths):
+    """The first of some paths that is not taken, not even by a broken link."""
+    return next(path for path in paths if not os.path.lexists(path))
+
+
 def remove(path):
     """Remove a file or folder if it is there."""
     if path.is_dir() and not path.is_symlink():

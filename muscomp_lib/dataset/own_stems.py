@@ -462,7 +462,8 @@ def _folders_of_versions(songs, usable):
     return {
         place
         for place, names in held.items()
-        if len({_form(usable[name]) for name in names}) < min(2, len(names))
+        if len(names) > 1
+        and len({_form(usable[name]) for name in names}) == 1
         and any(uses[folded(songs[name].title)] > 1 for name in names)
         and len({_form(found) for found in usable.values()}) > 1
     }

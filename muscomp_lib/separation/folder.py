@@ -24,7 +24,7 @@ from muscomp_lib import transcription
 from muscomp_lib.audio.formats import FORMATS
 from muscomp_lib.core import names, provenance
 from muscomp_lib.core.errors import DiskFullError, MissingError, MusCompError
-from muscomp_lib.core.files import PART, clean_parts, locked, make_folder, write_text
+from muscomp_lib.core.files import PART, clean_parts, first_free, locked, make_folder, write_text
 from muscomp_lib.core.progress import bar
 from muscomp_lib.separation.songs import title
 
@@ -381,10 +381,8 @@ def _keep_changed(folder, record):
     for name, written in record.get("notes", {}).get("bytes", {}).items():
         file = folder / name
         if _size(file) not in (None, 0, written):
-            kept = next(
-                other
-                for number in itertools.count(1)
-                if not os.path.lexists(other := file.with_name(f"{file.stem} (changed {number}){file.suffix}"))
+            kept = first_free(
+                file.with_name(f"{file.stem} (changed {number}){file.suffix}") for number in itertools.count(1)
             )
             file.rename(kept)
             log.warning("%s was changed since it was written. It is kept as %s.", file, kept.name)

@@ -15,7 +15,7 @@ from muscomp_lib import audio
 from muscomp_lib.audio.formats import SUFFIXES
 from muscomp_lib.core import instruments, names, settings
 from muscomp_lib.core.errors import AudioError, MissingError
-from muscomp_lib.core.files import expanded, locked, written_whole
+from muscomp_lib.core.files import expanded, first_free, locked, written_whole
 from muscomp_lib.core.instruments import MIX
 from muscomp_lib.dataset import library
 from muscomp_lib.dataset.mixing import RECIPE, SUFFIX
@@ -147,7 +147,7 @@ def _free(path):
     """A path that is not taken, with a number behind the name where it is."""
     suffixes = itertools.chain([path.suffix], (f" ({number}){path.suffix}" for number in itertools.count(2)))
     paths = (path.with_name(names.as_folder(path.stem, suffix)) for suffix in suffixes)
-    return next(path for path in paths if not os.path.lexists(path))
+    return first_free(paths)
 
 
 def _songs_in(folder):

@@ -46,7 +46,7 @@ WRITTEN = (  # into a model folder, by us and by Spleeter
 )
 HISTORY_COLUMNS = ["step", "loss", "validation_loss"]
 VALIDATION_BATCHES = 8
-ELSE = "give the new model another name, or start over: fresh=True in its notebook, or remove this folder"
+ADVICE = "give the new model another name, or start over: fresh=True in its notebook, or remove this folder"
 MOST_ZEROS = 20  # losses in a row: a small batch may be silent now and then
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def start(
             if not (fresh and team.is_chief):
                 _check_same_settings(folder, settings, read, paths)
                 if is_finished(folder):
-                    log.warning("%s was trained before, and is not trained again. For other songs, %s.", folder, ELSE)
+                    log.warning("%s was trained before, and is not trained again. For other songs, %s.", folder, ADVICE)
                     return folder
             run = prepare()
             if team.is_chief:
@@ -143,7 +143,7 @@ def _check_same_settings(folder, settings, read, paths):
     different = [key for key in settings if key not in paths and before.get(key) != settings[key]]
     if different:
         changes = "; ".join(f"{key}: {before.get(key)!r} then, {settings[key]!r} now" for key in different)
-        raise SettingError(f"{folder} was started with other settings ({changes}). To train with these, {ELSE}.")
+        raise SettingError(f"{folder} was started with other settings ({changes}). To train with these, {ADVICE}.")
 
 
 def make_deterministic():

@@ -39,7 +39,7 @@ def n_frames(n_samples):
 
 
 def tuning(waveform):
-    """How far a song's notes lie above those of A = 440 Hz, as on a tape that runs too fast, or at A = 415 Hz.
+    """How far a song's notes lie above those of A = 440 Hz, as at A = 432 Hz, or from a tape at another speed.
 
     Parameters
     ----------
@@ -51,6 +51,7 @@ def tuning(waveform):
     float
         Semitones, from -0.5 to 0.5, in hundredths; 0 where it is little, or notes do not agree on one, as a singer's.
     """
+    # Not librosa.estimate_tuning, which does not say how far notes agree: a song in tune is not to be moved by chance.
     length = WINDOWS[0]
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(waveform, (0, length)), length)[::length]
     lowest, highest = (round(hertz * length / SAMPLE_RATE) for hertz in TUNED_HERTZ)
@@ -124,7 +125,10 @@ def spectrogram(waveform):
 
 @cache
 def filters(length, tuning=0.0):
-    """Triangular filters, none narrower than the window resolves: sparse, shape (N_BINS, length // 2 + 1), float32."""
+    """Triangular filters, none narrower than the window resolves: sparse, shape (N_BINS, length // 2 + 1), float32.
+
+    `length` is in samples, `tuning` in semitones, as for `magnitudes`.
+    """
     pitches = (np.arange(-1, N_BINS + 1) - BINS_PER_SEMITONE // 2) / BINS_PER_SEMITONE + LOWEST_PITCH + tuning
     hertz = audio.to_hertz(pitches)
     below, centre, above = hertz[:-2], hertz[1:-1], hertz[2:]
